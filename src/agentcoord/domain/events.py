@@ -1,0 +1,106 @@
+"""What happened: past facts, numbered, for the dashboard, the report and the log.
+
+Events carry facts, not instructions. They are appended to the store's bounded stream by
+the daemon alone; `(epoch, seq)` lets a reader resume without a gap or a duplicate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class EventKind(StrEnum):
+    """The closed list of facts; `data` holds the particulars."""
+
+    DAEMON_STARTED = "daemon.started"
+    DAEMON_STOPPING = "daemon.stopping"
+    RUN_PAUSED = "run.paused"
+    RUN_RESUMED = "run.resumed"
+    PLAN_LOADED = "plan.loaded"
+    """`added`, `unchanged`."""
+    BASELINE_ENDED = "baseline.ended"
+    """`ok`, `checks`."""
+    TASK_QUEUED = "task.queued"
+    """`why`."""
+    TASK_CLAIMED = "task.claimed"
+    """`token`, `attempt`, `resumed`."""
+    TASK_TURN = "task.turn"
+    """A model turn ended: `turn`, `model`, `stop_reason`, `usage`, `cost_usd_micros`."""
+    TASK_TOOL = "task.tool"
+    """A tool call ended: `tool`, `summary`, `is_error`, `ms`."""
+    TASK_CHECKING = "task.checking"
+    TASK_CHECKED = "task.checked"
+    """`check`, `exit_code`, `ms`, `ok`."""
+    TASK_LANDING = "task.landing"
+    TASK_DONE = "task.done"
+    """`files`, `lines_added`, `lines_removed`, `cost_usd_micros`."""
+    TASK_REQUEUED = "task.requeued"
+    """`why`."""
+    TASK_PARKED = "task.parked"
+    """`why`."""
+    TASK_FAILED = "task.failed"
+    """`why`."""
+    TASK_CANCELLED = "task.cancelled"
+    TASK_UNDONE = "task.undone"
+    TASK_ACCEPTED = "task.accepted"
+    QUESTION_ASKED = "question.asked"
+    """`question`, `default`."""
+    LOCK_TAKEN = "lock.taken"
+    """`path`."""
+    LOCK_WAITED = "lock.waited"
+    """`path`, `holder`, `outcome`, `ms`."""
+    LOCKS_RELEASED = "locks.released"
+    """`paths`."""
+    WORKER_STARTED = "worker.started"
+    WORKER_STATE = "worker.state"
+    """`state`, `doing`."""
+    WORKER_CRASHED = "worker.crashed"
+    """`error`."""
+    WORKER_STOPPED = "worker.stopped"
+    RATE_LIMITED = "rate.limited"
+    """`model`, `wait_s`, `why`."""
+    BUDGET_WARNED = "budget.warned"
+    """`scope`, `spent_usd_micros`, `cap_usd_micros`."""
+    BUDGET_REACHED = "budget.reached"
+    """`scope`."""
+    CLEANED = "cleaned"
+    """`locks`, `leases`, `reservations`, `workspaces`."""
+    ERROR = "error"
+    """`error`, `where`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One fact. Not yet stored while `seq` is 0."""
+
+    kind: EventKind
+    at_ms: int
+    task: str | None = None
+    worker: str | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+    seq: int = 0
+    """Its number in the log: starts at 1 and has no holes within an epoch."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "kind": str(self.kind),
+            "at_ms": self.at_ms,
+            "task": self.task,
+            "worker": self.worker,
+            "data": self.data,
+            "seq": self.seq,
+        }
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> Event:
+        """Read what `to_dict` wrote."""
+        return cls(
+            kind=EventKind(raw["kind"]),
+            at_ms=raw["at_ms"],
+            task=raw.get("task"),
+            worker=raw.get("worker"),
+            data=raw.get("data", {}),
+            seq=raw.get("seq", 0),
+        )

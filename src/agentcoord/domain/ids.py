@@ -1,0 +1,28 @@
+"""The names of things: distinct types for distinct ids, and the rules they obey."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import NewType
+
+TaskId = NewType("TaskId", str)
+"""A task's id within its project: 1 to 64 of `a-z A-Z 0-9 . _ -`, the first a letter or digit."""
+WorkerName = NewType("WorkerName", str)
+"""A worker's display name, such as `Backend-Engineer-2`; the same alphabet as a task id."""
+ProjectId = NewType("ProjectId", str)
+"""`<folder name, cleaned>-<10 hex digits of the real path's SHA-256>`."""
+RunId = NewType("RunId", str)
+"""One night: `r<UTC time>`, such as `r20261122-211530`."""
+FencingToken = NewType("FencingToken", int)
+"""Grows with every claim; a landing with an older token than the lease's is refused."""
+
+TASK_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def project_id_of(real_path: str) -> ProjectId:
+    """Return the id of the project whose repository's real path is `real_path`."""
+    name = real_path.rstrip("/").rpartition("/")[2]
+    cleaned = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:24] or "project"
+    digest = hashlib.sha256(real_path.encode("utf-8", "surrogateescape")).hexdigest()
+    return ProjectId(f"{cleaned}-{digest[:10]}")

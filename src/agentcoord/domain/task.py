@@ -1,0 +1,109 @@
+"""Tasks: what a plan asks for, and what the night has made of it so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from agentcoord.domain.ids import FencingToken, TaskId, WorkerName
+from agentcoord.domain.states import ReviewState, TaskState
+from agentcoord.domain.usage import NO_USAGE, ZERO_USD, Usage, UsdMicros
+
+PRIORITIES = range(1, 6)
+"""1 idle, 2 low, 3 normal, 4 high, 5 critical."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """One `[[task]]` of a plan: what to do, not how it went."""
+
+    id: TaskId
+    title: str
+    description: str = ""
+    """What and why, for the worker."""
+    priority: int = 3
+    tags: tuple[str, ...] = ()
+    """Sorted and unique; a worker needs all of them."""
+    needs: tuple[TaskId, ...] = ()
+    writes: tuple[str, ...] = ()
+    """Globs of files it expects to write: a hint to the scheduler."""
+    check: str = ""
+    """A shell command that must exit 0, beside the project's checks."""
+    budget_usd_micros: UsdMicros | None = None
+    """None: the configuration's `budget.task_usd`."""
+
+    @property
+    def route(self) -> str:
+        """The tag set as one string; tasks with equal routes queue together."""
+        return ",".join(self.tags)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "title": self.title,
+            "description": self.description,
+            "priority": self.priority,
+            "tags": list(self.tags),
+            "needs": list(self.needs),
+            "writes": list(self.writes),
+            "check": self.check,
+            "budget_usd_micros": self.budget_usd_micros,
+        }
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> TaskSpec:
+        """Read what `to_dict` wrote."""
+        budget = raw.get("budget_usd_micros")
+        return cls(
+            id=TaskId(raw["id"]),
+            title=raw["title"],
+            description=raw.get("description", ""),
+            priority=raw.get("priority", 3),
+            tags=tuple(raw.get("tags", ())),
+            needs=tuple(TaskId(n) for n in raw.get("needs", ())),
+            writes=tuple(raw.get("writes", ())),
+            check=raw.get("check", ""),
+            budget_usd_micros=None if budget is None else UsdMicros(budget),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task as the store knows it now."""
+
+    spec: TaskSpec
+    state: TaskState
+    attempt: int = 0
+    """How many attempts were begun that count (environment faults count none)."""
+    worker: WorkerName | None = None
+    """Who holds it, or who held it last."""
+    token: FencingToken | None = None
+    """The fencing token of the newest claim."""
+    why: str = ""
+    """Why it is not running, or why it ended so; one sentence."""
+    open_needs: int = 0
+    review: ReviewState = ReviewState.UNREVIEWED
+    cost_usd_micros: UsdMicros = ZERO_USD
+    usage: Usage = NO_USAGE
+    turns: int = 0
+    files: tuple[str, ...] = ()
+    """Paths that it landed."""
+    lines_added: int = 0
+    lines_removed: int = 0
+    queued_at_ms: int = 0
+    started_at_ms: int | None = None
+    """First claim."""
+    ended_at_ms: int | None = None
+
+    @property
+    def id(self) -> TaskId:
+        return self.spec.id
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to work on a task, as long as the lease holds."""
+
+    task: Task
+    token: FencingToken
+    lease_deadline_ms: int

@@ -1,0 +1,58 @@
+"""Tokens and money: what a call used, in the kinds that are priced apart, and micro-dollars."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import NewType
+
+UsdMicros = NewType("UsdMicros", int)
+"""Money in millionths of a US dollar; integers, so that sums are exact."""
+
+ZERO_USD = UsdMicros(0)
+MICROS_PER_USD = 1_000_000
+
+
+def usd_micros(usd: float) -> UsdMicros:
+    """Convert dollars to micro-dollars, rounded to the nearest."""
+    return UsdMicros(round(usd * MICROS_PER_USD))
+
+
+def usd(micros: int) -> float:
+    """Convert micro-dollars to dollars."""
+    return micros / MICROS_PER_USD
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one or more calls, by kind. The kinds do not overlap."""
+
+    input_tokens: int = 0
+    """Input after the last cache breakpoint, at full price."""
+    cache_write_5m_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    cache_read_tokens: int = 0
+    output_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Usage)))
+
+    @property
+    def prompt_tokens(self) -> int:
+        """All input, cached or not."""
+        return (
+            self.input_tokens
+            + self.cache_write_5m_tokens
+            + self.cache_write_1h_tokens
+            + self.cache_read_tokens
+        )
+
+    def to_dict(self) -> dict[str, int]:
+        return {f.name: getattr(self, f.name) for f in fields(Usage)}
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, int]) -> Usage:
+        """Read what `to_dict` wrote; missing kinds are 0."""
+        return cls(**{f.name: int(raw.get(f.name, 0)) for f in fields(cls)})
+
+
+NO_USAGE = Usage()

@@ -1,0 +1,129 @@
+"""The errors that AgentCoord raises: one root, one branch a room.
+
+A leaf exists only because some caller handles it differently. Facts are attributes.
+Ordinary outcomes (an empty queue, a refused reservation) are return values, not errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class AgentCoordError(Exception):
+    """The root. `str()` is one sentence: what happened and why. `mend` is what to do about it."""
+
+    def __init__(self, message: str, *, mend: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        """What happened, and why, in words for the user."""
+        self.mend = mend
+        """A command or an action that helps; empty when there is none."""
+
+
+class ConfigError(AgentCoordError):
+    """`agentcoord.toml`, the environment or a flag is wrong."""
+
+
+class PlanError(AgentCoordError):
+    """A plan cannot be loaded; nothing of it was."""
+
+    def __init__(self, message: str, problems: Sequence[str] = (), *, mend: str = "") -> None:
+        super().__init__(message, mend=mend)
+        self.problems = tuple(problems)
+        """Every problem found, each with its line number."""
+
+
+class IllegalMoveError(AgentCoordError):
+    """A task was asked to move between two states that no edge joins."""
+
+
+class StoreError(AgentCoordError):
+    """Redis refused, vanished or answered nonsense."""
+
+
+class StoreUnavailableError(StoreError):
+    """Redis cannot be reached now; trying again later may help."""
+
+
+class LeaseLostError(StoreError):
+    """The claim's fencing token is stale: somebody else owns the task, or it ended."""
+
+
+class WorkspaceError(AgentCoordError):
+    """A private copy, the journal or a landing failed."""
+
+
+class LandingRefusedError(WorkspaceError):
+    """The change set holds something that never lands, whatever the scope says."""
+
+    def __init__(self, message: str, paths: Sequence[str] = (), *, mend: str = "") -> None:
+        super().__init__(message, mend=mend)
+        self.paths = tuple(paths)
+        """The offending paths, relative to the repository."""
+
+
+class SandboxError(AgentCoordError):
+    """The sandbox cannot run commands; nothing ran unconfined instead."""
+
+
+class LlmError(AgentCoordError):
+    """A call to the model failed."""
+
+
+class LlmRetryableError(LlmError):
+    """The environment's fault (rate limit, overload, network): costs no attempt.
+
+    `retry_after_s` is how long the server asked to wait, or None.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, mend: str = "") -> None:
+        super().__init__(message, mend=mend)
+        self.retry_after_s = retry_after_s
+
+
+class LlmSpendLimitError(LlmError):
+    """The provider refuses to spend more of the user's money: stop the run."""
+
+
+class LlmRequestError(LlmError):
+    """The server says that the request is wrong (400, 404, 413): repeating it cannot help."""
+
+
+class LlmAuthError(LlmError):
+    """The key is missing or refused."""
+
+
+class AgentError(AgentCoordError):
+    """The agent loop cannot go on."""
+
+
+class ReviewError(AgentCoordError):
+    """Checks, verdicts or a report failed for a reason of their own."""
+
+
+class WireError(AgentCoordError):
+    """The control socket spoke nonsense or broke."""
+
+
+class DaemonNotRunningError(WireError):
+    """Nobody listens on the project's control socket."""
+
+
+class RpcError(WireError):
+    """The daemon answered a request with an error. `code` is the JSON-RPC code, `exit_code` ours."""
+
+    def __init__(
+        self, message: str, *, code: int, exit_code: int = 1, problems: Sequence[str] = (), mend: str = ""
+    ) -> None:
+        super().__init__(message, mend=mend)
+        self.code = code
+        self.exit_code = exit_code
+        self.problems = tuple(problems)
+
+
+class DaemonError(AgentCoordError):
+    """The daemon cannot start or go on."""
+
+
+class DaemonAlreadyRunningError(DaemonError):
+    """Another daemon holds this project's lock."""

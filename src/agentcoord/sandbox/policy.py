@@ -1,0 +1,80 @@
+"""What a confined command may see and use, and what came of it: plain values for every backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The view of the file system for all commands of one workspace; frozen when it is made."""
+
+    workspace: Path
+    """The private copy on the host: read and write."""
+    mount_at: Path
+    """Where the command sees it: the repository's real path, so that absolute shebangs work."""
+    shadow_git: Path | None = None
+    """Shown read-only as `.git`; None: no `.git` at all."""
+    git_objects: Path | None = None
+    """The real repository's object folder, shown read-only where `shadow_git` expects it."""
+    read_only: Mapping[Path, Path] = field(default_factory=lambda: MappingProxyType({}))
+    """Host folder to path inside: shared dependencies (`.venv`, `node_modules`)."""
+    toolchains: tuple[Path, ...] = ()
+    """Host prefixes shown read-only at the same path (the project's interpreter, outside /usr)."""
+    env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Added to the fixed, scrubbed environment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on one command."""
+
+    timeout_s: float = 120.0
+    output_bytes: int = 256 * 1024
+    """Head and tail are kept up to this together; the middle of a flood is dropped."""
+    processes: int = 512
+    file_bytes: int = 2 * 1024**3
+    memory_tmpfs_bytes: int = 512 * 1024**2
+    """Size of each private tmpfs (/tmp, home, /dev/shm)."""
+
+
+class KilledBy(StrEnum):
+    """Who ended a command before it ended itself."""
+
+    NOBODY = ""
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+    SIGNAL = "signal"
+    """A signal from inside or from the kernel (out of memory, for one)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a command did."""
+
+    exit_code: int
+    """The command's own, or 128 + signal."""
+    output: str
+    """Standard output and error, interleaved, decoded with replacement; head and tail when truncated."""
+    truncated: bool = False
+    dropped_bytes: int = 0
+    killed_by: KilledBy = KilledBy.NOBODY
+    duration_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeReport:
+    """Whether a backend works here, found out by trying."""
+
+    ok: bool
+    backend: str
+    """`bubblewrap`, `seatbelt`, `external` or `none`."""
+    version: str = ""
+    reasons: tuple[str, ...] = ()
+    """Why not, in words."""
+    mend: str = ""
+    """The command that would make it work."""

@@ -13,8 +13,7 @@ from typing import Protocol
 
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.files import ChangeSet
-from agentcoord.domain.usage import UsdMicros, Usage
-from agentcoord.llm.api import Progress, Turn, TurnRequest
+from agentcoord.llm.api import PaidTurn, Progress, SpendRefused, TurnRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +79,6 @@ class Files(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class SpendRefused:
-    """A cap would be passed. `scope` is `run`, `task` or `day`."""
-
-    scope: str
-    cap_usd_micros: UsdMicros
-    spent_usd_micros: UsdMicros
-
-
 class Gateway(Protocol):
     """The model behind the governor and the budget: reserves, waits its turn, calls, settles, retries."""
 
@@ -99,16 +89,6 @@ class Gateway(Protocol):
         LlmAuthError as they come.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class PaidTurn:
-    """A turn and what it cost."""
-
-    turn: Turn
-    cost_usd_micros: UsdMicros
-    usage: Usage
-    """Of all tries of this turn, interrupted ones included."""
 
 
 class Reporter(Protocol):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from agentcoord.domain.usage import NO_USAGE, Usage
+from agentcoord.domain.usage import NO_USAGE, Usage, UsdMicros
 
 Block = dict[str, Any]
 """One content block of the Messages API, as JSON."""
@@ -55,6 +55,25 @@ class Turn:
     usage: Usage
     model: str
     request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PaidTurn:
+    """A turn and what it cost."""
+
+    turn: Turn
+    cost_usd_micros: UsdMicros
+    usage: Usage
+    """Of all tries of this turn, interrupted ones included."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpendRefused:
+    """The call was not made: its worst case would pass a cap. `scope` is `run`, `task` or `day`."""
+
+    scope: str
+    cap_usd_micros: UsdMicros
+    spent_usd_micros: UsdMicros
 
 
 @dataclass(slots=True)

@@ -1,0 +1,369 @@
+"""The shapes that cross the control socket, and that `--json` prints.
+
+JSON-RPC 2.0, one object a line. These are TypedDicts because the wire is JSON: a view is built
+once in the daemon (`daemon/snapshot.py`) and travels unchanged to the dashboard and the scripts.
+Money is in US dollars here (people read it), times are milliseconds since the epoch.
+Deliberately absent: reading and writing bytes (`codec`), and connecting (`client`).
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+from typing import Any, Final, NotRequired, TypedDict
+
+PROTOCOL_VERSION: Final = 1
+FRAME_BYTES: Final = 1024 * 1024
+"""The longest line that either side accepts, the newline included."""
+PIECE_CHARS: Final = 200_000
+"""How much of a long text (a diff, a transcript) one answer carries."""
+
+
+class Method(StrEnum):
+    """What a client may ask. Parameters and results stand beside each."""
+
+    HELLO = "hello"
+    """{protocol: [int], client: str} -> Hello"""
+    STATUS = "status"
+    """{} -> StatusView"""
+    TASKS = "tasks"
+    """{} -> {tasks: [TaskView]}"""
+    TASK = "task"
+    """{id} -> TaskDetail"""
+    WORKERS = "workers"
+    """{} -> {workers: [WorkerView]}"""
+    COSTS = "costs"
+    """{} -> CostsView"""
+    STATS = "stats"
+    """{} -> StatsView"""
+    LOCKS = "locks"
+    """{} -> {locks: [LockView]}"""
+    LOAD = "load"
+    """{text, format: "toml" | "markdown", source} -> LoadView"""
+    SUBSCRIBE = "subscribe"
+    """{topics: [Topic], since: {epoch, seq} | null} -> SubscribeView; then notifications"""
+    SPAWN = "spawn"
+    """{role, n} -> {workers: [name]}"""
+    KILL = "kill"
+    """{worker: name} or {all: true} -> {killed: [name]}: stops workers, hands their tasks back"""
+    PAUSE = "pause"
+    """{} -> {paused: true}: nothing new is claimed; running tasks go on"""
+    RESUME = "resume"
+    """{} -> {paused: false}"""
+    DRAIN = "drain"
+    """{} -> {draining: true}: claims nothing new; stops the daemon when the running tasks ended"""
+    CLEANUP = "cleanup"
+    """{all: bool} -> CleanupView"""
+    RETRY = "retry"
+    """{id} -> {id, state}"""
+    CANCEL = "cancel"
+    """{id, why} -> {id, state}"""
+    ANSWER = "answer"
+    """{id, text} -> {id}"""
+    DIFF = "diff"
+    """{id, offset} -> Piece"""
+    UNDO = "undo"
+    """{id} -> UndoView"""
+    ACCEPT = "accept"
+    """{id} -> {id, review}"""
+    STOP = "stop"
+    """{now: bool} -> {stopping: true}"""
+
+
+class Notification(StrEnum):
+    """What the daemon says unasked, after `subscribe`."""
+
+    EVENT = "event"
+    """{epoch, event: domain Event as JSON}"""
+    WORKERS = "workers"
+    """{workers: [WorkerView]}: at most four times a second, when something changed"""
+    TASKS = "tasks"
+    """{tasks: [TaskView]}: only the rows that changed"""
+    STATUS = "status"
+    """StatusView: at most once a second, when something changed"""
+    LAGGED = "lagged"
+    """{snapshot: Snapshot}: the subscriber was too slow; what it missed is in the snapshot"""
+
+
+class Topic(StrEnum):
+    """What to subscribe to."""
+
+    EVENTS = "events"
+    WORKERS = "workers"
+    TASKS = "tasks"
+    STATUS = "status"
+
+
+class RpcCode(IntEnum):
+    """JSON-RPC error codes; below -32000 the standard's, from 1 ours."""
+
+    PARSE = -32700
+    INVALID_REQUEST = -32600
+    UNKNOWN_METHOD = -32601
+    INVALID_PARAMS = -32602
+    INTERNAL = -32603
+    BAD_PLAN = 1
+    """`data.problems`: one string each, with line numbers."""
+    NOT_FOUND = 2
+    REFUSED = 3
+    """A conflict, or not possible in this state."""
+    UNAVAILABLE = 4
+    """Redis is away, or the daemon is stopping."""
+
+
+class ExitCode(IntEnum):
+    """What our commands exit with."""
+
+    OK = 0
+    ERROR = 1
+    USAGE = 2
+    NOT_RUNNING = 3
+    NOT_FOUND = 4
+    REFUSED = 5
+    TIMEOUT = 6
+    TASK_FAILED = 7
+
+
+class ErrorData(TypedDict):
+    """`error.data` of every error answer."""
+
+    exit_code: int
+    mend: str
+    problems: NotRequired[list[str]]
+
+
+class ProjectView(TypedDict):
+    id: str
+    root: str
+    name: str
+    branch: str
+
+
+class Hello(TypedDict):
+    protocol: int
+    version: str
+    pid: int
+    project: ProjectView
+    epoch: str
+
+
+class TokensView(TypedDict):
+    input: int
+    cache_write: int
+    cache_read: int
+    output: int
+
+
+class TaskView(TypedDict):
+    """One row of `agentcoord tasks`."""
+
+    id: str
+    title: str
+    state: str
+    priority: int
+    tags: list[str]
+    needs: list[str]
+    writes: list[str]
+    worker: str | None
+    attempt: int
+    turns: int
+    cost_usd: float
+    budget_usd: float | None
+    tokens: TokensView
+    files: list[str]
+    lines_added: int
+    lines_removed: int
+    review: str
+    why: str
+    """Why it is not running, or why it ended so."""
+    queued_at: int
+    started_at: int | None
+    ended_at: int | None
+
+
+class CheckView(TypedDict):
+    name: str
+    command: str
+    exit_code: int
+    ok: bool
+    ms: int
+    output: str
+    """The last 4,000 characters."""
+
+
+class TaskDetail(TypedDict):
+    """All that is known of one task."""
+
+    task: TaskView
+    description: str
+    check: str
+    checks: list[CheckView]
+    """Of its newest check run."""
+    summary: str
+    decisions: list[str]
+    questions: list[dict[str, Any]]
+    events: list[dict[str, Any]]
+    """Its newest 200 events."""
+
+
+class WorkerView(TypedDict):
+    name: str
+    role: str
+    tags: list[str]
+    state: str
+    task: str | None
+    title: str
+    """The task's title; empty when idle."""
+    doing: str
+    since: int
+    """When `state` or `task` last changed."""
+    turns: int
+    """Of the task it works on."""
+    cost_usd: float
+    """Of the task it works on."""
+    model: str
+
+
+class SpendView(TypedDict):
+    spent_usd: float
+    reserved_usd: float
+    cap_usd: float | None
+    day_spent_usd: float
+    day_cap_usd: float | None
+
+
+class NeedsYou(TypedDict):
+    """Something a person should look at."""
+
+    task: str
+    kind: str
+    """`question`, `parked`, `failed` or `review`."""
+    text: str
+
+
+class StatusView(TypedDict):
+    """The header of the dashboard, and `agentcoord status`."""
+
+    state: str
+    """`starting`, `running`, `paused`, `draining` or `stopping`."""
+    version: str
+    pid: int
+    started_at: int
+    socket: str
+    state_dir: str
+    project: ProjectView
+    run: str
+    model_source: str
+    """`api.anthropic.com`, a base URL, or `rehearsal (scripted)`."""
+    scripted: bool
+    """Whether the model is the rehearsal server: nothing costs money."""
+    sandbox: str
+    """`bubblewrap`, `seatbelt`, `external`, `none (unsafe)` or `unavailable: why`."""
+    counts: dict[str, int]
+    """Tasks by state; every state is there."""
+    workers_busy: int
+    workers_total: int
+    max_parallel: int
+    """The most workers that were busy at once in this run."""
+    spend: SpendView
+    tokens: TokensView
+    forecast_usd: float | None
+    """Spend at the end, from the mean of the ended tasks; None before the first ended."""
+    needs_you: list[NeedsYou]
+    baseline: str
+    """`pending`, `green`, `red: which checks`, or `none`."""
+    ended: bool
+    """Every task has ended or is parked, and there is at least one task."""
+    ready: bool
+    """Workers are running."""
+
+
+class CostsView(TypedDict):
+    total_usd: float
+    cap_usd: float | None
+    reserved_usd: float
+    day_usd: float
+    day_cap_usd: float | None
+    tokens: TokensView
+    by_task: list[dict[str, Any]]
+    """{id, usd, tokens}"""
+    by_model: list[dict[str, Any]]
+    """{model, usd, tokens}"""
+    scripted: bool
+
+
+class StatsView(TypedDict):
+    run: str
+    wall_s: float
+    tasks_done: int
+    tasks_failed: int
+    max_parallel: int
+    turns: int
+    tool_calls: int
+    checks_run: int
+    check_s: float
+    landings: int
+    merges: int
+    files: int
+    lines_added: int
+    lines_removed: int
+    lock_waits: int
+    rate_limit_waits: int
+    events: int
+    loop_lag_ms_max: float
+    memory_mb: float
+
+
+class LockView(TypedDict):
+    path: str
+    task: str
+    since: int
+    waiters: list[str]
+
+
+class LoadView(TypedDict):
+    run: str
+    added: list[str]
+    unchanged: list[str]
+    changed: list[str]
+
+
+class CleanupView(TypedDict):
+    locks: int
+    leases: int
+    reservations: int
+    workspaces: int
+    keys: int
+
+
+class UndoView(TypedDict):
+    id: str
+    restored: list[str]
+    merged: list[str]
+    conflicts: list[str]
+    patch: str
+
+
+class Piece(TypedDict):
+    text: str
+    next_offset: int | None
+    """None at the end."""
+
+
+class Snapshot(TypedDict):
+    """Everything a dashboard needs to draw itself from nothing."""
+
+    epoch: str
+    seq: int
+    status: StatusView
+    tasks: list[TaskView]
+    workers: list[WorkerView]
+    events: list[dict[str, Any]]
+    """The newest 200."""
+
+
+class SubscribeView(TypedDict):
+    epoch: str
+    seq: int
+    mode: str
+    """`replay`: the events after `since` follow. `resync`: start from `snapshot`."""
+    snapshot: Snapshot | None

@@ -109,6 +109,10 @@ class DaemonNotRunningError(WireError):
     """Nobody listens on the project's control socket."""
 
 
+class ConnectionLostError(WireError):
+    """The daemon hung up in the middle; whoever follows a run connects again."""
+
+
 class RpcError(WireError):
     """The daemon answered a request with an error. `code` is the JSON-RPC code, `exit_code` ours."""
 

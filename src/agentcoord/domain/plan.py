@@ -138,7 +138,10 @@ class _Reader:
                     f"task {spec.id!r} has the tags {', '.join(spec.tags)}, which no single worker has"
                     f" (there are: {', '.join(all_tags)})",
                 )
-        for cycle in find_cycles({spec.id: spec.needs for spec in plan.tasks}):
+        needs: dict[str, set[str]] = {}
+        for spec in plan.tasks:  # An id that is used twice may still close a circle.
+            needs.setdefault(spec.id, set()).update(spec.needs)
+        for cycle in find_cycles(needs):
             loop = " -> ".join([*cycle, cycle[0]])
             self.say(
                 plan.line_of(TaskId(cycle[0]), "needs"), f"these tasks need each other in a circle: {loop}"

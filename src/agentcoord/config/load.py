@@ -1,0 +1,295 @@
+"""Settings from `agentcoord.toml`, then the environment, then flags; later wins.
+
+An unknown key, a wrong type or an impossible value is told with the nearest known key; all
+problems of a file at once. Secrets are never read from the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from agentcoord.config.paths import CONFIG_NAME
+from agentcoord.config.sections import (
+    BudgetSection,
+    ChecksSection,
+    MetricsSection,
+    ModelsSection,
+    ProjectSection,
+    RedisSection,
+    Settings,
+)
+from agentcoord.domain.ids import TASK_ID_PATTERN
+from agentcoord.domain.worker import MISSION_WORKERS, Role, WorkerSpec, worker_of
+from agentcoord.errors import ConfigError
+
+SECTIONS: dict[str, type] = {
+    "project": ProjectSection,
+    "checks": ChecksSection,
+    "models": ModelsSection,
+    "budget": BudgetSection,
+    "redis": RedisSection,
+    "metrics": MetricsSection,
+}
+ENV_PREFIX = "AGENTCOORD_"
+OTHER_VARIABLES = frozenset({"AGENTCOORD_ALLOW_ROOT"})
+"""Variables of ours that are no settings."""
+_SECRET = re.compile(r"(api[_-]?key|auth[_-]?token|secret|password)", re.IGNORECASE)
+
+
+def load_settings(
+    root: Path, env: Mapping[str, str], flags: Mapping[str, object] = MappingProxyType({})
+) -> Settings:
+    """Read the settings of the repository at `root`. `flags` maps `section.key` to a value.
+
+    Raises ConfigError that lists every problem. A missing file means the defaults.
+    """
+    path = root / CONFIG_NAME
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        text = ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"cannot read {path}: {error}", mend=f"make {CONFIG_NAME} readable UTF-8"
+        ) from error
+    return read_settings(text, env, flags)
+
+
+def read_settings(
+    text: str, env: Mapping[str, str], flags: Mapping[str, object] = MappingProxyType({})
+) -> Settings:
+    """As `load_settings`, from the file's text."""
+    reading = _Reading()
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(
+            f"{CONFIG_NAME} is not valid TOML: {error}", mend=f"mend that line of {CONFIG_NAME}"
+        ) from error
+    for name in document.keys() - SECTIONS.keys() - {"worker"}:
+        reading.say(f"unknown section [{name}]{_nearest(name, [*SECTIONS, 'worker'])}")
+    raw = {name: reading.table(document, name) for name in SECTIONS}
+    values = {name: reading.from_file(name, section, raw[name]) for name, section in SECTIONS.items()}
+    reading.from_environment(values, env)
+    reading.from_flags(values, flags)
+    workers = reading.workers(document.get("worker"))
+    reading.judge(values)
+    if reading.problems:
+        raise ConfigError(
+            f"{CONFIG_NAME}: " + "; ".join(reading.problems),
+            mend=f"mend {CONFIG_NAME} (agentcoord config shows the rest)",
+        )
+    sections = {name: section(**values[name]) for name, section in SECTIONS.items()}
+    return Settings(**sections, workers=workers, origins=MappingProxyType(reading.origins))
+
+
+class _Reading:
+    """Gathers values, where they came from, and what is wrong with them."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.origins: dict[str, str] = {}
+
+    def say(self, words: str) -> None:
+        self.problems.append(words)
+
+    def table(self, document: Mapping[str, Any], name: str) -> dict[str, Any]:
+        found = document.get(name, {})
+        if isinstance(found, dict):
+            return dict(found)
+        self.say(f"[{name}] is not a table")
+        return {}
+
+    def from_file(self, name: str, section: type, raw: dict[str, Any]) -> dict[str, Any]:
+        hints = typing.get_type_hints(section)
+        values: dict[str, Any] = {}
+        if name == "checks":
+            commands = {key: raw.pop(key) for key in list(raw) if key not in hints or key == "commands"}
+            for key, command in commands.items():
+                if not isinstance(command, str) or not command.strip():
+                    self.say(f"checks.{key} is a command in quotes, not {command!r}")
+                self.origins[f"checks.{key}"] = CONFIG_NAME
+            values["commands"] = MappingProxyType(commands)
+            del hints["commands"]
+        for key in hints:
+            self.origins[f"{name}.{key}"] = "default"
+        for key, value in raw.items():
+            if _SECRET.search(key):
+                self.say(
+                    f"{name}.{key} looks like a secret; this file is committed: put it in the environment"
+                )
+            elif key not in hints:
+                self.say(f"unknown key {name}.{key}{_nearest(key, hints)}")
+            else:
+                self._take(values, name, key, _from_toml(hints[key]), value, CONFIG_NAME)
+        return values
+
+    def from_environment(self, values: dict[str, dict[str, Any]], env: Mapping[str, str]) -> None:
+        known = {
+            f"{ENV_PREFIX}{name}_{key}".upper(): (name, key, hint)
+            for name, section in SECTIONS.items()
+            for key, hint in typing.get_type_hints(section).items()
+            if key != "commands"
+        }
+        for variable, text in env.items():
+            if variable in known:
+                name, key, hint = known[variable]
+                self._take(values[name], name, key, _from_text(hint), text, variable)
+            elif variable.startswith(ENV_PREFIX) and variable not in OTHER_VARIABLES:
+                self.say(f"unknown variable {variable}{_nearest(variable, [*known, *OTHER_VARIABLES])}")
+
+    def from_flags(self, values: dict[str, dict[str, Any]], flags: Mapping[str, object]) -> None:
+        for dotted, value in flags.items():
+            name, _, key = dotted.partition(".")
+            hint = typing.get_type_hints(SECTIONS[name])[key]
+            self._take(values[name], name, key, _from_toml(hint), value, "flag")
+
+    def _take(
+        self,
+        values: dict[str, Any],
+        name: str,
+        key: str,
+        convert: Callable[[Any], Any],
+        value: object,
+        origin: str,
+    ) -> None:
+        try:
+            values[key] = convert(value)
+        except (TypeError, ValueError) as error:
+            self.say(f"{name}.{key} (from {origin}): {error}")
+        else:
+            self.origins[f"{name}.{key}"] = origin
+
+    def workers(self, raw: object) -> tuple[WorkerSpec, ...]:
+        if raw is None:
+            return MISSION_WORKERS
+        if not isinstance(raw, list) or not raw or not all(isinstance(entry, dict) for entry in raw):
+            self.say("workers are written as [[worker]]")
+            return MISSION_WORKERS
+        found: dict[str, WorkerSpec] = {}
+        for entry in raw:
+            name, role, tags = entry.get("name", ""), entry.get("role", ""), entry.get("tags")
+            for key in entry.keys() - {"name", "role", "tags"}:
+                self.say(f"worker {name!r}: unknown key {key!r}{_nearest(key, ('name', 'role', 'tags'))}")
+            if not isinstance(name, str) or not TASK_ID_PATTERN.fullmatch(name):
+                self.say(f"worker name {name!r} is not 1 to 64 letters, digits, '.', '_' or '-'")
+            elif name in found:
+                self.say(f"two workers are called {name!r}")
+            elif role not in list(Role):
+                self.say(
+                    f"worker {name!r}: role {role!r} is none of {', '.join(Role)}{_nearest(str(role), Role)}"
+                )
+            elif tags is not None and not (
+                isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)
+            ):
+                self.say(f"worker {name!r}: tags is a list of texts, not {tags!r}")
+            else:
+                found[name] = worker_of(name, Role(role), tags)
+        return tuple(found.values())
+
+    def judge(self, values: Mapping[str, Mapping[str, Any]]) -> None:
+        """Say what is well-formed but impossible."""
+        for name, key, least in (
+            ("checks", "timeout_s", 1),
+            ("checks", "parallel", 1),
+            ("models", "max_turns", 1),
+            ("models", "attempts", 1),
+            ("models", "check_rounds", 0),
+            ("budget", "run_usd", 0),
+            ("budget", "task_usd", 0),
+            ("budget", "day_usd", 0),
+            ("redis", "lease_s", 5),
+            ("metrics", "port", 0),
+        ):
+            value = values[name].get(key)
+            if value is not None and not least <= value < 1e9:
+                self.say(f"{name}.{key} is {value}; it must be {least} or more")
+        if values["models"].get("ladder") == ():
+            self.say("models.ladder names no model")
+        effort = values["models"].get("effort", "medium")
+        if effort not in ("", "low", "medium", "high", "xhigh", "max"):
+            self.say(f"models.effort {effort!r} is none of low, medium, high, xhigh, max")
+        deadline = values["budget"].get("deadline", "")
+        if deadline and not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", deadline):
+            self.say(f"budget.deadline {deadline!r} is not a time such as 07:00")
+
+
+def _from_toml(hint: Any) -> Callable[[Any], Any]:
+    """Return a converter that takes a TOML value of the field's type and refuses all else."""
+
+    def convert(value: Any) -> Any:
+        if hint is bool and isinstance(value, bool):
+            return value
+        if hint is int and isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+        if hint is str and isinstance(value, str):
+            return value
+        if _is_text_list(hint) and isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
+            return tuple(value)
+        raise TypeError(f"must be {_words_for(hint)}, not {value!r}")
+
+    return convert
+
+
+def _from_text(hint: Any) -> Callable[[str], Any]:
+    """Return a converter from an environment variable's text; lists are separated by commas."""
+
+    def convert(text: str) -> Any:
+        if hint is bool:
+            if text.lower() in ("1", "true", "yes", "on"):
+                return True
+            if text.lower() in ("0", "false", "no", "off", ""):
+                return False
+            raise ValueError(f"must be 1 or 0, not {text!r}")
+        if _is_text_list(hint):
+            return tuple(part.strip() for part in text.split(",") if part.strip())
+        try:
+            return hint(text)
+        except ValueError:
+            raise ValueError(f"must be {_words_for(hint)}, not {text!r}") from None
+
+    return convert
+
+
+def _is_text_list(hint: Any) -> bool:
+    return typing.get_origin(hint) is tuple
+
+
+def _words_for(hint: Any) -> str:
+    if _is_text_list(hint):
+        return "a list of texts"
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "a text in quotes"}[hint]
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    found = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {found[0]}?)" if found else ""
+
+
+def settings_table(settings: Settings) -> list[tuple[str, object, str]]:
+    """Return (`section.key`, value, origin) for every setting, in the order of the file."""
+    rows: list[tuple[str, object, str]] = []
+    for name, section in SECTIONS.items():
+        value = getattr(settings, name)
+        for item in dataclasses.fields(section):
+            held = getattr(value, item.name)
+            if isinstance(held, types.MappingProxyType):
+                rows += [
+                    (f"{name}.{key}", held[key], settings.origins.get(f"{name}.{key}", "")) for key in held
+                ]
+            else:
+                rows.append(
+                    (f"{name}.{item.name}", held, settings.origins.get(f"{name}.{item.name}", "default"))
+                )
+    return rows

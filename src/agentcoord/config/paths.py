@@ -1,0 +1,164 @@
+"""Where things are: the repository's root, the state folder, the socket.
+
+Standard library only and cheap to import, because the commands that must answer at once
+begin here. Nothing is created by looking; `ProjectPaths.make()` creates the folders.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from agentcoord.domain.ids import ProjectId, project_id_of
+from agentcoord.errors import ConfigError
+
+CONFIG_NAME = "agentcoord.toml"
+SOCKET_PATH_BYTES = 103 if sys.platform == "darwin" else 107
+"""The longest Unix socket path that the kernel takes."""
+
+
+def find_root(start: Path) -> Path:
+    """Return the real path of the git working tree that `start` is in.
+
+    Raises ConfigError in words when there is none, or when the repository is bare.
+    """
+    try:
+        here = start.resolve(strict=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{start} is not there ({error.strerror})", mend="give a folder that exists"
+        ) from error
+    if not here.is_dir():
+        here = here.parent
+    for folder in (here, *here.parents):
+        if (folder / ".git").exists():
+            return folder
+        if (folder / "HEAD").is_file() and (folder / "objects").is_dir() and (folder / "refs").is_dir():
+            raise ConfigError(
+                f"{folder} is a bare repository (or the inside of a .git): it has no files to work on",
+                mend="clone it, and run this in the clone",
+            )
+    raise ConfigError(
+        f"{here} is not inside a git repository", mend="git init && git add -A && git commit -m start"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectPaths:
+    """Every place outside the repository that belongs to one project."""
+
+    root: Path
+    """The repository's real path."""
+    project_id: ProjectId
+    state_dir: Path
+    """State, journal, blobs, logs, transcripts: `$XDG_STATE_HOME/agentcoord/<project id>`."""
+    runtime_dir: Path
+    """The sockets' folder, mode 0700."""
+
+    @classmethod
+    def of(cls, root: Path, env: Mapping[str, str]) -> ProjectPaths:
+        """Compute the places for the repository at `root` from `XDG_STATE_HOME` and `XDG_RUNTIME_DIR`."""
+        real = root.resolve()
+        project = project_id_of(os.fspath(real))
+        home = env.get("HOME") or str(Path("~").expanduser())
+        state_home = Path(env.get("XDG_STATE_HOME") or Path(home) / ".local" / "state")
+        runtime_home = env.get("XDG_RUNTIME_DIR")
+        runtime = (
+            Path(runtime_home) / "agentcoord"
+            if runtime_home
+            else Path(tempfile.gettempdir()) / f"agentcoord-{os.getuid()}"
+        )
+        return cls(real, project, state_home / "agentcoord" / project, runtime)
+
+    @property
+    def socket(self) -> Path:
+        """The control socket."""
+        return self.runtime_dir / f"{self.project_id}.sock"
+
+    @property
+    def redis_socket(self) -> Path:
+        """The embedded server's socket."""
+        return self.runtime_dir / f"{self.project_id}.redis"
+
+    @property
+    def lock_file(self) -> Path:
+        """Held with flock by the daemon; who holds it is the daemon."""
+        return self.state_dir / "daemon.lock"
+
+    @property
+    def identity_file(self) -> Path:
+        """What the running daemon says of itself (pid, version), for messages alone."""
+        return self.state_dir / "daemon.json"
+
+    @property
+    def log_file(self) -> Path:
+        return self.state_dir / "logs" / "agentcoordd.jsonl"
+
+    @property
+    def startup_log(self) -> Path:
+        """Standard error of the background process: what went wrong before logging began."""
+        return self.state_dir / "logs" / "startup.log"
+
+    @property
+    def redis_dir(self) -> Path:
+        return self.state_dir / "redis"
+
+    @property
+    def workspaces_dir(self) -> Path:
+        return self.state_dir / "workspaces"
+
+    @property
+    def journal_dir(self) -> Path:
+        return self.state_dir / "journal"
+
+    @property
+    def transcripts_dir(self) -> Path:
+        return self.state_dir / "transcripts"
+
+    @property
+    def checks_dir(self) -> Path:
+        """Stored output of check runs."""
+        return self.state_dir / "checks"
+
+    @property
+    def config_file(self) -> Path:
+        return self.root / CONFIG_NAME
+
+    def make(self) -> None:
+        """Create the folders, for the owner alone.
+
+        Raises ConfigError when one cannot be made, is somebody else's, or the socket's path is too long.
+        """
+        for folder in (self.state_dir, self.runtime_dir):
+            _make_private(folder)
+        for folder in (self.log_file.parent, self.redis_dir, self.workspaces_dir, self.journal_dir):
+            _make_private(folder)
+        for folder in (self.transcripts_dir, self.checks_dir):
+            _make_private(folder)
+        for path in (self.socket, self.redis_socket):
+            length = len(os.fsencode(path))
+            if length > SOCKET_PATH_BYTES:
+                raise ConfigError(
+                    f"the socket path {path} is {length} bytes long; the system takes {SOCKET_PATH_BYTES}",
+                    mend="set XDG_RUNTIME_DIR to a shorter folder",
+                )
+
+
+def _make_private(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+            raise ConfigError(f"{folder} is not a folder of yours", mend=f"move {folder} away")
+        if stat.S_IMODE(status.st_mode) & 0o077:
+            folder.chmod(0o700)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot make the folder {folder}: {error.strerror}",
+            mend="give it back to your user, free some disk, or set XDG_STATE_HOME and XDG_RUNTIME_DIR",
+        ) from error

@@ -1,0 +1,105 @@
+"""Every setting, as frozen sections: the shape that the rest of the program is handed.
+
+One field a key; the string beneath a field is its documentation, from which the settings
+reference is made. Defaults stand here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from agentcoord.domain.worker import MISSION_WORKERS, WorkerSpec
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectSection:
+    """`[project]`"""
+
+    scope: tuple[str, ...] = ("src/**", "tests/**", "docs/**")
+    """What workers may add or modify; gitignore-like globs."""
+    protect: tuple[str, ...] = ()
+    """Never, even inside the scope."""
+    share: tuple[str, ...] = (".venv", "node_modules")
+    """Ignored folders that checks need, shown read-only."""
+    setup: str = ""
+    """A command run once in a new workspace."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChecksSection:
+    """`[checks]`: any name = a command; all must exit 0 before a landing."""
+
+    commands: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    timeout_s: float = 900.0
+    """One check's time; after that it counts as red."""
+    parallel: int = 2
+    """How many check runs may go on at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsSection:
+    """`[models]`"""
+
+    ladder: tuple[str, ...] = ("claude-haiku-5-5", "claude-sonnet-5-5")
+    """The first attempt's model, then the next one's; the last is kept."""
+    effort: str = "medium"
+    """low, medium, high, xhigh, max; empty: not sent."""
+    base_url: str = ""
+    """Else ANTHROPIC_BASE_URL, else Anthropic."""
+    custom_tools: bool = False
+    """For servers that do not know Anthropic's own tool types."""
+    plain_requests: bool = False
+    """For servers that know neither caching nor effort: leaves both out."""
+    max_turns: int = 60
+    """Turns of one attempt."""
+    attempts: int = 3
+    """Attempts of one task."""
+    check_rounds: int = 3
+    """How often red checks go back to the worker within an attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetSection:
+    """`[budget]`; 0 means no cap."""
+
+    run_usd: float = 6.00
+    task_usd: float = 0.60
+    day_usd: float = 20.00
+    deadline: str = ""
+    """Local time, such as 07:00, after which nothing new is claimed; empty: none."""
+
+
+@dataclass(frozen=True, slots=True)
+class RedisSection:
+    """`[redis]`"""
+
+    url: str = ""
+    """Empty: the embedded server."""
+    lease_s: float = 60.0
+    """How long a claim holds without a heartbeat; 5 at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSection:
+    """`[metrics]`"""
+
+    port: int = 0
+    """Of the Prometheus endpoint on 127.0.0.1; 0: off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All of it, and where each value came from."""
+
+    project: ProjectSection = field(default_factory=ProjectSection)
+    checks: ChecksSection = field(default_factory=ChecksSection)
+    models: ModelsSection = field(default_factory=ModelsSection)
+    budget: BudgetSection = field(default_factory=BudgetSection)
+    redis: RedisSection = field(default_factory=RedisSection)
+    metrics: MetricsSection = field(default_factory=MetricsSection)
+    workers: tuple[WorkerSpec, ...] = MISSION_WORKERS
+    """`[[worker]]`; none given: the six of the mission."""
+    origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """`section.key` to `default`, `agentcoord.toml`, the variable's name or `flag`."""

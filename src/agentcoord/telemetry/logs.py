@@ -1,0 +1,113 @@
+"""Logs: structlog, one JSON object a line, in a bounded rotating file of the state folder.
+
+Separate so that every room logs facts (`log.info("task_claimed", task=...)`) and only this one
+knows where they go. Secrets are cut out here, at the last processor before the file.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import re
+import sys
+from collections.abc import Collection, Iterator, MutableMapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+FILE_BYTES = 10 * 1024 * 1024
+FILES_KEPT = 5
+_KEY_SHAPES = re.compile(r"sk-ant-[A-Za-z0-9_-]{8,}|Bearer\s+[A-Za-z0-9._~+/-]{12,}=*")
+REDACTED = "[redacted]"
+
+
+class Redactor:
+    """Replaces secrets in texts: those it is told, and whatever looks like an API key."""
+
+    def __init__(self, secrets: Collection[str]) -> None:
+        self._secrets = sorted((s for s in secrets if len(s) >= 6), key=len, reverse=True)
+
+    def clean(self, text: str) -> str:
+        """Return `text` without secrets."""
+        for secret in self._secrets:
+            text = text.replace(secret, REDACTED)
+        return _KEY_SHAPES.sub(REDACTED, text)
+
+    def __call__(
+        self, _logger: Any, _method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        for key, value in event.items():
+            event[key] = self._clean_value(value)
+        return event
+
+    def _clean_value(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.clean(value)
+        if isinstance(value, dict):
+            return {key: self._clean_value(held) for key, held in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._clean_value(held) for held in value]
+        return value
+
+
+@contextmanager
+def logging_to(path: Path, *, secrets: Collection[str] = (), terminal: bool = False) -> Iterator[None]:
+    """Send every log line to `path` (rotated, 60 MB in all), and to standard error when `terminal`.
+
+    The file is created for the owner alone. Closes what it opened.
+    """
+    handler = logging.handlers.RotatingFileHandler(
+        path, maxBytes=FILE_BYTES, backupCount=FILES_KEPT, encoding="utf-8", errors="backslashreplace"
+    )
+    path.chmod(0o600)
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+        Redactor(secrets),
+    ]
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(default=str),
+            ],
+        )
+    )
+    handlers: list[logging.Handler] = [handler]
+    if terminal:
+        console = logging.StreamHandler(sys.stderr)
+        console.setFormatter(
+            structlog.stdlib.ProcessorFormatter(
+                foreign_pre_chain=shared,
+                processors=[
+                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                    structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+                ],
+            )
+        )
+        handlers.append(console)
+    root = logging.getLogger()
+    for each in handlers:
+        root.addHandler(each)
+    root.setLevel(logging.INFO)
+    for noisy in ("httpx2", "httpcore2", "httpx", "httpcore", "asyncio", "anthropic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    try:
+        yield
+    finally:
+        for each in handlers:
+            root.removeHandler(each)
+            each.close()
+        structlog.reset_defaults()

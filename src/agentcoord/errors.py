@@ -81,6 +81,10 @@ class LlmRetryableError(LlmError):
         self.retry_after_s = retry_after_s
 
 
+class LlmOverloadedError(LlmRetryableError):
+    """The server asks for fewer calls (429, 529): every worker slows down, not only the one refused."""
+
+
 class LlmSpendLimitError(LlmError):
     """The provider refuses to spend more of the user's money: stop the run."""
 
@@ -91,6 +95,18 @@ class LlmRequestError(LlmError):
 
 class LlmAuthError(LlmError):
     """The key is missing or refused."""
+
+
+class LlmPriceError(LlmError):
+    """A model has no price, or the price file is wrong: nothing may be spent on it."""
+
+
+class RehearsalScriptError(LlmError):
+    """A rehearsal script cannot be played; `problems` are all that was found, each with its place."""
+
+    def __init__(self, message: str, problems: Sequence[str] = (), *, mend: str = "") -> None:
+        super().__init__(message, mend=mend)
+        self.problems = tuple(problems)
 
 
 class AgentError(AgentCoordError):

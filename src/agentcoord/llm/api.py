@@ -7,7 +7,7 @@ Deliberately absent: anything of the SDK; `llm.client` is its only home.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -85,10 +85,52 @@ class Progress:
 
     usage: Usage = NO_USAGE
     output_chars: int = 0
+    """Characters of text, thinking and tool input so far."""
+    output_bytes: int = 0
+    """The same in UTF-8, which is nearer to tokens for scripts other than Latin."""
     started: bool = False
     """`message_start` arrived: the call is assumed to be billed."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Rate-limit headers of the response, lower case; filled in for refusals too."""
     on_text: Callable[[str], None] | None = field(default=None, repr=False)
     """Called with each piece of text, for the live transcript; must not block or raise."""
+    on_start: Callable[[], Awaitable[None]] | None = field(default=None, repr=False)
+    """Awaited once, when `message_start` arrives; what it raises ends the call."""
+
+    def restart(self) -> None:
+        """Forget what an earlier try has shown; the callbacks stay."""
+        self.usage = NO_USAGE
+        self.output_chars = 0
+        self.output_bytes = 0
+        self.started = False
+        self.headers = {}
+
+
+@dataclass(frozen=True, slots=True)
+class StreamTimeouts:
+    """The deadlines of one call, in seconds."""
+
+    connect_s: float = 15.0
+    first_byte_s: float = 90.0
+    """Until the response headers; at most `between_events_s`."""
+    between_events_s: float = 120.0
+    """Of silence on the wire within a stream; pings count as life."""
+    whole_s: float = 1_800.0
+
+    def __post_init__(self) -> None:
+        ordered = 0 < self.first_byte_s <= self.between_events_s <= self.whole_s
+        assert ordered, "first_byte_s <= between_events_s <= whole_s"
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What the server understands beyond the core; other servers than Anthropic's lack some."""
+
+    cache_control: bool = True
+    output_config: bool = True
+    """Knows `output_config.effort`."""
+    anthropic_tools: bool = True
+    """Knows the tool types that Anthropic defines; without it the agent describes them by schema."""
 
 
 class Model(Protocol):

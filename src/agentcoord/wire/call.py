@@ -1,0 +1,136 @@
+"""One question over a plain blocking socket, for commands that must answer in under 100 ms.
+
+Separate from `client` because importing asyncio alone costs more than the whole answer. Imports
+`socket` and `json` and nothing heavier; `hello` and the question travel in one write.
+Deliberately absent: subscriptions, and more than one question a connection.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from agentcoord.errors import ConnectionLostError, DaemonNotRunningError, RpcError, WireError
+from agentcoord.wire.codec import Failure, FrameDecoder, Malformed, Result, encode_request
+from agentcoord.wire.messages import PROTOCOL_VERSION, Method
+
+SOCKET_PATH_BYTES: Final = 103 if sys.platform == "darwin" else 107
+"""The longest path that the kernel's `sockaddr_un` holds."""
+START_MEND: Final = "agentcoordd start"
+_HELLO_ID: Final = 0
+_CALL_ID: Final = 1
+
+
+def call_once(
+    socket_path: Path, method: Method, params: Mapping[str, Any] | None = None, timeout_s: float = 10.0
+) -> dict[str, Any]:
+    """Ask the daemon one thing and return its answer.
+
+    Raises DaemonNotRunningError when nobody listens, RpcError when the daemon answers with an error,
+    and WireError when the path is too long, the daemon hangs past `timeout_s` or hangs up.
+    """
+    deadline = time.monotonic() + timeout_s
+    questions = encode_request(_HELLO_ID, Method.HELLO, hello_params("agentcoord"))
+    questions += encode_request(_CALL_ID, method, params or {})
+    with open_socket(socket_path, timeout_s) as connection:
+        decoder = FrameDecoder()
+        try:
+            # A daemon that refuses `hello` may hang up before it has read the rest; its reason counts.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(questions)
+            while True:
+                connection.settimeout(max(0.001, deadline - time.monotonic()))
+                chunk = connection.recv(65536)
+                if not chunk:
+                    raise ConnectionLostError(
+                        "The daemon hung up before it answered.", mend="agentcoordd status"
+                    )
+                for frame in decoder.feed(chunk):
+                    if isinstance(frame, Failure):
+                        raise rpc_error_of(frame)
+                    if isinstance(frame, Malformed):
+                        raise WireError(f"The daemon's answer cannot be read: {frame.message}.")
+                    if isinstance(frame, Result) and frame.id == _CALL_ID:
+                        return frame.result
+        except TimeoutError as error:
+            raise no_answer(method, timeout_s) from error
+        except ConnectionError as error:
+            raise ConnectionLostError(
+                "The connection to the daemon broke.", mend="agentcoordd status"
+            ) from error
+
+
+def open_socket(socket_path: Path, timeout_s: float) -> socket.socket:
+    """Connect to the daemon's socket; the caller closes it. Raises as `call_once` does."""
+    check_socket_path(socket_path)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(timeout_s)
+    try:
+        connection.connect(os.fspath(socket_path))
+    except OSError as error:
+        connection.close()
+        raise unreachable(socket_path, error) from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def check_socket_path(socket_path: Path) -> None:
+    """Raise WireError, in words, when the kernel could not hold this path."""
+    size = len(os.fsencode(socket_path))
+    if size > SOCKET_PATH_BYTES:
+        raise WireError(
+            f"The control socket's path has {size} bytes, and this system allows {SOCKET_PATH_BYTES}: "
+            f"{socket_path}.",
+            mend="set XDG_RUNTIME_DIR to a shorter folder that only you may enter, then try again",
+        )
+
+
+def unreachable(socket_path: Path, error: OSError) -> WireError:
+    """Translate a failed connect: nobody listens, or something else is in the way."""
+    if isinstance(error, FileNotFoundError | ConnectionRefusedError):
+        return DaemonNotRunningError(
+            f"No daemon runs for this project (nobody listens on {socket_path}).", mend=START_MEND
+        )
+    if isinstance(error, PermissionError):
+        return WireError(
+            f"The control socket {socket_path} belongs to another user.",
+            mend="run the command as the user who started agentcoordd",
+        )
+    return WireError(
+        f"The control socket {socket_path} cannot be reached: {error.strerror or error}.",
+        mend="agentcoordd status",
+    )
+
+
+def no_answer(method: str, timeout_s: float) -> WireError:
+    """The error for a daemon that listens but says nothing."""
+    return WireError(
+        f"The daemon did not answer `{method}` within {timeout_s:g} s.",
+        mend="agentcoordd logs, then agentcoordd restart",
+    )
+
+
+def hello_params(client_name: str) -> dict[str, Any]:
+    """What every connection says first."""
+    return {"protocol": [PROTOCOL_VERSION], "client": client_name}
+
+
+def rpc_error_of(frame: Failure) -> RpcError:
+    """Turn an error answer into the exception that callers see."""
+    problems = frame.data.get("problems", [])
+    exit_code = frame.data.get("exit_code", 1)
+    return RpcError(
+        frame.message,
+        code=frame.code,
+        exit_code=exit_code if isinstance(exit_code, int) else 1,
+        problems=[str(p) for p in problems] if isinstance(problems, list) else (),
+        mend=str(frame.data.get("mend", "")),
+    )

@@ -1,0 +1,205 @@
+"""Bytes to JSON-RPC messages and back: one JSON object a line, both directions, no I/O.
+
+Separate from `client` and from the daemon's socket server so that both sides speak through the
+same code, and so that it can be tested on bytes alone (see https://sans-io.readthedocs.io). The
+protocol is JSON-RPC 2.0 without batches and with named parameters only. Deliberately absent:
+what the methods mean (`messages`), and who answers which id.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agentcoord.errors import WireError
+from agentcoord.wire.messages import FRAME_BYTES, ErrorData, RpcCode
+
+RequestId = int | str
+"""What ties an answer to its question; chosen by whoever asks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A question that wants an answer."""
+
+    id: RequestId
+    method: str
+    params: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something said unasked (a JSON-RPC notification)."""
+
+    method: str
+    params: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The answer to the request with this id."""
+
+    id: RequestId
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The error that answers a request; `id` is None when the request could not be read."""
+
+    id: RequestId | None
+    code: int
+    message: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A line that is no message of the protocol; the connection itself is still good."""
+
+    code: RpcCode
+    """What to answer with: PARSE, INVALID_REQUEST or INVALID_PARAMS."""
+    message: str
+    id: RequestId | None = None
+    """The id of the broken request, when that much could be read."""
+
+
+Frame = Request | Notice | Result | Failure | Malformed
+
+
+class FrameDecoder:
+    """Cuts a stream of bytes into messages, however the bytes were split on their way.
+
+    Holds at most `max_bytes`: of a longer line nothing is kept, it comes out as one `Malformed`,
+    and decoding goes on after its newline.
+    """
+
+    def __init__(self, max_bytes: int = FRAME_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._buffer = bytearray()
+        self._skipping = False
+
+    def feed(self, chunk: bytes) -> list[Frame]:
+        """Return the messages that `chunk` completes, in order; empty lines are passed over."""
+        frames: list[Frame] = []
+        start = 0
+        while (end := chunk.find(b"\n", start)) >= 0:
+            self._take(chunk[start : end + 1])
+            start = end + 1
+            if self._skipping:
+                frames.append(self._too_long())
+            elif self._buffer.strip():
+                frames.append(decode_line(bytes(self._buffer)))
+            self._buffer.clear()
+            self._skipping = False
+        self._take(chunk[start:])
+        return frames
+
+    @property
+    def pending_bytes(self) -> int:
+        """How much of an unfinished line is held."""
+        return len(self._buffer)
+
+    def _take(self, piece: bytes) -> None:
+        if self._skipping or len(self._buffer) + len(piece) > self._max_bytes:
+            self._buffer.clear()
+            self._skipping = True
+        else:
+            self._buffer += piece
+
+    def _too_long(self) -> Malformed:
+        return Malformed(RpcCode.INVALID_REQUEST, f"a line is longer than {self._max_bytes} bytes")
+
+
+def encode_request(request_id: RequestId, method: str, params: Mapping[str, Any]) -> bytes:
+    """Return the line that asks `method`. Raises WireError when it passes FRAME_BYTES."""
+    return _line({"jsonrpc": "2.0", "id": request_id, "method": str(method), "params": params})
+
+
+def encode_notification(method: str, params: Mapping[str, Any]) -> bytes:
+    """Return the line that tells `method`. Raises WireError when it passes FRAME_BYTES."""
+    return _line({"jsonrpc": "2.0", "method": str(method), "params": params})
+
+
+def encode_result(request_id: RequestId, result: Mapping[str, Any]) -> bytes:
+    """Return the line that answers `request_id`. Raises WireError when it passes FRAME_BYTES."""
+    return _line({"jsonrpc": "2.0", "id": request_id, "result": result})
+
+
+def encode_error(request_id: RequestId | None, code: int, message: str, data: ErrorData) -> bytes:
+    """Return the line that refuses `request_id`. Raises WireError when it passes FRAME_BYTES."""
+    error = {"code": int(code), "message": message, "data": data}
+    return _line({"jsonrpc": "2.0", "id": request_id, "error": error})
+
+
+def decode_line(line: bytes) -> Frame:
+    """Return the message that `line` spells, or the `Malformed` that says what is wrong with it."""
+    try:
+        raw = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        return Malformed(RpcCode.PARSE, f"a line is not JSON: {error}")
+    if not isinstance(raw, dict):
+        return Malformed(
+            RpcCode.INVALID_REQUEST, "a message must be one JSON object (batches are not spoken)"
+        )
+    request_id = raw.get("id")
+    if isinstance(request_id, bool) or not isinstance(request_id, int | str):
+        if request_id is not None:
+            return Malformed(RpcCode.INVALID_REQUEST, "`id` must be a whole number or a string")
+        request_id = None
+    if raw.get("jsonrpc") != "2.0":
+        return Malformed(RpcCode.INVALID_REQUEST, '`jsonrpc` must be "2.0"', request_id)
+    if "method" in raw:
+        return _call_of(raw, request_id)
+    return _answer_of(raw, request_id)
+
+
+def _call_of(raw: dict[str, Any], request_id: RequestId | None) -> Frame:
+    method, params = raw["method"], raw.get("params", {})
+    if not isinstance(method, str):
+        return Malformed(RpcCode.INVALID_REQUEST, "`method` must be a string", request_id)
+    if not isinstance(params, dict):
+        return Malformed(RpcCode.INVALID_PARAMS, "`params` must be an object", request_id)
+    if request_id is not None:
+        return Request(request_id, method, params)
+    if "id" in raw:
+        return Malformed(RpcCode.INVALID_REQUEST, "`id` must not be null")
+    return Notice(method, params)
+
+
+def _answer_of(raw: dict[str, Any], request_id: RequestId | None) -> Frame:
+    if "error" in raw:
+        error = raw["error"]
+        code = error.get("code") if isinstance(error, dict) else None
+        if not isinstance(code, int):
+            return Malformed(RpcCode.INVALID_REQUEST, "`error` must be an object with a `code`", request_id)
+        data = error.get("data")
+        return Failure(
+            request_id, code, str(error.get("message", "")), data if isinstance(data, dict) else {}
+        )
+    result = raw.get("result")
+    if request_id is None or not isinstance(result, dict):
+        return Malformed(
+            RpcCode.INVALID_REQUEST, "a message has neither a `method` nor a `result`", request_id
+        )
+    return Result(request_id, result)
+
+
+def _line(message: Mapping[str, Any]) -> bytes:
+    text = json.dumps(message, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    try:
+        line = text.encode() + b"\n"
+    except UnicodeEncodeError:
+        # A file name that is no UTF-8 came along as lone surrogates; as escapes they survive the trip.
+        line = json.dumps(message, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+    if len(line) > FRAME_BYTES:
+        raise WireError(
+            f"a message of {len(line)} bytes is longer than the {FRAME_BYTES} that one line may have"
+        )
+    return line
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,273 @@
+"""The model behind the Messages API: one streaming call at a time through the official SDK.
+
+This is the only home of `anthropic`. The package takes seconds to import on a small machine,
+so it is imported in a thread when the first call is made (or `warm_up` is awaited), never
+when this module is. Deliberately absent: retries (the SDK's are off; the gateway owns them,
+behind one governor), prices, and the SDK's tool runner.
+
+Theory of operation of a turn. The stream is read event by event. `message_start` says what
+the prompt cost; from then on the call counts as billed. A turn exists only when a stop reason
+came: a connection that closes cleanly in the middle looks like an ordinary end otherwise.
+Whatever goes wrong is raised as one of our four errors; what was seen until then stays in
+the caller's `Progress`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import time
+import urllib.parse
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from agentcoord.errors import LlmAuthError, LlmError, LlmRequestError, LlmRetryableError
+from agentcoord.llm.api import Capabilities, Progress, StreamTimeouts, Turn, TurnRequest
+from agentcoord.llm.cache_marks import with_cache_marks
+from agentcoord.llm.failures import Refusal, error_of
+from agentcoord.llm.stream_reading import StreamReading
+
+if TYPE_CHECKING:
+    import anthropic
+
+__all__ = ["AnthropicModel", "Capabilities", "StreamTimeouts"]
+
+_DEFAULT_BASE_URL = "https://api.anthropic.com"
+_KEPT_HEADER_PREFIXES = ("anthropic-ratelimit-", "retry-after", "request-id")
+_UNNEEDED_KEY = "unneeded"
+"""Sent to a server of the user's own when no key is configured: the SDK insists on one."""
+
+HeadersObserver = Callable[[str, Mapping[str, str]], None]
+"""Called with the model and the rate-limit headers of each response; must not block or raise."""
+
+
+class AnthropicModel:
+    """A `Model` that calls a server which speaks the Messages API. One for all workers."""
+
+    def __init__(
+        self,
+        make_client: Callable[[], anthropic.AsyncAnthropic],
+        timeouts: StreamTimeouts,
+        capabilities: Capabilities,
+        on_headers: HeadersObserver | None,
+        wall_s: Callable[[], float],
+    ) -> None:
+        self._make_client = make_client
+        self._timeouts = timeouts
+        self._capabilities = capabilities
+        self._on_headers = on_headers
+        self._wall_s = wall_s
+        self._client: anthropic.AsyncAnthropic | None = None
+        self._making = asyncio.Lock()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        *,
+        api_key: str | None,
+        auth_token: str | None,
+        base_url: str | None,
+        timeouts: StreamTimeouts,
+        capabilities: Capabilities,
+        on_headers: HeadersObserver | None = None,
+        wall_s: Callable[[], float] = time.time,
+    ) -> AsyncIterator[AnthropicModel]:
+        """Open a model; its connections close with the context.
+
+        `api_key` wins over `auth_token`; without both, only a server of one's own (`base_url`)
+        can be called. The environment is not read here. Raises LlmAuthError without any way
+        to authenticate, LlmRequestError when `base_url` is no HTTP URL.
+        """
+        make_client = _client_maker(api_key or None, auth_token or None, base_url or None, timeouts)
+        model = cls(make_client, timeouts, capabilities, on_headers, wall_s)
+        try:
+            yield model
+        finally:
+            if model._client is not None:
+                await model._client.close()
+
+    async def warm_up(self) -> None:
+        """Import the SDK and make its client now, off the event loop, instead of at the first turn."""
+        async with self._making:
+            if self._client is None:
+                self._client = await asyncio.to_thread(self._make_client)
+
+    async def take_turn(self, request: TurnRequest, progress: Progress) -> Turn:
+        """Make one streaming call. See `Model.take_turn` for what it raises."""
+        if self._client is None:
+            await self.warm_up()
+        assert self._client is not None, "warm_up makes the client"
+        deadline_s = self._timeouts.whole_s
+        try:
+            async with asyncio.timeout(deadline_s) as whole:
+                return await self._stream_turn(self._client, request, progress)
+        except TimeoutError as error:
+            if not whole.expired():
+                raise
+            raise LlmRetryableError(f"the answer was not complete after {deadline_s:g} s") from error
+
+    async def _stream_turn(
+        self, client: anthropic.AsyncAnthropic, request: TurnRequest, progress: Progress
+    ) -> Turn:
+        manager = client.messages.stream(**_parameters(request, self._capabilities))
+        try:
+            try:
+                async with asyncio.timeout(self._timeouts.first_byte_s) as first_byte:
+                    stream = await manager.__aenter__()
+            except TimeoutError as error:
+                if not first_byte.expired():
+                    raise
+                raise LlmRetryableError(
+                    f"no answer began within {self._timeouts.first_byte_s:g} s"
+                ) from error
+            except _foreign_errors() as error:
+                raise self._translated(error, request.model, progress, began=False) from error
+            self._note_headers(stream.response.headers, request.model, progress)
+
+            reading = StreamReading()
+            events = aiter(stream)
+            while True:
+                try:
+                    event = await anext(events)
+                except StopAsyncIteration:
+                    break
+                except _foreign_errors() as error:
+                    raise self._translated(error, request.model, progress, began=True) from error
+                await reading.note(event, progress)
+            if not progress.started:
+                raise LlmRetryableError("the server's answer held no message: not a Messages API stream")
+            return reading.finish(
+                stream.current_message_snapshot, progress, request_id=stream.request_id or ""
+            )
+        finally:
+            await manager.__aexit__(None, None, None)
+
+    def _translated(self, error: Exception, model: str, progress: Progress, *, began: bool) -> LlmError:
+        """Return our error for what the SDK or its transport raised, noting a refusal's headers."""
+        import anthropic
+        import httpx2
+
+        match error:
+            case anthropic.APIStatusError():
+                headers = error.response.headers
+                self._note_headers(headers, model, progress)
+                refusal = Refusal(
+                    status=error.status_code,
+                    kind=str(error.type or ""),
+                    code=error.error_code or "",
+                    message=error.api_message or error.message,
+                    headers={name.lower(): value for name, value in headers.items()},
+                    request_id=error.request_id or "",
+                )
+                return error_of(refusal, now_s=self._wall_s())
+            case anthropic.APITimeoutError() | httpx2.TimeoutException():
+                return LlmRetryableError(f"the model's server fell silent: {_words(error)}")
+            case anthropic.APIConnectionError() | httpx2.HTTPError() | httpx2.StreamError():
+                cause = _words(error.__cause__) if error.__cause__ else _words(error)
+                return LlmRetryableError(f"the connection to the model's server failed: {cause}")
+            case anthropic.AnthropicError():
+                return LlmRequestError(f"the SDK refused the call: {_words(error)}")
+            case _ if began:
+                return LlmRetryableError(f"the server's stream makes no sense: {_words(error)}")
+            case _:
+                return LlmRequestError(f"the request cannot be sent: {_words(error)}")
+
+    def _note_headers(self, headers: Mapping[str, str], model: str, progress: Progress) -> None:
+        kept = {
+            name.lower(): value
+            for name, value in headers.items()
+            if name.lower().startswith(_KEPT_HEADER_PREFIXES)
+        }
+        progress.headers = kept
+        if self._on_headers is not None:
+            self._on_headers(model, kept)
+
+
+def _foreign_errors() -> tuple[type[Exception], ...]:
+    """What the SDK and its transport raise. The built-in ones are how it fails on a stream that breaks
+    the protocol: tool input that is no JSON, a block that never began, an answer without a message."""
+    import anthropic
+    import httpx2
+
+    return (
+        anthropic.AnthropicError,
+        httpx2.HTTPError,
+        httpx2.StreamError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        RuntimeError,
+        AssertionError,
+    )
+
+
+def _client_maker(
+    api_key: str | None, auth_token: str | None, base_url: str | None, timeouts: StreamTimeouts
+) -> Callable[[], anthropic.AsyncAnthropic]:
+    """Check what was configured, and return what makes the client (slow: to be run in a thread)."""
+    if api_key is None and auth_token is None:
+        if base_url is None:
+            raise LlmAuthError(
+                "there is no key for the Messages API",
+                mend="set ANTHROPIC_API_KEY, or models.base_url to a server of your own, "
+                "or try `agentcoord demo`",
+            )
+        api_key = _UNNEEDED_KEY
+    url = base_url or _DEFAULT_BASE_URL
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise LlmRequestError(f"{url!r} is no HTTP URL", mend="write models.base_url as https://host[:port]")
+    on_loopback = _is_loopback(parts.hostname)
+
+    def make() -> anthropic.AsyncAnthropic:
+        import anthropic
+        import httpx2
+
+        return anthropic.AsyncAnthropic(
+            api_key=api_key,
+            auth_token=None if api_key else auth_token,
+            base_url=url,
+            max_retries=0,
+            timeout=httpx2.Timeout(timeouts.between_events_s, connect=timeouts.connect_s),
+            # An explicit plain transport: the SDK applies proxies of the environment to loopback too.
+            http_client=httpx2.AsyncClient(trust_env=False, limits=anthropic.DEFAULT_CONNECTION_LIMITS)
+            if on_loopback
+            else None,
+        )
+
+    return make
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _parameters(request: TurnRequest, capabilities: Capabilities) -> dict[str, Any]:
+    """Return the call's parameters; optional ones are left out, never sent empty."""
+    system, messages = list(request.system), list(request.messages)
+    if capabilities.cache_control:
+        system, messages = with_cache_marks(system, messages)
+    parameters: dict[str, Any] = {
+        "model": request.model,
+        "max_tokens": request.max_tokens,
+        "messages": messages,
+    }
+    if system:
+        parameters["system"] = system
+    if request.tools:
+        parameters["tools"] = list(request.tools)
+    if request.effort and capabilities.output_config:
+        parameters["output_config"] = {"effort": request.effort}
+    return parameters
+
+
+def _words(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

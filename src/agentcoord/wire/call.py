@@ -49,20 +49,20 @@ def call_once(
                 chunk = connection.recv(65536)
                 if not chunk:
                     raise ConnectionLostError(
-                        "The daemon hung up before it answered.", mend="agentcoordd status"
+                        "the daemon hung up before it answered", mend="agentcoordd status"
                     )
                 for frame in decoder.feed(chunk):
                     if isinstance(frame, Failure):
                         raise rpc_error_of(frame)
                     if isinstance(frame, Malformed):
-                        raise WireError(f"The daemon's answer cannot be read: {frame.message}.")
+                        raise WireError(f"the daemon's answer cannot be read: {frame.message}")
                     if isinstance(frame, Result) and frame.id == _CALL_ID:
                         return frame.result
         except TimeoutError as error:
             raise no_answer(method, timeout_s) from error
         except ConnectionError as error:
             raise ConnectionLostError(
-                "The connection to the daemon broke.", mend="agentcoordd status"
+                "the connection to the daemon broke", mend="agentcoordd status"
             ) from error
 
 
@@ -87,8 +87,8 @@ def check_socket_path(socket_path: Path) -> None:
     size = len(os.fsencode(socket_path))
     if size > SOCKET_PATH_BYTES:
         raise WireError(
-            f"The control socket's path has {size} bytes, and this system allows {SOCKET_PATH_BYTES}: "
-            f"{socket_path}.",
+            f"the control socket's path has {size} bytes, and this system allows {SOCKET_PATH_BYTES}: "
+            f"{socket_path}",
             mend="set XDG_RUNTIME_DIR to a shorter folder that only you may enter, then try again",
         )
 
@@ -97,15 +97,15 @@ def unreachable(socket_path: Path, error: OSError) -> WireError:
     """Translate a failed connect: nobody listens, or something else is in the way."""
     if isinstance(error, FileNotFoundError | ConnectionRefusedError):
         return DaemonNotRunningError(
-            f"No daemon runs for this project (nobody listens on {socket_path}).", mend=START_MEND
+            f"no daemon runs for this project (nobody listens on {socket_path})", mend=START_MEND
         )
     if isinstance(error, PermissionError):
         return WireError(
-            f"The control socket {socket_path} belongs to another user.",
+            f"the control socket {socket_path} belongs to another user",
             mend="run the command as the user who started agentcoordd",
         )
     return WireError(
-        f"The control socket {socket_path} cannot be reached: {error.strerror or error}.",
+        f"the control socket {socket_path} cannot be reached: {error.strerror or error}",
         mend="agentcoordd status",
     )
 
@@ -113,7 +113,7 @@ def unreachable(socket_path: Path, error: OSError) -> WireError:
 def no_answer(method: str, timeout_s: float) -> WireError:
     """The error for a daemon that listens but says nothing."""
     return WireError(
-        f"The daemon did not answer `{method}` within {timeout_s:g} s.",
+        f"the daemon did not answer `{method}` within {timeout_s:g} s",
         mend="agentcoordd logs, then agentcoordd restart",
     )
 

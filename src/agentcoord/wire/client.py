@@ -133,18 +133,18 @@ class _Connection(asyncio.Protocol):
                 case Result(request_id, result):
                     self._answer(request_id, result)
                 case Failure(None, _, message, _):
-                    self._lose(WireError(f"The daemon could not read what we said: {message}."))
+                    self._lose(WireError(f"the daemon could not read what we said: {message}"))
                 case Failure(request_id):
                     self._answer(request_id, rpc_error_of(frame))
                 case Notice():
                     self._notices.append(frame)
                     self._news.set()
                 case _:
-                    self._lose(WireError("The daemon said something that is not in the protocol."))
+                    self._lose(WireError("the daemon said something that is not in the protocol"))
         self._regulate()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lose(ConnectionLostError("The daemon closed the connection.", mend="agentcoordd status"))
+        self._lose(ConnectionLostError("the daemon closed the connection", mend="agentcoordd status"))
 
     # What the client calls.
 

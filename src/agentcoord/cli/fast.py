@@ -1,0 +1,50 @@
+"""The commands that people and prompts run all day, answered before Typer is imported.
+
+Importing Typer and building the commands takes longer than everything else that `agentcoord tasks`
+does. So plain spellings of `status`, `tasks` and `workers` are recognised from argv alone and
+answered on a plain socket; whatever is spelled otherwise (`--help` too) is left to Typer. Both use
+`reading`, so both print the same. This path imports no Typer, pydantic, asyncio, SDK, Textual or Redis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from agentcoord.cli.invocation import Invocation
+from agentcoord.cli.reading import STATUS, TASKS, WORKERS, answer, answer_daemon_status
+
+_READINGS = {"status": STATUS, "tasks": TASKS, "workers": WORKERS}
+
+
+def answer_agentcoord(argv: Sequence[str], invocation: Invocation) -> int | None:
+    """Answer `agentcoord` with these (hoisted) arguments, or return None: not ours."""
+    request = _recognise(argv, invocation)
+    if request is None or request[0] not in _READINGS:
+        return None
+    command, as_json, where = request
+    return answer(_READINGS[command], where, as_json=as_json)
+
+
+def answer_agentcoordd(argv: Sequence[str], invocation: Invocation) -> int | None:
+    """Answer `agentcoordd status` with these (hoisted) arguments, or return None: not ours."""
+    request = _recognise(argv, invocation)
+    if request is None or request[0] != "status":
+        return None
+    _, as_json, where = request
+    return answer_daemon_status(where, as_json=as_json)
+
+
+def _recognise(argv: Sequence[str], invocation: Invocation) -> tuple[str, bool, Invocation] | None:
+    """Read `[-C DIR] COMMAND [--json]`; None for any other spelling."""
+    words = list(argv)
+    while len(words) >= 2 and words[0] in ("-C", "--project"):
+        invocation = replace(invocation, folder=Path(words[1]))
+        del words[:2]
+    if len(words) == 1:
+        return words[0], False, invocation
+    if len(words) == 2 and "--json" in words:
+        words.remove("--json")
+        return words[0], True, invocation
+    return None

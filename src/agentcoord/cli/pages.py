@@ -1,0 +1,307 @@
+"""The reading commands as pages of text: one pure function from a view to lines.
+
+Cheap to import, because `status`, `tasks` and `workers` must answer at once. Deliberately absent:
+asking the daemon (`reading`), and colours (`terminal`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from agentcoord.cli.render import Column, cell, fields, table
+from agentcoord.tui.glyphs import NEEDS_YOU, task_glyph, task_word, worker_glyph
+from agentcoord.tui.styled import Line, Span, Tone
+from agentcoord.tui.text import harmless, money, one_line, plural, span, time_of_day
+from agentcoord.wire.messages import (
+    CostsView,
+    LockView,
+    SpendView,
+    StatsView,
+    StatusView,
+    TaskDetail,
+    TaskView,
+    TokensView,
+    WorkerView,
+)
+
+NEWEST_EVENTS = 15
+"""How many events the page of one task shows."""
+
+
+def status_page(view: StatusView, width: int) -> list[Line]:
+    """`agentcoord status`."""
+    project = view["project"]
+    counts = ", ".join(f"{n} {state}" for state, n in view["counts"].items() if n) or "none yet"
+    lines = fields(
+        [
+            ("project", f"{one_line(project['name'])} @ {one_line(project['branch'])}  {project['root']}"),
+            ("daemon", f"{view['state']}, pid {view['pid']}, version {view['version']}"),
+            ("model", view["model_source"]),
+            ("sandbox", Span(view["sandbox"], _sandbox_tone(view["sandbox"]))),
+            ("baseline", view["baseline"]),
+            ("tasks", counts),
+            (
+                "workers",
+                f"{view['workers_busy']} of {view['workers_total']} busy, {view['max_parallel']} at most",
+            ),
+            ("spend", spend_words(view["spend"], scripted=view["scripted"])),
+            ("forecast", "" if view["forecast_usd"] is None else f"{money(view['forecast_usd'])} at the end"),
+            ("tokens", tokens_words(view["tokens"])),
+        ]
+    )
+    if view["needs_you"]:
+        lines += [(), (Span("Needs you", Tone.TITLE),)]
+        rows = [
+            (Span(NEEDS_YOU, Tone.WARN), cell(need["task"]), cell(need["kind"]), cell(need["text"]))
+            for need in view["needs_you"]
+        ]
+        lines += table(
+            [Column(""), Column("task"), Column("why"), Column("", elastic=True)], rows, width=width
+        )[1:]
+    return lines
+
+
+def daemon_page(view: Mapping[str, Any], width: int) -> list[Line]:
+    """`agentcoordd status`."""
+    del width  # Nothing here is cut: people copy these paths.
+    return fields(
+        [
+            ("state", str(view["state"])),
+            ("pid", str(view["pid"])),
+            ("version", str(view["version"])),
+            ("started", time_of_day(view["started_at"], None)),
+            ("socket", str(view["socket"])),
+            ("state dir", str(view["state_dir"])),
+            ("project", str(view["project"]["root"])),
+        ]
+    )
+
+
+def tasks_page(tasks: Sequence[TaskView], width: int) -> list[Line]:
+    """`agentcoord tasks`."""
+    if not tasks:
+        return [(Span("No tasks yet: agentcoord load plan.toml"),)]
+    columns = [
+        Column(""),
+        Column("TASK"),
+        Column("STATE"),
+        Column("P", right=True),
+        Column("TITLE", elastic=True),
+        Column("WORKER"),
+        Column("COST", right=True),
+        Column("FILES", right=True),
+        Column("WHY", elastic=True),
+    ]
+    rows = [
+        (
+            task_glyph(task["state"], task["review"]),
+            cell(task["id"]),
+            cell(task_word(task["state"], task["review"])),
+            cell(task["priority"]),
+            cell(task["title"]),
+            cell(task["worker"], Tone.MUTED),
+            cell(money(task["cost_usd"]) if task["cost_usd"] else ""),
+            cell(len(task["files"]) or ""),
+            cell(task["why"], Tone.MUTED),
+        )
+        for task in tasks
+    ]
+    return table(columns, rows, width=width)
+
+
+def workers_page(workers: Sequence[WorkerView], width: int) -> list[Line]:
+    """`agentcoord workers`."""
+    if not workers:
+        return [(Span("No workers: agentcoord spawn --role backend-engineer"),)]
+    columns = [
+        Column(""),
+        Column("WORKER"),
+        Column("STATE"),
+        Column("SINCE"),
+        Column("TASK"),
+        Column("DOING", elastic=True),
+        Column("TURNS", right=True),
+        Column("COST", right=True),
+        Column("TAGS", elastic=True),
+    ]
+    rows = [
+        (
+            worker_glyph(worker["state"]),
+            cell(worker["name"]),
+            cell(worker["state"]),
+            cell(time_of_day(worker["since"], None), Tone.MUTED),
+            cell(worker["task"]),
+            cell(worker["doing"]),
+            cell(worker["turns"] or ""),
+            cell(money(worker["cost_usd"]) if worker["cost_usd"] else ""),
+            cell(", ".join(worker["tags"]), Tone.MUTED),
+        )
+        for worker in workers
+    ]
+    return table(columns, rows, width=width)
+
+
+def costs_page(view: CostsView, width: int) -> list[Line]:
+    """`agentcoord costs`."""
+    spend: SpendView = {
+        "spent_usd": view["total_usd"],
+        "reserved_usd": view["reserved_usd"],
+        "cap_usd": view["cap_usd"],
+        "day_spent_usd": view["day_usd"],
+        "day_cap_usd": view["day_cap_usd"],
+    }
+    lines = fields(
+        [
+            ("this run", spend_words(spend, scripted=view["scripted"])),
+            ("today", _of_cap(view["day_usd"], view["day_cap_usd"])),
+            ("tokens", tokens_words(view["tokens"])),
+        ]
+    )
+    for title, rows in (("model", view["by_model"]), ("id", view["by_task"])):
+        if rows:
+            lines += [(), *_costs_table(title, rows, width)]
+    return lines
+
+
+def _costs_table(title: str, rows: Sequence[Mapping[str, Any]], width: int) -> list[Line]:
+    columns = [
+        Column({"id": "TASK", "model": "MODEL"}[title], elastic=True),
+        Column("COST", right=True),
+        Column("INPUT", right=True),
+        Column("CACHE WRITE", right=True),
+        Column("CACHE READ", right=True),
+        Column("OUTPUT", right=True),
+    ]
+    cells = [
+        (
+            cell(row[title]),
+            cell(money(row["usd"])),
+            *(cell(f"{row['tokens'][kind]:,}") for kind in ("input", "cache_write", "cache_read", "output")),
+        )
+        for row in rows
+    ]
+    return table(columns, cells, width=width)
+
+
+def stats_page(view: StatsView, width: int) -> list[Line]:
+    """`agentcoord stats`."""
+    del width
+    return fields(
+        [
+            ("run", view["run"]),
+            ("time", span(round(view["wall_s"] * 1000))),
+            ("tasks", f"{view['tasks_done']} done, {view['tasks_failed']} failed"),
+            ("workers", f"{view['max_parallel']} at once at most"),
+            ("model", f"{plural(view['turns'], 'turn')}, {plural(view['tool_calls'], 'tool call')}"),
+            ("checks", f"{plural(view['checks_run'], 'run')}, {view['check_s']:.1f} s"),
+            ("landings", f"{view['landings']}, {view['merges']} of them merged"),
+            ("changes", f"{plural(view['files'], 'file')}, +{view['lines_added']} -{view['lines_removed']}"),
+            ("waits", f"{view['lock_waits']} for locks, {view['rate_limit_waits']} for rate limits"),
+            ("events", f"{view['events']:,}"),
+            ("daemon", f"{view['memory_mb']:.0f} MB, loop {view['loop_lag_ms_max']:.0f} ms late at most"),
+        ]
+    )
+
+
+def locks_page(locks: Sequence[LockView], width: int) -> list[Line]:
+    """`agentcoord locks`."""
+    if not locks:
+        return [(Span("No file is locked."),)]
+    columns = [Column("FILE", elastic=True), Column("TASK"), Column("SINCE"), Column("WAITING", elastic=True)]
+    rows = [
+        (
+            cell(lock["path"]),
+            cell(lock["task"]),
+            cell(time_of_day(lock["since"], None), Tone.MUTED),
+            cell(", ".join(lock["waiters"])),
+        )
+        for lock in locks
+    ]
+    return table(columns, rows, width=width)
+
+
+def task_page(detail: TaskDetail, event_lines: Sequence[Line]) -> list[Line]:
+    """`agentcoord task ID`; `event_lines` are its newest events, in words."""
+    task = detail["task"]
+    glyph = task_glyph(task["state"], task["review"])
+    lines: list[Line] = [
+        (glyph, Span(f" {one_line(task['id'])}  "), Span(one_line(task["title"]), Tone.TITLE))
+    ]
+    lines += fields(
+        [
+            ("state", _state_words(task)),
+            ("priority", str(task["priority"])),
+            ("tags", ", ".join(task["tags"])),
+            ("needs", ", ".join(task["needs"])),
+            ("may write", ", ".join(task["writes"])),
+            ("check", one_line(detail["check"])),
+            ("worker", task["worker"] or ""),
+            ("attempt", f"{task['attempt']}, {plural(task['turns'], 'turn')}" if task["attempt"] else ""),
+            ("cost", _of_cap(task["cost_usd"], task["budget_usd"])),
+            ("files", ", ".join(one_line(path) for path in task["files"])),
+            ("lines", f"+{task['lines_added']} -{task['lines_removed']}" if task["files"] else ""),
+        ]
+    )
+    for title, text in (("Description", detail["description"]), ("Summary", detail["summary"])):
+        if text:
+            lines += [(), (Span(title, Tone.TITLE),), *_paragraph(text)]
+    if detail["decisions"]:
+        lines += [(), (Span("Decisions", Tone.TITLE),)]
+        lines += [(Span(f"- {one_line(decision)}"),) for decision in detail["decisions"]]
+    if detail["questions"]:
+        lines += [(), (Span("Questions", Tone.TITLE),), *_questions(detail["questions"])]
+    if detail["checks"]:
+        lines += [(), (Span("Checks", Tone.TITLE),)]
+        for check in detail["checks"]:
+            sign = Span("✔ ", Tone.GOOD) if check["ok"] else Span("✗ ", Tone.BAD)
+            words = f"{one_line(check['name'])}: exit {check['exit_code']}, {check['ms'] / 1000:.1f} s"
+            lines.append((sign, Span(words), Span(f"  {one_line(check['command'])}", Tone.MUTED)))
+            if not check["ok"]:
+                lines += _paragraph(check["output"])
+    if event_lines:
+        lines += [(), (Span("Newest events", Tone.TITLE),), *event_lines]
+    return lines
+
+
+def _questions(questions: Sequence[Mapping[str, Any]]) -> list[Line]:
+    lines: list[Line] = []
+    for question in questions:
+        asked, answer = question.get("question", ""), question.get("answer")
+        lines.append((Span(f"{NEEDS_YOU} ", Tone.WARN), Span(one_line(str(asked)))))
+        said = f"answered: {answer}" if answer else f"assumed until you answer: {question.get('default', '')}"
+        lines.append((Span(f"  {one_line(said)}", Tone.MUTED),))
+    return lines
+
+
+def _paragraph(text: str) -> list[Line]:
+    return [(Span(f"  {harmless(line)}"),) for line in text.strip().splitlines()]
+
+
+def _state_words(task: TaskView) -> str:
+    word = task_word(task["state"], task["review"])
+    return f"{word}: {one_line(task['why'])}" if task["why"] else word
+
+
+def _sandbox_tone(words: str) -> Tone:
+    return Tone.WARN if words.startswith(("none", "unavailable")) else Tone.PLAIN
+
+
+def spend_words(spend: SpendView, *, scripted: bool) -> str:
+    """`$0.42 of $6.00, $0.10 reserved`, and that nobody pays when the model is scripted."""
+    words = _of_cap(spend["spent_usd"], spend["cap_usd"])
+    if spend["reserved_usd"]:
+        words += f", {money(spend['reserved_usd'])} reserved"
+    return f"{words} (as it would have been: the model is scripted)" if scripted else words
+
+
+def tokens_words(tokens: TokensView) -> str:
+    """All four kinds of tokens in one phrase."""
+    return (
+        f"{tokens['input']:,} in, {tokens['cache_read']:,} read from cache, "
+        f"{tokens['cache_write']:,} written to cache, {tokens['output']:,} out"
+    )
+
+
+def _of_cap(usd: float, cap_usd: float | None) -> str:
+    return money(usd) if cap_usd is None else f"{money(usd)} of {money(cap_usd)}"

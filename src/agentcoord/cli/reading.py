@@ -1,0 +1,106 @@
+"""Commands that ask the daemon one thing and print it, as a page or as a JSON document.
+
+One entry a command, used by the fast path and by Typer alike, so that both print the same.
+Cheap to import. Deliberately absent: parsing of arguments (`fast`, `agentcoord_app`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from agentcoord import __version__
+from agentcoord.cli.boundary import exit_code_of, tell
+from agentcoord.cli.invocation import Invocation
+from agentcoord.cli.pages import (
+    costs_page,
+    daemon_page,
+    locks_page,
+    stats_page,
+    status_page,
+    tasks_page,
+    workers_page,
+)
+from agentcoord.errors import DaemonNotRunningError
+from agentcoord.tui.styled import Line
+from agentcoord.wire.messages import ExitCode, Method, StatusView
+
+View = dict[str, Any]
+"""An answer of the daemon, as it came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One reading command."""
+
+    schema: str
+    """`<program>.<command>`; the version is added."""
+    method: Method
+    page: Callable[[View, int], list[Line]]
+    document: Callable[[View], View] = dict
+
+
+def answer(reading: Reading, invocation: Invocation, *, as_json: bool) -> int:
+    """Ask, print, and return the exit code. Raises what `call_once` raises."""
+    view = invocation.ask(reading.method)
+    if as_json:
+        invocation.terminal.document(reading.schema, reading.document(view))
+    else:
+        invocation.terminal.lines(reading.page(view, invocation.terminal.width))
+    return ExitCode.OK
+
+
+def answer_daemon_status(invocation: Invocation, *, as_json: bool) -> int:
+    """`agentcoordd status`: a daemon that does not run has a document too, beside exit code 3."""
+    try:
+        return answer(DAEMON_STATUS, invocation, as_json=as_json)
+    except DaemonNotRunningError as error:
+        if as_json:
+            stopped = {
+                "pid": None,
+                "state": "stopped",
+                "socket": str(invocation.paths().socket),
+                "version": __version__,
+                "started_at": None,
+            }
+            invocation.terminal.document(DAEMON_STATUS.schema, stopped)
+        tell(invocation.terminal, error)
+        return exit_code_of(error)
+
+
+def _status_document(view: View) -> View:
+    """StatusView, with the money that scripts ask for first at the top."""
+    status = cast("StatusView", view)
+    return {**view, "cap": status["spend"]["cap_usd"], "forecast": status["forecast_usd"]}
+
+
+def _daemon_document(view: View) -> View:
+    keys = (
+        "pid",
+        "state",
+        "socket",
+        "version",
+        "started_at",
+        "state_dir",
+        "project",
+        "model_source",
+        "sandbox",
+    )
+    return {key: view[key] for key in keys}
+
+
+DAEMON_STATUS = Reading("agentcoordd.status", Method.STATUS, daemon_page, _daemon_document)
+STATUS = Reading(
+    "agentcoord.status",
+    Method.STATUS,
+    lambda view, width: status_page(cast("StatusView", view), width),
+    _status_document,
+)
+TASKS = Reading("agentcoord.tasks", Method.TASKS, lambda view, width: tasks_page(view["tasks"], width))
+WORKERS = Reading(
+    "agentcoord.workers", Method.WORKERS, lambda view, width: workers_page(view["workers"], width)
+)
+COSTS = Reading("agentcoord.costs", Method.COSTS, lambda view, width: costs_page(cast("Any", view), width))
+STATS = Reading("agentcoord.stats", Method.STATS, lambda view, width: stats_page(cast("Any", view), width))
+LOCKS = Reading("agentcoord.locks", Method.LOCKS, lambda view, width: locks_page(view["locks"], width))

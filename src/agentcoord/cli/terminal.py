@@ -1,0 +1,101 @@
+"""Where a command's words go: data on standard output, all else on standard error.
+
+Separate so that colour, width and encoding are decided in one place. Colour only on a terminal
+that can show it, and never with `NO_COLOR` (https://no-color.org). Cheap to import: the fast path
+begins here. Deliberately absent: what the words are (`pages`, `summary`).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, TextIO
+
+from agentcoord.tui.styled import Line, Span, Tone
+
+_SGR: Final[Mapping[Tone, str]] = {
+    Tone.MUTED: "2",
+    Tone.STRONG: "1",
+    Tone.ACCENT: "36",
+    Tone.GOOD: "32",
+    Tone.WARN: "33",
+    Tone.BAD: "31",
+    Tone.TITLE: "1",
+    Tone.BADGE: "7",
+    Tone.ADDED: "32",
+    Tone.REMOVED: "31",
+}
+CLEAR_LINE: Final = "\r\x1b[K"
+
+
+class Terminal:
+    """Standard output and standard error, and what they can do."""
+
+    def __init__(self, out: TextIO, err: TextIO, env: Mapping[str, str]) -> None:
+        self._out = out
+        self._err = err
+        plain = bool(env.get("NO_COLOR")) or env.get("TERM") == "dumb"
+        self._colour_out = out.isatty() and not plain
+        self._colour_err = err.isatty() and not plain
+        self.live = err.isatty() and env.get("TERM") != "dumb"
+        """Whether a line of standard error can be rewritten."""
+        self.width = _width_of(out)
+        """Cells in a line of standard output; 0 when it is no terminal: then nothing is cut."""
+        self.err_width = _width_of(err)
+
+    @classmethod
+    def of_process(cls, env: Mapping[str, str]) -> Terminal:
+        """This process's own streams; characters that they cannot encode are escaped, never an error."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        return cls(sys.stdout, sys.stderr, env)
+
+    def lines(self, lines: Iterable[Line]) -> None:
+        """Write data: one line each."""
+        self._out.write("".join(f"{paint(line, colour=self._colour_out)}\n" for line in lines))
+        self._out.flush()
+
+    def text(self, text: str) -> None:
+        """Write data as it is, with one newline at the end."""
+        self._out.write(text if text.endswith("\n") else f"{text}\n")
+        self._out.flush()
+
+    def document(self, schema: str, view: Mapping[str, Any]) -> None:
+        """Write one JSON document; `schema` is `<program>.<command>`."""
+        self.text(json.dumps({"schema": f"{schema}/1", **view}, indent=2))
+
+    def record(self, record: Mapping[str, Any]) -> None:
+        """Write one JSON object on one line."""
+        self.text(json.dumps(record, separators=(",", ":")))
+
+    def say(self, *spans: Span | str) -> None:
+        """Tell the person something that is no data."""
+        line = tuple(Span(span) if isinstance(span, str) else span for span in spans)
+        self._err.write(f"{paint(line, colour=self._colour_err)}\n")
+        self._err.flush()
+
+    def rewrite(self, line: Line) -> None:
+        """Replace the unfinished last line of standard error; only when `live`."""
+        self._err.write(CLEAR_LINE + paint(line, colour=self._colour_err))
+        self._err.flush()
+
+
+def paint(line: Line, *, colour: bool) -> str:
+    """The line with its tones as ANSI colours, or without; no spaces at the end."""
+    if not colour:
+        return "".join(span.text for span in line).rstrip()
+    return "".join(
+        f"\x1b[{_SGR[span.tone]}m{span.text}\x1b[0m" if span.tone in _SGR and span.text else span.text
+        for span in line
+    ).rstrip()
+
+
+def _width_of(stream: TextIO) -> int:
+    try:
+        return os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
+    except (OSError, ValueError):
+        return 0

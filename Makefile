@@ -1,0 +1,70 @@
+# AgentCoord. `make` alone lists what there is.
+# Each target does all of its own set-up: Python 3.11+ and git are enough.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_DIR ?= $(or $(TMPDIR),/tmp)/agentcoord-demo-$(shell date +%Y%m%d-%H%M%S)
+# The demo's and the tests' commands are our own, so root may run them.
+export AGENTCOORD_ALLOW_ROOT := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check lint types imports docs-check fmt bench prove dashboard-pictures clean sandbox constraints
+
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.run: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than 3.11; fix: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "error: venv is missing; fix: install your system's python3-venv package" >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev
+	@touch $@
+
+sandbox:
+	@sh scripts/install_bubblewrap.sh || true
+
+run: $(VENV)/.run sandbox ## Play the demo night: ten tasks, six workers, a scripted model; no key needed
+	@$(BIN)/agentcoord demo --dir "$(DEMO_DIR)"
+
+test: $(VENV)/.dev sandbox ## Run every test, in parallel, with a real Valkey
+	@$(BIN)/python -m pytest --numprocesses auto --quiet
+
+check: lint types imports docs-check test ## Lint, types, import layers, documentation, tests
+
+lint: $(VENV)/.dev ## Style and format
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check --quiet
+	@for script in scripts/*.sh .ci/run; do bash -n "$$script"; done
+
+types: $(VENV)/.dev ## mypy, strict
+	@$(BIN)/mypy
+
+imports: $(VENV)/.dev ## The layers of the house
+	@$(BIN)/lint-imports
+
+docs-check: $(VENV)/.dev ## Links, generated pages and examples in the documentation
+	@$(BIN)/python scripts/check_docs.py
+
+fmt: $(VENV)/.dev ## Format the code
+	@$(BIN)/ruff check --fix --quiet
+	@$(BIN)/ruff format --quiet
+
+bench: $(VENV)/.dev sandbox ## Run every benchmark; prints ratios against a baseline of the same run
+	@for program in scripts/bench/bench_*.py; do echo "== $$program"; $(BIN)/python "$$program"; done
+
+prove: $(VENV)/.run sandbox ## A night on a real package that none of us wrote
+	@$(BIN)/python scripts/prove_on_real_package.py
+
+dashboard-pictures: $(VENV)/.dev ## Draw the pictures of the dashboard in docs/images
+	@$(BIN)/python scripts/dashboard_pictures.py
+
+constraints: $(VENV)/.dev ## Write constraints.txt from what is installed
+	@$(BIN)/python -m pip freeze --exclude-editable | grep -v -i '^agentcoord' > constraints.txt
+
+clean: ## Remove the environment and caches
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

@@ -1,0 +1,36 @@
+"""The background process itself: `python -m agentcoord.daemon`, started by `service` alone.
+
+Not a command for people, who have `agentcoordd`: it reads its flags as JSON and imports no
+command-line library, so that it is ready sooner.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from agentcoord.daemon.service import run_foreground
+from agentcoord.daemon.start_args import StartArgs
+from agentcoord.errors import AgentCoordError
+
+
+def main() -> int:
+    """Be the daemon."""
+    parser = argparse.ArgumentParser(prog="agentcoord.daemon")
+    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--ready-fd", type=int, required=True)
+    parser.add_argument("--args", required=True)
+    words = parser.parse_args()
+    try:
+        return run_foreground(
+            words.root, args=StartArgs.from_json(words.args), env=os.environ, ready_fd=words.ready_fd
+        )
+    except AgentCoordError as error:
+        sys.stderr.write(f"error: {error.message}\n")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

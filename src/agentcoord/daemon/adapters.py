@@ -1,0 +1,206 @@
+"""The agent's ports, made of the real rooms: shell, files, reporter, questions for one task.
+
+Here and nowhere else the agent's narrow view meets workspace, sandbox, store and hub. Each
+adapter belongs to one task and one claim, and holds no state beyond that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from agentcoord.agent.ports import CommandResult, FileText, WriteOutcome
+from agentcoord.clock import Clock
+from agentcoord.daemon.event_hub import EventHub
+from agentcoord.daemon.worker_row import FleetBoard, WorkerRow
+from agentcoord.domain.events import EventKind
+from agentcoord.domain.files import ChangeSet
+from agentcoord.domain.ids import TaskId
+from agentcoord.domain.task import Claim
+from agentcoord.domain.worker import WorkerState
+from agentcoord.errors import WorkspaceError
+from agentcoord.sandbox.backend import Sandbox
+from agentcoord.sandbox.policy import KilledBy, Limits, Policy
+from agentcoord.store.file_locks import FileLocks, LockOutcome
+from agentcoord.store.questions import QuestionBook
+from agentcoord.telemetry.logs import Redactor
+from agentcoord.workspace.pool import ProofTree, Workspace
+from agentcoord.workspace.repository import Repository
+from agentcoord.workspace.scope import ScopeRules
+
+READ_LIMIT_BYTES = 10 * 1024 * 1024
+LOCK_WAIT_S = 20.0
+
+
+def policy_for(copy: Workspace | ProofTree, repo: Repository, toolchains: Collection[Path]) -> Policy:
+    """The frozen view of the file system for the commands of one private copy."""
+    return Policy(
+        workspace=copy.root,
+        mount_at=repo.root,
+        shadow_git=copy.shadow_git,
+        git_objects=repo.objects_dir,
+        read_only=copy.read_only,
+        toolchains=tuple(toolchains),
+    )
+
+
+class SandboxedShell:
+    """Runs the worker's commands in the sandbox, secrets cut out of what comes back."""
+
+    def __init__(self, sandbox: Sandbox, policy: Policy, redactor: Redactor) -> None:
+        self._sandbox = sandbox
+        self._policy = policy
+        self._redactor = redactor
+
+    async def run(self, command: str, *, timeout_s: float) -> CommandResult:
+        result = await self._sandbox.run(command, self._policy, Limits(timeout_s=timeout_s))
+        return CommandResult(
+            exit_code=result.exit_code,
+            output=self._redactor.clean(result.output),
+            truncated=result.truncated,
+            timed_out=result.killed_by is KilledBy.TIMEOUT,
+            duration_ms=result.duration_ms,
+        )
+
+
+class LockedFiles:
+    """The private copy behind scope rules and file locks."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        rules: ScopeRules,
+        locks: FileLocks,
+        claim: Claim,
+        hub: EventHub,
+        board: FleetBoard,
+        row: WorkerRow,
+    ) -> None:
+        self._workspace = workspace
+        self._rules = rules
+        self._locks = locks
+        self._claim = claim
+        self._hub = hub
+        self._board = board
+        self._row = row
+
+    async def read_text(self, path: str) -> FileText:
+        raw = await asyncio.to_thread(self._workspace.files.read_bytes, path, limit=READ_LIMIT_BYTES)
+        if b"\0" in raw:
+            raise WorkspaceError(f"{path} is a binary file")
+        try:
+            text = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise WorkspaceError(f"{path} is not UTF-8 text (byte {error.start})") from error
+        crlf = raw.count(b"\r\n")
+        newline = "\r\n" if crlf * 2 > raw.count(b"\n") else "\n"
+        # Only a file that is CRLF throughout may be normalised and written back without loss.
+        if newline == "\r\n" and crlf == raw.count(b"\n"):
+            text = text.replace("\r\n", "\n")
+        else:
+            newline = "\n"
+        return FileText(text, hashlib.sha256(raw).hexdigest(), newline)
+
+    async def write_text(self, path: str, text: str, *, newline: str = "\n") -> WriteOutcome:
+        reason = self._rules.refusal(path)
+        if reason:
+            raise WorkspaceError(f"{path} may never be changed by a worker: {reason}")
+        if not self._rules.allows(path):
+            raise WorkspaceError(f"{path} is outside this project's scope; write only inside it")
+        outcome = await self._take_lock(path)
+        body = text.replace("\n", newline) if newline != "\n" else text
+        try:
+            content = body.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise WorkspaceError(
+                f"the text holds a character that UTF-8 cannot carry: {error.reason}"
+            ) from error
+        await asyncio.to_thread(self._workspace.files.write_bytes, path, content)
+        return outcome
+
+    async def _take_lock(self, path: str) -> WriteOutcome:
+        started_doing = self._row.doing
+        self._board.set_state(self._row, WorkerState.WAITING, f"for the lock of {path}")
+        try:
+            answer = await self._locks.acquire(path, self._claim, timeout_s=LOCK_WAIT_S)
+        finally:
+            self._board.set_state(self._row, WorkerState.WORKING, started_doing)
+        task, worker = self._claim.task.id, self._row.spec.name
+        match answer.outcome:
+            case LockOutcome.ALREADY_HELD:
+                return WriteOutcome.WRITTEN
+            case LockOutcome.TAKEN:
+                self._hub.emit(EventKind.LOCK_TAKEN, task=task, worker=worker, path=path)
+                if answer.waited_ms > 0:
+                    self._tell_waited(path, answer.holder, "taken", answer.waited_ms)
+                return WriteOutcome.WRITTEN
+            case LockOutcome.TIMED_OUT | LockOutcome.WOULD_DEADLOCK:
+                self._tell_waited(path, answer.holder, str(answer.outcome), answer.waited_ms)
+                return WriteOutcome.WRITTEN_OPTIMISTICALLY
+
+    def _tell_waited(self, path: str, holder: TaskId | None, outcome: str, waited_ms: int) -> None:
+        self._hub.emit(
+            EventKind.LOCK_WAITED,
+            task=self._claim.task.id,
+            worker=self._row.spec.name,
+            path=path,
+            holder=holder,
+            outcome=outcome,
+            ms=waited_ms,
+        )
+
+    async def list_dir(self, path: str) -> Sequence[str]:
+        return await asyncio.to_thread(self._workspace.files.list_dir, path)
+
+    async def list_files(self) -> Sequence[str]:
+        return await self._workspace.list_files()
+
+    async def changes(self) -> ChangeSet:
+        return await self._workspace.changes()
+
+
+class TaskReporter:
+    """Tells the hub and the worker's row what the agent does."""
+
+    def __init__(self, hub: EventHub, board: FleetBoard, row: WorkerRow, task: TaskId) -> None:
+        self._hub = hub
+        self._board = board
+        self._row = row
+        self._task = task
+
+    def event(self, kind: EventKind, **data: object) -> None:
+        if kind is EventKind.TASK_TURN:
+            self._row.turns += 1
+            cost = data.get("cost_usd_micros", 0)
+            self._row.cost_usd_micros += cost if isinstance(cost, int) else 0
+            self._board.touch()
+        self._hub.emit(kind, task=self._task, worker=self._row.spec.name, **data)
+
+    def doing(self, words: str) -> None:
+        self._board.set_state(self._row, WorkerState.WORKING, words)
+
+
+class TaskQuestions:
+    """Questions of one task, kept in the store until a person answers."""
+
+    def __init__(self, book: QuestionBook, hub: EventHub, row: WorkerRow, task: TaskId, clock: Clock) -> None:
+        self._book = book
+        self._hub = hub
+        self._row = row
+        self._task = task
+        self._clock = clock
+
+    async def ask(self, question: str, default: str) -> None:
+        await self._book.ask(self._task, question, default, self._clock.now_ms())
+        self._hub.emit(
+            EventKind.QUESTION_ASKED,
+            task=self._task,
+            worker=self._row.spec.name,
+            question=question,
+            default=default,
+        )
+
+    async def take_answers(self) -> Sequence[tuple[str, str]]:
+        return await self._book.take_answers(self._task)

@@ -1,0 +1,53 @@
+"""The baseline: the project's checks on the untouched tree, once a run.
+
+So that a red test is later known to be ours or to have been there before. It runs beside the
+workers' first turns, and never holds them up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from agentcoord.daemon.run_book import RunBook
+from agentcoord.daemon.workshop import Workshop
+from agentcoord.domain.events import EventKind
+from agentcoord.errors import SandboxError, WorkspaceError
+
+_SETTING = "baseline_run"
+
+
+class BaselineKeeper:
+    """Runs the baseline when a run begins, and remembers it across restarts."""
+
+    def __init__(self, shop: Workshop, runs: RunBook) -> None:
+        self._shop = shop
+        self._runs = runs
+        self._wanted = asyncio.Event()
+
+    def want(self) -> None:
+        """Ask for a baseline of the current run, if it has none."""
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Serve requests, for ever."""
+        shop = self._shop
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            if not shop.settings.checks.commands:
+                continue
+            try:
+                await self._take()
+            except (SandboxError, WorkspaceError) as error:
+                shop.hub.emit(EventKind.ERROR, where="baseline", error=error.message)
+            shop.board.touch()
+
+    async def _take(self) -> None:
+        shop, run = self._shop, self._runs.run
+        if await shop.store.get_setting(_SETTING) == run:
+            stored = await asyncio.to_thread(shop.check_book.stored, "baseline")
+            if stored is not None:
+                shop.prover.adopt_baseline(stored)
+                return
+        await shop.prover.run_baseline()
+        await shop.store.set_setting(_SETTING, run)

@@ -1,0 +1,29 @@
+"""A gateway that also books each paid turn on the task, so that its row and its report add up.
+
+The ledger keeps the money of runs and days; the task's own totals live with the task.
+"""
+
+from __future__ import annotations
+
+from agentcoord.agent.ports import Gateway
+from agentcoord.domain.task import Claim
+from agentcoord.llm.api import PaidTurn, Progress, SpendRefused, TurnRequest
+from agentcoord.store.connection import Store
+
+
+class BookedGateway:
+    """Wraps the paid model of one task."""
+
+    def __init__(self, gateway: Gateway, store: Store, claim: Claim) -> None:
+        self._gateway = gateway
+        self._store = store
+        self._claim = claim
+
+    async def take_turn(self, request: TurnRequest, progress: Progress) -> PaidTurn | SpendRefused:
+        """As the wrapped gateway. Raises LeaseLostError too, when the task is no longer ours."""
+        answer = await self._gateway.take_turn(request, progress)
+        if isinstance(answer, PaidTurn):
+            await self._store.queue.book(
+                self._claim, usage=answer.usage, cost_usd_micros=answer.cost_usd_micros, turns=1
+            )
+        return answer

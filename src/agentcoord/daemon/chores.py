@@ -1,0 +1,127 @@
+"""The daemon's regular chores: heartbeats, expired leases, loop lag, the deadline.
+
+One `periodic()` owns every legitimate loop over time. Each chore is a plain coroutine function
+that does its thing once; a store that is away is told once and tried again at the next turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+
+from agentcoord.clock import Clock
+from agentcoord.daemon.fleet import Fleet
+from agentcoord.daemon.workshop import Workshop
+from agentcoord.domain.events import EventKind
+from agentcoord.errors import StoreError
+
+LAG_PERIOD_S = 1.0
+REAP_MOST_S = 30.0
+DEADLINE_PERIOD_S = 15.0
+
+log = structlog.get_logger("chores")
+
+
+async def periodic(
+    clock: Clock, period_s: Callable[[], Awaitable[float]], chore: Callable[[], Awaitable[None]]
+) -> None:
+    """Run `chore` for ever, after each wait of `period_s()` seconds. StoreError is told and survived."""
+    away = False
+    while True:
+        try:
+            await clock.sleep(await period_s())
+            await chore()
+            away = False
+        except StoreError as error:
+            if not away:
+                log.warning("store_away", error=str(error))
+            away = True
+            await clock.sleep(1.0)
+
+
+@dataclass(slots=True)
+class LoopLag:
+    """How late the event loop runs what is due."""
+
+    max_ms: float = 0.0
+    last_ms: float = 0.0
+
+
+class Chores:
+    """Everything regular, as children of the daemon's task group."""
+
+    def __init__(
+        self, shop: Workshop, fleet: Fleet, *, lease_s: float, on_deadline: Callable[[], None]
+    ) -> None:
+        self._shop = shop
+        self._fleet = fleet
+        self._lease_s = lease_s
+        self._on_deadline = on_deadline
+        self._started_at = self._local_now()
+        self.lag = LoopLag()
+
+    def start(self, group: asyncio.TaskGroup) -> None:
+        clock = self._shop.clock
+        group.create_task(periodic(clock, self._every(self._lease_s / 3), self.heartbeat), name="heartbeat")
+        group.create_task(periodic(clock, self._reap_wait, self.reap), name="reap")
+        group.create_task(self._measure_lag(), name="lag")
+        if self._shop.settings.budget.deadline:
+            group.create_task(
+                periodic(clock, self._every(DEADLINE_PERIOD_S), self.watch_deadline), name="deadline"
+            )
+
+    async def heartbeat(self) -> None:
+        """Extend every lease in one call; a task whose lease is lost is let go of."""
+        claims = self._fleet.claims
+        if not claims:
+            return
+        for task in await self._shop.store.queue.heartbeat(claims):
+            log.warning("lease_lost", task=task)
+            self._fleet.interrupt(task)
+
+    async def reap(self) -> None:
+        """Queue again what expired or has waited out its delay."""
+        for task in await self._shop.store.queue.reap():
+            self._shop.hub.emit(EventKind.TASK_QUEUED, task=task, why="its lease expired")
+
+    async def watch_deadline(self) -> None:
+        """Drain once the configured time of day has come."""
+        if deadline_passed(self._started_at, self._local_now(), self._shop.settings.budget.deadline):
+            self._on_deadline()
+
+    async def _reap_wait(self) -> float:
+        due_ms = await self._shop.store.queue.next_due_ms()
+        if due_ms is None:
+            return REAP_MOST_S
+        return min(max((due_ms - self._shop.clock.now_ms()) / 1000, 0.2), REAP_MOST_S)
+
+    async def _measure_lag(self) -> None:
+        clock = self._shop.clock
+        while True:
+            before = clock.monotonic()
+            await clock.sleep(LAG_PERIOD_S)
+            self.lag.last_ms = max(0.0, (clock.monotonic() - before - LAG_PERIOD_S) * 1000)
+            self.lag.max_ms = max(self.lag.max_ms, self.lag.last_ms)
+
+    def _local_now(self) -> datetime.datetime:
+        return datetime.datetime.fromtimestamp(self._shop.clock.now_ms() / 1000, datetime.UTC).astimezone()
+
+    @staticmethod
+    def _every(seconds: float) -> Callable[[], Awaitable[float]]:
+        async def period() -> float:
+            return seconds
+
+        return period
+
+
+def deadline_passed(started: datetime.datetime, now: datetime.datetime, deadline: str) -> bool:
+    """Whether the first `deadline` (HH:MM, local) after `started` has come by `now`."""
+    hour, minute = (int(part) for part in deadline.split(":"))
+    due = started.replace(hour=hour, minute=minute, second=0, microsecond=0)
+    if due <= started:
+        due += datetime.timedelta(days=1)
+    return now >= due

@@ -1,0 +1,275 @@
+"""The one place where everything is built: from settings and paths to a running daemon.
+
+Order matters and is the theory of operation here. The caller holds the project's lock. First
+Redis, then the store; the landing journal is recovered before anything reads the tree; what a
+dead daemon held is taken back; the socket answers; then the workers begin. It comes down in
+the opposite order, through one exit stack. Deliberately absent: policy of any kind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from agentcoord.clock import SystemClock
+from agentcoord.config.load import load_settings
+from agentcoord.config.paths import ProjectPaths
+from agentcoord.config.sections import Settings
+from agentcoord.daemon.baseline import BaselineKeeper
+from agentcoord.daemon.chores import Chores
+from agentcoord.daemon.control import ControlServer
+from agentcoord.daemon.event_hub import EventHub
+from agentcoord.daemon.fleet import Fleet
+from agentcoord.daemon.model_source import ModelSource, open_model
+from agentcoord.daemon.proving import Prover
+from agentcoord.daemon.redis_server import embedded_server
+from agentcoord.daemon.requests import Requests
+from agentcoord.daemon.run_book import RunBook
+from agentcoord.daemon.shutdown import Shutdown
+from agentcoord.daemon.snapshot import DaemonState, Views
+from agentcoord.daemon.start_args import StartArgs
+from agentcoord.daemon.worker_row import FleetBoard
+from agentcoord.daemon.workshop import Workshop
+from agentcoord.domain.events import EventKind
+from agentcoord.domain.states import SETTLED_STATES
+from agentcoord.llm.gateway import PaidModel
+from agentcoord.llm.pacing import Governor
+from agentcoord.llm.pricing import PriceList
+from agentcoord.review.checks import CheckBook
+from agentcoord.sandbox.backend import Sandbox
+from agentcoord.sandbox.choose import choose_sandbox
+from agentcoord.sandbox.toolchains import toolchain_prefixes
+from agentcoord.store.connection import Store
+from agentcoord.telemetry.logs import Redactor
+from agentcoord.workspace.landing import Lander
+from agentcoord.workspace.pool import WorkspacePool
+from agentcoord.workspace.repository import Repository
+from agentcoord.workspace.scope import ScopeRules
+
+log = structlog.get_logger("daemon")
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """The parts that the main loop drives."""
+
+    shop: Workshop
+    fleet: Fleet
+    chores: Chores
+    baseline: BaselineKeeper
+    state: DaemonState
+    shutdown: Shutdown
+    has_model: bool
+
+    async def run(self, on_ready: Callable[[], None]) -> None:
+        """Work until a stop is asked for; returns when every worker has handed its task back."""
+        async with asyncio.TaskGroup() as group:
+            regular = group.create_task(self._regular(), name="regular")
+            fleet = group.create_task(self.fleet.run(self._workers()), name="fleet")
+            self.state.state, self.state.ready = "running", True
+            self.shop.hub.emit(EventKind.DAEMON_STARTED, pid=self.state.pid, sandbox=self.state.sandbox)
+            on_ready()
+            now = await self.shutdown.asked()
+            self.state.state = "stopping"
+            self.shop.hub.emit(EventKind.DAEMON_STOPPING, now=now)
+            stopping = group.create_task(self.fleet.stop(now=now), name="stop")
+            if not now:
+                group.create_task(self._hurry(stopping), name="hurry")
+            await stopping
+            self.shutdown.ask(now=True)  # Frees `_hurry`.
+            await fleet
+            async with asyncio.timeout(5.0):
+                await self.shop.hub.flushed()
+            regular.cancel()
+
+    def _workers(self) -> tuple[object, ...]:
+        return self.shop.settings.workers if self.has_model else ()
+
+    async def _regular(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.shop.hub.run(), name="hub")
+            group.create_task(self.baseline.run(), name="baseline")
+            group.create_task(self.shop.pool.warm(), name="warm")
+            self.chores.start(group)
+
+    async def _hurry(self, stopping: asyncio.Task[None]) -> None:
+        """A second request to stop cuts the workers off."""
+        await self.shutdown.asked_now()
+        if not stopping.done():
+            await self.fleet.stop(now=True)
+
+
+@asynccontextmanager
+async def composed(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str]) -> AsyncIterator[Daemon]:
+    """Build the daemon; the control socket answers inside the block.
+
+    Raises ConfigError, WorkspaceError, DaemonError or StoreError in words when a part cannot be had.
+    """
+    settings = load_settings(paths.root, env, args.flags)
+    clock = SystemClock()
+    prices = await asyncio.to_thread(PriceList.load, None)
+    check_prices(settings, prices)
+    repo = await Repository.open(paths.root)
+    redactor = Redactor(
+        [env[name] for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN") if env.get(name)]
+    )
+    async with AsyncExitStack() as stack:
+        url = settings.redis.url or await stack.enter_async_context(
+            embedded_server(paths.redis_dir, paths.redis_socket, paths.log_file.with_name("valkey.log"))
+        )
+        store = await stack.enter_async_context(
+            Store.open(url, paths.project_id, clock=clock, lease_ms=int(settings.redis.lease_s * 1000))
+        )
+        lander = Lander(repo, paths.journal_dir, clock=clock)
+        await reconcile(store, lander)
+        hub = EventHub(store.events, clock)
+        await hub.load_recent()
+        sandbox = await choose_sandbox(unsafe=args.unsafe_no_sandbox, clock=clock)
+        source = await stack.enter_async_context(open_model(settings, args, env, hub))
+        runs = RunBook(store, clock)
+        await runs.open()
+        shop = build_workshop(
+            settings, paths, repo, store, lander, sandbox, source, prices, hub, runs, redactor
+        )
+        fleet = Fleet(shop, clock)
+        shutdown = Shutdown()
+        chores = Chores(shop, fleet, lease_s=settings.redis.lease_s, on_deadline=lambda: drain(fleet, state))
+        state = DaemonState(
+            pid=os.getpid(),
+            started_at_ms=clock.now_ms(),
+            model_source=source.words,
+            scripted=source.scripted,
+            sandbox=await sandbox_words(sandbox),
+        )
+        fleet.on_drained = lambda: shutdown.ask(now=False)
+        baseline = BaselineKeeper(shop, runs)
+        views = Views(shop, paths, state, runs, chores.lag)
+        requests = Requests(
+            shop=shop,
+            fleet=fleet,
+            views=views,
+            runs=runs,
+            pid=state.pid,
+            stop=lambda now: shutdown.ask(now=now),
+            drain=lambda: drain(fleet, state),
+            on_load=baseline.want,
+        )
+        if any(task.state not in SETTLED_STATES for task in await store.queue.all()):
+            baseline.want()
+        server = ControlServer(
+            requests=requests, views=views, hub=hub, event_log=store.events, board=shop.board, clock=clock
+        )
+        await stack.enter_async_context(server.serving(paths.socket))
+        yield Daemon(shop, fleet, chores, baseline, state, shutdown, source.model is not None)
+
+
+def build_workshop(
+    settings: Settings,
+    paths: ProjectPaths,
+    repo: Repository,
+    store: Store,
+    lander: Lander,
+    sandbox: Sandbox,
+    source: ModelSource,
+    prices: PriceList,
+    hub: EventHub,
+    runs: RunBook,
+    redactor: Redactor,
+) -> Workshop:
+    """Put together what all task runs share."""
+    clock = SystemClock()
+    rules = ScopeRules(settings.project.scope, settings.project.protect)
+    pool = WorkspacePool(
+        repo,
+        paths.workspaces_dir,
+        rules,
+        share=settings.project.share,
+        size=len(settings.workers),
+        proof_slots=settings.checks.parallel,
+    )
+    toolchains = toolchain_prefixes(repo.root, settings.project.share)
+    book = CheckBook(paths.checks_dir)
+    prover = Prover(
+        repo=repo,
+        pool=pool,
+        lander=lander,
+        sandbox=sandbox,
+        toolchains=toolchains,
+        book=book,
+        project_checks=settings.checks.commands,
+        check_timeout_s=settings.checks.timeout_s,
+        hub=hub,
+        redactor=redactor,
+    )
+    governor = Governor(
+        clock=clock,
+        on_wait=lambda model, wait_s, why: hub.emit(
+            EventKind.RATE_LIMITED, model=model, wait_s=round(wait_s, 2), why=why
+        ),
+    )
+    paid = PaidModel(
+        source.model_or_refusal,
+        governor=governor,
+        ledger=store.ledger,
+        prices=prices,
+        clock=clock,
+        new_id=lambda: uuid.uuid4().hex,
+        run=lambda: runs.run,
+        day=runs.day,
+    )
+    return Workshop(
+        settings=settings,
+        repo=repo,
+        rules=rules,
+        store=store,
+        pool=pool,
+        lander=lander,
+        prover=prover,
+        sandbox=sandbox,
+        toolchains=toolchains,
+        model=paid,
+        hub=hub,
+        board=FleetBoard(clock),
+        clock=clock,
+        redactor=redactor,
+        check_book=book,
+        transcripts=paths.transcripts_dir,
+        stopping=asyncio.Event(),
+    )
+
+
+async def reconcile(store: Store, lander: Lander) -> None:
+    """Bring store and tree together after whatever ended the last daemon."""
+    landed = await lander.recover()
+    requeued = await store.queue.release_all_leases(why="the daemon was restarted")
+    returned = await store.ledger.reconcile(())
+    await store.cleanup(everything=False)
+    log.info("reconciled", landed=list(landed), requeued=list(requeued), reservations=len(returned))
+
+
+def check_prices(settings: Settings, prices: PriceList) -> None:
+    """Refuse a dollar cap on a model whose price nobody knows. Raises the price list's own error."""
+    budget = settings.budget
+    if budget.run_usd or budget.task_usd or budget.day_usd:
+        for model in settings.models.ladder:
+            prices.price(model)
+
+
+async def sandbox_words(sandbox: Sandbox) -> str:
+    """What `status` says of the sandbox."""
+    report = await sandbox.probe()
+    if report.ok:
+        return sandbox.name if sandbox.confined else "none (unsafe)"
+    return f"unavailable: {'; '.join(report.reasons)}"
+
+
+def drain(fleet: Fleet, state: DaemonState) -> None:
+    """Claim nothing more; the daemon stops when the running tasks have ended."""
+    state.state = "draining"
+    fleet.drain()

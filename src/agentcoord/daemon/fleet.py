@@ -1,0 +1,205 @@
+"""The fleet: worker coroutines under one task group, guarded, restarted, spawned and killed.
+
+Theory of operation. Each worker is a child of the fleet's task group; what it raises is caught
+at this boundary alone, told, and answered with a back-off and a fresh start. The run of a claim
+is a child of its own, so that losing a lease, or a person's cancel, ends the run and not the
+worker. Assertion failures mean a broken invariant: they pass through and stop the daemon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Callable, Collection
+
+import structlog
+
+from agentcoord.clock import Clock
+from agentcoord.daemon.task_run import HAND_BACK_TIMEOUT_S, TaskRunner
+from agentcoord.daemon.worker_row import WorkerRow
+from agentcoord.daemon.workshop import Workshop
+from agentcoord.domain.events import EventKind
+from agentcoord.domain.task import Claim
+from agentcoord.domain.worker import Role, WorkerSpec, WorkerState, worker_of
+from agentcoord.errors import LeaseLostError, StoreError
+
+BACK_OFF_FIRST_S = 1.0
+BACK_OFF_MOST_S = 60.0
+MAX_WORKERS = 64
+STOP_GRACE_S = 20.0
+"""How long a stopping worker may take to end its model turn or tool call before it is cut off."""
+
+log = structlog.get_logger("fleet")
+
+
+class Fleet:
+    """All workers of the daemon. `run()` belongs in the daemon's task group."""
+
+    def __init__(self, shop: Workshop, clock: Clock) -> None:
+        self._shop = shop
+        self._clock = clock
+        self._group: asyncio.TaskGroup | None = None
+        self._workers: dict[str, asyncio.Task[None]] = {}
+        self._runs: dict[str, asyncio.Task[None]] = {}
+        self._killed: set[str] = set()
+        self._over = asyncio.Event()
+        self._draining = False
+        self.on_drained: Callable[[], None] = lambda: None
+        self.restarts = 0
+
+    @property
+    def claims(self) -> list[Claim]:
+        """What is held right now."""
+        return [row.claim for row in self._shop.board.rows.values() if row.claim is not None]
+
+    @property
+    def specs(self) -> list[WorkerSpec]:
+        return [row.spec for row in self._shop.board.rows.values()]
+
+    async def run(self, specs: Collection[WorkerSpec]) -> None:
+        """Start `specs` and keep them going until `stop()`."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            for spec in specs:
+                self._start(spec)
+            await self._over.wait()
+        self._group = None
+
+    def spawn(self, role: Role, count: int) -> list[str]:
+        """Add `count` workers of a role, named after it with the next free number."""
+        named = []
+        stem = "-".join(part.capitalize() for part in role.split("-"))
+        number = 1
+        while len(named) < count and len(self._shop.board.rows) < MAX_WORKERS:
+            name = f"{stem}-{number}"
+            number += 1
+            if name not in self._shop.board.rows and not (number == 2 and stem in self._shop.board.rows):
+                self._start(worker_of(name, role))
+                named.append(name)
+        return named
+
+    def kill(self, name: str) -> bool:
+        """Stop a worker for good; its task goes back to the queue. False when there is none."""
+        handle = self._workers.get(name)
+        if handle is None:
+            return False
+        self._killed.add(name)
+        handle.cancel()
+        return True
+
+    def interrupt(self, task: str) -> bool:
+        """End the run of a task whose lease is gone; its worker goes on with something else."""
+        for name, row in self._shop.board.rows.items():
+            if row.task == task and name in self._runs:
+                self._runs[name].cancel()
+                return True
+        return False
+
+    def drain(self) -> None:
+        """Claim nothing more; `on_drained` is called when the last worker has ended its task."""
+        self._draining = True
+        for name, handle in list(self._workers.items()):
+            if self._shop.board.rows[name].claim is None:
+                handle.cancel()
+        if not self._workers:
+            self.on_drained()
+
+    async def stop(self, *, now: bool) -> None:
+        """Let every worker record what it is at and hand its task back; cut off after the grace."""
+        self._shop.stopping.set()
+        for name, handle in list(self._workers.items()):
+            if now or self._shop.board.rows[name].claim is None:
+                handle.cancel()
+        waiting = set(self._workers.values())
+        if waiting:
+            _, late = await asyncio.wait(waiting, timeout=HAND_BACK_TIMEOUT_S if now else STOP_GRACE_S)
+            for handle in late:
+                handle.cancel()
+        self._over.set()
+
+    def _start(self, spec: WorkerSpec) -> None:
+        assert self._group is not None, "the fleet runs before it spawns"
+        row = WorkerRow(spec, since_ms=self._clock.now_ms())
+        self._shop.board.rows[spec.name] = row
+        handle = self._group.create_task(self._guard(row), name=f"worker:{spec.name}")
+        self._workers[spec.name] = handle
+        handle.add_done_callback(lambda _: self._gone(spec.name))
+        self._shop.hub.emit(EventKind.WORKER_STARTED, worker=spec.name, role=str(spec.role))
+
+    def _gone(self, name: str) -> None:
+        self._workers.pop(name, None)
+        self._runs.pop(name, None)
+        row = self._shop.board.rows.get(name)
+        if row is not None:
+            self._shop.board.set_state(row, WorkerState.STOPPED)
+            if name in self._killed:
+                self._killed.discard(name)
+                del self._shop.board.rows[name]
+        self._shop.hub.emit(EventKind.WORKER_STOPPED, worker=name)
+        self._shop.board.touch()
+        if self._draining and not self._workers:
+            self.on_drained()
+
+    async def _guard(self, row: WorkerRow) -> None:
+        """Keep one worker going; the one place where anything that a worker raises is caught."""
+        back_off_s = BACK_OFF_FIRST_S
+        runner = TaskRunner(self._shop, row)
+        while not (self._shop.stopping.is_set() or self._draining):
+            try:
+                await self._work_once(row, runner)
+                back_off_s = BACK_OFF_FIRST_S
+            except* Exception as group:
+                if group.subgroup(AssertionError) is not None:
+                    raise
+                self._tell_crash(row, group)
+                self._shop.board.set_state(row, WorkerState.CRASHED, f"restarts in {back_off_s:.0f} s")
+                await self._clock.sleep(back_off_s)
+                back_off_s = min(back_off_s * 2, BACK_OFF_MOST_S)
+                self.restarts += 1
+
+    async def _work_once(self, row: WorkerRow, runner: TaskRunner) -> None:
+        """Take one task and run it to its end."""
+        self._shop.board.set_state(row, WorkerState.IDLE)
+        claim = await self._shop.store.queue.claim(row.spec)
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._runs[row.spec.name] = group.create_task(runner.run(claim), name=f"run:{claim.task.id}")
+        except BaseExceptionGroup as group_error:
+            if group_error.subgroup(Exception) is not None:
+                await self._give_back(claim, group_error)
+            raise
+        finally:
+            self._runs.pop(row.spec.name, None)
+
+    async def _give_back(self, claim: Claim, group: BaseExceptionGroup[BaseException]) -> None:
+        """A run broke: its task is queued again, the attempt counted, or failed when they are spent."""
+        why = f"the worker crashed: {_first(group)!r}"
+        queue = self._shop.store.queue
+        try:
+            if claim.task.attempt < self._shop.settings.models.attempts:
+                await queue.requeue(claim, why=why, counts_attempt=True)
+                self._shop.hub.emit(EventKind.TASK_REQUEUED, task=claim.task.id, why=why)
+            else:
+                await queue.fail(claim, why=why)
+                self._shop.hub.emit(EventKind.TASK_FAILED, task=claim.task.id, why=why)
+        except LeaseLostError:
+            pass  # It ended or moved on before the crash.
+        except StoreError as error:
+            # The lease runs out by itself, and the reaper queues the task again.
+            log.warning("give_back_failed", task=claim.task.id, error=str(error))
+
+    def _tell_crash(self, row: WorkerRow, group: BaseExceptionGroup[BaseException]) -> None:
+        error = _first(group)
+        self._shop.hub.emit(
+            EventKind.WORKER_CRASHED, worker=row.spec.name, error=f"{type(error).__name__}: {error}"
+        )
+        log.error(
+            "worker_crashed", worker=row.spec.name, traceback="".join(traceback.format_exception(error))
+        )
+
+
+def _first(group: BaseException) -> BaseException:
+    """The first leaf of nested exception groups."""
+    while isinstance(group, BaseExceptionGroup):
+        group = group.exceptions[0]
+    return group

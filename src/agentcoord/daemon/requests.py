@@ -1,0 +1,362 @@
+"""What clients may ask, and who answers: one method of the socket, one function here.
+
+Parameters are checked here, at the edge; errors that a person can cause become RpcError with
+the exit code and the mend. Deliberately absent: connections and frames (`control`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from agentcoord import __version__
+from agentcoord.daemon.fleet import Fleet
+from agentcoord.daemon.run_book import RunBook
+from agentcoord.daemon.snapshot import Views
+from agentcoord.daemon.workshop import Workshop
+from agentcoord.domain.events import EventKind
+from agentcoord.domain.ids import TaskId
+from agentcoord.domain.plan import read_plan
+from agentcoord.domain.states import HELD_STATES, SETTLED_STATES, ReviewState, TaskState
+from agentcoord.domain.task import Task
+from agentcoord.domain.worker import Role
+from agentcoord.errors import RpcError
+from agentcoord.wire.messages import PIECE_CHARS, PROTOCOL_VERSION, ExitCode, Method, RpcCode
+
+Params = Mapping[str, Any]
+Answer = Mapping[str, Any]
+PAGE_TASKS = 500
+MAX_SPAWN = 16
+
+
+class Requests:
+    """The methods of the control socket, apart from `subscribe`, which needs the connection."""
+
+    def __init__(
+        self,
+        *,
+        shop: Workshop,
+        fleet: Fleet,
+        views: Views,
+        runs: RunBook,
+        pid: int,
+        stop: Callable[[bool], None],
+        drain: Callable[[], None],
+        on_load: Callable[[], None],
+    ) -> None:
+        self._shop = shop
+        self._fleet = fleet
+        self._views = views
+        self._runs = runs
+        self._pid = pid
+        self._stop = stop
+        self._drain = drain
+        self._on_load = on_load
+        self._methods: dict[str, Callable[[Params], Awaitable[Answer]]] = {
+            Method.HELLO: self._hello,
+            Method.STATUS: self._status,
+            Method.TASKS: self._tasks,
+            Method.TASK: self._task,
+            Method.WORKERS: self._workers,
+            Method.COSTS: self._costs,
+            Method.STATS: self._stats,
+            Method.LOCKS: self._locks,
+            Method.LOAD: self._load,
+            Method.SPAWN: self._spawn,
+            Method.KILL: self._kill,
+            Method.PAUSE: self._pause,
+            Method.RESUME: self._resume,
+            Method.DRAIN: self._drain_now,
+            Method.CLEANUP: self._cleanup,
+            Method.RETRY: self._retry,
+            Method.CANCEL: self._cancel,
+            Method.ANSWER: self._answer,
+            Method.DIFF: self._diff,
+            Method.UNDO: self._undo,
+            Method.ACCEPT: self._accept,
+            Method.STOP: self._stop_now,
+        }
+
+    async def answer(self, method: str, params: Params) -> Answer:
+        """Answer one request. Raises RpcError, and AgentCoordError of the rooms below."""
+        known = self._methods.get(method)
+        if known is None:
+            raise RpcError(
+                f"unknown method {method!r}",
+                code=RpcCode.UNKNOWN_METHOD,
+                exit_code=ExitCode.USAGE,
+                mend="agentcoordd restart, if the daemon is older than this command",
+            )
+        return await known(params)
+
+    async def _hello(self, params: Params) -> Answer:
+        offered = params.get("protocol")
+        if not isinstance(offered, list) or PROTOCOL_VERSION not in offered:
+            raise RpcError(
+                f"this daemon speaks protocol {PROTOCOL_VERSION}, the client offers {offered}",
+                code=RpcCode.INVALID_PARAMS,
+                exit_code=ExitCode.REFUSED,
+                mend="agentcoordd restart",
+            )
+        return {
+            "protocol": PROTOCOL_VERSION,
+            "version": __version__,
+            "pid": self._pid,
+            "project": self._views.project(),
+            "epoch": self._shop.hub.epoch,
+        }
+
+    async def _status(self, _params: Params) -> Answer:
+        return await self._views.status()
+
+    async def _tasks(self, params: Params) -> Answer:
+        offset = _number(params, "offset", default=0, least=0)
+        tasks = await self._views.tasks()
+        following = offset + PAGE_TASKS
+        return {
+            "tasks": tasks[offset:following],
+            "next_offset": following if following < len(tasks) else None,
+        }
+
+    async def _task(self, params: Params) -> Answer:
+        task_id = _task_id(params)
+        detail = await self._views.task(task_id)
+        if detail is None:
+            raise _no_such_task(task_id)
+        return detail
+
+    async def _workers(self, _params: Params) -> Answer:
+        return {"workers": self._views.workers()}
+
+    async def _costs(self, _params: Params) -> Answer:
+        return await self._views.costs()
+
+    async def _stats(self, _params: Params) -> Answer:
+        return await self._views.stats()
+
+    async def _locks(self, _params: Params) -> Answer:
+        return {"locks": await self._views.locks()}
+
+    async def _load(self, params: Params) -> Answer:
+        queue = self._shop.store.queue
+        tasks = await queue.all()
+        plan = read_plan(
+            _text(params, "text"),
+            format=_text(params, "format", default="toml"),
+            source=_text(params, "source", default="plan"),
+            known={task.id for task in tasks},
+            workers=self._fleet.specs,
+        )
+        run = await self._runs.begin_if_none(any_open=any(t.state not in SETTLED_STATES for t in tasks))
+        outcome = await queue.load(plan.tasks)
+        self._shop.hub.emit(
+            EventKind.PLAN_LOADED,
+            name=plan.name,
+            added=list(outcome.added),
+            unchanged=list(outcome.unchanged),
+            changed=list(outcome.changed),
+        )
+        self._on_load()
+        self._shop.board.touch()
+        return {
+            "run": run,
+            "added": list(outcome.added),
+            "unchanged": list(outcome.unchanged),
+            "changed": list(outcome.changed),
+        }
+
+    async def _spawn(self, params: Params) -> Answer:
+        role = _text(params, "role")
+        if role not in list(Role):
+            raise RpcError(
+                f"no role {role!r}; there are {', '.join(Role)}",
+                code=RpcCode.INVALID_PARAMS,
+                exit_code=ExitCode.USAGE,
+                mend="agentcoord spawn --role backend-engineer",
+            )
+        count = _number(params, "n", default=1, least=1, most=MAX_SPAWN)
+        names = self._fleet.spawn(Role(role), count)
+        if not names:
+            raise RpcError(
+                "the fleet is full",
+                code=RpcCode.REFUSED,
+                exit_code=ExitCode.REFUSED,
+                mend="agentcoord ctl kill WORKER",
+            )
+        return {"workers": names}
+
+    async def _kill(self, params: Params) -> Answer:
+        names = list(self._shop.board.rows) if params.get("all") is True else [_text(params, "worker")]
+        killed = [name for name in names if self._fleet.kill(name)]
+        if not killed and params.get("all") is not True:
+            raise RpcError(
+                f"no worker is called {names[0]!r}",
+                code=RpcCode.NOT_FOUND,
+                exit_code=ExitCode.NOT_FOUND,
+                mend="agentcoord workers lists them",
+            )
+        return {"killed": killed}
+
+    async def _pause(self, _params: Params) -> Answer:
+        await self._shop.store.queue.set_paused(True)
+        self._shop.hub.emit(EventKind.RUN_PAUSED, why="asked for")
+        self._shop.board.touch()
+        return {"paused": True}
+
+    async def _resume(self, _params: Params) -> Answer:
+        await self._shop.store.queue.set_paused(False)
+        self._shop.hub.emit(EventKind.RUN_RESUMED)
+        self._shop.board.touch()
+        return {"paused": False}
+
+    async def _drain_now(self, _params: Params) -> Answer:
+        self._drain()
+        return {"draining": True}
+
+    async def _stop_now(self, params: Params) -> Answer:
+        self._stop(params.get("now") is True)
+        return {"stopping": True}
+
+    async def _cleanup(self, params: Params) -> Answer:
+        everything = params.get("all") is True
+        tasks = await self._shop.store.queue.all()
+        if everything and any(task.state in HELD_STATES for task in tasks):
+            raise RpcError(
+                "tasks are running; cleanup --all would take their locks and leases away",
+                code=RpcCode.REFUSED,
+                exit_code=ExitCode.REFUSED,
+                mend="agentcoord ctl kill --all, then agentcoord cleanup --all",
+            )
+        live = (
+            set()
+            if everything
+            else {t.id for t in tasks if t.state not in SETTLED_STATES or t.state is TaskState.PARKED}
+        )
+        workspaces = await self._shop.pool.cleanup(live)
+        outcome = await self._shop.store.cleanup(everything=everything)
+        answer = {
+            "locks": outcome.locks,
+            "leases": outcome.leases,
+            "reservations": outcome.reservations,
+            "workspaces": workspaces,
+            "keys": outcome.keys,
+        }
+        self._shop.hub.emit(EventKind.CLEANED, **answer)
+        self._shop.board.touch()
+        return answer
+
+    async def _retry(self, params: Params) -> Answer:
+        task = await self._find(_task_id(params))
+        if not await self._shop.store.queue.retry(task.id):
+            raise _refused(
+                f"{task.id} is {task.state}; only failed, cancelled and parked tasks can be tried again"
+            )
+        self._shop.hub.emit(EventKind.TASK_QUEUED, task=task.id, why="asked for again")
+        self._shop.board.touch()
+        return await self._state_of(task.id)
+
+    async def _cancel(self, params: Params) -> Answer:
+        task = await self._find(_task_id(params))
+        why = _text(params, "why", default="") or "cancelled by you"
+        if not await self._shop.store.queue.cancel(task.id, why=why):
+            raise _refused(f"{task.id} is {task.state} already")
+        self._fleet.interrupt(task.id)
+        self._shop.hub.emit(EventKind.TASK_CANCELLED, task=task.id, why=why)
+        self._shop.board.touch()
+        return await self._state_of(task.id)
+
+    async def _answer(self, params: Params) -> Answer:
+        task = await self._find(_task_id(params))
+        if not await self._shop.store.questions.answer(task.id, _text(params, "text")):
+            raise RpcError(
+                f"{task.id} has no open question",
+                code=RpcCode.NOT_FOUND,
+                exit_code=ExitCode.NOT_FOUND,
+                mend="agentcoord status lists what needs you",
+            )
+        return {"id": task.id}
+
+    async def _diff(self, params: Params) -> Answer:
+        task = await self._find(_task_id(params))
+        offset = _number(params, "offset", default=0, least=0)
+        text = await self._shop.lander.diff(task.id)
+        following = offset + PIECE_CHARS
+        return {"text": text[offset:following], "next_offset": following if following < len(text) else None}
+
+    async def _undo(self, params: Params) -> Answer:
+        task = await self._find(_task_id(params))
+        if task.state is not TaskState.DONE or task.review is ReviewState.UNDONE:
+            state = "undone" if task.review is ReviewState.UNDONE else task.state
+            raise _refused(f"{task.id} is {state}: there is nothing of it to undo")
+        outcome = await self._shop.lander.undo(task.id)
+        if not outcome.conflicts:
+            await self._shop.store.queue.set_review(task.id, ReviewState.UNDONE)
+            self._shop.hub.emit(
+                EventKind.TASK_UNDONE,
+                task=task.id,
+                restored=list(outcome.restored),
+                merged=list(outcome.merged),
+            )
+            self._shop.board.touch()
+        return {
+            "id": task.id,
+            "restored": list(outcome.restored),
+            "merged": list(outcome.merged),
+            "conflicts": list(outcome.conflicts),
+            "patch": outcome.patch[:PIECE_CHARS],
+        }
+
+    async def _accept(self, params: Params) -> Answer:
+        task = await self._find(_task_id(params))
+        if task.state is not TaskState.DONE or task.review is ReviewState.UNDONE:
+            raise _refused(f"{task.id} is {task.state}; only a done task can be accepted")
+        await self._shop.store.queue.set_review(task.id, ReviewState.ACCEPTED)
+        self._shop.hub.emit(EventKind.TASK_ACCEPTED, task=task.id)
+        self._shop.board.touch()
+        return {"id": task.id, "review": str(ReviewState.ACCEPTED)}
+
+    async def _find(self, task_id: TaskId) -> Task:
+        task = await self._shop.store.queue.get(task_id)
+        if task is None:
+            raise _no_such_task(task_id)
+        return task
+
+    async def _state_of(self, task_id: TaskId) -> Answer:
+        return {"id": task_id, "state": str((await self._find(task_id)).state)}
+
+
+def _text(params: Params, key: str, *, default: str | None = None) -> str:
+    value = params.get(key, default)
+    if not isinstance(value, str):
+        raise _bad_params(f"{key} must be a text")
+    return value
+
+
+def _number(params: Params, key: str, *, default: int, least: int, most: int = 2**53) -> int:
+    value = params.get(key, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise _bad_params(f"{key} must be a whole number from {least} to {most}")
+    return value
+
+
+def _task_id(params: Params) -> TaskId:
+    return TaskId(_text(params, "id"))
+
+
+def _bad_params(words: str) -> RpcError:
+    return RpcError(words, code=RpcCode.INVALID_PARAMS, exit_code=ExitCode.USAGE)
+
+
+def _refused(words: str) -> RpcError:
+    return RpcError(
+        words, code=RpcCode.REFUSED, exit_code=ExitCode.REFUSED, mend="agentcoord tasks shows the states"
+    )
+
+
+def _no_such_task(task_id: TaskId) -> RpcError:
+    return RpcError(
+        f"no task is called {task_id!r}",
+        code=RpcCode.NOT_FOUND,
+        exit_code=ExitCode.NOT_FOUND,
+        mend="agentcoord tasks lists them",
+    )

@@ -1,0 +1,217 @@
+"""The daemon as a process: one a project, in the foreground or in the background.
+
+`flock` on the lock file decides who is the daemon; a process id is never trusted, only told.
+The background process reports through a pipe that it is ready, or why not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import structlog
+
+from agentcoord import __version__
+from agentcoord.config.paths import ProjectPaths
+from agentcoord.daemon.compose import composed
+from agentcoord.daemon.start_args import StartArgs
+from agentcoord.errors import AgentCoordError, DaemonAlreadyRunningError, DaemonError
+from agentcoord.telemetry.logs import logging_to
+
+READY_TIMEOUT_S = 90.0
+LOG_TAIL_LINES = 20
+
+log = structlog.get_logger("daemon")
+
+__all__ = ["StartArgs", "Started", "run_foreground", "start_background"]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A daemon that is ready."""
+
+    pid: int
+    socket: Path
+    log_file: Path
+
+
+def start_background(root: Path, *, args: StartArgs, env: Mapping[str, str]) -> Started:
+    """Start a daemon for the repository at `root` and return when it is ready.
+
+    Raises DaemonAlreadyRunningError, ConfigError for folders that cannot be made, or DaemonError
+    with the last 20 log lines.
+    """
+    paths = ProjectPaths.of(root, env)
+    refuse_root(args, env)
+    paths.make()
+    with lock_of(paths):
+        pass  # Free: nobody runs. The child takes it; two starts at once are told apart there.
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb", buffering=0) as ready, paths.startup_log.open("wb") as startup_log:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "agentcoord.daemon", "--root", os.fspath(paths.root)),
+                *("--ready-fd", str(writing), "--args", args.to_json()),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=startup_log,
+            stderr=startup_log,
+            pass_fds=(writing,),
+            start_new_session=True,
+            cwd="/",
+            env=dict(env),
+        )
+        os.close(writing)
+        word = _read_word(ready, process)
+    if word.get("ready"):
+        return Started(process.pid, paths.socket, paths.log_file)
+    raise _why_not(word, process, paths)
+
+
+def run_foreground(
+    root: Path, *, args: StartArgs, env: Mapping[str, str], ready_fd: int | None = None
+) -> int:
+    """Be the daemon until it is stopped; returns the exit code.
+
+    Raises the same errors as `start_background`, told through `ready_fd` too when there is one.
+    """
+    try:
+        paths = ProjectPaths.of(root, env)
+        refuse_root(args, env)
+        paths.make()
+        secrets = [env[name] for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN") if env.get(name)]
+        with (
+            lock_of(paths),
+            logging_to(paths.log_file, secrets=secrets, terminal=ready_fd is None),
+            _identity(paths),
+        ):
+            try:
+                asyncio.run(_serve(paths, args, env, ready_fd))
+            except AgentCoordError as error:
+                log.error("daemon_cannot_go_on", error=error.message, mend=error.mend)
+                raise
+            except BaseException:
+                log.critical("daemon_died", exc_info=True)
+                raise
+    except AgentCoordError as error:
+        _tell(ready_fd, {"error": error.message, "mend": error.mend, "kind": type(error).__name__})
+        raise
+    return 0
+
+
+async def _serve(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str], ready_fd: int | None) -> None:
+    async with composed(paths, args, env) as daemon:
+        with daemon.shutdown.on_signals():
+            await daemon.run(lambda: _tell(ready_fd, {"ready": True}))
+    log.info("daemon_stopped")
+
+
+def refuse_root(args: StartArgs, env: Mapping[str, str]) -> None:
+    """Raises DaemonError when this is root and nobody said that it may be."""
+    if os.geteuid() == 0 and not args.allow_root and env.get("AGENTCOORD_ALLOW_ROOT") != "1":
+        raise DaemonError(
+            "this is root; workers' commands would run with root's reach",
+            mend="run as an ordinary user, or say --allow-root (or AGENTCOORD_ALLOW_ROOT=1)",
+        )
+
+
+@contextlib.contextmanager
+def lock_of(paths: ProjectPaths) -> Iterator[None]:
+    """Hold the project's lock. Raises DaemonAlreadyRunningError when somebody else does."""
+    descriptor = os.open(paths.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            identity = read_identity(paths)
+            who = f"pid {identity['pid']}" if "pid" in identity else "another process"
+            raise DaemonAlreadyRunningError(
+                f"a daemon runs for {paths.root} already ({who})",
+                mend="agentcoordd status shows it, agentcoordd stop ends it",
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def read_identity(paths: ProjectPaths) -> dict[str, Any]:
+    """What the newest daemon said of itself; empty when it said nothing readable."""
+    try:
+        found = json.loads(paths.identity_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+@contextlib.contextmanager
+def _identity(paths: ProjectPaths) -> Iterator[None]:
+    said = {
+        "pid": os.getpid(),
+        "version": __version__,
+        "socket": os.fspath(paths.socket),
+        "root": os.fspath(paths.root),
+    }
+    paths.identity_file.write_text(json.dumps(said), encoding="utf-8")
+    try:
+        yield
+    finally:
+        paths.identity_file.unlink(missing_ok=True)
+
+
+def _read_word(ready: IO[bytes], process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """Read the child's one line; empty when it died or took too long."""
+    heard = b""
+    until = time.monotonic() + READY_TIMEOUT_S
+    while not heard.endswith(b"\n") and time.monotonic() < until:
+        if select.select([ready], [], [], 0.5)[0]:
+            piece = ready.read(65536)
+            if not piece:
+                break
+            heard += piece
+    try:
+        word: dict[str, Any] = json.loads(heard)
+    except ValueError:
+        if process.poll() is None:
+            process.terminate()
+        return {}
+    return word
+
+
+def _why_not(word: dict[str, Any], process: subprocess.Popen[bytes], paths: ProjectPaths) -> DaemonError:
+    if word.get("kind") == DaemonAlreadyRunningError.__name__:
+        return DaemonAlreadyRunningError(str(word["error"]), mend=str(word["mend"]))
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=10)
+    said = str(
+        word.get("error") or f"the daemon ended with exit code {process.returncode} before it was ready"
+    )
+    tail = _tail(paths.startup_log) or _tail(paths.log_file)
+    lines = "" if word.get("error") else f"\n{tail}"
+    return DaemonError(f"{said}{lines}", mend=str(word.get("mend") or f"read {paths.log_file}"))
+
+
+def _tail(path: Path) -> str:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return "\n".join(lines[-LOG_TAIL_LINES:])
+
+
+def _tell(ready_fd: int | None, word: dict[str, Any]) -> None:
+    """Say one line to the process that started this one, once."""
+    if ready_fd is not None:
+        with contextlib.suppress(OSError):
+            os.write(ready_fd, json.dumps(word).encode() + b"\n")
+            os.close(ready_fd)

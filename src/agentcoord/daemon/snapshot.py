@@ -1,0 +1,370 @@
+"""Views of the daemon: what crosses the socket, built from the store, the board and the hub.
+
+Built once here, in the shapes of `wire.messages`; the dashboard and the command line show them
+and compute nothing of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agentcoord import __version__
+from agentcoord.config.paths import ProjectPaths
+from agentcoord.daemon.chores import LoopLag
+from agentcoord.daemon.run_book import RunBook
+from agentcoord.daemon.task_run import SUMMARY_NAME
+from agentcoord.daemon.worker_row import WorkerRow
+from agentcoord.daemon.workshop import Workshop
+from agentcoord.domain.events import EventKind
+from agentcoord.domain.ids import TaskId
+from agentcoord.domain.states import ENDED_STATES, HELD_STATES, SETTLED_STATES, ReviewState, TaskState
+from agentcoord.domain.task import Task
+from agentcoord.domain.usage import Usage, UsdMicros, usd
+from agentcoord.review.checks import CheckReport
+from agentcoord.store.budget_ledger import Totals
+from agentcoord.store.questions import OpenQuestion
+from agentcoord.wire.messages import (
+    CheckView,
+    CostsView,
+    LockView,
+    NeedsYou,
+    ProjectView,
+    Snapshot,
+    SpendView,
+    StatsView,
+    StatusView,
+    TaskDetail,
+    TaskView,
+    TokensView,
+    WorkerView,
+)
+
+SNAPSHOT_EVENTS = 200
+CHECK_OUTPUT_CHARS = 4_000
+
+
+@dataclass(slots=True)
+class DaemonState:
+    """What the daemon knows of itself."""
+
+    pid: int
+    started_at_ms: int
+    model_source: str
+    scripted: bool
+    sandbox: str
+    state: str = "starting"
+    ready: bool = False
+
+
+class Views:
+    """Builds every view. Reads only."""
+
+    def __init__(
+        self, shop: Workshop, paths: ProjectPaths, state: DaemonState, runs: RunBook, lag: LoopLag
+    ) -> None:
+        self._shop = shop
+        self._paths = paths
+        self._state = state
+        self._runs = runs
+        self._lag = lag
+
+    def project(self) -> ProjectView:
+        root = self._paths.root
+        return {
+            "id": self._paths.project_id,
+            "root": str(root),
+            "name": root.name,
+            "branch": self._shop.repo.branch,
+        }
+
+    async def status(self) -> StatusView:
+        queue = self._shop.store.queue
+        tasks, totals = await queue.all(), await self._totals()
+        counts = {str(state): 0 for state in TaskState}
+        for task in tasks:
+            counts[task.state] += 1
+        state = self._state.state
+        if state == "running" and queue.paused:
+            state = "paused"
+        busy = self._shop.board.busy
+        return {
+            "state": state,
+            "version": __version__,
+            "pid": self._state.pid,
+            "started_at": self._state.started_at_ms,
+            "socket": str(self._paths.socket),
+            "state_dir": str(self._paths.state_dir),
+            "project": self.project(),
+            "run": self._runs.run,
+            "model_source": self._state.model_source,
+            "scripted": self._state.scripted,
+            "sandbox": self._state.sandbox,
+            "counts": counts,
+            "workers_busy": busy,
+            "workers_total": len(self._shop.board.rows),
+            "max_parallel": self._shop.board.max_parallel,
+            "spend": self._spend(totals),
+            "tokens": tokens_view(totals.usage),
+            "forecast_usd": forecast_usd(tasks, totals.run_spent),
+            "needs_you": needs_you(tasks, await self._shop.store.questions.open()),
+            "baseline": self._baseline(),
+            "ended": bool(tasks) and all(task.state in SETTLED_STATES for task in tasks),
+            "ready": self._state.ready,
+        }
+
+    async def tasks(self) -> list[TaskView]:
+        tasks = await self._shop.store.queue.all()
+        by_id = {task.id: task for task in tasks}
+        return [self.task_view(task, by_id) for task in tasks]
+
+    def task_view(self, task: Task, by_id: Mapping[TaskId, Task]) -> TaskView:
+        spec = task.spec
+        return {
+            "id": task.id,
+            "title": spec.title,
+            "state": str(task.state),
+            "priority": spec.priority,
+            "tags": list(spec.tags),
+            "needs": list(spec.needs),
+            "writes": list(spec.writes),
+            "worker": task.worker,
+            "attempt": task.attempt,
+            "turns": task.turns,
+            "cost_usd": usd(task.cost_usd_micros),
+            "budget_usd": None if spec.budget_usd_micros is None else usd(spec.budget_usd_micros),
+            "tokens": tokens_view(task.usage),
+            "files": list(task.files),
+            "lines_added": task.lines_added,
+            "lines_removed": task.lines_removed,
+            "review": str(task.review),
+            "why": self._why(task, by_id),
+            "queued_at": task.queued_at_ms,
+            "started_at": task.started_at_ms,
+            "ended_at": task.ended_at_ms,
+        }
+
+    def workers(self) -> list[WorkerView]:
+        return [worker_view(row) for row in self._shop.board.rows.values()]
+
+    async def task(self, task_id: TaskId) -> TaskDetail | None:
+        tasks = {task.id: task for task in await self._shop.store.queue.all()}
+        task = tasks.get(task_id)
+        if task is None:
+            return None
+        report = await asyncio.to_thread(self._shop.check_book.stored, task_id)
+        words = await asyncio.to_thread(read_summary, self._shop.transcripts / task_id / SUMMARY_NAME)
+        questions = [each for each in await self._shop.store.questions.open() if each.task == task_id]
+        return {
+            "task": self.task_view(task, tasks),
+            "description": task.spec.description,
+            "check": task.spec.check,
+            "checks": check_views(report),
+            "summary": str(words.get("summary", "")),
+            "decisions": [str(each) for each in words.get("decisions", [])],
+            "questions": [
+                {"number": each.number, "question": each.question, "default": each.default}
+                for each in questions
+            ],
+            "events": [event.to_dict() for event in self._shop.hub.recent if event.task == task_id][-200:],
+        }
+
+    async def costs(self) -> CostsView:
+        totals = await self._totals()
+        spend = self._spend(totals)
+        return {
+            "total_usd": spend["spent_usd"],
+            "cap_usd": spend["cap_usd"],
+            "reserved_usd": spend["reserved_usd"],
+            "day_usd": spend["day_spent_usd"],
+            "day_cap_usd": spend["day_cap_usd"],
+            "tokens": tokens_view(totals.usage),
+            "by_task": [
+                {"id": task, "usd": usd(each.spent), "tokens": tokens_view(each.usage)}
+                for task, each in totals.by_task.items()
+            ],
+            "by_model": [
+                {"model": model, "usd": usd(each.spent), "tokens": tokens_view(each.usage)}
+                for model, each in totals.by_model.items()
+            ],
+            "scripted": self._state.scripted,
+        }
+
+    async def stats(self) -> StatsView:
+        tasks = await self._shop.store.queue.all()
+        counts = self._shop.hub.counts
+        begun = [task.started_at_ms for task in tasks if task.started_at_ms is not None]
+        ended = [task.ended_at_ms for task in tasks if task.ended_at_ms is not None]
+        all_over = bool(tasks) and all(task.state in ENDED_STATES for task in tasks)
+        until = max(ended) if all_over and ended else self._shop.clock.now_ms()
+        return {
+            "run": self._runs.run,
+            "wall_s": (until - min(begun)) / 1000 if begun else 0.0,
+            "tasks_done": sum(task.state is TaskState.DONE for task in tasks),
+            "tasks_failed": sum(task.state is TaskState.FAILED for task in tasks),
+            "max_parallel": self._shop.board.max_parallel,
+            "turns": sum(task.turns for task in tasks),
+            "tool_calls": counts.get(EventKind.TASK_TOOL, 0),
+            "checks_run": self._shop.check_book.runs,
+            "check_s": self._shop.check_book.run_ms / 1000,
+            "landings": counts.get(EventKind.TASK_DONE, 0),
+            "merges": self._shop.prover.merges,
+            "files": len({path for task in tasks for path in task.files}),
+            "lines_added": sum(task.lines_added for task in tasks),
+            "lines_removed": sum(task.lines_removed for task in tasks),
+            "lock_waits": counts.get(EventKind.LOCK_WAITED, 0),
+            "rate_limit_waits": counts.get(EventKind.RATE_LIMITED, 0),
+            "events": self._shop.hub.seq,
+            "loop_lag_ms_max": round(self._lag.max_ms, 1),
+            "memory_mb": round(_peak_memory_mb(), 1),
+        }
+
+    async def locks(self) -> list[LockView]:
+        return [
+            {"path": each.path, "task": each.task, "since": each.since_ms, "waiters": list(each.waiters)}
+            for each in await self._shop.store.locks.holders()
+        ]
+
+    async def snapshot(self) -> Snapshot:
+        seq = self._shop.hub.seq
+        return {
+            "epoch": self._shop.hub.epoch,
+            "seq": seq,
+            "status": await self.status(),
+            "tasks": await self.tasks(),
+            "workers": self.workers(),
+            "events": [event.to_dict() for event in self._shop.hub.recent if event.seq <= seq][
+                -SNAPSHOT_EVENTS:
+            ],
+        }
+
+    async def _totals(self) -> Totals:
+        return await self._shop.store.ledger.totals(run=self._runs.run, day=self._runs.day())
+
+    def _spend(self, totals: Totals) -> SpendView:
+        budget = self._shop.settings.budget
+        return {
+            "spent_usd": usd(totals.run_spent),
+            "reserved_usd": usd(totals.run_reserved),
+            "cap_usd": budget.run_usd or None,
+            "day_spent_usd": usd(totals.day_spent),
+            "day_cap_usd": budget.day_usd or None,
+        }
+
+    def _baseline(self) -> str:
+        if not self._shop.settings.checks.commands:
+            return "none"
+        report = self._shop.prover.baseline
+        if report is None:
+            return "pending"
+        return "green" if report.ok else "red: " + ", ".join(each.name for each in report.red)
+
+    def _why(self, task: Task, by_id: Mapping[TaskId, Task]) -> str:
+        """Why it is not running, or why it ended so."""
+        if task.state in HELD_STATES or task.state is TaskState.DONE:
+            return ""
+        if task.state is TaskState.BLOCKED:
+            waiting = [
+                need for need in task.spec.needs if need in by_id and by_id[need].state is not TaskState.DONE
+            ]
+            return f"needs {', '.join(waiting)}"
+        if task.state is TaskState.QUEUED:
+            return self._why_queued(task)
+        return task.why
+
+    def _why_queued(self, task: Task) -> str:
+        able = [row for row in self._shop.board.rows.values() if row.spec.covers(task.spec.tags)]
+        before = f" ({task.why})" if task.why else ""
+        if self._shop.store.queue.paused:
+            return f"paused: agentcoord ctl resume{before}"
+        if not able:
+            return f"no worker has the tags {', '.join(task.spec.tags)}: agentcoord spawn{before}"
+        if all(row.claim is not None for row in able):
+            return f"waits for {' or '.join(row.spec.name for row in able)}{before}"
+        return f"is about to be claimed{before}"
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """What the worker said when it claimed to be finished; empty when it has not. Blocking."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def worker_view(row: WorkerRow) -> WorkerView:
+    """One worker as people see it."""
+    return {
+        "name": row.spec.name,
+        "role": str(row.spec.role),
+        "tags": sorted(row.spec.tags),
+        "state": str(row.state),
+        "task": row.task,
+        "title": row.claim.task.spec.title if row.claim else "",
+        "doing": row.doing,
+        "since": row.since_ms,
+        "turns": row.turns,
+        "cost_usd": usd(row.cost_usd_micros),
+        "model": row.model,
+    }
+
+
+def tokens_view(usage: Usage) -> TokensView:
+    return {
+        "input": usage.input_tokens,
+        "cache_write": usage.cache_write_5m_tokens + usage.cache_write_1h_tokens,
+        "cache_read": usage.cache_read_tokens,
+        "output": usage.output_tokens,
+    }
+
+
+def check_views(report: CheckReport | None) -> list[CheckView]:
+    return [
+        {
+            "name": each.name,
+            "command": each.command,
+            "exit_code": each.exit_code,
+            "ok": each.ok,
+            "ms": each.duration_ms,
+            "output": each.output[-CHECK_OUTPUT_CHARS:],
+        }
+        for each in (report.outcomes if report else ())
+    ]
+
+
+def forecast_usd(tasks: list[Task], spent: UsdMicros) -> float | None:
+    """Spend at the end: what is spent, and the mean of the ended tasks for each that is not."""
+    ended = [task for task in tasks if task.state in ENDED_STATES and task.turns]
+    if not ended:
+        return None
+    mean = sum(task.cost_usd_micros for task in ended) / len(ended)
+    open_tasks = [task for task in tasks if task.state not in SETTLED_STATES]
+    return (spent + sum(max(mean - task.cost_usd_micros, 0) for task in open_tasks)) / 1_000_000
+
+
+def needs_you(tasks: list[Task], questions: list[OpenQuestion]) -> list[NeedsYou]:
+    """What a person should look at, the most pressing first."""
+    found: list[NeedsYou] = [
+        {"task": each.task, "kind": "question", "text": f"{each.question} (assumed: {each.default})"}
+        for each in questions
+    ]
+    found += [{"task": t.id, "kind": "parked", "text": t.why} for t in tasks if t.state is TaskState.PARKED]
+    found += [{"task": t.id, "kind": "failed", "text": t.why} for t in tasks if t.state is TaskState.FAILED]
+    found += [
+        {"task": t.id, "kind": "review", "text": t.spec.title}
+        for t in tasks
+        if t.state is TaskState.DONE and t.review is ReviewState.UNREVIEWED
+    ]
+    return found
+
+
+def _peak_memory_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1024 if sys.platform != "darwin" else peak / 1024 / 1024

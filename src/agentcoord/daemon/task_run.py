@@ -1,0 +1,313 @@
+"""One claim, from the first word to the end: converse, prove, land, or hand the task back.
+
+Theory of operation. The worker's coroutine calls `TaskRunner.run(claim)` and every way out of
+it leaves the task in a state that the store knows: done, queued again, parked or failed. A lost
+lease leaves it to whoever owns it now. The private copy and the transcript stay when the task
+will be resumed, and go when it ended. Cancellation hands the task back, shielded and bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import assert_never
+
+import structlog
+
+from agentcoord.agent.loop import (
+    AgentLoop,
+    ClaimsFinished,
+    GaveUp,
+    Interrupted,
+    OutOfMoney,
+)
+from agentcoord.daemon.proving import Held, Landed, LandingSteps, Red
+from agentcoord.daemon.task_setup import make_loop, model_for
+from agentcoord.daemon.worker_row import WorkerRow
+from agentcoord.daemon.workshop import Workshop
+from agentcoord.domain.events import EventKind
+from agentcoord.domain.files import LandedFile
+from agentcoord.domain.ids import TaskId
+from agentcoord.domain.states import TaskState
+from agentcoord.domain.task import Claim, Task
+from agentcoord.domain.usage import usd
+from agentcoord.errors import (
+    LandingRefusedError,
+    LeaseLostError,
+    LlmAuthError,
+    LlmError,
+    LlmRequestError,
+    LlmRetryableError,
+    LlmSpendLimitError,
+    SandboxError,
+    WorkspaceError,
+)
+from agentcoord.review.checks import feedback
+from agentcoord.workspace.pool import Workspace
+
+HAND_BACK_TIMEOUT_S = 10.0
+RETRY_DELAY_MS = 30_000
+SUMMARY_NAME = "summary.json"
+
+log = structlog.get_logger("task")
+
+
+@dataclass(slots=True)
+class _Ended:
+    """How a claim ends in the store."""
+
+    state: TaskState
+    why: str
+    counts_attempt: bool = True
+    delay_ms: int = 0
+    keep_copy: bool = False
+    """The task goes on later from where it is."""
+
+
+class TaskRunner:
+    """Runs the claims of one worker, one at a time."""
+
+    def __init__(self, shop: Workshop, row: WorkerRow) -> None:
+        self._shop = shop
+        self._row = row
+
+    async def run(self, claim: Claim) -> None:
+        """Work on the claim until the task is somewhere else. Raises StoreError when the store is away."""
+        shop, task = self._shop, claim.task
+        model = model_for(task, shop.settings.models.ladder)
+        shop.board.began(self._row, claim, model)
+        try:
+            ended = await self._run_held(claim, model)
+        except LeaseLostError as error:
+            log.warning("lease_lost", task=task.id, error=str(error))
+            self._emit(EventKind.TASK_REQUEUED, task.id, why="the lease was lost; this worker stepped back")
+        except asyncio.CancelledError:
+            await asyncio.shield(self._hand_back(claim, "its worker was stopped"))
+            raise
+        else:
+            if ended is not None:
+                await self._end(claim, ended)
+        finally:
+            shop.board.ended(self._row)
+
+    async def _run_held(self, claim: Claim, model: str) -> _Ended | None:
+        """Return how the claim ends; None when it is done and stored already."""
+        shop, task = self._shop, claim.task
+        record = await shop.lander.landed(task.id)
+        if record is not None and not record.undone:  # Landed, and then the daemon died before saying so.
+            await self._finish(claim, record.files, merged=())
+            return None
+        await shop.store.locks.release_all(task.id)  # An earlier claim's; they carry a stale token.
+        try:
+            workspace = await shop.pool.acquire(task.id, task.attempt, fresh=False)
+        except WorkspaceError as error:
+            return _Ended(TaskState.PARKED, f"no private copy: {error.message}")
+        keep = True
+        try:
+            self._emit(
+                EventKind.TASK_CLAIMED,
+                task.id,
+                token=claim.token,
+                attempt=task.attempt,
+                resumed=workspace.resumed,
+                model=model,
+            )
+            ended = await self._attempt(claim, workspace, model)
+            keep = ended is not None and ended.keep_copy
+            return ended
+        finally:
+            await asyncio.shield(self._let_go(task.id, workspace, keep=keep))
+
+    async def _let_go(self, task: TaskId, workspace: Workspace, *, keep: bool) -> None:
+        released = await self._shop.store.locks.release_all(task)
+        if released:
+            self._emit(EventKind.LOCKS_RELEASED, task, paths=list(released))
+        await self._shop.pool.release(workspace, keep=keep)
+
+    async def _attempt(self, claim: Claim, workspace: Workspace, model: str) -> _Ended | None:
+        try:
+            loop = await make_loop(self._shop, self._row, claim, workspace, model)
+            return await self._converse(claim, workspace, loop)
+        except SandboxError as error:
+            return _Ended(TaskState.PARKED, f"the sandbox refused: {error.message}", keep_copy=True)
+        except LlmRetryableError as error:
+            return _Ended(
+                TaskState.QUEUED,
+                f"the model cannot be reached: {error.message}",
+                counts_attempt=False,
+                delay_ms=RETRY_DELAY_MS,
+                keep_copy=True,
+            )
+        except (LlmSpendLimitError, LlmAuthError) as error:
+            await self._pause_run(error)
+            return _Ended(TaskState.PARKED, error.message, keep_copy=True)
+        except LlmRequestError as error:
+            return self._failed_attempt(
+                claim.task, f"the model's server refused the request: {error.message}"
+            )
+        except LlmError as error:
+            return self._failed_attempt(claim.task, f"the call to the model failed: {error.message}")
+        except WorkspaceError as error:
+            return self._failed_attempt(claim.task, f"the private copy failed: {error.message}")
+
+    async def _converse(self, claim: Claim, workspace: Workspace, loop: AgentLoop) -> _Ended | None:
+        """Converse and prove in turn until the task ends one way or another."""
+        settings, last_red = self._shop.settings, ""
+        for check_round in range(settings.models.check_rounds + 1):
+            outcome = await loop.run()
+            if not isinstance(outcome, ClaimsFinished):
+                return await self._ended_by(claim.task, outcome)
+            await self._keep_summary(claim.task.id, outcome)
+            verdict = await self._prove(claim, workspace)
+            match verdict:
+                case Landed():
+                    await self._finish(claim, verdict.files, merged=verdict.merged)
+                    return None
+                case Held():
+                    await self._keep_patch(claim.task.id, verdict.patch)
+                    return _Ended(TaskState.PARKED, verdict.why, keep_copy=True)
+                case Red():
+                    words = feedback(verdict.report, red_before=self._shop.prover.red_before)
+                    names = ", ".join(each.name for each in verdict.report.red)
+                    print_of_it = verdict.report.fingerprint()
+                    if print_of_it == last_red:
+                        return self._failed_attempt(
+                            claim.task, f"the same checks failed twice alike: {names}"
+                        )
+                    last_red = print_of_it
+                case str():
+                    words, names = verdict, verdict
+                case _:
+                    assert_never(verdict)
+            if check_round == settings.models.check_rounds:
+                return self._failed_attempt(claim.task, f"not proven after {check_round + 1} tries: {names}")
+            await self._back_to_running(claim)
+            await loop.reject(words)
+        raise AssertionError("the last round returns")
+
+    async def _prove(self, claim: Claim, workspace: Workspace) -> Landed | Red | Held | str:
+        """Prove and land; a text is what the worker must mend before anything can be checked."""
+        shop, queue, task = self._shop, self._shop.store.queue, claim.task
+        changes = await workspace.changes()
+        await queue.move(claim, TaskState.RUNNING, TaskState.CHECKING)
+        self._emit(EventKind.TASK_CHECKING, task.id, files=list(changes.paths))
+        shop.board.set_state(self._row, self._row.state, "running the checks")
+        if changes.refused:
+            listed = "\n".join(changes.refused)
+            return f"These files never land, whatever the scope says. Take them back:\n{listed}"
+        if not changes.landable:
+            outside = (
+                f" (outside it you wrote: {', '.join(changes.out_of_scope[:10])})"
+                if changes.out_of_scope
+                else ""
+            )
+            return f"Nothing changed inside the project's scope{outside}; a task is done when files there changed."
+
+        async def begin_landing() -> None:
+            await queue.move(claim, TaskState.CHECKING, TaskState.LANDING)
+            self._emit(EventKind.TASK_LANDING, task.id)
+            shop.board.set_state(self._row, self._row.state, "landing")
+
+        async def back_to_checking() -> None:
+            await queue.move(claim, TaskState.LANDING, TaskState.CHECKING)
+
+        async def verify() -> None:
+            await queue.verify(claim)
+
+        try:
+            return await shop.prover.prove_and_land(
+                claim, workspace, changes, LandingSteps(begin_landing, back_to_checking, verify)
+            )
+        except LandingRefusedError as error:
+            return Held(error.message)
+
+    async def _finish(self, claim: Claim, files: tuple[LandedFile, ...], *, merged: tuple[str, ...]) -> None:
+        """Say done, after the files are in the tree."""
+        queue, task = self._shop.store.queue, claim.task
+        current = await queue.get(task.id)
+        if current is not None and current.state is TaskState.RUNNING:
+            await queue.move(claim, TaskState.RUNNING, TaskState.CHECKING)
+            await queue.move(claim, TaskState.CHECKING, TaskState.LANDING)
+        await queue.complete(claim, files)
+        self._emit(
+            EventKind.TASK_DONE,
+            task.id,
+            files=[each.path for each in files],
+            lines_added=sum(each.lines_added for each in files),
+            lines_removed=sum(each.lines_removed for each in files),
+            merged=list(merged),
+            cost_usd_micros=self._row.cost_usd_micros,
+        )
+
+    async def _ended_by(self, task: Task, outcome: GaveUp | OutOfMoney | Interrupted) -> _Ended:
+        match outcome:
+            case Interrupted():
+                return _Ended(TaskState.QUEUED, "the daemon stopped", counts_attempt=False, keep_copy=True)
+            case OutOfMoney():
+                refused = outcome.refused
+                self._emit(EventKind.BUDGET_REACHED, task.id, scope=refused.scope)
+                return _Ended(
+                    TaskState.PARKED,
+                    f"the {refused.scope} cap of ${usd(refused.cap_usd_micros):.2f} is reached",
+                    keep_copy=True,
+                )
+            case GaveUp():
+                return self._failed_attempt(task, outcome.why)
+            case _:
+                assert_never(outcome)
+
+    def _failed_attempt(self, task: Task, why: str) -> _Ended:
+        """The next attempt with the next model, or the end."""
+        if task.attempt < self._shop.settings.models.attempts:
+            return _Ended(TaskState.QUEUED, why)
+        return _Ended(TaskState.FAILED, why)
+
+    async def _end(self, claim: Claim, ended: _Ended) -> None:
+        queue, task = self._shop.store.queue, claim.task
+        match ended.state:
+            case TaskState.QUEUED:
+                await queue.requeue(
+                    claim, why=ended.why, counts_attempt=ended.counts_attempt, delay_ms=ended.delay_ms
+                )
+                self._emit(EventKind.TASK_REQUEUED, task.id, why=ended.why)
+            case TaskState.PARKED:
+                await queue.park(claim, why=ended.why)
+                self._emit(EventKind.TASK_PARKED, task.id, why=ended.why)
+            case TaskState.FAILED:
+                dependents = await queue.fail(claim, why=ended.why)
+                self._emit(EventKind.TASK_FAILED, task.id, why=ended.why)
+                for dependent in dependents:
+                    self._emit(EventKind.TASK_FAILED, dependent, why=f"{task.id}, which it needs, failed")
+            case _:
+                raise AssertionError(f"a claim does not end as {ended.state}")
+
+    async def _hand_back(self, claim: Claim, why: str) -> None:
+        try:
+            async with asyncio.timeout(HAND_BACK_TIMEOUT_S):
+                await self._end(claim, _Ended(TaskState.QUEUED, why, counts_attempt=False, keep_copy=True))
+        except (LeaseLostError, TimeoutError) as error:
+            log.warning("hand_back_failed", task=claim.task.id, error=repr(error))
+
+    async def _back_to_running(self, claim: Claim) -> None:
+        await self._shop.store.queue.move(claim, TaskState.CHECKING, TaskState.RUNNING)
+        self._shop.board.set_state(self._row, self._row.state, "mending what the checks found")
+
+    async def _pause_run(self, error: LlmError) -> None:
+        """Every other call would meet the same refusal: claim nothing more."""
+        await self._shop.store.queue.set_paused(True)
+        self._shop.hub.emit(EventKind.RUN_PAUSED, why=error.message)
+
+    async def _keep_summary(self, task: TaskId, claimed: ClaimsFinished) -> None:
+        """Store what the worker says it did, for the report; it counts for nothing else."""
+        words = {"summary": claimed.summary, "decisions": list(claimed.decisions)}
+        path = self._shop.transcripts / task / SUMMARY_NAME
+        await asyncio.to_thread(path.write_text, json.dumps(words), encoding="utf-8")
+
+    async def _keep_patch(self, task: TaskId, patch: str) -> None:
+        if patch:
+            path = self._shop.transcripts / task / "conflict.patch"
+            await asyncio.to_thread(path.write_text, patch, encoding="utf-8", errors="surrogateescape")
+
+    def _emit(self, kind: EventKind, task: TaskId, **data: object) -> None:
+        self._shop.hub.emit(kind, task=task, worker=self._row.spec.name, **data)

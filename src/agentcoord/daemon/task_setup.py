@@ -1,0 +1,118 @@
+"""Before the first word: the model, the transcript, the briefing and the loop of one attempt.
+
+Separate from `task_run`, which drives what is made here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from agentcoord.agent.loop import AgentLoop, LoopLimits
+from agentcoord.agent.prompts import Briefing, repository_map
+from agentcoord.agent.transcript import Transcript
+from agentcoord.config.sections import BudgetSection
+from agentcoord.daemon.adapters import LockedFiles, SandboxedShell, TaskQuestions, TaskReporter, policy_for
+from agentcoord.daemon.booked_gateway import BookedGateway
+from agentcoord.daemon.worker_row import WorkerRow
+from agentcoord.daemon.workshop import Workshop
+from agentcoord.domain.task import Claim, Task
+from agentcoord.domain.usage import UsdMicros, usd_micros
+from agentcoord.store.budget_ledger import Caps
+from agentcoord.workspace.pool import Workspace
+
+MAP_TOKENS = 4_000
+INSTRUCTION_FILES = ("AGENTS.md", "CLAUDE.md")
+INSTRUCTION_BYTES = 64 * 1024
+
+
+def model_for(task: Task, ladder: tuple[str, ...]) -> str:
+    """The rung of the ladder that the task's attempt stands on; the last one is kept."""
+    return ladder[min(max(task.attempt, 1), len(ladder)) - 1]
+
+
+async def make_loop(
+    shop: Workshop, row: WorkerRow, claim: Claim, workspace: Workspace, model: str
+) -> AgentLoop:
+    """Build the conversation of one attempt, new or resumed."""
+    task = claim.task
+    files = LockedFiles(workspace, shop.rules, shop.store.locks, claim, shop.hub, shop.board, row)
+    transcript = await asyncio.to_thread(open_transcript, shop.transcripts, task, resumed=workspace.resumed)
+    paid = shop.model.for_task(task.id, caps_of(task, shop.settings.budget))
+    return AgentLoop(
+        gateway=BookedGateway(paid, shop.store, claim),
+        shell=SandboxedShell(shop.sandbox, policy_for(workspace, shop.repo, shop.toolchains), shop.redactor),
+        files=files,
+        reporter=TaskReporter(shop.hub, shop.board, row, task.id),
+        questions=TaskQuestions(shop.store.questions, shop.hub, row, task.id, shop.clock),
+        transcript=transcript,
+        briefing=await make_briefing(shop, row, task, files),
+        model=model,
+        effort=shop.settings.models.effort,
+        clock=shop.clock,
+        limits=LoopLimits(max_turns=shop.settings.models.max_turns),
+        stopping=shop.stopping,
+        custom_tools=shop.settings.models.custom_tools,
+    )
+
+
+def open_transcript(home: Path, task: Task, *, resumed: bool) -> Transcript:
+    """Open this attempt's transcript; one whose private copy is gone moves aside. Blocking."""
+    folder = home / task.id
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / f"attempt-{task.attempt}.jsonl"
+    if path.exists() and not resumed:
+        aside = next(
+            candidate
+            for number in range(1, 10_000)
+            if not (candidate := folder / f"attempt-{task.attempt}.before-{number}.jsonl").exists()
+        )
+        path.rename(aside)
+    return Transcript.open(path)
+
+
+async def make_briefing(shop: Workshop, row: WorkerRow, task: Task, files: LockedFiles) -> Briefing:
+    """Gather what the first message says."""
+    tasks = {each.id: each for each in await shop.store.queue.all()} if task.spec.needs else {}
+    notes = [
+        f"{need}: {tasks[need].spec.title} (changed {', '.join(tasks[need].files) or 'nothing'})"
+        for need in task.spec.needs
+        if need in tasks
+    ]
+    return Briefing(
+        project_name=shop.repo.root.name,
+        role=row.spec.role,
+        worker=row.spec.name,
+        instructions=await asyncio.to_thread(read_instructions, shop.repo.root),
+        task=task.spec,
+        checks=shop.settings.checks.commands,
+        scope=shop.settings.project.scope,
+        protect=shop.settings.project.protect,
+        needs_notes=notes,
+        repo_map=repository_map(await files.list_files(), token_bound=MAP_TOKENS),
+        earlier_attempt=task.why if task.attempt > 1 else "",
+    )
+
+
+def caps_of(task: Task, budget: BudgetSection) -> Caps:
+    """The caps that a task's calls are held under; None where there is none."""
+    own = task.spec.budget_usd_micros
+    return Caps(
+        run=_cap(budget.run_usd),
+        task=own if own is not None else _cap(budget.task_usd),
+        day=_cap(budget.day_usd),
+    )
+
+
+def read_instructions(root: Path) -> str:
+    """The project's instructions to agents: `AGENTS.md`, else `CLAUDE.md`, else nothing. Blocking."""
+    for name in INSTRUCTION_FILES:
+        path = root / name
+        if path.is_file() and not path.is_symlink():
+            with path.open("rb") as file:
+                return file.read(INSTRUCTION_BYTES).decode("utf-8", "replace")
+    return ""
+
+
+def _cap(dollars: float) -> UsdMicros | None:
+    return usd_micros(dollars) if dollars > 0 else None

@@ -1,0 +1,49 @@
+"""What all task runs share: the built rooms, handed to each run as one frozen record.
+
+Built once in `compose`; nobody adds to it later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from agentcoord.clock import Clock
+from agentcoord.config.sections import Settings
+from agentcoord.daemon.event_hub import EventHub
+from agentcoord.daemon.proving import Prover
+from agentcoord.daemon.worker_row import FleetBoard
+from agentcoord.llm.gateway import PaidModel
+from agentcoord.review.checks import CheckBook
+from agentcoord.sandbox.backend import Sandbox
+from agentcoord.store.connection import Store
+from agentcoord.telemetry.logs import Redactor
+from agentcoord.workspace.landing import Lander
+from agentcoord.workspace.pool import WorkspacePool
+from agentcoord.workspace.repository import Repository
+from agentcoord.workspace.scope import ScopeRules
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """Everything that task runs share."""
+
+    settings: Settings
+    repo: Repository
+    rules: ScopeRules
+    store: Store
+    pool: WorkspacePool
+    lander: Lander
+    prover: Prover
+    sandbox: Sandbox
+    toolchains: tuple[Path, ...]
+    model: PaidModel
+    hub: EventHub
+    board: FleetBoard
+    clock: Clock
+    redactor: Redactor
+    check_book: CheckBook
+    transcripts: Path
+    stopping: asyncio.Event
+    """Set when the daemon stops: conversations then end at their next complete turn."""

@@ -1,0 +1,156 @@
+"""Money: what is set aside for calls under way, and what was spent, by run, task and day.
+
+The worst case of a call is reserved before it is made and settled after it, each in one atomic step,
+so that spent + reserved never passes a cap, however many workers ask at once and whatever crashes.
+The task cap counts what a task ever cost, over all runs; the run's totals by task are of that run.
+Deliberately absent: prices and what a cap should be (`llm`, `config`). Amounts are micro-dollars.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from redis.asyncio import Redis
+
+from agentcoord.domain.ids import TaskId
+from agentcoord.domain.usage import Usage, UsdMicros
+from agentcoord.store.keys import Keys
+from agentcoord.store.scripts import BATCH, ScriptName, Scripts, read_hash
+from agentcoord.store.task_records import decode_usage, usage_args
+
+INTERRUPTED_MODEL = "(interrupted call)"
+"""The model on which calls are booked that a crash interrupted after their answer had begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """The most that may be spent and reserved together; None: no cap."""
+
+    run: UsdMicros | None = None
+    task: UsdMicros | None = None
+    day: UsdMicros | None = None
+
+
+class CapScope(StrEnum):
+    """What a cap is on; the order is the one in which `reserve.lua` looks."""
+
+    RUN = "run"
+    TASK = "task"
+    DAY = "day"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Nothing was reserved: it could have passed this cap."""
+
+    scope: CapScope
+    cap_usd_micros: UsdMicros
+    spent_usd_micros: UsdMicros
+    reserved_usd_micros: UsdMicros
+    """Set aside for calls under way; when they settle for less, there may be room again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """What one task or one model cost in a run."""
+
+    usd_micros: UsdMicros
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The state of the ledger for one run and one day."""
+
+    run_spent_usd_micros: UsdMicros
+    run_reserved_usd_micros: UsdMicros
+    day_spent_usd_micros: UsdMicros
+    day_reserved_usd_micros: UsdMicros
+    usage: Usage
+    """Of the run."""
+    by_task: Mapping[TaskId, Spend]
+    by_model: Mapping[str, Spend]
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetLedger:
+    """The ledger of one project."""
+
+    client: Redis
+    keys: Keys
+    scripts: Scripts
+
+    async def reserve(
+        self, reservation: str, *, run: str, task: TaskId, day: str, amount: UsdMicros, caps: Caps
+    ) -> Refusal | None:
+        """Set `amount` aside, or say which cap forbids it. Repeating a reservation changes nothing."""
+        in_order = {CapScope.RUN: caps.run, CapScope.TASK: caps.task, CapScope.DAY: caps.day}
+        args = ["" if cap is None else cap for cap in in_order.values()]
+        refused = await self.scripts.run(ScriptName.RESERVE, reservation, run, task, day, amount, *args)
+        if not refused:
+            return None
+        which, spent, reserved = refused
+        scope = list(in_order)[which - 1]
+        cap = in_order[scope]
+        assert cap is not None
+        return Refusal(scope, cap, UsdMicros(spent), UsdMicros(reserved))
+
+    async def settle(self, reservation: str, *, actual: UsdMicros, usage: Usage, model: str) -> None:
+        """Book what the call cost in place of what was reserved; settling twice books once."""
+        await self.scripts.run(ScriptName.SETTLE, reservation, actual, model, *usage_args(usage))
+
+    async def mark_started(self, reservation: str) -> None:
+        """Note that the answer began to arrive: if nobody settles it, it counts as billed in full."""
+        await self.scripts.run(ScriptName.MARK_STARTED, reservation)
+
+    async def release(self, reservation: str) -> None:
+        """Give up a reservation whose call was not made, started or not; repeating it changes nothing."""
+        await self.scripts.run(ScriptName.RELEASE, "", reservation)
+
+    async def open_reservations(self) -> dict[str, TaskId]:
+        """Return every reservation that is neither settled nor released, and its task."""
+        stored = await read_hash(self.client, self.keys.of("reservations"))
+        return {reservation: TaskId(json.loads(raw)[1]) for reservation, raw in stored.items()}
+
+    async def reconcile(self, live: Collection[str]) -> tuple[str, ...]:
+        """End every reservation that is not `live`: a crash left it. Returns those ended, sorted.
+
+        Started ones are settled at the reserved amount, the others released.
+        """
+        dead = sorted(set(await self.open_reservations()) - set(live))
+        ended: list[str] = []
+        for start in range(0, len(dead), BATCH):
+            piece = dead[start : start + BATCH]
+            ended += await self.scripts.run(ScriptName.RELEASE, INTERRUPTED_MODEL, *piece)
+        return tuple(ended)
+
+    async def totals(self, *, run: str, day: str) -> Totals:
+        """Return what was spent and reserved in `run` and on `day`, and the run's parts."""
+        of_run = await read_hash(self.client, self.keys.run_spend(run))
+        of_day = await read_hash(self.client, self.keys.day_spend(day))
+        by_task = _parts(of_run, "task")
+        return Totals(
+            run_spent_usd_micros=_micros(of_run, "spent"),
+            run_reserved_usd_micros=_micros(of_run, "reserved"),
+            day_spent_usd_micros=_micros(of_day, "spent"),
+            day_reserved_usd_micros=_micros(of_day, "reserved"),
+            usage=decode_usage(of_run),
+            by_task={TaskId(task): spend for task, spend in by_task.items()},
+            by_model=_parts(of_run, "model"),
+        )
+
+
+def _parts(fields: Mapping[str, str], kind: str) -> dict[str, Spend]:
+    """Collect the fields `kind|name|what` by name, in order of name."""
+    names = sorted({f.split("|", 1)[1].rpartition("|")[0] for f in fields if f.startswith(f"{kind}|")})
+    return {
+        name: Spend(_micros(fields, f"{kind}|{name}|spent"), decode_usage(fields, f"{kind}|{name}|"))
+        for name in names
+    }
+
+
+def _micros(fields: Mapping[str, str], name: str) -> UsdMicros:
+    return UsdMicros(int(fields.get(name, 0)))

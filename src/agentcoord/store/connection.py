@@ -1,0 +1,185 @@
+"""Opening a project's store: the client, its bounds, and the parts that share it.
+
+Separate so that the parts know nothing of URLs, pools and time-outs. The client never repeats a
+command by itself: a script that changes something may have run although its answer was lost, and only
+its caller knows whether repeating it is harmless (the dispatcher's calls are; see there).
+Deliberately absent: starting a server (`daemon.redis_server`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from agentcoord.clock import Clock
+from agentcoord.domain.ids import ProjectId
+from agentcoord.domain.states import HELD_STATES
+from agentcoord.errors import StoreError
+from agentcoord.store.budget_ledger import BudgetLedger
+from agentcoord.store.dispatcher import Dispatcher
+from agentcoord.store.event_log import EventLog
+from agentcoord.store.file_locks import FileLocks
+from agentcoord.store.keys import Keys
+from agentcoord.store.questions import QuestionBook
+from agentcoord.store.queue import TaskQueue
+from agentcoord.store.scripts import BATCH, Scripts, load_sources, read_hash, read_text, translated
+
+CONNECTIONS = 16
+"""The most connections of one store; who needs one more waits."""
+CALL_TIMEOUT_S = 5.0
+"""How long a call, a connection, or the wait for a free connection may take."""
+CLOSE_TIMEOUT_S = 5.0
+"""How long closing waits for what the workers have just handed in."""
+
+
+def unix_url(socket_path: str) -> str:
+    """Return the URL of a server on a Unix socket, whatever letters its path has."""
+    return f"unix://{quote(socket_path)}"
+
+
+@dataclass(frozen=True, slots=True)
+class CleanupOutcome:
+    """What a cleanup removed."""
+
+    locks: int = 0
+    leases: int = 0
+    """Tasks put back in line."""
+    reservations: int = 0
+    keys: int = 0
+    """Keys removed; only when everything was."""
+
+
+@dataclass(slots=True)
+class Store:
+    """All that one project keeps in Redis."""
+
+    client: Redis
+    keys: Keys
+    queue: TaskQueue
+    locks: FileLocks
+    ledger: BudgetLedger
+    events: EventLog
+    questions: QuestionBook
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, url: str, project: ProjectId, *, clock: Clock, lease_ms: int = 60_000
+    ) -> AsyncIterator[Store]:
+        """Connect to `unix:///path`, `redis://...` or `rediss://...`, and run the store until the exit.
+
+        Raises StoreUnavailableError when the server does not answer, StoreError for a wrong URL.
+        """
+        async with _client(url) as client:
+            store = await cls._build(client, Keys(project), clock, lease_ms)
+            body_error: BaseException | None = None
+            async with asyncio.TaskGroup() as owner:
+                running = owner.create_task(store.queue.dispatcher.run(), name="store dispatcher")
+                try:
+                    yield store
+                except BaseException as error:  # noqa: BLE001 - raised again below, outside of the group,
+                    body_error = error  # which would wrap it in an ExceptionGroup.
+                store.queue.dispatcher.close()
+                _, late = await asyncio.wait({running}, timeout=CLOSE_TIMEOUT_S)
+                for task in late:
+                    task.cancel()
+            if body_error is not None:
+                raise body_error
+
+    @classmethod
+    async def _build(cls, client: Redis, keys: Keys, clock: Clock, lease_ms: int) -> Store:
+        scripts = Scripts(client, keys, await load_sources())
+        spare_epoch = uuid.uuid4().hex
+        with translated("open the store"):
+            await client.setnx(keys.of("epoch"), spare_epoch)
+        epoch = await read_text(client, keys.of("epoch"))
+        settings = await read_hash(client, keys.of("settings"))
+        locks = FileLocks(client, keys, scripts, clock)
+        dispatcher = Dispatcher(
+            scripts, clock, lease_ms, name=uuid.uuid4().hex, paused=settings.get("paused") == "1"
+        )
+        return cls(
+            client=client,
+            keys=keys,
+            queue=TaskQueue(client, keys, scripts, clock, dispatcher, lease_ms, on_lease_ended=locks.nudge),
+            locks=locks,
+            ledger=BudgetLedger(client, keys, scripts),
+            events=EventLog(client, keys, scripts, epoch or spare_epoch, spare_epoch=uuid.uuid4().hex),
+            questions=QuestionBook(client, keys, scripts),
+        )
+
+    async def ping(self) -> None:
+        """Raise StoreUnavailableError unless the server answers."""
+        with translated("answer a ping"):
+            await self.client.ping()
+
+    async def get_setting(self, name: str) -> str | None:
+        """Return a small value that outlives the daemon; None when it was never set."""
+        return (await read_hash(self.client, self.keys.of("settings"))).get(name)
+
+    async def set_setting(self, name: str, value: str) -> None:
+        """Remember a small value across restarts."""
+        with translated("store a setting"):
+            await self.client.hset(self.keys.of("settings"), name, value)
+
+    async def cleanup(self, *, everything: bool) -> CleanupOutcome:
+        """Remove what the dead left: leases past their deadline, their locks and reservations.
+
+        With `everything`, remove every key of this project instead, and no other's; call it while no
+        worker runs.
+        """
+        if everything:
+            return CleanupOutcome(keys=await self._remove_every_key())
+        requeued = await self.queue.reap()
+        locks = await self.locks.release_dead()
+        held = {task.id for task in await self.queue.all() if task.state in HELD_STATES}
+        reservations = await self.ledger.open_reservations()
+        live = [reservation for reservation, task in reservations.items() if task in held]
+        ended = await self.ledger.reconcile(live)
+        return CleanupOutcome(locks=locks, leases=len(requeued), reservations=len(ended))
+
+    async def _remove_every_key(self) -> int:
+        removed = 0
+        cursor = 0
+        with translated("remove the project's keys"):
+            while True:
+                cursor, names = await self.client.scan(cursor, match=self.keys.scan_pattern, count=BATCH)
+                if names:
+                    removed += await self.client.unlink(*names)
+                if cursor == 0:
+                    break
+        self.queue.dispatcher.paused = False
+        return removed
+
+
+@asynccontextmanager
+async def _client(url: str) -> AsyncIterator[Redis]:
+    try:
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=CONNECTIONS,
+            timeout=CALL_TIMEOUT_S,
+            socket_timeout=CALL_TIMEOUT_S,
+            socket_connect_timeout=CALL_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+            decode_responses=True,
+            encoding_errors="surrogateescape",
+            client_name="agentcoord",
+        )
+    except ValueError as error:
+        raise StoreError(
+            f"redis.url is not usable: {error}", mend="use unix:///path or redis://host:port/0"
+        ) from error
+    client = Redis.from_pool(pool)
+    try:
+        yield client
+    finally:
+        await client.aclose()

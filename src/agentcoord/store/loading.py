@@ -1,0 +1,100 @@
+"""Loading a plan into the queue: what is checked before, and the pieces it goes in.
+
+Separate from the queue because it is the one operation that looks at many tasks and their graph.
+Deliberately absent: parsing plans and reporting line numbers, which is `domain.plan`'s.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agentcoord.clock import Clock
+from agentcoord.domain.graph import find_cycles, topological_order
+from agentcoord.domain.ids import TaskId
+from agentcoord.domain.states import TaskState
+from agentcoord.domain.task import TaskSpec
+from agentcoord.errors import PlanError
+from agentcoord.store.place_in_line import encode_writes, priority_bonus_ms
+from agentcoord.store.scripts import BATCH, ScriptName, Scripts
+from agentcoord.store.task_records import encode_body, needs_of
+
+EDITABLE_STATES = frozenset({TaskState.BLOCKED, TaskState.QUEUED, TaskState.PARKED})
+"""States in which a person may still change what a task asks for."""
+DEAD_STATES = frozenset({TaskState.FAILED, TaskState.CANCELLED})
+"""States of a need that never become done by themselves."""
+WORDS_AROUND_A_DEAD_NEED = ("needs ", ", which failed or was cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOutcome:
+    """What a load did, each in plan order."""
+
+    added: tuple[TaskId, ...] = ()
+    unchanged: tuple[TaskId, ...] = ()
+    changed: tuple[TaskId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Loader:
+    """Loads plans into one project."""
+
+    scripts: Scripts
+    clock: Clock
+
+    async def load(self, specs: Sequence[TaskSpec]) -> LoadOutcome:
+        """See `TaskQueue.load`."""
+        ordered = _needs_first(specs)
+        rank_of = {spec.id: rank for rank, spec in enumerate(specs)}
+        outcome_of: dict[TaskId, int] = {}
+        base = ""
+        for start in range(0, len(ordered), BATCH):
+            piece = ordered[start : start + BATCH]
+            base, outcomes = await self._load_piece(piece, rank_of, base)
+            outcome_of |= zip((spec.id for spec in piece), outcomes, strict=True)
+
+        def with_outcome(code: int) -> tuple[TaskId, ...]:
+            return tuple(spec.id for spec in specs if outcome_of[spec.id] == code)
+
+        return LoadOutcome(added=with_outcome(1), unchanged=with_outcome(0), changed=with_outcome(2))
+
+    async def _load_piece(
+        self, piece: Sequence[TaskSpec], rank_of: dict[TaskId, int], base: str
+    ) -> tuple[str, Sequence[int]]:
+        args: list[str | int] = [self.clock.now_ms(), base, len(rank_of)]
+        args += [TaskState.DONE, TaskState.BLOCKED, TaskState.QUEUED, TaskState.FAILED]
+        args += [",".join(sorted(EDITABLE_STATES)), ",".join(sorted(DEAD_STATES))]
+        args += WORDS_AROUND_A_DEAD_NEED
+        for spec in piece:
+            args += [spec.id, rank_of[spec.id], priority_bonus_ms(spec.priority), spec.route]
+            args += [",".join(needs_of(spec)), encode_writes(spec.writes), encode_body(spec)]
+        reply: Any = await self.scripts.run(ScriptName.LOAD, *args)
+        first_rank, outcomes = reply
+        if first_rank == "":
+            raise _plan_error(
+                [f"task {task} needs {need}, which is unknown" for task, need in _pairs(outcomes)]
+            )
+        return first_rank, outcomes
+
+
+def _needs_first(specs: Sequence[TaskSpec]) -> list[TaskSpec]:
+    """Return the specs so that each comes after those it needs. Raises PlanError if that cannot be."""
+    twice = [task for task, count in Counter(spec.id for spec in specs).items() if count > 1]
+    if twice:
+        raise _plan_error([f"task {task} is there twice" for task in twice])
+    by_id = {spec.id: spec for spec in specs}
+    needs = {str(spec.id): [str(need) for need in spec.needs] for spec in specs}
+    order = topological_order(needs)
+    if len(order) < len(specs):
+        raise _plan_error([f"a cycle of needs: {' -> '.join(cycle)}" for cycle in find_cycles(needs)])
+    return [by_id[TaskId(task)] for task in order]
+
+
+def _plan_error(problems: Sequence[str]) -> PlanError:
+    return PlanError("the tasks cannot be loaded: " + "; ".join(problems), problems)
+
+
+def _pairs(flat: Sequence[str]) -> Iterator[tuple[str, str]]:
+    return zip(flat[::2], flat[1::2], strict=True)

@@ -1,0 +1,87 @@
+-- Adds tasks, or replaces what a person changed in tasks that nobody works on.
+-- ARGV  1 now_ms  2 first rank of this load, '' to reserve `3` ranks now  3 ranks to reserve
+--       4 done  5 blocked  6 queued  7 failed  8 csv of states whose tasks may be edited
+--       9 csv of states that never become done by themselves  10, 11 words around the id of such a need
+--       then 7 a task, each task after those it needs: id, its rank in this load, bonus_ms of its priority,
+--       route, csv of needs, encoded writes, body
+-- Returns {first rank, {outcome a task}}, outcome 1 added, 0 unchanged, 2 changed; or, nothing written,
+--       {'', {task, need that is unknown, ...}}.
+-- Cost  2 to 8 calls a task and one a need; at most 1,000 tasks a call.
+-- Invariant: all of the call or nothing: unknown needs are looked for before the first write.
+--       Ranks only grow, one a task, and never lag behind the clock: they order tasks by age.
+local now = tonumber(ARGV[1])
+local done, blocked, queued, failed = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local editable, dead = set_of(ARGV[8]), set_of(ARGV[9])
+
+local in_batch, unknown = {}, {}
+for i = 12, #ARGV, 7 do in_batch[ARGV[i]] = true end
+for i = 12, #ARGV, 7 do
+  for _, need in ipairs(split(ARGV[i + 4], ',')) do
+    if not in_batch[need] and redis.call('EXISTS', task_key(need)) == 0 then
+      unknown[#unknown + 1] = ARGV[i]
+      unknown[#unknown + 1] = need
+    end
+  end
+end
+if #unknown > 0 then return finish({'', unknown}) end
+
+local base = tonumber(ARGV[2])
+if not base then
+  base = math.max(now, tonumber(redis.call('GET', P .. 'seq') or '0') + 1)
+  redis.call('SET', P .. 'seq', string.format('%.0f', base + tonumber(ARGV[3]) - 1))
+end
+
+local function set_writes(id, writes)
+  if writes == '' then redis.call('HDEL', P .. 'writes', id) else redis.call('HSET', P .. 'writes', id, writes) end
+end
+
+local function add(id, rank, bonus_ms, route, needs, writes, body)
+  local open, cause = 0, nil
+  for _, need in ipairs(split(needs, ',')) do
+    local state = redis.call('HGET', task_key(need), 'state')
+    if state ~= done then
+      open = open + 1
+      redis.call('RPUSH', P .. 'dep:' .. need, id)
+      redis.call('SADD', P .. 'hd', need)
+    end
+    if dead[state] then cause = cause or need end
+  end
+  local score = string.format('%.0f', rank - bonus_ms)
+  redis.call('SET', P .. 'b:' .. id, body)
+  redis.call('ZADD', P .. 'order', rank, id)
+  if writes ~= '' then set_writes(id, writes) end
+  redis.call('HSET', task_key(id), 'route', route, 'score', score, 'queued_at', ARGV[1])
+  if open > 0 then redis.call('HSET', task_key(id), 'needs', needs, 'open', open) end
+  if cause then
+    move_state(id, '', failed, 'cause', cause, 'why', ARGV[10] .. cause .. ARGV[11], 'ended_at', ARGV[1])
+  elseif open > 0 then
+    move_state(id, '', blocked)
+  else
+    move_state(id, '', queued)
+    make_ready(id)
+  end
+end
+
+local function edit(id, bonus_ms, route, writes, body)
+  local old = redis.call('HMGET', task_key(id), 'state', 'route')
+  if not editable[old[1]] or redis.call('GET', P .. 'b:' .. id) == body then return 0 end
+  local score = string.format('%.0f', tonumber(redis.call('ZSCORE', P .. 'order', id)) - bonus_ms)
+  redis.call('SET', P .. 'b:' .. id, body)
+  redis.call('HSET', task_key(id), 'route', route, 'score', score)
+  set_writes(id, writes)
+  -- In line only if it was: a blocked, parked or delayed task must not slip in.
+  if redis.call('ZREM', P .. 'r:' .. old[2], id) == 1 then make_ready(id) end
+  return 2
+end
+
+local outcomes = {}
+for i = 12, #ARGV, 7 do
+  local id, bonus_ms = ARGV[i], tonumber(ARGV[i + 2])
+  if redis.call('EXISTS', task_key(id)) == 1 then
+    outcomes[#outcomes + 1] = edit(id, bonus_ms, ARGV[i + 3], ARGV[i + 5], ARGV[i + 6])
+  else
+    add(id, base + tonumber(ARGV[i + 1]), bonus_ms, ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], ARGV[i + 6])
+    outcomes[#outcomes + 1] = 1
+  end
+end
+return finish({string.format('%.0f', base), outcomes})

@@ -1,0 +1,123 @@
+-- Put in front of every script of this folder; never run alone.
+--
+-- KEYS[1]  the project's prefix, `agentcoord:{<project>}:`. Every key that a script touches is this
+--          prefix and a suffix, so all of them lie in one cluster slot. The suffixes stand in
+--          docs/decisions/0002-queue-layout.md.
+-- No state is spelled here: scripts are handed the states that they expect and set.
+-- Every script ends with `return finish(reply)`, which writes what `move_state` counted.
+local P = KEYS[1]
+local tally = {}
+
+-- Redis limits how many values unpack() may push; longer lists go in several calls of this many.
+local CHUNK = 2000
+
+local function split(text, by)
+  local parts, from = {}, 1
+  if text == '' then return parts end
+  while true do
+    local at = string.find(text, by, from, true)
+    if not at then
+      parts[#parts + 1] = string.sub(text, from)
+      return parts
+    end
+    parts[#parts + 1] = string.sub(text, from, at - 1)
+    from = at + #by
+  end
+end
+
+local function set_of(csv)
+  local set = {}
+  for _, word in ipairs(split(csv, ',')) do set[word] = true end
+  return set
+end
+
+-- One command on one key with any number of values; the replies joined (only for replies that are lists).
+local function in_chunks(command, key, values)
+  local joined = {}
+  for from = 1, #values, CHUNK do
+    local reply = redis.call(command, key, unpack(values, from, math.min(from + CHUNK - 1, #values)))
+    if type(reply) == 'table' then
+      for _, item in ipairs(reply) do joined[#joined + 1] = item end
+    end
+  end
+  return joined
+end
+
+local function task_key(id) return P .. 't:' .. id end
+
+-- Sets state and further fields of a task, and remembers the change of the counts by state.
+local function move_state(id, from, to, ...)
+  redis.call('HSET', task_key(id), 'state', to, ...)
+  if from ~= '' then tally[from] = (tally[from] or 0) - 1 end
+  tally[to] = (tally[to] or 0) + 1
+end
+
+local function finish(reply)
+  for state, change in pairs(tally) do
+    if change ~= 0 then redis.call('HINCRBY', P .. 'count', state, change) end
+  end
+  return reply
+end
+
+-- Puts a task at its place in line: the one it had before, since its score never changes by being claimed.
+local function make_ready(id)
+  local place = redis.call('HMGET', task_key(id), 'route', 'score')
+  redis.call('ZADD', P .. 'r:' .. place[1], place[2], id)
+  redis.call('SADD', P .. 'routes', place[1])
+end
+
+-- The state of a task if `token` is its newest claim and that claim is still leased, else nil.
+local function held_state(id, token)
+  if not redis.call('ZSCORE', P .. 'lease', token .. ':' .. id) then return nil end
+  return redis.call('HGET', task_key(id), 'state')
+end
+
+local function drop_lease(id, token)
+  redis.call('ZREM', P .. 'lease', token .. ':' .. id)
+  redis.call('HDEL', P .. 'busy', id)
+end
+
+-- Takes a held task from its holder and puts it back in line. `due_ms` > 0: not before that time.
+local function put_back(id, token, from, queued, why, counts_attempt, due_ms)
+  drop_lease(id, token)
+  move_state(id, from, queued, 'why', why)
+  if not counts_attempt then redis.call('HINCRBY', task_key(id), 'attempt', -1) end
+  if due_ms > 0 then
+    redis.call('ZADD', P .. 'delay', due_ms, id)
+  else
+    make_ready(id)
+  end
+end
+
+-- Reservations: a HASH `reservations` of id -> JSON [run, task, day, amount, started].
+local function drop_reservation(id)
+  local raw = redis.call('HGET', P .. 'reservations', id)
+  if not raw then return nil end
+  local r = cjson.decode(raw)
+  redis.call('HDEL', P .. 'reservations', id)
+  redis.call('HINCRBY', P .. 'spend:run:' .. r[1], 'reserved', '-' .. r[4])
+  redis.call('HINCRBY', P .. 'spend:task:' .. r[2], 'reserved', '-' .. r[4])
+  redis.call('HINCRBY', P .. 'spend:day:' .. r[3], 'reserved', '-' .. r[4])
+  return r
+end
+
+-- Turns a reservation into money spent. `tokens` is a flat list of kind, count.
+local function book_reservation(id, actual, model, tokens)
+  local r = drop_reservation(id)
+  if not r then return 0 end
+  local amount = actual or r[4]
+  local run = P .. 'spend:run:' .. r[1]
+  redis.call('HINCRBY', run, 'spent', amount)
+  redis.call('HINCRBY', P .. 'spend:task:' .. r[2], 'spent', amount)
+  redis.call('HINCRBY', P .. 'spend:day:' .. r[3], 'spent', amount)
+  redis.call('HINCRBY', run, 'task|' .. r[2] .. '|spent', amount)
+  redis.call('HINCRBY', run, 'model|' .. model .. '|spent', amount)
+  for i = 1, #tokens, 2 do
+    if tokens[i + 1] ~= '0' then
+      redis.call('HINCRBY', run, tokens[i], tokens[i + 1])
+      redis.call('HINCRBY', run, 'task|' .. r[2] .. '|' .. tokens[i], tokens[i + 1])
+      redis.call('HINCRBY', run, 'model|' .. model .. '|' .. tokens[i], tokens[i + 1])
+    end
+  end
+  return 1
+end

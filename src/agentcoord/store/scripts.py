@@ -1,0 +1,120 @@
+"""The Lua scripts: loading them, running them, and what their failures mean in our words.
+
+Separate so that one place knows how a script is called: every one gets the project's prefix as its
+only key, is sent by its hash, and is sent whole again when the server has forgotten it.
+Deliberately absent: what the arguments mean; each script's header says it, and the room's modules
+are its typed wrappers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from enum import StrEnum
+from importlib import resources
+from typing import Any, cast
+
+from redis.asyncio import Redis
+from redis.exceptions import ClusterDownError, MasterDownError, ReadOnlyError, RedisError, TryAgainError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from agentcoord.errors import StoreError, StoreUnavailableError
+from agentcoord.store.keys import Keys
+
+BATCH = 1000
+"""The most items that one script call is given, so that none blocks the server for long."""
+
+
+class ScriptName(StrEnum):
+    """One `.lua` file each."""
+
+    LOAD = "load"
+    DISPATCH = "dispatch"
+    HEARTBEAT = "heartbeat"
+    MOVE = "move"
+    BOOK = "book"
+    REQUEUE = "requeue"
+    PARK = "park"
+    END_TASK = "end_task"
+    RETRY = "retry"
+    REAP = "reap"
+    SET_REVIEW = "set_review"
+    LOCK = "lock"
+    UNLOCK_ALL = "unlock_all"
+    UNLOCK_DEAD = "unlock_dead"
+    RESERVE = "reserve"
+    SETTLE = "settle"
+    MARK_STARTED = "mark_started"
+    RELEASE = "release"
+    APPEND_EVENTS = "append_events"
+    ASK = "ask"
+    ANSWER = "answer"
+    TAKE_ANSWERS = "take_answers"
+
+
+async def load_sources() -> dict[ScriptName, str]:
+    """Read every script, the prelude in front of each."""
+    return await asyncio.to_thread(_read_sources)
+
+
+def _read_sources() -> dict[ScriptName, str]:
+    folder = resources.files("agentcoord.store") / "lua"
+    prelude = (folder / "prelude.lua").read_text(encoding="utf-8")
+    return {
+        name: prelude + "\n" + (folder / f"{name}.lua").read_text(encoding="utf-8") for name in ScriptName
+    }
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn the library's errors into ours; `doing` completes "Redis failed to ...".
+
+    Raises StoreUnavailableError when trying again later may help, else StoreError.
+    """
+    try:
+        yield
+    except (
+        RedisConnectionError,
+        RedisTimeoutError,
+        ReadOnlyError,
+        ClusterDownError,
+        MasterDownError,
+        TryAgainError,
+        OSError,
+    ) as error:
+        raise StoreUnavailableError(
+            f"Redis cannot be reached to {doing}: {error}",
+            mend="agentcoordd restart (embedded server), or see that the server of redis.url runs",
+        ) from error
+    except RedisError as error:
+        raise StoreError(f"Redis failed to {doing}: {error}") from error
+
+
+async def read_hash(client: Redis, key: str) -> dict[str, str]:
+    """Return a whole hash; empty when there is none. The client must decode its answers."""
+    with translated(f"read {key}"):
+        return cast("dict[str, str]", await client.hgetall(key))
+
+
+async def read_text(client: Redis, key: str) -> str | None:
+    """Return a string; None when there is none. The client must decode its answers."""
+    with translated(f"read {key}"):
+        return cast("str | None", await client.get(key))
+
+
+class Scripts:
+    """All scripts of one project on one client. Closes nothing: the client belongs to the caller."""
+
+    def __init__(self, client: Redis, keys: Keys, sources: Mapping[ScriptName, str]) -> None:
+        self._prefix = keys.prefix
+        self._registered = {name: client.register_script(source) for name, source in sources.items()}
+
+    async def run(self, name: ScriptName, *args: str | int) -> Any:
+        """Run a script; the shape of its answer stands in its header.
+
+        Raises StoreUnavailableError (it may or may not have run) or StoreError.
+        """
+        with translated(f"run {name}"):
+            return await self._registered[name](keys=[self._prefix], args=args)

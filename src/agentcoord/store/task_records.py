@@ -1,0 +1,95 @@
+"""A task as Redis keeps it, to and from the domain's types: the codec of the queue.
+
+A task is a body (the spec as JSON, written once) and a small hash (state and totals). `needs` is in
+the hash, not the body: the graph stays as it was first loaded, whatever a person edits later.
+Deliberately absent: reading and writing; `queue` and `dispatcher` do it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from agentcoord.domain.files import LandedFile
+from agentcoord.domain.ids import FencingToken, TaskId, WorkerName
+from agentcoord.domain.states import ReviewState, TaskState
+from agentcoord.domain.task import Task, TaskSpec
+from agentcoord.domain.usage import NO_USAGE, Usage, UsdMicros
+
+COST_FIELD = "cost"
+TURNS_FIELD = "turns"
+
+
+@dataclass(frozen=True, slots=True)
+class LandedTotals:
+    """What `complete` stores of a landing."""
+
+    files_json: str
+    lines_added: int
+    lines_removed: int
+
+
+def landed_totals(landed: Sequence[LandedFile]) -> LandedTotals:
+    """Sum up a landing."""
+    return LandedTotals(
+        files_json=json.dumps([file.path for file in landed]),
+        lines_added=sum(file.lines_added for file in landed),
+        lines_removed=sum(file.lines_removed for file in landed),
+    )
+
+
+def encode_body(spec: TaskSpec) -> str:
+    """Return the spec as JSON without its needs; equal specs give equal text."""
+    raw = spec.to_dict()
+    del raw["needs"]
+    return json.dumps(raw, sort_keys=True, separators=(",", ":"))
+
+
+def decode_task(body: str, fields: Mapping[str, str]) -> Task:
+    """Build a task from its body and its hash."""
+    raw = json.loads(body)
+    raw["needs"] = [need for need in fields.get("needs", "").split(",") if need]
+    return Task(
+        spec=TaskSpec.from_dict(raw),
+        state=TaskState(fields["state"]),
+        attempt=int(fields.get("attempt", 0)),
+        worker=WorkerName(fields["worker"]) if "worker" in fields else None,
+        token=FencingToken(int(fields["token"])) if "token" in fields else None,
+        why=fields.get("why", ""),
+        open_needs=int(fields.get("open", 0)),
+        review=ReviewState(fields.get("review", ReviewState.UNREVIEWED)),
+        cost_usd_micros=UsdMicros(int(fields.get(COST_FIELD, 0))),
+        usage=decode_usage(fields),
+        turns=int(fields.get(TURNS_FIELD, 0)),
+        files=tuple(json.loads(fields.get("files", "[]"))),
+        lines_added=int(fields.get("lines_added", 0)),
+        lines_removed=int(fields.get("lines_removed", 0)),
+        queued_at_ms=int(fields.get("queued_at", 0)),
+        started_at_ms=_optional_int(fields.get("started_at")),
+        ended_at_ms=_optional_int(fields.get("ended_at")),
+    )
+
+
+def decode_usage(fields: Mapping[str, str], prefix: str = "") -> Usage:
+    """Read the five kinds of tokens from fields named `prefix` + kind; missing ones are 0."""
+    return Usage.from_dict({kind: int(fields.get(prefix + kind, 0)) for kind in NO_USAGE.to_dict()})
+
+
+def usage_args(usage: Usage) -> list[str | int]:
+    """Return kind, count, kind, count ... as scripts take it."""
+    return [item for pair in usage.to_dict().items() for item in pair]
+
+
+def pairs_to_dict(flat: Sequence[str]) -> dict[str, str]:
+    """Turn the flat list that HGETALL gives inside a script into a mapping."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def needs_of(spec: TaskSpec) -> tuple[TaskId, ...]:
+    """The needs of a spec, each once."""
+    return tuple(dict.fromkeys(spec.needs))
+
+
+def _optional_int(text: str | None) -> int | None:
+    return None if text is None else int(text)

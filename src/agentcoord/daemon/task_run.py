@@ -202,7 +202,7 @@ class TaskRunner:
                 if changes.out_of_scope
                 else ""
             )
-            return f"Nothing changed inside the project's scope{outside}; a task is done when files there changed."
+            return f"Nothing changed inside the project's scope{outside}; done means that files there changed."
 
         async def begin_landing() -> None:
             await queue.move(claim, TaskState.CHECKING, TaskState.LANDING)

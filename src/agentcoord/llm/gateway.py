@@ -225,7 +225,7 @@ class TaskGateway:
             affordable = self._prices.affordable_max_tokens(input_tokens, left, request.model)
             if affordable is None or affordable >= max_tokens:
                 # The refusal counted money that it did not tell us of; half is the next guess.
-                affordable = max_tokens // 2
+                affordable = max(max_tokens // 2, floor) if max_tokens > floor else 0
             if affordable < floor or attempt == _MAX_SHRINKS - 1:
                 return SpendRefused(refusal.scope, refusal.cap_usd_micros, refusal.spent_usd_micros)
             max_tokens = affordable

@@ -1,0 +1,310 @@
+"""The governor, under a clock that the test moves."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+
+import pytest
+from llm_fakes import ManualClock, settle_loop
+
+from agentcoord.errors import LlmOverloadedError, LlmRetryableError
+from agentcoord.llm.pacing import Governor, PacingSettings
+
+MODEL = "claude-sonnet-5-5"
+
+
+class Workers:
+    """Workers that each ask for one slot and hold it until told to leave."""
+
+    def __init__(self, governor: Governor, group: asyncio.TaskGroup) -> None:
+        self._governor = governor
+        self._group = group
+        self.inside: list[str] = []
+        self._leave: dict[str, asyncio.Event] = {}
+        self.refused: list[LlmRetryableError] = []
+
+    def ask(self, name: str, *, model: str = MODEL, wait_at_most_s: float | None = None) -> None:
+        self._leave[name] = asyncio.Event()
+        self._group.create_task(self._work(name, model, wait_at_most_s))
+
+    def leave(self, name: str) -> None:
+        self._leave[name].set()
+
+    def leave_all(self) -> None:
+        for event in self._leave.values():
+            event.set()
+
+    async def _work(self, name: str, model: str, wait_at_most_s: float | None) -> None:
+        try:
+            async with self._governor.slot(model, wait_at_most_s=wait_at_most_s) as slot:
+                slot.note_started()
+                self.inside.append(name)
+                await self._leave[name].wait()
+                self.inside.remove(name)
+        except LlmRetryableError as error:
+            self.refused.append(error)
+
+
+def governor_of(clock: ManualClock, **settings: float) -> Governor:
+    """A governor without spacing or luck."""
+    values = {"start_gap_s": 0.0, **settings}
+    return Governor(clock=clock, settings=PacingSettings(**values), random=lambda: 1.0)  # type: ignore[arg-type] # ints among them
+
+
+async def test_an_open_gate_lets_everyone_in_at_once() -> None:
+    clock = ManualClock()
+    governor = governor_of(clock)
+    async with asyncio.TaskGroup() as group:
+        workers = Workers(governor, group)
+        for n in range(6):
+            workers.ask(f"w{n}")
+        await settle_loop()
+        assert len(workers.inside) == 6
+        workers.leave_all()
+
+
+async def test_everyone_waits_out_a_retry_after_and_nobody_waits_for_another_model() -> None:
+    clock = ManualClock()
+    governor = governor_of(clock)
+    governor.note_retryable(MODEL, LlmOverloadedError("slow down", retry_after_s=30))
+    async with asyncio.TaskGroup() as group:
+        workers = Workers(governor, group)
+        workers.ask("a")
+        workers.ask("b")
+        workers.ask("other", model="claude-haiku-5-5")
+        await clock.advance(29.9)
+        assert workers.inside == ["other"]
+        await clock.advance(1.2)
+        assert "a" in workers.inside
+        workers.leave_all()
+
+
+async def test_a_longer_retry_after_that_comes_while_waiting_is_waited_out_too() -> None:
+    clock = ManualClock()
+    governor = governor_of(clock)
+    governor.note_retryable(MODEL, LlmOverloadedError("slow down", retry_after_s=10))
+    async with asyncio.TaskGroup() as group:
+        workers = Workers(governor, group)
+        workers.ask("a")
+        await clock.advance(5)
+        governor.note_retryable(MODEL, LlmOverloadedError("slower", retry_after_s=60))
+        await clock.advance(50)
+        assert workers.inside == []
+        await clock.advance(12)
+        assert workers.inside == ["a"]
+        workers.leave_all()
+
+
+async def test_back_off_doubles_from_failure_to_failure_up_to_the_cap_and_a_success_ends_it() -> None:
+    clock = ManualClock()
+    governor = governor_of(clock, first_backoff_s=1.0, max_backoff_s=8.0)
+    waits = []
+    for _ in range(6):
+        governor.note_retryable(MODEL, LlmRetryableError("broken"))
+        resume = governor.resume_at_ms(MODEL)
+        assert resume is not None
+        waits.append((resume - clock.now_ms()) / 1_000)
+        await clock.advance(waits[-1])
+    assert waits == [1, 2, 4, 8, 8, 8]
+    governor.note_success(MODEL, {})
+    governor.note_retryable(MODEL, LlmRetryableError("broken"))
+    assert governor.resume_at_ms(MODEL) == clock.now_ms() + 1_000
+
+
+async def test_echoes_of_one_overload_do_not_double_the_back_off() -> None:
+    clock = ManualClock()
+    governor = governor_of(clock, first_backoff_s=4.0)
+    for _ in range(6):
+        governor.note_retryable(MODEL, LlmOverloadedError("overloaded"))
+    assert governor.resume_at_ms(MODEL) == clock.now_ms() + 4_000
+
+
+async def test_jitter_shortens_a_back_off_by_half_at_most_and_never_a_retry_after() -> None:
+    clock = ManualClock()
+    governor = Governor(clock=clock, settings=PacingSettings(first_backoff_s=4.0), random=lambda: 0.0)
+    governor.note_retryable(MODEL, LlmRetryableError("broken"))
+    assert governor.resume_at_ms(MODEL) == clock.now_ms() + 2_000
+    governor.note_retryable("other", LlmRetryableError("broken", retry_after_s=7))
+    assert governor.resume_at_ms("other") == clock.now_ms() + 7_000
+
+
+async def test_an_overload_halves_how_many_run_at_once_and_successes_bring_them_back() -> None:
+    clock = ManualClock()
+    governor = governor_of(clock, max_concurrency=8)
+    async with asyncio.TaskGroup() as group:
+        workers = Workers(governor, group)
+        for n in range(8):
+            workers.ask(f"first{n}")
+        await settle_loop()
+        governor.note_retryable(MODEL, LlmOverloadedError("overloaded", retry_after_s=1))
+        workers.leave_all()
+        await clock.advance(2)
+        for n in range(8):
+            workers.ask(f"second{n}")
+        await clock.advance(1)
+        assert len(workers.inside) == 4
+        for _ in range(5):
+            governor.note_success(MODEL, {})
+        await settle_loop()
+        assert len(workers.inside) == 5
+        for _ in range(60):
+            governor.note_success(MODEL, {})
+        await settle_loop()
+        assert len(workers.inside) == 8
+        workers.leave_all()
+
+
+async def test_a_broken_stream_does_not_lower_how_many_run_at_once() -> None:
+    clock = ManualClock()
+    governor = governor_of(clock, max_concurrency=8)
+    governor.note_retryable(MODEL, LlmRetryableError("the connection dropped"))
+    await clock.advance(2)
+    async with asyncio.TaskGroup() as group:
+        workers = Workers(governor, group)
+        for n in range(8):
+            workers.ask(f"w{n}")
+        await settle_loop()
+        assert len(workers.inside) == 8
+        workers.leave_all()
+
+
+async def test_a_place_that_becomes_free_goes_to_a_waiting_worker() -> None:
+    clock = ManualClock()
+    governor = governor_of(clock, max_concurrency=1)
+    async with asyncio.TaskGroup() as group:
+        workers = Workers(governor, group)
+        workers.ask("a")
+        workers.ask("b")
+        await settle_loop()
+        assert workers.inside == ["a"]
+        workers.leave("a")
+        await settle_loop()
+        assert workers.inside == ["b"]
+        workers.leave_all()
+
+
+async def test_a_worker_cancelled_in_its_slot_gives_its_place_back() -> None:
+    clock = ManualClock()
+    governor = governor_of(clock, max_concurrency=1)
+
+    async def hold() -> None:
+        async with governor.slot(MODEL):
+            await asyncio.Event().wait()
+
+    async with asyncio.TaskGroup() as group:
+        workers = Workers(governor, group)
+        holder = group.create_task(hold())
+        await settle_loop()
+        workers.ask("b")
+        await settle_loop()
+        holder.cancel()
+        await settle_loop()
+        assert workers.inside == ["b"]
+        workers.leave_all()
+
+
+async def test_the_first_call_to_a_cold_model_goes_alone_until_it_begins_to_answer() -> None:
+    clock = ManualClock()
+    governor = governor_of(clock)
+    async with asyncio.TaskGroup() as group:
+        workers = Workers(governor, group)
+        async with governor.slot(MODEL) as slot:
+            workers.ask("b")
+            workers.ask("c")
+            await settle_loop()
+            assert workers.inside == []
+            slot.note_started()
+            await settle_loop()
+            assert sorted(workers.inside) == ["b", "c"]
+        workers.leave_all()
+
+
+async def test_starts_are_spaced_as_the_limit_header_asks() -> None:
+    clock = ManualClock()
+    governor = governor_of(clock)
+    governor.note_success(MODEL, {"anthropic-ratelimit-requests-limit": "60"})
+    async with asyncio.TaskGroup() as group:
+        workers = Workers(governor, group)
+        for n in range(3):
+            workers.ask(f"w{n}")
+        seen = []
+        for _ in range(4):
+            await settle_loop()
+            seen.append(len(workers.inside))
+            await clock.advance(1)
+        assert seen == [1, 2, 3, 3]
+        workers.leave_all()
+
+
+@pytest.mark.parametrize(("reset_in_s", "waited_s"), [(20, 20), (4_000, 120), (-5, None)])
+async def test_a_limit_that_is_used_up_closes_the_gate_until_its_reset_within_bounds(
+    reset_in_s: int, waited_s: int | None
+) -> None:
+    clock = ManualClock()
+    governor = governor_of(clock)
+    reset = datetime.datetime.fromtimestamp(clock.now_ms() / 1_000 + reset_in_s, datetime.UTC)
+    governor.note_success(
+        MODEL,
+        {
+            "anthropic-ratelimit-input-tokens-remaining": "0",
+            "anthropic-ratelimit-input-tokens-reset": reset.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        },
+    )
+    expected = None if waited_s is None else clock.now_ms() + waited_s * 1_000
+    assert governor.resume_at_ms(MODEL) == expected
+
+
+async def test_headers_that_make_no_sense_change_nothing() -> None:
+    governor = governor_of(ManualClock())
+    governor.note_success(
+        MODEL,
+        {
+            "anthropic-ratelimit-requests-limit": "many",
+            "anthropic-ratelimit-tokens-remaining": "0",
+            "anthropic-ratelimit-tokens-reset": "soon",
+        },
+    )
+    assert governor.resume_at_ms(MODEL) is None
+
+
+async def test_a_wait_longer_than_the_caller_has_is_refused_at_once_with_its_length() -> None:
+    clock = ManualClock()
+    governor = governor_of(clock)
+    governor.note_retryable(MODEL, LlmRetryableError("come back tomorrow", retry_after_s=86_400))
+    async with asyncio.TaskGroup() as group:
+        workers = Workers(governor, group)
+        workers.ask("a", wait_at_most_s=3_600)
+        await settle_loop()
+    assert workers.refused[0].retry_after_s is not None
+    assert workers.refused[0].retry_after_s >= 86_400
+    assert "come back tomorrow" in workers.refused[0].message
+
+
+async def test_whoever_is_held_up_is_told_for_how_long_and_why() -> None:
+    clock = ManualClock()
+    told: list[tuple[str, float, str]] = []
+    governor = Governor(
+        clock=clock, random=lambda: 0.0, on_wait=lambda model, wait_s, why: told.append((model, wait_s, why))
+    )
+    governor.note_retryable(MODEL, LlmOverloadedError("rate limited", retry_after_s=5))
+    async with asyncio.TaskGroup() as group:
+        workers = Workers(governor, group)
+        workers.ask("a")
+        await clock.advance(6)
+        workers.leave_all()
+    assert told == [(MODEL, 5.0, "rate limited")]
+
+
+async def test_the_time_to_resume_survives_a_restart() -> None:
+    clock = ManualClock()
+    before = governor_of(clock)
+    before.note_retryable(MODEL, LlmOverloadedError("rate limited", retry_after_s=50))
+    resume_at_ms = before.resume_at_ms(MODEL)
+    assert resume_at_ms is not None
+    await clock.advance(20)
+    after = governor_of(clock)
+    after.close_until(MODEL, resume_at_ms, "rate limited before the restart")
+    assert after.resume_at_ms(MODEL) == resume_at_ms
+    await clock.advance(40)
+    assert after.resume_at_ms(MODEL) is None

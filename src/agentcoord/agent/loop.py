@@ -1,0 +1,201 @@
+"""The agent loop: ask the model, run what it calls, answer, until it claims to be finished or gives up.
+
+Theory of operation. The transcript is the state. `run` looks at it: with a turn pending it answers
+that turn, else it asks for the next one. Every step is on disk before the next begins, so that a
+loop over a reopened transcript goes on as if nothing had happened; only calls whose outcome the
+crash made unknown are answered with just that. Each way a turn can go wrong has its own answer and
+its own counter (`answering`, `patience`), and every counter has a bound that ends the attempt.
+
+A claim to be finished leaves its turn pending: `reject` answers it with what the checks said, and
+`run` goes on; without `reject`, running again makes the same claim again, free of charge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from agentcoord.agent import replies
+from agentcoord.agent.answering import Answering
+from agentcoord.agent.calls import CallRunner
+from agentcoord.agent.outcomes import (
+    ClaimsFinished,
+    GaveUp,
+    GiveUpKind,
+    Interrupted,
+    LoopLimits,
+    LoopOutcome,
+    OutOfMoney,
+    context_full,
+)
+from agentcoord.agent.patience import Patience
+from agentcoord.agent.ports import Files, Gateway, Questions, Reporter, Shell
+from agentcoord.agent.prompts import Briefing, build_first_message, build_system, prompt_hash
+from agentcoord.agent.tools.contract import RESULT_CHARS
+from agentcoord.agent.tools.registry import Toolbox, tool_definitions
+from agentcoord.agent.transcript import Transcript, sendable_content
+from agentcoord.clock import Clock
+from agentcoord.domain.events import EventKind
+from agentcoord.errors import AgentError
+from agentcoord.llm.api import PaidTurn, Progress, SpendRefused, StopReason, TurnRequest
+
+__all__ = [
+    "AgentLoop",
+    "ClaimsFinished",
+    "GaveUp",
+    "GiveUpKind",
+    "Interrupted",
+    "LoopLimits",
+    "LoopOutcome",
+    "OutOfMoney",
+]
+
+
+class AgentLoop:
+    """One attempt at one task. Not to be used again after an exception: reopen the transcript."""
+
+    def __init__(
+        self,
+        *,
+        gateway: Gateway,
+        shell: Shell,
+        files: Files,
+        reporter: Reporter,
+        questions: Questions,
+        transcript: Transcript,
+        briefing: Briefing,
+        model: str,
+        effort: str,
+        clock: Clock,
+        limits: LoopLimits,
+        stopping: asyncio.Event,
+        custom_tools: bool = False,
+    ) -> None:
+        """`custom_tools`: the server does not know Anthropic's own tool types."""
+        self._gateway = gateway
+        self._reporter = reporter
+        self._transcript = transcript
+        self._briefing = briefing
+        self._model = model
+        self._effort = effort
+        self._limits = limits
+        self._stopping = stopping
+        self._tools = tool_definitions(custom_tools)
+        self._patience = Patience(limits, transcript.patience)
+        toolbox = Toolbox(
+            shell=shell,
+            files=files,
+            questions=questions,
+            command_timeout_s=limits.tool_timeout_s,
+            call_deadline_s=limits.call_deadline_s,
+        )
+        self._answering = Answering(
+            transcript=transcript,
+            runner=CallRunner(toolbox, reporter, clock, self._patience, limits),
+            files=files,
+            questions=questions,
+            patience=self._patience,
+            limits=limits,
+            stopping=stopping,
+        )
+        self._inherited = transcript.pending_turn is not None and not transcript.stopped_in_order
+
+    async def run(self) -> LoopOutcome:
+        """Go on until there is an outcome.
+
+        Raises what the gateway raises, SandboxError, and StoreError (a lost lease, for one).
+        """
+        transcript = self._transcript
+        if not transcript.messages:
+            opening = build_first_message(self._briefing)
+            await transcript.add_opening(build_system(self._briefing), opening, prompt_hash())
+        if self._inherited:
+            self._inherited = False
+            await self._answering.answer_inherited()
+        while True:
+            outcome: LoopOutcome | None
+            if self._stopping.is_set():
+                if transcript.pending_turn is not None:
+                    await transcript.add_stop()
+                return Interrupted()
+            if transcript.pending_turn is not None:
+                outcome = await self._answering.answer(transcript.pending_turn)
+            elif transcript.turns >= self._limits.max_turns:
+                outcome = GaveUp(f"all {self._limits.max_turns} turns were used", GiveUpKind.TURNS)
+            else:
+                outcome = await self._ask()
+            if outcome is not None:
+                return outcome
+
+    async def reject(self, feedback: str) -> None:
+        """Answer the claim to be finished with why it does not hold; then call `run` again.
+
+        Raises AgentError when there is no conversation yet.
+        """
+        transcript = self._transcript
+        if not transcript.messages:
+            raise AgentError("there is no claim to reject: the conversation has not begun")
+        text = feedback.strip()[:RESULT_CHARS] or "The work was not accepted."
+        self._patience.note_verdict()
+        self._inherited = False
+        open_calls = transcript.unanswered()
+        if open_calls:
+            blocks = [replies.tool_result(str(b["id"]), text, is_error=True) for b in open_calls]
+            await transcript.add_results(blocks, self._patience.to_dict())
+        else:
+            await transcript.add_user(text, self._patience.to_dict())
+
+    async def _ask(self) -> LoopOutcome | None:
+        """Take one turn from the model and store it."""
+        transcript = self._transcript
+        self._reporter.doing("thinking")
+        request = TurnRequest(
+            model=self._model,
+            system=tuple(transcript.system),
+            messages=tuple(transcript.messages),
+            tools=self._tools,
+            max_tokens=self._patience.max_tokens,
+            effort=self._effort,
+        )
+        paid = await self._gateway.take_turn(request, Progress())
+        if isinstance(paid, SpendRefused):
+            return OutOfMoney(paid)
+        outcome = None
+        if paid.turn.stop_reason is StopReason.REFUSAL or not sendable_content(paid.turn):
+            outcome = await self._store_void(paid)
+        else:
+            await transcript.add_turn(paid.turn, paid.cost_usd_micros, usage=paid.usage)
+        self._reporter.event(
+            EventKind.TASK_TURN,
+            turn=transcript.turns,
+            model=paid.turn.model,
+            stop_reason=str(paid.turn.stop_reason),
+            usage=paid.usage.to_dict(),
+            cost_usd_micros=paid.cost_usd_micros,
+        )
+        return outcome
+
+    async def _store_void(self, paid: PaidTurn) -> GaveUp | None:
+        """Store a turn that cannot be part of the conversation, with what is said in its place."""
+        limits = self._limits
+        match paid.turn.stop_reason:
+            case StopReason.REFUSAL:
+                reply, why = replies.REFUSED, "the model refused to go on"
+                gave_up = self._patience.spend(GiveUpKind.REFUSED, limits.refusal_limit, why)
+            case StopReason.MAX_TOKENS:
+                # Cut in the middle of a thought: the same is asked again, with more room.
+                reply = ""
+                gave_up = self._patience.count_cut()
+            case StopReason.CONTEXT_WINDOW:
+                reply, gave_up = "", context_full()
+            case _:
+                reply, why = replies.EMPTY_TURN, "the model's turns are empty"
+                gave_up = self._patience.spend(GiveUpKind.EMPTY_TURN, limits.empty_limit, why)
+        await self._transcript.add_turn(
+            paid.turn,
+            paid.cost_usd_micros,
+            usage=paid.usage,
+            void=True,
+            reply=reply,
+            patience=self._patience.to_dict(),
+        )
+        return gave_up

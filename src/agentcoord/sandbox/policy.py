@@ -24,7 +24,10 @@ class Policy:
     read_only: Mapping[Path, Path] = field(default_factory=lambda: MappingProxyType({}))
     """Host folder to path inside: shared dependencies (`.venv`, `node_modules`)."""
     toolchains: tuple[Path, ...] = ()
-    """Host prefixes shown read-only at the same path (the project's interpreter, outside /usr)."""
+    """Host prefixes shown read-only at the same path (the project's interpreter, outside /usr).
+
+    An entry may also be a single program, or a symbolic link, which is then made anew inside.
+    """
     env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Added to the fixed, scrubbed environment."""
 
@@ -40,6 +43,12 @@ class Limits:
     file_bytes: int = 2 * 1024**3
     memory_tmpfs_bytes: int = 512 * 1024**2
     """Size of each private tmpfs (/tmp, home, /dev/shm)."""
+    grace_s: float = 2.0
+    """How long a command may tidy up between TERM and KILL."""
+    disk_growth_bytes: int = 8 * 1024**3
+    """A command is ended when the workspace's file system lost this much free space meanwhile."""
+    disk_reserve_bytes: int = 512 * 1024**2
+    """A command is also ended when it eats into this last free space of the file system."""
 
 
 class KilledBy(StrEnum):
@@ -48,6 +57,10 @@ class KilledBy(StrEnum):
     NOBODY = ""
     TIMEOUT = "timeout"
     CANCELLED = "cancelled"
+    DISK = "disk"
+    """The workspace's disk was about to fill up."""
+    PROCESSES = "processes"
+    """More processes than `Limits.processes`, counted from outside."""
     SIGNAL = "signal"
     """A signal from inside or from the kernel (out of memory, for one)."""
 
@@ -74,6 +87,8 @@ class ProbeReport:
     backend: str
     """`bubblewrap`, `seatbelt`, `external` or `none`."""
     version: str = ""
+    features: tuple[str, ...] = ()
+    """What was seen to hold, one fact each."""
     reasons: tuple[str, ...] = ()
     """Why not, in words."""
     mend: str = ""

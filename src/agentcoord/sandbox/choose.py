@@ -1,0 +1,82 @@
+"""Picks the sandbox of this machine and tries it, once at the daemon's start.
+
+Separate from the backends because only this knows all of them. A sandbox that does not work is
+never replaced by less in silence: without the user's `--unsafe-no-sandbox` commands are refused.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from agentcoord.clock import Clock
+from agentcoord.sandbox.backend import RefusingSandbox, Sandbox
+from agentcoord.sandbox.bubblewrap import Bubblewrap
+from agentcoord.sandbox.external import ExternalSandbox
+from agentcoord.sandbox.layout import read_layout
+from agentcoord.sandbox.mends import other_system_mend, system_install_command
+from agentcoord.sandbox.policy import ProbeReport
+from agentcoord.sandbox.seatbelt import Seatbelt
+from agentcoord.sandbox.unconfined import UnconfinedSandbox
+
+
+@dataclass(frozen=True, slots=True)
+class SystemPaths:
+    """Where the programs of the system are; tests point elsewhere."""
+
+    bubblewrap: tuple[Path, ...] = (Path("/usr/bin/bwrap"), Path("/usr/local/bin/bwrap"), Path("/bin/bwrap"))
+    """Tried in order. The system's own comes first: AppArmor's profiles name it by its path."""
+    os_release: Path = Path("/etc/os-release")
+
+
+async def choose_sandbox(
+    *, unsafe: bool, clock: Clock, external: bool = False, system: SystemPaths | None = None
+) -> Sandbox:
+    """Return the sandbox that works here.
+
+    `external`: the user declares that the daemon is inside a sandbox already. `unsafe`: where none
+    works, commands run unconfined; where one works, it is used all the same. Otherwise commands are
+    refused, with what would help.
+    """
+    bash = Path(shutil.which("bash") or "/bin/bash")
+    if external:
+        return ExternalSandbox(bash, clock=clock)
+    candidate = _candidate(system or SystemPaths(), clock)
+    if isinstance(candidate, ProbeReport):
+        report = candidate
+    else:
+        report = await candidate.probe()
+        if report.ok:
+            return candidate
+    if unsafe:
+        return UnconfinedSandbox(bash, clock=clock, why=report)
+    return RefusingSandbox(report)
+
+
+def _candidate(system: SystemPaths, clock: Clock) -> Sandbox | ProbeReport:
+    """Return the backend to try, or why there is none."""
+    if platform.system() == "Darwin":
+        return Seatbelt(clock=clock)
+    if platform.system() != "Linux":
+        return ProbeReport(
+            ok=False, backend="none", reasons=("this system has no sandbox",), mend=other_system_mend()
+        )
+    program = next((path for path in system.bubblewrap if path.is_file()), None)
+    if program is None:
+        return ProbeReport(
+            ok=False,
+            backend="none",
+            reasons=("bubblewrap is not installed",),
+            mend=system_install_command(system.os_release),
+        )
+    layout = read_layout()
+    if layout is None:
+        return ProbeReport(
+            ok=False,
+            backend="none",
+            reasons=("bash is not installed",),
+            mend="install bash with your system's package manager",
+        )
+    return Bubblewrap(program, layout, clock=clock)

@@ -1,0 +1,185 @@
+"""Finds the interpreters that a project runs on, so that they can be shown inside the sandbox.
+
+Separate because it looks at the user's machine before any sandbox exists. A program is followed
+link by link; each link outside the system's folders is remembered (it is made anew inside), and
+where the chain ends the installation's prefix is taken: `<prefix>/bin/python3.12` gives `<prefix>`.
+
+A prefix that holds the home directory, the repository or one of the places where people keep
+secrets is never shown; then only the program and its library folder are.
+
+Absent on purpose: compilers and package managers below the home directory other than uv. What a
+project needs beyond the system's own belongs into its shared dependencies.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+_SYSTEM = tuple(
+    Path(folder) for folder in ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/nix/store", "/gnu/store")
+)
+_PRIVATE = (".ssh", ".gnupg", ".aws", ".config", ".local", ".local/share", ".local/state", ".cache", ".kube")
+_ASK: dict[str, tuple[str, ...]] = {
+    "python3": ("-I", "-c", "import sys; print(sys.executable)"),
+    "node": ("-p", "process.execPath"),
+}
+"""How a program that turns out to be a script (a shim of pyenv or asdf) tells what it stands for."""
+_ASK_S = 10.0
+_LINKS_MAX = 40
+
+
+def toolchain_prefixes(
+    repo_root: Path, share: Sequence[str], *, search_path: str | None = None, home: Path | None = None
+) -> tuple[Path, ...]:
+    """Return what must be shown read-only besides the system's folders, PATH's own tools first.
+
+    `share` are the shared folders of the configuration; virtual environments among them count.
+    Entries are prefixes, single programs or symbolic links. Starts a program and reads many files:
+    call it in a thread.
+    """
+    where = _Borders(repo_root.resolve(), (home or Path.home()).resolve())
+    found: list[Path] = []
+    for name in ("python3", "node"):
+        program = shutil.which(name, path=search_path)
+        if program is not None:
+            found += where.parts_of(_real_program(Path(program), name))
+    uv = shutil.which("uv", path=search_path)
+    if uv is not None:
+        found += where.single_program(Path(uv))
+    for folder in share:
+        config = repo_root / folder / "pyvenv.cfg"
+        if config.is_file():
+            found += where.environment_parts(config.parent)
+    return _without_covered(dict.fromkeys(found))
+
+
+class _Borders:
+    """What may be shown, given the repository and the home directory."""
+
+    def __init__(self, repo_root: Path, home: Path) -> None:
+        self._repo_root = repo_root
+        self._home = home
+
+    def parts_of(self, program: Path) -> Iterator[Path]:
+        """Yield what `program` needs in order to run inside."""
+        links, real = _follow(program)
+        yield from (link for link in links if self._may_show(link))
+        if not real.is_file() or _is_system(real):
+            return
+        for environment in {program.parent.parent, real.parent.parent}:
+            if (environment / "pyvenv.cfg").is_file():
+                if self._may_show(environment):
+                    yield environment
+                yield from self.environment_parts(environment)
+        prefix = real.parent.parent
+        if (prefix / "pyvenv.cfg").is_file():
+            return
+        if real.parent.name == "bin" and self._may_show(prefix):
+            yield prefix
+        else:
+            yield from (part for part in _narrow_parts(real) if self._may_show(part))
+
+    def environment_parts(self, environment: Path) -> Iterator[Path]:
+        """Yield what the interpreter of a virtual environment needs, without the environment itself."""
+        base = _base_interpreter(environment)
+        for program in (environment / "bin" / "python", base):
+            if program is not None and program.exists():
+                links, real = _follow(program)
+                if real.parent != environment / "bin":
+                    yield from (link for link in links if self._may_show(link))
+                    yield from self.parts_of(real)
+
+    def single_program(self, program: Path) -> Iterator[Path]:
+        """Yield a program that is one file."""
+        links, real = _follow(program)
+        for path in (*links, real):
+            if self._may_show(path) and not _is_script(real):
+                yield path
+
+    def _may_show(self, path: Path) -> bool:
+        """Whether showing `path` shows neither the home, nor the repository, nor a place for secrets."""
+        if _is_system(path) or path == Path("/") or path.is_relative_to(self._repo_root):
+            return False
+        private = [self._home / name for name in _PRIVATE]
+        return not any(kept.is_relative_to(path) for kept in (self._home, self._repo_root, *private))
+
+
+def _follow(program: Path) -> tuple[list[Path], Path]:
+    """Return every symbolic link outside the system on the way to the real file, and that file."""
+    links: list[Path] = []
+    path = Path(os.path.abspath(program))  # noqa: PTH100 - resolve() would follow the links
+    for _ in range(_LINKS_MAX):
+        link = next((part for part in (*reversed(path.parents), path) if part.is_symlink()), None)
+        if link is None:
+            return links, path
+        if not _is_system(link):
+            links.append(link)
+        beyond = path.relative_to(link)
+        path = Path(os.path.normpath(link.parent / link.readlink() / beyond))
+    return links, path
+
+
+def _real_program(program: Path, name: str) -> Path:
+    """Return what a shim stands for; the program itself when it is no script or does not tell."""
+    if not _is_script(program):
+        return program
+    try:
+        # From the root folder: a shim reads settings from where it is started, and the
+        # repository's are not to be trusted with what runs outside the sandbox.
+        answer = subprocess.run(
+            [str(program), *_ASK[name]], cwd="/", capture_output=True, text=True, timeout=_ASK_S, check=True
+        )
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return program
+    told = Path(answer.stdout.strip())
+    return told if told.is_absolute() and told.is_file() else program
+
+
+def _is_script(program: Path) -> bool:
+    try:
+        with program.open("rb") as file:
+            return file.read(2) == b"#!"
+    except OSError:
+        return False
+
+
+def _base_interpreter(environment: Path) -> Path | None:
+    """Return the interpreter that `home =` in pyvenv.cfg names."""
+    try:
+        lines = (environment / "pyvenv.cfg").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        key, equals, value = line.partition("=")
+        if equals and key.strip() == "home":
+            folder = Path(value.strip())
+            names = ("python3", "python")
+            return next((folder / name for name in names if (folder / name).exists()), None)
+    return None
+
+
+def _narrow_parts(real: Path) -> Iterator[Path]:
+    """Yield the program and its library folder alone, for a prefix too wide to be shown."""
+    yield real
+    library = real.parent.parent / "lib"
+    if (library / real.name).is_dir():
+        yield library / real.name
+    yield from sorted(library.glob(f"lib{real.name}*.so*"))
+
+
+def _is_system(path: Path) -> bool:
+    return any(path.is_relative_to(folder) for folder in _SYSTEM)
+
+
+def _without_covered(paths: dict[Path, None]) -> tuple[Path, ...]:
+    """Drop what lies below another entry that is a real folder."""
+    folders = [path for path in paths if path.is_dir() and not path.is_symlink()]
+    return tuple(
+        path
+        for path in paths
+        if not any(path != folder and path.is_relative_to(folder) for folder in folders)
+    )

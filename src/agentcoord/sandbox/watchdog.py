@@ -1,0 +1,90 @@
+"""Ends a command that fills the disk or, where the kernel does not count for us, breeds processes.
+
+Separate from running because both are about the machine, not about the command. There is no quota
+on a plain folder, so free space is watched; it is the whole file system's, hence approximate. The
+process limit (`ulimit -u`) does not bind root, and before Linux 5.14 it counted the user's other
+processes too: there the family is counted through /proc instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+from agentcoord.clock import Clock
+from agentcoord.errors import SandboxError
+from agentcoord.sandbox.policy import KilledBy, Limits
+
+PERIOD_S = 0.25
+
+CountProcesses = Callable[[int], int]
+"""Counts up to the given bound and no further."""
+
+
+async def watch_resources(
+    workspace: Path, limits: Limits, *, clock: Clock, count_processes: CountProcesses | None
+) -> KilledBy:
+    """Return the reason as soon as there is one to end the command; runs until cancelled otherwise."""
+    free_at_start = await asyncio.to_thread(free_bytes, workspace)
+    while True:
+        await clock.sleep(PERIOD_S)
+        free_now = await asyncio.to_thread(free_bytes, workspace)
+        if disk_is_eaten(free_at_start, free_now, limits):
+            return KilledBy.DISK
+        # Counted on the loop's thread: a bomb must not be able to starve the thread pool.
+        if count_processes is not None and count_processes(limits.processes + 1) > limits.processes:
+            return KilledBy.PROCESSES
+
+
+def disk_is_eaten(free_at_start_bytes: int, free_now_bytes: int, limits: Limits) -> bool:
+    """Whether too much went since the start, or a good part of it came out of the reserve."""
+    eaten_bytes = free_at_start_bytes - free_now_bytes
+    if eaten_bytes > limits.disk_growth_bytes:
+        return True
+    # A disk that was nearly full before is not this command's doing.
+    return free_now_bytes < limits.disk_reserve_bytes and eaten_bytes > limits.disk_reserve_bytes // 8
+
+
+def free_bytes(folder: Path) -> int:
+    """Return what an ordinary user may still write on the file system of `folder`."""
+    try:
+        state = os.statvfs(folder)
+    except OSError as error:
+        raise SandboxError(f"The disk of {folder} cannot be watched: {error.strerror}.") from error
+    return state.f_bavail * state.f_frsize
+
+
+def kernel_counts_processes() -> bool:
+    """Whether `ulimit -u` bounds the processes of one sandbox alone."""
+    return os.geteuid() != 0 and _release_tuple(platform.release()) >= (5, 14)
+
+
+def count_descendants(pid: int, bound: int, proc: Path = Path("/proc")) -> int:
+    """Count the processes below `pid`, itself included, up to `bound`."""
+    waiting = [pid]
+    count = 0
+    while waiting and count < bound:
+        parent = waiting.pop()
+        count += 1
+        waiting += _children(proc / str(parent) / "task")
+    return count
+
+
+def _children(tasks: Path) -> list[int]:
+    found: list[int] = []
+    try:
+        threads = os.listdir(tasks)  # noqa: PTH208 - a plain list, no Path a thread
+        for thread in threads:
+            found += map(int, (tasks / thread / "children").read_text().split())
+    except OSError:
+        return found  # It ended while we looked.
+    return found
+
+
+def _release_tuple(release: str) -> tuple[int, int]:
+    major, _, rest = release.partition(".")
+    minor = rest.split(".", 1)[0].split("-", 1)[0]
+    return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else (0, 0)

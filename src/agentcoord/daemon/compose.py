@@ -38,13 +38,14 @@ from agentcoord.daemon.worker_row import FleetBoard
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.states import SETTLED_STATES
+from agentcoord.domain.worker import WorkerSpec
 from agentcoord.llm.gateway import PaidModel
 from agentcoord.llm.pacing import Governor
 from agentcoord.llm.pricing import PriceList
 from agentcoord.review.checks import CheckBook
 from agentcoord.sandbox.backend import Sandbox
 from agentcoord.sandbox.choose import choose_sandbox
-from agentcoord.sandbox.toolchains import toolchain_prefixes
+from agentcoord.sandbox.toolchain import toolchain_prefixes
 from agentcoord.store.connection import Store
 from agentcoord.telemetry.logs import Redactor
 from agentcoord.workspace.landing import Lander
@@ -88,7 +89,7 @@ class Daemon:
                 await self.shop.hub.flushed()
             regular.cancel()
 
-    def _workers(self) -> tuple[object, ...]:
+    def _workers(self) -> tuple[WorkerSpec, ...]:
         return self.shop.settings.workers if self.has_model else ()
 
     async def _regular(self) -> None:
@@ -213,16 +214,19 @@ def build_workshop(
             EventKind.RATE_LIMITED, model=model, wait_s=round(wait_s, 2), why=why
         ),
     )
-    paid = PaidModel(
-        source.model_or_refusal,
-        governor=governor,
-        ledger=store.ledger,
-        prices=prices,
-        clock=clock,
-        new_id=lambda: uuid.uuid4().hex,
-        run=lambda: runs.run,
-        day=runs.day,
-    )
+
+    def paid_model() -> PaidModel:
+        return PaidModel(
+            source.model_or_refusal,
+            governor=governor,
+            ledger=store.ledger,
+            prices=prices,
+            clock=clock,
+            new_id=lambda: uuid.uuid4().hex,
+            run=runs.run,
+            day=runs.day,
+        )
+
     return Workshop(
         settings=settings,
         repo=repo,
@@ -233,7 +237,7 @@ def build_workshop(
         prover=prover,
         sandbox=sandbox,
         toolchains=toolchains,
-        model=paid,
+        paid_model=paid_model,
         hub=hub,
         board=FleetBoard(clock),
         clock=clock,

@@ -14,7 +14,6 @@ import contextlib
 import os
 import socket
 import struct
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -360,10 +359,11 @@ def failure_of(error: BaseException) -> tuple[RpcCode, str, ErrorData]:
 
 def peer_uid(peer: socket.socket) -> int | None:
     """The user id at the other end; None where the system cannot tell (the folder's mode guards then)."""
-    if sys.platform == "linux":
-        raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        return int(struct.unpack("3i", raw)[1])
-    return None
+    option = getattr(socket, "SO_PEERCRED", None)
+    if option is None:
+        return None
+    raw = peer.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("3i"))
+    return int(struct.unpack("3i", raw)[1])
 
 
 def _bind_private(path: Path) -> socket.socket:

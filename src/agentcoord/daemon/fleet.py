@@ -67,7 +67,7 @@ class Fleet:
 
     def spawn(self, role: Role, count: int) -> list[str]:
         """Add `count` workers of a role, named after it with the next free number."""
-        named = []
+        named: list[str] = []
         stem = "-".join(part.capitalize() for part in role.split("-"))
         number = 1
         while len(named) < count and len(self._shop.board.rows) < MAX_WORKERS:

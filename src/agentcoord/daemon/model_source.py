@@ -55,9 +55,15 @@ async def open_model(
 
     Raises DaemonError when a rehearsal server was asked for and does not start.
     """
+    models = settings.models
     capabilities = Capabilities(
-        caching=not settings.models.plain_requests, effort=not settings.models.plain_requests
+        cache_control=not models.plain_requests,
+        output_config=not models.plain_requests,
+        anthropic_tools=not models.custom_tools,
     )
+    base_url: str | None
+    key: str | None
+    token: str | None
     async with contextlib.AsyncExitStack() as stack:
         if args.rehearse is not None:
             base_url = await stack.enter_async_context(
@@ -65,14 +71,12 @@ async def open_model(
             )
             key, token, words = "rehearsal", None, "rehearsal (scripted)"
         else:
-            base_url = settings.models.base_url or env.get("ANTHROPIC_BASE_URL") or None
+            base_url = models.base_url or env.get("ANTHROPIC_BASE_URL") or None
             key, token = env.get("ANTHROPIC_API_KEY"), env.get("ANTHROPIC_AUTH_TOKEN")
             if not (base_url or key or token):
                 yield ModelSource(None, f"none: {THREE_WAYS}")
                 return
             words = base_url or "api.anthropic.com"
-            if base_url and not (key or token):
-                key = "none"  # Local servers ask for no key, but the SDK wants one to send.
         model = await stack.enter_async_context(
             AnthropicModel.open(
                 api_key=key,

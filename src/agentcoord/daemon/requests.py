@@ -234,14 +234,14 @@ class Requests:
         )
         workspaces = await self._shop.pool.cleanup(live)
         outcome = await self._shop.store.cleanup(everything=everything)
-        answer = {
+        answer: dict[str, object] = {
             "locks": outcome.locks,
             "leases": outcome.leases,
             "reservations": outcome.reservations,
             "workspaces": workspaces,
             "keys": outcome.keys,
         }
-        self._shop.hub.emit(EventKind.CLEANED, **answer)
+        self._shop.hub.emit(EventKind.CLEANED, task=None, worker=None, **answer)
         self._shop.board.touch()
         return answer
 

@@ -112,7 +112,7 @@ class Views:
             "max_parallel": self._shop.board.max_parallel,
             "spend": self._spend(totals),
             "tokens": tokens_view(totals.usage),
-            "forecast_usd": forecast_usd(tasks, totals.run_spent),
+            "forecast_usd": forecast_usd(tasks, totals.run_spent_usd_micros),
             "needs_you": needs_you(tasks, await self._shop.store.questions.open()),
             "baseline": self._baseline(),
             "ended": bool(tasks) and all(task.state in SETTLED_STATES for task in tasks),
@@ -186,11 +186,11 @@ class Views:
             "day_cap_usd": spend["day_cap_usd"],
             "tokens": tokens_view(totals.usage),
             "by_task": [
-                {"id": task, "usd": usd(each.spent), "tokens": tokens_view(each.usage)}
+                {"id": task, "usd": usd(each.usd_micros), "tokens": tokens_view(each.usage)}
                 for task, each in totals.by_task.items()
             ],
             "by_model": [
-                {"model": model, "usd": usd(each.spent), "tokens": tokens_view(each.usage)}
+                {"model": model, "usd": usd(each.usd_micros), "tokens": tokens_view(each.usage)}
                 for model, each in totals.by_model.items()
             ],
             "scripted": self._state.scripted,
@@ -250,10 +250,10 @@ class Views:
     def _spend(self, totals: Totals) -> SpendView:
         budget = self._shop.settings.budget
         return {
-            "spent_usd": usd(totals.run_spent),
-            "reserved_usd": usd(totals.run_reserved),
+            "spent_usd": usd(totals.run_spent_usd_micros),
+            "reserved_usd": usd(totals.run_reserved_usd_micros),
             "cap_usd": budget.run_usd or None,
-            "day_spent_usd": usd(totals.day_spent),
+            "day_spent_usd": usd(totals.day_spent_usd_micros),
             "day_cap_usd": budget.day_usd or None,
         }
 

@@ -95,7 +95,9 @@ class TaskRunner:
         """Return how the claim ends; None when it is done and stored already."""
         shop, task = self._shop, claim.task
         record = await shop.lander.landed(task.id)
-        if record is not None and not record.undone:  # Landed, and then the daemon died before saying so.
+        if (
+            record is not None and record.undone_at_ms is None
+        ):  # Landed, and then the daemon died before saying so.
             await self._finish(claim, record.files, merged=())
             return None
         await shop.store.locks.release_all(task.id)  # An earlier claim's; they carry a stale token.
@@ -202,7 +204,7 @@ class TaskRunner:
                 if changes.out_of_scope
                 else ""
             )
-            return f"Nothing changed inside the project's scope{outside}; done means that files there changed."
+            return f"Nothing changed inside the project's scope{outside}; done means that some did."
 
         async def begin_landing() -> None:
             await queue.move(claim, TaskState.CHECKING, TaskState.LANDING)

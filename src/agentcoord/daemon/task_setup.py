@@ -38,7 +38,7 @@ async def make_loop(
     task = claim.task
     files = LockedFiles(workspace, shop.rules, shop.store.locks, claim, shop.hub, shop.board, row)
     transcript = await asyncio.to_thread(open_transcript, shop.transcripts, task, resumed=workspace.resumed)
-    paid = shop.model.for_task(task.id, caps_of(task, shop.settings.budget))
+    paid = shop.paid_model().for_task(task.id, caps_of(task, shop.settings.budget))
     return AgentLoop(
         gateway=BookedGateway(paid, shop.store, claim),
         shell=SandboxedShell(shop.sandbox, policy_for(workspace, shop.repo, shop.toolchains), shop.redactor),

@@ -6,6 +6,7 @@ Built once in `compose`; nobody adds to it later.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +39,8 @@ class Workshop:
     prover: Prover
     sandbox: Sandbox
     toolchains: tuple[Path, ...]
-    model: PaidModel
+    paid_model: Callable[[], PaidModel]
+    """The model on the current run's account."""
     hub: EventHub
     board: FleetBoard
     clock: Clock

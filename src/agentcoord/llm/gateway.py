@@ -57,7 +57,7 @@ class LedgerPort(Protocol):
     that is not there do nothing."""
 
     async def reserve(
-        self, reservation: str, *, run: str, task: str, day: str, amount: UsdMicros, caps: Any
+        self, reservation: str, *, run: str, task: TaskId, day: str, amount: UsdMicros, caps: Any
     ) -> LedgerRefusal | None:
         """Set `amount` aside under every cap, or refuse and change nothing."""
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from agentcoord.domain.usage import Usage, UsdMicros
@@ -89,6 +89,9 @@ class FakeLedger:
         self.seen: list[dict[str, Any]] = []
         self.hold: asyncio.Event | None = None
         """When set, settle waits for it."""
+        self.tells_reserved = True
+        """Whether a refusal counts what others have reserved as spent."""
+        self.most_committed = 0
 
     async def reserve(
         self, reservation: str, *, run: str, task: str, day: str, amount: UsdMicros, caps: Any
@@ -97,8 +100,10 @@ class FakeLedger:
         self.seen.append({"run": run, "task": task, "day": day, "caps": caps})
         committed = self.spent + sum(self.open.values())
         if committed + amount > self.cap:
-            return Refused("run", UsdMicros(self.cap), UsdMicros(committed))
+            told = committed if self.tells_reserved else self.spent
+            return Refused("run", UsdMicros(self.cap), UsdMicros(told))
         self.open[reservation] = amount
+        self.most_committed = max(self.most_committed, committed + amount)
         self.reserved.append(amount)
         return None
 
@@ -109,6 +114,7 @@ class FakeLedger:
         del self.open[reservation]
         self.closed.append(reservation)
         self.spent += actual
+        self.most_committed = max(self.most_committed, self.spent + sum(self.open.values()))
         self.settled.append((reservation, actual, usage, model))
 
     async def release(self, reservation: str) -> None:
@@ -157,7 +163,10 @@ class FakeModel:
             await step.waits()
         if isinstance(step.ends, Exception):
             raise step.ends
-        return step.ends or turn()
+        if isinstance(step.ends, Turn):
+            usage = step.ends.usage
+            return turn(replace(usage, output_tokens=min(usage.output_tokens, request.max_tokens)))
+        return turn()
 
 
 def turn(usage: Usage | None = None) -> Turn:

@@ -1,0 +1,290 @@
+"""The paid model against a ledger that counts, and a model that fails on cue."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+
+import pytest
+from llm_fakes import FakeLedger, FakeModel, JumpingClock, ManualClock, Step, request, settle_loop, turn
+
+from agentcoord.domain.ids import TaskId
+from agentcoord.domain.usage import Usage, UsdMicros
+from agentcoord.errors import (
+    LlmOverloadedError,
+    LlmPriceError,
+    LlmRequestError,
+    LlmRetryableError,
+    LlmSpendLimitError,
+    StoreUnavailableError,
+)
+from agentcoord.llm.api import Model, PaidTurn, Progress, SpendRefused
+from agentcoord.llm.gateway import PaidModel, TaskGateway, estimate_input_tokens
+from agentcoord.llm.pacing import Governor, PacingSettings
+from agentcoord.llm.pricing import PriceList
+
+PRICES = PriceList.load()
+SONNET = "claude-sonnet-5-5"
+
+
+def gateway_of(
+    model: Model, ledger: FakeLedger, *, clock: ManualClock | None = None, deadline_s: float = 3_600
+) -> TaskGateway:
+    clock = clock or JumpingClock()
+    ids = itertools.count(1)
+    paid = PaidModel(
+        model,
+        governor=Governor(clock=clock, settings=PacingSettings(start_gap_s=0), random=lambda: 1.0),
+        ledger=ledger,
+        prices=PRICES,
+        clock=clock,
+        new_id=lambda: f"reservation-{next(ids)}",
+        run="r1",
+        day=lambda: "2026-11-22",
+    )
+    return paid.for_task(TaskId("t1"), "the caps", deadline_s=deadline_s)
+
+
+async def test_a_turn_is_reserved_at_its_worst_and_settled_at_what_it_used() -> None:
+    ledger, asked = FakeLedger(), request()
+    paid = await gateway_of(FakeModel(), ledger).take_turn(asked, Progress())
+    assert isinstance(paid, PaidTurn)
+    assert ledger.reserved == [PRICES.worst_case_usd_micros(estimate_input_tokens(asked), 8_000, SONNET)]
+    assert ledger.settled == [("reservation-1", 400, Usage(100, output_tokens=20), SONNET)]
+    assert (paid.cost_usd_micros, paid.usage) == (400, Usage(100, output_tokens=20))
+    assert ledger.seen == [{"run": "r1", "task": "t1", "day": "2026-11-22", "caps": "the caps"}]
+    assert ledger.started == {"reservation-1"}
+    assert not ledger.open
+
+
+async def test_the_reservation_is_made_before_the_call() -> None:
+    ledger = FakeLedger()
+
+    async def check() -> None:
+        assert list(ledger.open) == ["reservation-1"]
+
+    await gateway_of(FakeModel(Step(waits=check)), ledger).take_turn(request(), Progress())
+
+
+async def test_a_call_that_broke_after_it_started_is_booked_in_full_and_made_again() -> None:
+    ledger = FakeLedger()
+    broken = Step(usage=Usage(1_000, 0, 50, 0, 1), output_chars=301, ends=LlmRetryableError("dropped"))
+    paid = await gateway_of(FakeModel(broken, Step()), ledger).take_turn(request(), Progress())
+    assert isinstance(paid, PaidTurn)
+    assert [usage for _, _, usage, _ in ledger.settled] == [
+        Usage(1_000, 0, 50, 0, 101),
+        Usage(100, output_tokens=20),
+    ]
+    assert paid.usage == Usage(1_100, 0, 50, 0, 121)
+    assert paid.cost_usd_micros == ledger.spent == 2_000 + 200 + 1_010 + 400
+    assert not ledger.open
+
+
+async def test_a_call_that_never_started_is_released_and_costs_nothing() -> None:
+    ledger = FakeLedger()
+    refused = Step(starts=False, ends=LlmOverloadedError("overloaded"))
+    paid = await gateway_of(FakeModel(refused, refused, Step()), ledger).take_turn(request(), Progress())
+    assert isinstance(paid, PaidTurn)
+    assert ledger.closed == ["reservation-1", "reservation-2", "reservation-3"]
+    assert ledger.spent == paid.cost_usd_micros == 400
+
+
+async def test_an_earlier_try_is_not_counted_into_a_later_one() -> None:
+    ledger, progress = FakeLedger(), Progress()
+    steps = [
+        Step(output_chars=900, ends=LlmRetryableError("dropped")),
+        Step(starts=False, ends=LlmRetryableError("refused")),
+        Step(),
+    ]
+    await gateway_of(FakeModel(*steps), ledger).take_turn(request(), progress)
+    assert len(ledger.settled) == 2
+    assert progress.output_chars == 0
+
+
+async def test_max_tokens_shrinks_to_what_the_cap_leaves() -> None:
+    asked = request(max_tokens=64_000)
+    cap = PRICES.worst_case_usd_micros(estimate_input_tokens(asked), 5_000, SONNET)
+    ledger, model = FakeLedger(cap), FakeModel()
+    assert isinstance(await gateway_of(model, ledger).take_turn(asked, Progress()), PaidTurn)
+    assert model.requests[0].max_tokens == 5_000
+    assert asked.max_tokens == 64_000
+
+
+async def test_a_cap_that_leaves_less_than_the_floor_refuses_without_a_call() -> None:
+    asked = request(max_tokens=64_000)
+    cap = PRICES.worst_case_usd_micros(estimate_input_tokens(asked), 1_023, SONNET)
+    ledger, model = FakeLedger(cap), FakeModel()
+    refused = await gateway_of(model, ledger).take_turn(asked, Progress())
+    assert refused == SpendRefused("run", UsdMicros(ledger.cap), UsdMicros(0))
+    assert model.requests == []
+    assert not ledger.open
+
+
+async def test_a_refusal_that_does_not_tell_the_reserved_part_still_shrinks_the_call() -> None:
+    asked = request(max_tokens=64_000)
+    ledger, model = (
+        FakeLedger(PRICES.worst_case_usd_micros(estimate_input_tokens(asked), 10_000, SONNET)),
+        FakeModel(),
+    )
+    ledger.tells_reserved = False
+    ledger.open["somebody else"] = 50_000
+    assert isinstance(await gateway_of(model, ledger).take_turn(asked, Progress()), PaidTurn)
+    assert 1_024 <= model.requests[0].max_tokens <= 5_000
+
+
+async def test_a_small_request_is_not_refused_for_being_below_the_floor() -> None:
+    ledger = FakeLedger()
+    assert isinstance(
+        await gateway_of(FakeModel(), ledger).take_turn(request(max_tokens=100), Progress()), PaidTurn
+    )
+
+
+@pytest.mark.parametrize("error", [LlmRequestError("wrong"), LlmSpendLimitError("no more")])
+async def test_an_error_that_repeating_cannot_help_comes_through_at_once(error: Exception) -> None:
+    ledger, model = FakeLedger(), FakeModel(Step(starts=False, ends=error))
+    with pytest.raises(type(error)):
+        await gateway_of(model, ledger).take_turn(request(), Progress())
+    assert len(model.requests) == 1
+    assert ledger.closed == ["reservation-1"]
+
+
+async def test_a_model_without_a_price_is_never_called() -> None:
+    ledger, model = FakeLedger(), FakeModel()
+    with pytest.raises(LlmPriceError):
+        await gateway_of(model, ledger).take_turn(request(model="qwen-local"), Progress())
+    assert model.requests == []
+    assert not ledger.open
+
+
+async def test_faults_are_waited_out_until_the_deadline_and_then_raised() -> None:
+    ledger, clock = FakeLedger(), JumpingClock()
+    model = FakeModel(Step(starts=False, ends=LlmRetryableError("no connection")))
+    begun = clock.now_s
+    with pytest.raises(LlmRetryableError):
+        await gateway_of(model, ledger, clock=clock, deadline_s=600).take_turn(request(), Progress())
+    assert 500 < clock.now_s - begun <= 600
+    assert 10 < len(model.requests) < 40
+    assert ledger.spent == 0
+    assert not ledger.open
+
+
+async def test_a_retry_after_beyond_the_deadline_is_raised_with_its_length_instead_of_slept() -> None:
+    ledger, clock = FakeLedger(), JumpingClock()
+    model = FakeModel(Step(starts=False, ends=LlmOverloadedError("tomorrow", retry_after_s=86_400)))
+    with pytest.raises(LlmRetryableError) as caught:
+        await gateway_of(model, ledger, clock=clock).take_turn(request(), Progress())
+    assert caught.value.retry_after_s is not None
+    assert caught.value.retry_after_s >= 86_400
+    assert clock.slept_s == []
+    assert not ledger.open
+
+
+async def test_streams_that_keep_breaking_are_given_up_before_they_eat_the_budget() -> None:
+    ledger = FakeLedger()
+    model = FakeModel(Step(output_chars=30, ends=LlmRetryableError("dropped")))
+    with pytest.raises(LlmRetryableError, match="dropped"):
+        await gateway_of(model, ledger).take_turn(request(), Progress())
+    assert len(ledger.settled) == 8
+
+
+async def cancelled_in(model: FakeModel, ledger: FakeLedger, reached: asyncio.Event) -> None:
+    """Cancel a turn once it has come as far as `reached`."""
+
+    async def take() -> None:
+        await gateway_of(model, ledger).take_turn(request(), Progress())
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(take())
+        await reached.wait()
+        await settle_loop()
+        task.cancel()
+    assert task.cancelled()
+
+
+def hang(reached: asyncio.Event) -> Callable[[], Awaitable[None]]:
+    async def wait() -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    return wait
+
+
+async def test_a_call_cancelled_midway_is_settled_by_what_it_had_shown() -> None:
+    ledger, reached = FakeLedger(), asyncio.Event()
+    await cancelled_in(FakeModel(Step(output_chars=300, waits=hang(reached))), ledger, reached)
+    assert [usage for _, _, usage, _ in ledger.settled] == [Usage(100, output_tokens=100)]
+    assert not ledger.open
+
+
+async def test_a_call_cancelled_before_it_started_is_released() -> None:
+    ledger, reached = FakeLedger(), asyncio.Event()
+    await cancelled_in(FakeModel(Step(starts=False, waits=hang(reached))), ledger, reached)
+    assert ledger.settled == []
+    assert ledger.closed == ["reservation-1"]
+
+
+async def test_settling_goes_on_when_the_caller_is_cancelled_during_it() -> None:
+    ledger, reached = FakeLedger(), asyncio.Event()
+    ledger.hold = asyncio.Event()
+
+    async def tell() -> None:
+        reached.set()
+
+    await cancelled_in(FakeModel(Step(waits=tell)), ledger, reached)
+    assert len(ledger.open) == 1
+    ledger.hold.set()
+    await settle_loop()
+    assert ledger.spent == 400
+    assert not ledger.open
+
+
+async def test_a_ledger_that_fails_at_the_start_ends_the_call_and_is_still_told_what_it_cost() -> None:
+    class Failing(FakeLedger):
+        async def mark_started(self, reservation: str) -> None:
+            raise StoreUnavailableError("the store is away")
+
+    ledger = Failing()
+    with pytest.raises(StoreUnavailableError):
+        await gateway_of(FakeModel(), ledger).take_turn(request(), Progress())
+    assert [usage for _, _, usage, _ in ledger.settled] == [Usage(100, output_tokens=1)]
+
+
+async def test_the_callers_own_callback_hears_of_the_start_too_and_is_left_in_place() -> None:
+    heard: list[str] = []
+
+    async def on_start() -> None:
+        heard.append("started")
+
+    progress = Progress(on_start=on_start)
+    await gateway_of(FakeModel(), FakeLedger()).take_turn(request(), progress)
+    assert heard == ["started"]
+    assert progress.on_start is on_start
+
+
+async def test_six_workers_at_once_never_commit_more_than_the_cap() -> None:
+    asked = request(max_tokens=4_000)
+    worst = PRICES.worst_case_usd_micros(estimate_input_tokens(asked), 4_000, SONNET)
+    real = Usage(2_000, output_tokens=3_900)
+
+    ledger = FakeLedger(worst * 4)
+    gateway = gateway_of(FakeModel(Step(ends=turn(real))), ledger)
+
+    async def work() -> None:
+        for _ in range(50):
+            if isinstance(await gateway.take_turn(asked, Progress()), SpendRefused):
+                return
+        raise AssertionError("the cap was never felt")
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(6):
+            group.create_task(work())
+    assert 0 < ledger.spent <= ledger.most_committed <= ledger.cap
+    assert not ledger.open
+
+
+@pytest.mark.parametrize(
+    "text", ["plain English words, many of them. " * 500, "{}[]();:=" * 900, "深夜の仕事" * 900]
+)
+def test_the_estimate_of_a_prompt_lies_above_a_token_for_every_four_bytes(text: str) -> None:
+    assert estimate_input_tokens(request(text=text)) > len(text.encode()) / 4 + 1_000

@@ -43,12 +43,22 @@ class Reading:
 
 def answer(reading: Reading, invocation: Invocation, *, as_json: bool) -> int:
     """Ask, print, and return the exit code. Raises what `call_once` raises."""
-    view = invocation.ask(reading.method)
+    view = fetch(reading.method, invocation)
     if as_json:
         invocation.terminal.document(reading.schema, reading.document(view))
     else:
         invocation.terminal.lines(reading.page(view, invocation.terminal.width))
     return ExitCode.OK
+
+
+def fetch(method: Method, invocation: Invocation) -> View:
+    """Ask for a view; one that comes in pages is put together."""
+    view = invocation.ask(method)
+    while (offset := view.pop("next_offset", None)) is not None:
+        page = invocation.ask(method, offset=offset)
+        view["tasks"] += page["tasks"]
+        view["next_offset"] = page["next_offset"]
+    return view
 
 
 def answer_daemon_status(invocation: Invocation, *, as_json: bool) -> int:

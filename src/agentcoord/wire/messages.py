@@ -26,7 +26,7 @@ class Method(StrEnum):
     STATUS = "status"
     """{} -> StatusView"""
     TASKS = "tasks"
-    """{} -> {tasks: [TaskView]}"""
+    """{offset: 0 unless given} -> {tasks: [TaskView], next_offset: int | null}: a page at a time"""
     TASK = "task"
     """{id} -> TaskDetail"""
     WORKERS = "workers"

@@ -1,0 +1,189 @@
+"""The Typer side of `agentcoordd`: start, run, stop, restart, status, logs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agentcoord.cli.boundary import CommandError
+from agentcoord.cli.daemon_log import lines_from_now, log_line, newest_lines
+from agentcoord.cli.invocation import Invocation
+from agentcoord.cli.options import (
+    AllowRoot,
+    BaseUrl,
+    Json,
+    JsonLines,
+    RunUsd,
+    Unconfined,
+    example,
+    finish,
+    group,
+    invocation_of,
+    surroundings,
+)
+from agentcoord.cli.reading import answer_daemon_status
+from agentcoord.cli.starting import args_to_resume, is_running, start_args
+from agentcoord.cli.starting import start as start_daemon
+from agentcoord.cli.starting import stop as stop_daemon
+from agentcoord.tui.styled import Span, Tone
+from agentcoord.wire.messages import ExitCode
+
+if TYPE_CHECKING:
+    from agentcoord.daemon.start_args import StartArgs
+
+app = group("The AgentCoord daemon: hosts the workers of one project. Talk to it with `agentcoord`.")
+app.callback()(surroundings)
+
+Rehearse = Annotated[
+    Path | None,
+    typer.Option(
+        "--rehearse", metavar="DIR", exists=True, file_okay=False, help="Scripts for a scripted model."
+    ),
+]
+Latency = Annotated[
+    float, typer.Option("--rehearsal-latency", min=0.0, help="Scale of the scripts' thinking times.")
+]
+Now = Annotated[bool, typer.Option("--now", help="Cut off what runs; the tasks go back to the queue.")]
+
+
+@app.command(epilog=example("agentcoordd start", "agentcoordd -C ~/src/shop start --run-usd 3"))
+def start(
+    context: typer.Context,
+    allow_root: AllowRoot = False,
+    unsafe_no_sandbox: Unconfined = False,
+    rehearse: Rehearse = None,
+    rehearsal_latency: Latency = 1.0,
+    base_url: BaseUrl = "",
+    run_usd: RunUsd = None,
+    as_json: Json = False,
+) -> None:
+    """Start the daemon; returns when it is ready.
+
+    It runs in the background. After a crash it goes on as it was started before: a rehearsal stays a rehearsal.
+    """
+    invocation = invocation_of(context)
+    invocation.refuse_root(allow_root)
+    args = start_args(
+        allow_root=invocation.may_be_root(allow_root),
+        unsafe_no_sandbox=unsafe_no_sandbox,
+        rehearse=rehearse,
+        rehearsal_latency=rehearsal_latency,
+        base_url=base_url,
+        run_usd=run_usd,
+    )
+    _start(invocation, args_to_resume(invocation.paths(), args), given=args, as_json=as_json)
+
+
+@app.command(epilog=example("agentcoordd run"))
+def run(
+    context: typer.Context,
+    allow_root: AllowRoot = False,
+    unsafe_no_sandbox: Unconfined = False,
+    rehearse: Rehearse = None,
+    rehearsal_latency: Latency = 1.0,
+    base_url: BaseUrl = "",
+    run_usd: RunUsd = None,
+    ready_fd: Annotated[int | None, typer.Option("--ready-fd", hidden=True)] = None,
+) -> None:
+    """Be the daemon in the foreground.
+
+    For service managers and for looking on. Ctrl-C stops it in order, twice at once.
+    """
+    invocation = invocation_of(context)
+    invocation.refuse_root(allow_root)
+    args = start_args(
+        allow_root=invocation.may_be_root(allow_root),
+        unsafe_no_sandbox=unsafe_no_sandbox,
+        rehearse=rehearse,
+        rehearsal_latency=rehearsal_latency,
+        base_url=base_url,
+        run_usd=run_usd,
+    )
+    from agentcoord.daemon.service import run_foreground
+
+    finish(run_foreground(invocation.root(), args=args, env=invocation.env, ready_fd=ready_fd))
+
+
+@app.command(epilog=example("agentcoordd stop", "agentcoordd stop --now"))
+def stop(context: typer.Context, now: Now = False) -> None:
+    """Stop the daemon in order.
+
+    Running tool calls end, tasks go back to the queue, locks are released.
+    """
+    invocation = invocation_of(context)
+    stop_daemon(invocation.paths(), now=now)
+    invocation.terminal.text("stopped")
+
+
+@app.command(epilog=example("agentcoordd restart"))
+def restart(
+    context: typer.Context, now: Now = False, allow_root: AllowRoot = False, as_json: Json = False
+) -> None:
+    """Stop the daemon, and start it as it was."""
+    invocation = invocation_of(context)
+    invocation.refuse_root(allow_root)
+    paths = invocation.paths()
+    if is_running(paths):
+        stop_daemon(paths, now=now)
+    args = start_args(allow_root=invocation.may_be_root(allow_root))
+    _start(invocation, args_to_resume(paths, args, always=True), given=args, as_json=as_json)
+
+
+def _start(invocation: Invocation, args: StartArgs, *, given: StartArgs, as_json: bool) -> None:
+    terminal = invocation.terminal
+    if args != given:
+        words = [
+            "a rehearsal (scripted model)" if args.rehearse else "",
+            "without a sandbox" if args.unsafe_no_sandbox else "",
+            *(f"{key} {value}" for key, value in args.flags.items()),
+        ]
+        terminal.say(f"goes on as it was started before: {', '.join(filter(None, words)) or 'no options'}")
+    started = start_daemon(invocation, args)
+    if args.unsafe_no_sandbox:
+        terminal.say(Span("unsafe: ", Tone.WARN), "the workers' commands run unconfined if no sandbox works")
+    if as_json:
+        document = {"pid": started.pid, "socket": str(started.socket), "log": str(started.log_file)}
+        terminal.document("agentcoordd.start", document)
+        return
+    terminal.text(f"pid     {started.pid}\nsocket  {started.socket}\nlog     {started.log_file}")
+
+
+@app.command(epilog=example("agentcoordd status", "agentcoordd status --json | jq -r .state"))
+def status(context: typer.Context, as_json: Json = False) -> None:
+    """Show whether the daemon runs: pid, socket, version.
+
+    Exits 3 when it does not.
+    """
+    finish(answer_daemon_status(invocation_of(context), as_json=as_json))
+
+
+@app.command(epilog=example("agentcoordd logs", "agentcoordd logs -f"))
+def logs(
+    context: typer.Context,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing what is logged.")] = False,
+    newest: Annotated[
+        int, typer.Option("--lines", "-n", min=0, max=100_000, help="How many to begin with.")
+    ] = 50,
+    as_json: JsonLines = False,
+) -> None:
+    """Print the daemon's own log, dead or alive."""
+    invocation = invocation_of(context)
+    path, terminal = invocation.paths().log_file, invocation.terminal
+    if not path.exists():
+        raise CommandError(
+            f"there is no log yet ({path})", exit_code=ExitCode.NOT_FOUND, mend="agentcoordd start"
+        )
+
+    def show(raw: str) -> None:
+        if as_json:
+            terminal.text(raw)
+        else:
+            terminal.lines([log_line(raw)])
+
+    for raw in newest_lines(path, newest):
+        show(raw)
+    if follow:
+        for raw in lines_from_now(path):
+            show(raw)

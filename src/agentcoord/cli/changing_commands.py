@@ -1,0 +1,156 @@
+"""`agentcoord` commands that tell the daemon to do something: to a task, to the fleet, to the run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from agentcoord.cli.boundary import CommandError
+from agentcoord.cli.options import Json, TaskName, example, group, invocation_of, terminal_of
+from agentcoord.tui.text import plural
+from agentcoord.wire.messages import ExitCode, Method
+
+commands = group("")
+ctl = group("Steer the running daemon: kill, pause, resume, drain.")
+
+All = Annotated[bool, typer.Option("--all", help="Every one, not only what is stale.")]
+
+
+def _tell(context: typer.Context, schema: str, as_json: bool, words: str, answer: dict[str, Any]) -> None:
+    if as_json:
+        terminal_of(context).document(f"agentcoord.{schema}", answer)
+    else:
+        terminal_of(context).text(words)
+
+
+@commands.command(epilog=example("agentcoord spawn --role backend-engineer -n 2"))
+def spawn(
+    context: typer.Context,
+    role: Annotated[
+        str,
+        typer.Option("--role", metavar="ROLE", help="testing-, backend- or platform-engineer, or architect."),
+    ],
+    count: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Add workers to the running fleet."""
+    answer = invocation_of(context).ask(Method.SPAWN, role=role, n=count)
+    _tell(context, "spawn", as_json, f"started {', '.join(answer['workers'])}", answer)
+
+
+@commands.command(epilog=example("agentcoord retry unit-tests"))
+def retry(context: typer.Context, task_id: TaskName, as_json: Json = False) -> None:
+    """Queue a failed, cancelled or parked task again."""
+    answer = invocation_of(context).ask(Method.RETRY, id=task_id)
+    _tell(context, "retry", as_json, f"{task_id} is {answer['state']}", answer)
+
+
+@commands.command(epilog=example('agentcoord cancel refactoring --why "not this week"'))
+def cancel(
+    context: typer.Context,
+    task_id: TaskName,
+    why: Annotated[str, typer.Option("--why", help="Shown beside the task.")] = "",
+    as_json: Json = False,
+) -> None:
+    """End a task; nothing of it lands."""
+    answer = invocation_of(context).ask(Method.CANCEL, id=task_id, why=why)
+    _tell(context, "cancel", as_json, f"{task_id} is {answer['state']}", answer)
+
+
+@commands.command(epilog=example('agentcoord answer pooling "at most eight connections"'))
+def answer(
+    context: typer.Context,
+    task_id: TaskName,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to tell the worker.")],
+    as_json: Json = False,
+) -> None:
+    """Answer the question that a task has asked."""
+    answer = invocation_of(context).ask(Method.ANSWER, id=task_id, text=text)
+    _tell(context, "answer", as_json, f"{task_id} has its answer", answer)
+
+
+@commands.command(epilog=example("agentcoord accept unit-tests"))
+def accept(context: typer.Context, task_id: TaskName, as_json: Json = False) -> None:
+    """Mark a done task as reviewed and good. (The commit stays yours.)"""
+    answer = invocation_of(context).ask(Method.ACCEPT, id=task_id)
+    _tell(context, "accept", as_json, f"{task_id} is {answer['review']}", answer)
+
+
+@commands.command(epilog=example("agentcoord undo unit-tests"))
+def undo(context: typer.Context, task_id: TaskName, as_json: Json = False) -> None:
+    """Take one task's changes back, and only those."""
+    answer = invocation_of(context).ask(Method.UNDO, id=task_id)
+    parts = []
+    if answer["restored"]:
+        parts.append(f"restored {', '.join(answer['restored'])}")
+    if answer["merged"]:
+        parts.append(f"took its lines out of {', '.join(answer['merged'])}")
+    _tell(context, "undo", as_json, f"{task_id}: {'; '.join(parts) or 'nothing to restore'}", answer)
+    if answer["conflicts"]:
+        raise CommandError(
+            f"{task_id} cannot be undone in {plural(len(answer['conflicts']), 'file')} that changed since",
+            exit_code=ExitCode.REFUSED,
+            problems=answer["conflicts"],
+            mend=f"agentcoord diff {task_id} | git apply -R --3way, and settle the conflicts by hand",
+        )
+
+
+@commands.command(epilog=example("agentcoord cleanup", "agentcoord cleanup --all"))
+def cleanup(context: typer.Context, everything: All = False, as_json: Json = False) -> None:
+    """Release what ended tasks left behind.
+
+    Locks, leases, reservations and private copies; `--all` also takes those of unfinished tasks.
+    """
+    _cleanup(context, everything, as_json)
+
+
+@ctl.command("cleanup", epilog=example("agentcoord ctl cleanup"))
+def ctl_cleanup(context: typer.Context, everything: All = False, as_json: Json = False) -> None:
+    """As `agentcoord cleanup`."""
+    _cleanup(context, everything, as_json)
+
+
+def _cleanup(context: typer.Context, everything: bool, as_json: bool) -> None:
+    answer = invocation_of(context).ask(Method.CLEANUP, all=everything)
+    parts = ", ".join(f"{count} {name}" for name, count in answer.items() if count)
+    _tell(context, "cleanup", as_json, f"released {parts}" if parts else "nothing to clean up", answer)
+
+
+@ctl.command(epilog=example("agentcoord ctl kill Backend-Engineer-2", "agentcoord ctl kill --all"))
+def kill(
+    context: typer.Context,
+    worker: Annotated[str, typer.Argument(metavar="WORKER", help="As `agentcoord workers` shows it.")] = "",
+    everyone: Annotated[bool, typer.Option("--all", help="Every worker.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Stop workers now; their tasks go back to the queue."""
+    if everyone == bool(worker):
+        raise CommandError(
+            "name one worker, or say --all",
+            exit_code=ExitCode.USAGE,
+            mend="agentcoord workers lists them",
+        )
+    answer = invocation_of(context).ask(Method.KILL, **({"all": True} if everyone else {"worker": worker}))
+    _tell(context, "kill", as_json, f"stopped {', '.join(answer['killed']) or 'nobody'}", answer)
+
+
+@ctl.command(epilog=example("agentcoord ctl pause"))
+def pause(context: typer.Context, as_json: Json = False) -> None:
+    """Begin nothing new; what runs goes on."""
+    answer = invocation_of(context).ask(Method.PAUSE)
+    _tell(context, "pause", as_json, "paused: nothing new begins until agentcoord ctl resume", answer)
+
+
+@ctl.command(epilog=example("agentcoord ctl resume"))
+def resume(context: typer.Context, as_json: Json = False) -> None:
+    """Begin tasks again after a pause."""
+    answer = invocation_of(context).ask(Method.RESUME)
+    _tell(context, "resume", as_json, "resumed", answer)
+
+
+@ctl.command(epilog=example("agentcoord ctl drain"))
+def drain(context: typer.Context, as_json: Json = False) -> None:
+    """Begin nothing new, and stop the daemon when the running tasks have ended."""
+    answer = invocation_of(context).ask(Method.DRAIN)
+    _tell(context, "drain", as_json, "draining: the daemon stops when the running tasks have ended", answer)

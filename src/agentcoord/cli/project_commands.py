@@ -1,0 +1,125 @@
+"""`agentcoord` commands about the project and the machine: init, config, doctor. No daemon needed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from agentcoord.cli.boundary import CommandError
+from agentcoord.cli.doctor import Verdict, examine, page
+from agentcoord.cli.options import Json, example, finish, group, invocation_of
+from agentcoord.cli.render import Column, cell, table
+from agentcoord.cli.summary import commands as command_lines
+from agentcoord.config.init import propose
+from agentcoord.config.load import load_settings, settings_table
+from agentcoord.config.paths import CONFIG_NAME
+from agentcoord.tui.styled import Tone
+from agentcoord.wire.messages import ExitCode
+
+commands = group("")
+
+
+@commands.command(epilog=example("agentcoord init", "agentcoord init --print"))
+def init(
+    context: typer.Context,
+    only_print: Annotated[bool, typer.Option("--print", help="Print the file; write nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a commented agentcoord.toml.
+
+    Scope and test command are guessed from what is there, and shown.
+    """
+    invocation = invocation_of(context)
+    terminal, paths = invocation.terminal, invocation.paths()
+    proposal = propose(paths.root)
+    if only_print:
+        terminal.text(proposal.text)
+        return
+    try:
+        with paths.config_file.open("x", encoding="utf-8") as file:
+            file.write(proposal.text)
+    except FileExistsError as error:
+        raise CommandError(
+            f"{paths.config_file} is there already; it was left as it is",
+            exit_code=ExitCode.REFUSED,
+            mend="agentcoord config shows what it says; agentcoord init --print shows a fresh one",
+        ) from error
+    if as_json:
+        checks = dict(proposal.checks)
+        document = {
+            "path": str(paths.config_file),
+            "scope": proposal.scope,
+            "checks": checks,
+            "notes": proposal.notes,
+        }
+        terminal.document("agentcoord.init", document)
+        return
+    terminal.text(f"wrote {paths.config_file}")
+    for note in proposal.notes:
+        terminal.text(f"  {note}")
+    terminal.say("")
+    steps = [
+        (f"$EDITOR {CONFIG_NAME}", "look whether the guesses are right"),
+        ("agentcoord doctor", "see what is missing on this machine"),
+        ("agentcoord run plan.toml", "start the night"),
+    ]
+    for line in command_lines(steps):
+        terminal.say(*line)
+
+
+@commands.command(epilog=example("agentcoord config", "AGENTCOORD_BUDGET_RUN_USD=3 agentcoord config --json"))
+def config(context: typer.Context, as_json: Json = False) -> None:
+    """Print every setting, and where it came from."""
+    invocation = invocation_of(context)
+    settings = load_settings(invocation.root(), invocation.env)
+    rows = settings_table(settings)
+    if as_json:
+        document = {
+            "settings": [{"key": key, "value": value, "origin": origin} for key, value, origin in rows],
+            "workers": [
+                {"name": worker.name, "role": str(worker.role), "tags": sorted(worker.tags)}
+                for worker in settings.workers
+            ],
+        }
+        invocation.terminal.document("agentcoord.config", document)
+        return
+    columns = [Column("SETTING"), Column("VALUE", elastic=True), Column("FROM")]
+    cells = [(cell(key), cell(_shown(value)), cell(origin, Tone.MUTED)) for key, value, origin in rows]
+    cells += [
+        (
+            cell(f"worker {worker.name}"),
+            cell(f"{worker.role}, tags {', '.join(sorted(worker.tags))}"),
+            cell(settings.origins.get("worker", ""), Tone.MUTED),
+        )
+        for worker in settings.workers
+    ]
+    invocation.terminal.lines(table(columns, cells, width=invocation.terminal.width))
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "(none)"
+    return "(empty)" if value == "" else str(value)
+
+
+@commands.command(epilog=example("agentcoord doctor", "agentcoord doctor --json"))
+def doctor(context: typer.Context, as_json: Json = False) -> None:
+    """Look whether everything for a night is there.
+
+    One line each, with the mend. Exits 1 when something is missing.
+    """
+    invocation = invocation_of(context)
+    findings = examine(invocation)
+    if as_json:
+        document = {
+            "findings": [
+                {"name": each.name, "verdict": str(each.verdict), "words": each.words, "mend": each.mend}
+                for each in findings
+            ]
+        }
+        invocation.terminal.document("agentcoord.doctor", document)
+    else:
+        invocation.terminal.lines(page(findings))
+    failed = any(each.verdict is Verdict.FAIL for each in findings)
+    finish(ExitCode.ERROR if failed else ExitCode.OK)

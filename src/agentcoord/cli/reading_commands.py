@@ -1,0 +1,172 @@
+"""`agentcoord` commands that show something: tasks, workers, money, locks, events, diffs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Annotated, Any, cast
+
+import typer
+
+from agentcoord.cli.follow import Follower
+from agentcoord.cli.options import (
+    Json,
+    JsonLines,
+    TaskName,
+    example,
+    finish,
+    group,
+    invocation_of,
+    terminal_of,
+)
+from agentcoord.cli.pages import NEWEST_EVENTS, task_page
+from agentcoord.cli.progress import event_line
+from agentcoord.cli.reading import COSTS, LOCKS, STATS, STATUS, TASKS, WORKERS, Reading, answer
+from agentcoord.cli.terminal import Terminal
+from agentcoord.clock import SystemClock
+from agentcoord.tui.diff_lines import diff_lines
+from agentcoord.wire.client import ControlClient
+from agentcoord.wire.messages import Method, StatusView, TaskDetail, Topic
+
+commands = group("")
+
+
+def _read(context: typer.Context, reading: Reading, as_json: bool) -> None:
+    finish(answer(reading, invocation_of(context), as_json=as_json))
+
+
+@commands.command(epilog=example("agentcoord status", "agentcoord status --json | jq .needs_you"))
+def status(context: typer.Context, as_json: Json = False) -> None:
+    """Show where the run stands, and what needs you."""
+    _read(context, STATUS, as_json)
+
+
+@commands.command(epilog=example("agentcoord tasks", "agentcoord tasks --json | jq -r '.tasks[].id'"))
+def tasks(context: typer.Context, as_json: Json = False) -> None:
+    """List the tasks: state, cost, why not running."""
+    _read(context, TASKS, as_json)
+
+
+@commands.command(epilog=example("agentcoord workers"))
+def workers(context: typer.Context, as_json: Json = False) -> None:
+    """List the workers and what each is doing."""
+    _read(context, WORKERS, as_json)
+
+
+@commands.command(epilog=example("agentcoord costs", "agentcoord costs --json | jq .total_usd"))
+def costs(context: typer.Context, as_json: Json = False) -> None:
+    """Show what was spent, by model and by task."""
+    _read(context, COSTS, as_json)
+
+
+@commands.command(epilog=example("agentcoord stats"))
+def stats(context: typer.Context, as_json: Json = False) -> None:
+    """Show what this run did: turns, checks, landings, waits."""
+    _read(context, STATS, as_json)
+
+
+@commands.command(epilog=example("agentcoord locks"))
+def locks(context: typer.Context, as_json: Json = False) -> None:
+    """List the files that tasks hold, and who waits for them."""
+    _read(context, LOCKS, as_json)
+
+
+@commands.command(epilog=example("agentcoord task unit-tests"))
+def task(context: typer.Context, task_id: TaskName, as_json: Json = False) -> None:
+    """Show all that is known of one task."""
+    detail = invocation_of(context).ask(Method.TASK, id=task_id)
+    if as_json:
+        terminal_of(context).document("agentcoord.task", detail)
+        return
+    events = [event_line(event, None) for event in detail["events"][-NEWEST_EVENTS:]]
+    terminal_of(context).lines(task_page(cast("TaskDetail", detail), events))
+
+
+@commands.command(
+    epilog=example("agentcoord diff unit-tests", "agentcoord diff unit-tests | git apply --check -R")
+)
+def diff(context: typer.Context, task_id: TaskName, as_json: Json = False) -> None:
+    """Print what one task changed, as a unified diff."""
+    invocation, terminal = invocation_of(context), terminal_of(context)
+    pieces: list[str] = []
+    offset: int | None = 0
+    while offset is not None:
+        piece = invocation.ask(Method.DIFF, id=task_id, offset=offset)
+        pieces.append(piece["text"])
+        offset = piece["next_offset"]
+    patch = "".join(pieces)
+    if as_json:
+        terminal.document("agentcoord.diff", {"id": task_id, "patch": patch})
+    elif not patch:
+        terminal.say(f"{task_id} has changed nothing")
+    elif terminal.width:
+        terminal.lines(diff_lines(patch))
+    else:
+        # Byte for byte, so that it can be applied.
+        terminal.text(patch)
+
+
+@commands.command(epilog=example("agentcoord logs -f", "agentcoord logs --task unit-tests -n 50 --json"))
+def logs(
+    context: typer.Context,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing what happens.")] = False,
+    newest: Annotated[
+        int, typer.Option("--lines", "-n", min=0, max=200, help="How many to begin with.")
+    ] = 20,
+    task_id: Annotated[str, typer.Option("--task", metavar="ID", help="Of this task alone.")] = "",
+    as_json: JsonLines = False,
+) -> None:
+    """Print the events of the run: what the workers did.
+
+    The daemon's own log is another thing: agentcoordd logs.
+    """
+    invocation = invocation_of(context)
+    socket_path = invocation.paths().socket
+    printer = _EventPrinter(terminal_of(context), task_id, as_json=as_json)
+
+    async def follow_forever() -> None:
+        await Follower(socket_path, printer, SystemClock(), history=newest).until(lambda _status: False)
+
+    async def print_newest() -> None:
+        async with ControlClient.connect(socket_path, client_name="agentcoord logs") as client:
+            snapshot = (await client.subscribe([Topic.EVENTS])).view["snapshot"]
+        events = [event for event in (snapshot["events"] if snapshot else ()) if printer.wants(event)]
+        for event in events[-newest:] if newest else ():
+            printer.event(event)
+
+    asyncio.run(follow_forever() if follow else print_newest())
+
+
+class _EventPrinter:
+    """A watcher that prints every event on standard output."""
+
+    def __init__(self, terminal: Terminal, task_id: str, *, as_json: bool) -> None:
+        self._terminal = terminal
+        self._task_id = task_id
+        self._as_json = as_json
+
+    def wants(self, event: Mapping[str, Any]) -> bool:
+        return not self._task_id or event.get("task") == self._task_id
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        if not self.wants(event):
+            return
+        if self._as_json:
+            self._terminal.record(event)
+        else:
+            self._terminal.lines([event_line(event, None)])
+
+    def status(self, status: StatusView) -> None:
+        del status
+
+    def note(self, words: str) -> None:
+        self._terminal.say(words)
+
+
+@commands.command(epilog=example("agentcoord dashboard"))
+def dashboard(context: typer.Context) -> None:
+    """Watch workers, tasks, events and money live. `q` leaves; the daemon goes on."""
+    from agentcoord.tui.app import run_dashboard
+
+    paths = invocation_of(context).paths()
+    finish(run_dashboard(paths.socket, project_name=paths.root.name))

@@ -1,0 +1,163 @@
+"""Starting and stopping the daemon from a command: what it is told, and what it was told last time.
+
+The flags of a start are kept beside the state, because a daemon that was killed must be able to go
+on as what it was: a rehearsal that resumed on a paid model would be a bad surprise. The daemon's own
+code is imported only here, when a start really happens: it is most of the program.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from agentcoord.cli.boundary import CommandError
+from agentcoord.cli.invocation import Invocation
+from agentcoord.config.paths import ProjectPaths
+from agentcoord.errors import DaemonNotRunningError
+from agentcoord.wire.call import call_once
+from agentcoord.wire.messages import ExitCode, Method
+
+if TYPE_CHECKING:
+    from agentcoord.daemon.service import Started
+    from agentcoord.daemon.start_args import StartArgs
+
+STOP_TIMEOUT_S: Final = 150.0
+"""A running tool call may take its two minutes; after this, `stop` says so and leaves."""
+_POLL_S: Final = 0.05
+
+
+def is_running(paths: ProjectPaths) -> bool:
+    """Whether a daemon answers. Raises WireError when something listens and does not answer."""
+    try:
+        call_once(paths.socket, Method.HELLO, {"protocol": [1], "client": "agentcoord"})
+    except DaemonNotRunningError:
+        return False
+    return True
+
+
+def start_args(
+    *,
+    allow_root: bool,
+    unsafe_no_sandbox: bool = False,
+    rehearse: Path | None = None,
+    rehearsal_latency: float = 1.0,
+    base_url: str = "",
+    run_usd: float | None = None,
+) -> StartArgs:
+    """Turn a command's options into what the daemon is told."""
+    from agentcoord.daemon.start_args import StartArgs
+
+    flags: dict[str, object] = {}
+    if base_url:
+        flags["models.base_url"] = base_url
+    if run_usd is not None:
+        flags["budget.run_usd"] = run_usd
+    scripts = None if rehearse is None else rehearse.resolve()
+    return StartArgs(
+        allow_root=allow_root,
+        unsafe_no_sandbox=unsafe_no_sandbox,
+        rehearse=scripts,
+        rehearsal_latency=rehearsal_latency,
+        flags=flags,
+    )
+
+
+def start(invocation: Invocation, args: StartArgs) -> Started:
+    """Start the daemon in the background and return when it is ready.
+
+    Raises DaemonAlreadyRunningError, or DaemonError with the last log lines.
+    """
+    from agentcoord.daemon.service import start_background
+
+    paths = invocation.paths()
+    started = start_background(paths.root, args=args, env=invocation.env)
+    _start_file(paths).write_text(args.to_json(), encoding="utf-8")
+    return started
+
+
+def args_to_resume(paths: ProjectPaths, args: StartArgs, *, always: bool = False) -> StartArgs:
+    """Return what the last start was told, when the daemon ended without saying goodbye (or `always`).
+
+    `args` wins when it names a model or a cap itself, and says alone whether root is allowed.
+    """
+    crashed = paths.identity_file.exists()
+    if not (crashed or always) or args.rehearse is not None or args.flags:
+        return args
+    last = last_args(paths)
+    return args if last is None else replace(last, allow_root=args.allow_root)
+
+
+def last_args(paths: ProjectPaths) -> StartArgs | None:
+    """What the last start was told; None when that is unknown."""
+    from agentcoord.daemon.start_args import StartArgs
+
+    try:
+        return StartArgs.from_json(_start_file(paths).read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def stop(paths: ProjectPaths, *, now: bool, timeout_s: float = STOP_TIMEOUT_S) -> None:
+    """Ask the daemon to stop and wait until it is gone.
+
+    Raises DaemonNotRunningError when there is none, CommandError when it takes longer than `timeout_s`.
+    """
+    call_once(paths.socket, Method.STOP, {"now": now})
+    if not wait_until(lambda: not _holds_lock(paths.lock_file), timeout_s):
+        raise CommandError(
+            f"the daemon has not stopped within {timeout_s:.0f} s; it finishes the running tool calls first",
+            exit_code=ExitCode.TIMEOUT,
+            mend="agentcoordd stop --now",
+        )
+
+
+def wait_until(is_so: Callable[[], bool], timeout_s: float) -> bool:
+    """Look again and again until `is_so`; return whether it came true in time."""
+    deadline = time.monotonic() + timeout_s
+    while not is_so():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_POLL_S)
+    return True
+
+
+def require_model(base_url: str, env: Mapping[str, str]) -> None:
+    """Raise CommandError with the three ways on, when there is neither a key nor a base URL."""
+    if base_url or env.get("ANTHROPIC_BASE_URL"):
+        return
+    if env.get("ANTHROPIC_API_KEY") or env.get("ANTHROPIC_AUTH_TOKEN"):
+        return
+    raise CommandError(
+        "there is no model to work with: neither an API key nor a base URL is set",
+        problems=(
+            "1. a key:       export ANTHROPIC_API_KEY=sk-ant-...",
+            "2. a server:    export ANTHROPIC_BASE_URL=http://... (any that speaks the Messages API),",
+            "                or models.base_url in agentcoord.toml",
+            "3. without one: agentcoord demo (a scripted night on a small project, costs nothing)",
+        ),
+        mend="take one of the three ways, then run the command again",
+    )
+
+
+def _holds_lock(lock_file: Path) -> bool:
+    """Whether some daemon holds the project's lock."""
+    try:
+        descriptor = os.open(lock_file, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _start_file(paths: ProjectPaths) -> Path:
+    return paths.state_dir / "start.json"

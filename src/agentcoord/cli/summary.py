@@ -1,0 +1,150 @@
+"""The closing words of a run: what came of each task, what changed, what it took, and what next.
+
+Pure: built from the daemon's own views. Deliberately absent: asking for them (`nights`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agentcoord.cli.pages import spend_words, tokens_words
+from agentcoord.cli.render import Column, cell, fields, table
+from agentcoord.domain.states import TaskState
+from agentcoord.tui.glyphs import task_glyph, task_word
+from agentcoord.tui.styled import Line, Span, Tone
+from agentcoord.tui.text import money, plural, span
+from agentcoord.wire.messages import ExitCode, StatsView, StatusView, TaskView
+
+_BAD_ENDS = (TaskState.FAILED, TaskState.CANCELLED, TaskState.PARKED)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A run that has nothing left to do by itself."""
+
+    status: StatusView
+    tasks: Sequence[TaskView]
+    stats: StatsView
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """7 when a task failed, was cancelled, or waits for a person."""
+        ended_badly = any(task["state"] in _BAD_ENDS for task in self.tasks)
+        return ExitCode.TASK_FAILED if ended_badly else ExitCode.OK
+
+    def count(self, state: TaskState) -> int:
+        """How many tasks ended so."""
+        return sum(task["state"] == state for task in self.tasks)
+
+    def document(self) -> dict[str, Any]:
+        """The same for scripts."""
+        return {
+            "exit_code": int(self.exit_code),
+            "status": self.status,
+            "tasks": self.tasks,
+            "stats": self.stats,
+        }
+
+
+def summary_page(ending: Ending, width: int) -> list[Line]:
+    """The whole summary as lines."""
+    stats, status = ending.stats, ending.status
+    files = {path for task in ending.tasks for path in task["files"]}
+    added = sum(task["lines_added"] for task in ending.tasks)
+    removed = sum(task["lines_removed"] for task in ending.tasks)
+    landed = ending.count(TaskState.DONE)
+    lines = [headline(ending), (), *_task_table(ending.tasks, width), ()]
+    lines += fields(
+        [
+            (
+                "changed",
+                f"{plural(len(files), 'file')}, +{added} -{removed} lines, nothing staged or committed",
+            ),
+            ("checks", _checks_words(stats, landed)),
+            ("model", f"{plural(stats['turns'], 'turn')}, {plural(stats['tool_calls'], 'tool call')}"),
+            ("tokens", tokens_words(status["tokens"])),
+            ("cost", spend_words(status["spend"], scripted=status["scripted"])),
+            ("workers", f"{status['max_parallel']} of {status['workers_total']} at once at most"),
+            ("time", span(round(stats["wall_s"] * 1000))),
+        ]
+    )
+    if status["sandbox"].startswith("none"):
+        lines.append((Span("The workers' commands ran unconfined: there was no sandbox.", Tone.WARN),))
+    if status["scripted"]:
+        lines.append((Span("The model was scripted: a local rehearsal server answered, nothing was paid."),))
+    return lines
+
+
+def headline(ending: Ending) -> Line:
+    """One line that says how it went."""
+    total, done = len(ending.tasks), ending.count(TaskState.DONE)
+    others = [
+        f"{ending.count(state)} {word}"
+        for state, word in (
+            (TaskState.PARKED, "waiting for you"),
+            (TaskState.FAILED, "failed"),
+            (TaskState.CANCELLED, "cancelled"),
+        )
+        if ending.count(state)
+    ]
+    text = ", ".join([f"{done} of {plural(total, 'task')} done", *others])
+    return (Span(text, Tone.GOOD if done == total else Tone.WARN),)
+
+
+def next_steps(ending: Ending, prefix: str = "") -> list[Line]:
+    """The commands for looking further, each with what it is for."""
+    done = next((task["id"] for task in ending.tasks if task["state"] == TaskState.DONE), None)
+    stuck = next((task["id"] for task in ending.tasks if task["state"] in _BAD_ENDS), None)
+    steps = [("git status && git diff", "what changed in your tree")]
+    if stuck is not None:
+        steps.append((f"{prefix}agentcoord task {stuck}", "why it did not get done"))
+    if done is not None:
+        steps += [
+            (f"{prefix}agentcoord diff {done}", "what one task changed"),
+            (f"{prefix}agentcoord undo {done}", "take one task back, and only that"),
+        ]
+    steps.append((f"{prefix}agentcoord dashboard", "look around"))
+    return commands(steps)
+
+
+def commands(steps: Sequence[tuple[str, str]]) -> list[Line]:
+    """Commands with what each is for."""
+    width = max((len(command) for command, _ in steps), default=0)
+    return [
+        (Span(f"  {command:<{width}}", Tone.ACCENT), Span(f"   {purpose}", Tone.MUTED))
+        for command, purpose in steps
+    ]
+
+
+def _task_table(tasks: Sequence[TaskView], width: int) -> list[Line]:
+    columns = [
+        Column(""),
+        Column("TASK"),
+        Column("STATE"),
+        Column("FILES", right=True),
+        Column("LINES", right=True),
+        Column("COST", right=True),
+        Column("WORKER"),
+        Column("WHY", elastic=True),
+    ]
+    rows = [
+        (
+            task_glyph(task["state"], task["review"]),
+            cell(task["id"]),
+            cell(task_word(task["state"], task["review"])),
+            cell(len(task["files"]) or ""),
+            cell(f"+{task['lines_added']} -{task['lines_removed']}" if task["files"] else ""),
+            cell(money(task["cost_usd"])),
+            cell(task["worker"], Tone.MUTED),
+            cell("" if task["state"] == TaskState.DONE else task["why"]),
+        )
+        for task in tasks
+    ]
+    return table(columns, rows, width=width)
+
+
+def _checks_words(stats: StatsView, landed: int) -> str:
+    runs = f"{plural(stats['checks_run'], 'run')} in {stats['check_s']:.1f} s"
+    return f"{runs}; every landed task passed them" if landed else runs

@@ -61,7 +61,8 @@ def start(
 ) -> None:
     """Start the daemon; returns when it is ready.
 
-    It runs in the background. After a crash it goes on as it was started before: a rehearsal stays a rehearsal.
+    It runs in the background. After a crash it goes on as it was started before: a rehearsal
+    stays a rehearsal.
     """
     invocation = invocation_of(context)
     invocation.refuse_root(allow_root)

@@ -53,8 +53,9 @@ def run(
 ) -> None:
     """Run a plan to its end, and sum up.
 
-    Starts the daemon if none runs, loads the plan, and follows it. Exits 0 when every task is done, 7 when one failed, was cancelled, or waits for you. Ctrl-C leaves
-    the run to the daemon. Without PLAN it follows what is loaded already.
+    Starts the daemon if none runs, loads the plan, and follows it. Exits 0 when every task is
+    done, 7 when one failed, was cancelled, or waits for you. Ctrl-C leaves the run to the daemon.
+    Without PLAN it follows what is loaded already.
     """
     invocation = invocation_of(context)
     invocation.refuse_root(allow_root)
@@ -92,7 +93,8 @@ def rehearse(
 ) -> None:
     """Run a plan with a scripted model; nothing is paid.
 
-    A local server answers from the script files. Files change all the same: the scripts' edits are checked and land in your tree.
+    A local server answers from the script files. Files change all the same: the
+    scripts' edits are checked and land in your tree.
     """
     invocation = invocation_of(context)
     invocation.refuse_root(allow_root)
@@ -189,8 +191,8 @@ def demo(
 ) -> None:
     """Play a scripted night on a small bundled project.
 
-    Costs nothing. Makes a new folder, works through ten tasks with six workers, and leaves the changes uncommitted
-    for you to look at.
+    Costs nothing. Makes a new folder, works through ten tasks with six workers, and leaves the
+    changes uncommitted for you to look at.
     """
     invocation = invocation_of(context)
     invocation.refuse_root(allow_root)

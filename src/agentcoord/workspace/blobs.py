@@ -1,0 +1,152 @@
+"""Contents by their SHA-256: the bases of the copies, and the pre- and post-images of the journal.
+
+One file a content, written beside and renamed, never changed. The pool's store is a cache
+(`durable=False`); the journal's is on the disk before anything refers to it. A content is
+checked against its name whenever it is read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import BinaryIO
+
+from agentcoord.errors import WorkspaceError
+
+_IN_MEMORY_BYTES = 1 << 20
+_COPY_BYTES = 1 << 20
+_GRACE_S = 24 * 3600
+"""A content this young is kept even when nothing refers to it yet: something may be about to."""
+
+
+class BlobStore:
+    """A folder of contents. Blocking; safe for several threads at once."""
+
+    def __init__(self, home: Path, *, durable: bool) -> None:
+        self.home = home
+        self._durable = durable
+
+    def put(self, content: bytes) -> str:
+        """Store `content` and return its SHA-256."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        path = self._path(sha256)
+        if not self._touch(path, len(content)):
+            descriptor, temporary = self._temporary()
+            with os.fdopen(descriptor, "wb") as out:
+                out.write(content)
+                self._settle(out)
+            self._adopt(temporary, path)
+        return sha256
+
+    def put_file(self, source: int) -> tuple[str, bytes | None]:
+        """Store what the open descriptor `source` holds, from its start.
+
+        Returns the SHA-256, and the content itself when it was small enough for memory.
+        """
+        if os.fstat(source).st_size <= _IN_MEMORY_BYTES:
+            content = _read_all(source, _IN_MEMORY_BYTES)
+            if content is not None:
+                return self.put(content), content
+        descriptor, temporary = self._temporary()
+        digest = hashlib.sha256()
+        with os.fdopen(descriptor, "wb") as out:
+            offset = 0
+            while chunk := os.pread(source, _COPY_BYTES, offset):
+                digest.update(chunk)
+                out.write(chunk)
+                offset += len(chunk)
+            self._settle(out)
+        self._adopt(temporary, self._path(digest.hexdigest()))
+        return digest.hexdigest(), None
+
+    def read(self, sha256: str) -> bytes:
+        """Return a content. Raises WorkspaceError when it is gone or damaged."""
+        try:
+            content = self._path(sha256).read_bytes()
+        except FileNotFoundError as error:
+            raise WorkspaceError(f"the stored content {sha256[:12]} is gone from {self.home}") from error
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise WorkspaceError(f"the stored content {sha256[:12]} in {self.home} is damaged")
+        return content
+
+    def copy_to(self, sha256: str, target: int) -> None:
+        """Write a content into the open descriptor `target`; the file system may share the blocks."""
+        with self._path(sha256).open("rb") as source:
+            left = os.fstat(source.fileno()).st_size
+            try:
+                while left > 0 and (done := os.copy_file_range(source.fileno(), target, left)):
+                    left -= done
+            except (OSError, AttributeError):
+                os.lseek(target, 0, os.SEEK_SET)
+                os.ftruncate(target, 0)
+                source.seek(0)
+                with os.fdopen(os.dup(target), "wb") as out:
+                    shutil.copyfileobj(source, out, _COPY_BYTES)
+
+    def drop_others(self, referred: Collection[str]) -> int:
+        """Remove the contents that nothing refers to and that are not young; return how many."""
+        dropped = 0
+        oldest_kept_s = time.time() - _GRACE_S
+        for path in [*self.home.glob("*/*"), *self.home.glob("new-*")]:
+            with contextlib.suppress(FileNotFoundError):
+                if path.is_file() and path.name not in referred and path.stat().st_mtime < oldest_kept_s:
+                    path.unlink()
+                    dropped += 1
+        return dropped
+
+    def _path(self, sha256: str) -> Path:
+        return self.home / sha256[:2] / sha256
+
+    def _touch(self, path: Path, size: int) -> bool:
+        """Whether the content is stored whole already; then it counts as young again."""
+        try:
+            if path.stat().st_size != size:
+                return False
+            os.utime(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _temporary(self) -> tuple[int, Path]:
+        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor, name = tempfile.mkstemp(prefix="new-", dir=self.home)
+        return descriptor, Path(name)
+
+    def _settle(self, out: BinaryIO) -> None:
+        out.flush()
+        if self._durable:
+            os.fsync(out.fileno())
+
+    def _adopt(self, temporary: Path, path: Path) -> None:
+        path.parent.mkdir(exist_ok=True, mode=0o700)
+        temporary.replace(path)
+        if self._durable:
+            sync_folder(path.parent)
+            sync_folder(self.home)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put a folder's names on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_all(source: int, limit: int) -> bytes | None:
+    """Read from the start; None when there is more than `limit` after all."""
+    pieces = []
+    offset = 0
+    while chunk := os.pread(source, _COPY_BYTES, offset):
+        pieces.append(chunk)
+        offset += len(chunk)
+        if offset > limit:
+            return None
+    return b"".join(pieces)

@@ -1,0 +1,300 @@
+"""Landing: a task's files into the user's tree, all or none, also across `kill -9`; and back out.
+
+The order is what makes it safe: contents to the journal, siblings beside the targets, the
+right to land verified, the intention to the journal, then one atomic exchange a file, each
+verified by what came out (see `swaps`), then the journal says that it happened. A crash
+anywhere leaves a record from which `recovery` reaches one of the two ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+
+from agentcoord.clock import Clock
+from agentcoord.domain.files import FileVersion, LandedFile
+from agentcoord.domain.ids import FencingToken, TaskId
+from agentcoord.errors import WorkspaceError
+from agentcoord.workspace.beneath import in_words
+from agentcoord.workspace.changes import MAX_LANDED_FILE_BYTES
+from agentcoord.workspace.diffs import Pair, count_lines, unified_diff
+from agentcoord.workspace.journal import (
+    Journal,
+    LandedRecord,
+    Operation,
+    Phase,
+    Record,
+    landed_records,
+    standing_landings,
+)
+from agentcoord.workspace.names import runs_on_your_machine
+from agentcoord.workspace.records import landing_record, refuse_names, undo_record
+from agentcoord.workspace.recovery import abandon, forget, forget_prepared, recover, settle, take_back
+from agentcoord.workspace.renames import KernelRenames, Renames
+from agentcoord.workspace.repository import Repository, refuse_inside
+from agentcoord.workspace.staged import Staged, TreeMoved, UndoOutcome
+from agentcoord.workspace.swaps import Swapper
+from agentcoord.workspace.threads import run_to_end
+from agentcoord.workspace.undo import forward_pairs, plan_undo, reverse_pairs
+from agentcoord.workspace.user_tree import paths_moved
+from agentcoord.workspace.versions import version_of
+
+__all__ = ["LandedRecord", "Lander", "TreeMoved", "UndoOutcome", "runs_on_your_machine"]
+
+_UNDO_TRIES = 4
+"""So often an undo is planned anew because the user saved in the middle of it."""
+
+
+def _no_fault(step: str) -> None:
+    """Tests pass a hook instead that ends the process at a chosen step."""
+
+
+async def _nothing_to_verify() -> None:
+    """An undo needs no lease: the person asked for it."""
+
+
+class Lander:
+    """The only writer of the user's tree. One a repository; one landing at a time."""
+
+    def __init__(
+        self,
+        repo: Repository,
+        journal_home: Path,
+        *,
+        clock: Clock,
+        renames: Renames | None = None,
+        fault: Callable[[str], None] = _no_fault,
+    ) -> None:
+        """`journal_home` is created when first needed; `fault` hears each step before it is taken.
+
+        Raises WorkspaceError when `journal_home` lies inside the repository.
+        """
+        refuse_inside(repo, journal_home, "The landing journal")
+        self._repo = repo
+        self._journal = Journal(journal_home)
+        self._clock = clock
+        self._fault = fault
+        self._swapper = Swapper(repo.root, self._journal.blobs, renames or KernelRenames(), fault)
+        self._lock = asyncio.Lock()
+        self._unfinished = False
+        """The disk refused even to put things back: the journal must be replayed before anything else."""
+
+    async def recover(self) -> tuple[TaskId, ...]:
+        """Finish what a crash cut short. Call it at start, before any landing.
+
+        Returns the tasks that turned out landed.
+        """
+        async with self._lock:
+            happened = await self._replay()
+        return tuple(dict.fromkeys(r.task for r in happened if r.operation is Operation.LAND))
+
+    async def land(
+        self,
+        task: TaskId,
+        token: FencingToken,
+        title: str,
+        staged: Staged,
+        *,
+        verify: Callable[[], Awaitable[None]],
+    ) -> tuple[LandedFile, ...] | TreeMoved:
+        """Put the staged files into the user's tree, all of them or none.
+
+        `verify` is awaited last, before the first file is swapped; whatever it raises passes
+        through, and nothing has changed. Landing the same task with the same token again
+        returns what landed. Returns TreeMoved when a target is not its base, or another
+        landing changed something since the stamp. Raises LandingRefusedError for what never
+        lands, WorkspaceError when the disk refuses.
+        """
+        await asyncio.to_thread(refuse_names, staged)
+        async with self._turn():
+            landed = await asyncio.to_thread(self._landed_with, task, token)
+            if landed is not None:
+                return landed.files
+            if self._repo.generation != staged.stamp.generation:
+                moved = await asyncio.to_thread(paths_moved, self._repo, staged.stamp)
+                if moved:
+                    return TreeMoved(moved)
+            prepared = await run_to_end(self._prepare_landing, task, token, title, staged)
+            if isinstance(prepared, TreeMoved):
+                return prepared
+            ended = await self._carry_out(prepared, verify)
+            return ended if isinstance(ended, TreeMoved) else ended.files
+
+    async def landed(self, task: TaskId) -> LandedRecord | None:
+        """Return the newest landing of `task` that stands; None when there is none, or it was undone."""
+        standing = [r for r in await self.history() if r.task == task and r.undone_at_ms is None]
+        return standing[-1] if standing else None
+
+    async def history(self) -> list[LandedRecord]:
+        """Return every landing, undone ones included, newest last."""
+        return landed_records(await asyncio.to_thread(self._journal.load))
+
+    async def diff(self, task: TaskId) -> str:
+        """Return what `task` landed as a unified diff, also after it was undone.
+
+        Raises WorkspaceError when it landed nothing.
+        """
+        return await asyncio.to_thread(self._diff, task)
+
+    async def undo(self, task: TaskId) -> UndoOutcome:
+        """Take back what `task` landed and nothing else, all of it or nothing.
+
+        An undone task answers what its undo did. Raises WorkspaceError when it never landed,
+        or the disk refuses.
+        """
+        async with self._turn():
+            moved: tuple[str, ...] = ()
+            for _ in range(_UNDO_TRIES):
+                prepared = await run_to_end(self._prepare_undo, task)
+                if isinstance(prepared, UndoOutcome):
+                    return prepared
+                ended = prepared
+                if isinstance(prepared, Record):
+                    ended = await self._carry_out(prepared, _nothing_to_verify)
+                if isinstance(ended, Record):
+                    return UndoOutcome(ended.restored, ended.merged)
+                moved = ended.paths
+            return UndoOutcome(conflicts=moved, patch=await asyncio.to_thread(self._reverse_patch, task))
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """One landing or undo at a time; what is refused or cancelled before its swaps leaves nothing."""
+        async with self._lock:
+            if self._unfinished:
+                await self._replay()
+            try:
+                yield
+            except BaseException:
+                await run_to_end(forget_prepared, self._journal, self._swapper)
+                raise
+
+    async def _replay(self) -> list[Record]:
+        async with self._repo.swapping():
+            happened = await run_to_end(recover, self._journal, self._swapper)
+        self._unfinished = False
+        return happened
+
+    async def _carry_out(self, record: Record, verify: Callable[[], Awaitable[None]]) -> Record | TreeMoved:
+        """Take a prepared record to one of its ends."""
+        self._fault("verify")
+        await verify()
+        async with self._repo.swapping():
+            return await run_to_end(self._swap, record)
+
+    def _swap(self, record: Record) -> Record | TreeMoved:
+        try:
+            self._fault("record swapping")
+            record = self._journal.advance(record, Phase.SWAPPING)
+            moved = self._swapper.put_all_in(record.swaps)
+            if moved:
+                self._fault("record abandoned")
+                abandon(self._journal, self._swapper, record)
+                return TreeMoved(tuple(dict.fromkeys(moved)))
+            self._fault("sync folders")
+            self._swapper.sync_folders(record.swaps)
+            self._fault("record done")
+            record = self._journal.advance(record, Phase.DONE)
+        except OSError as error:
+            try:
+                take_back(self._journal, self._swapper, record)
+            except OSError:
+                self._unfinished = True
+            raise in_words(error, "the user's tree or the journal") from error
+        self._fault("settle")
+        with contextlib.suppress(OSError):  # It happened; the next start clears away.
+            return settle(self._journal, self._swapper, record)
+        return record
+
+    def _prepare_landing(
+        self, task: TaskId, token: FencingToken, title: str, staged: Staged
+    ) -> Record | TreeMoved:
+        current = {f.path: self._read_current(f.path) for f in staged.files}
+        moved = tuple(f.path for f in staged.files if not _is_base(current[f.path], f.base))
+        if moved:
+            return TreeMoved(moved)
+        record = landing_record(
+            self._next_number(),
+            self._clock.now_ms(),
+            task,
+            token,
+            title,
+            staged,
+            count_lines(Pair(f.path, current[f.path], f.content) for f in staged.files),
+            self._swapper.missing_folders(current),
+        )
+        contents = [c for c in current.values() if c is not None] + [f.content for f in staged.files]
+        return self._prepare(record, contents, record.made_folders)
+
+    def _prepare_undo(self, task: TaskId) -> Record | TreeMoved | UndoOutcome:
+        records = self._journal.load()
+        landings = standing_landings(records, task)
+        if not landings:
+            return _earlier_undo(records, task)
+        plan = plan_undo(landings, self._read_current, self._journal.blobs.read)
+        if plan.conflicts:
+            return UndoOutcome(conflicts=plan.conflicts, patch=self._reverse_patch(task))
+        record = undo_record(self._next_number(), self._clock.now_ms(), landings, plan)
+        contents = [c for s in plan.steps for c in (s.current, s.wanted) if c is not None]
+        return self._prepare(record, contents, ())
+
+    def _prepare(
+        self, record: Record, contents: Sequence[bytes], new_folders: Sequence[str]
+    ) -> Record | TreeMoved:
+        """Put everything that the swaps need on the disk."""
+        try:
+            self._fault("blobs")
+            for content in contents:
+                self._journal.blobs.put(content)
+            self._fault("record prepared")
+            self._journal.write(record)
+            self._swapper.put_siblings(record.swaps, new_folders)
+        except (FileNotFoundError, NotADirectoryError):
+            # The user removed a folder between our look and our writing.
+            forget(self._journal, self._swapper, record)
+            return TreeMoved(tuple(s.path for s in record.swaps))
+        except OSError as error:
+            raise in_words(error, "the user's tree or the journal") from error
+        return record
+
+    def _landed_with(self, task: TaskId, token: FencingToken) -> Record | None:
+        standing = standing_landings(self._journal.load(), task)
+        return next((r for r in standing if r.token == token), None)
+
+    def _read_current(self, path: str) -> bytes | None:
+        return self._swapper.read_target(path, limit=MAX_LANDED_FILE_BYTES)
+
+    def _next_number(self) -> int:
+        return max((r.number for r in self._journal.load()), default=0) + 1
+
+    def _diff(self, task: TaskId) -> str:
+        records = self._journal.load()
+        landings = standing_landings(records, task) or [
+            r for r in records if r.task == task and r.operation is Operation.LAND and r.happened
+        ]
+        if not landings:
+            raise WorkspaceError(f"{task} has landed nothing, so there is no diff")
+        return _diff_in_turn(forward_pairs(r, self._journal.blobs.read) for r in landings)
+
+    def _reverse_patch(self, task: TaskId) -> str:
+        landings = standing_landings(self._journal.load(), task)
+        return _diff_in_turn(reverse_pairs(r, self._journal.blobs.read) for r in reversed(landings))
+
+
+def _is_base(content: bytes | None, base: FileVersion | None) -> bool:
+    if content is None or base is None:
+        return content is None and base is None
+    return version_of(content, 0).sha256 == base.sha256
+
+
+def _earlier_undo(records: Sequence[Record], task: TaskId) -> UndoOutcome:
+    undos = [r for r in records if r.task == task and r.operation is Operation.UNDO and r.happened]
+    if not undos:
+        raise WorkspaceError(f"{task} has landed nothing, so there is nothing to undo")
+    return UndoOutcome(undos[-1].restored, undos[-1].merged)
+
+
+def _diff_in_turn(landings: Iterable[list[Pair]]) -> str:
+    """One patch after the other: a path may occur in several landings."""
+    return "".join(unified_diff(pairs) for pairs in landings)

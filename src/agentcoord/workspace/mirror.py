@@ -1,0 +1,278 @@
+"""Bringing a private copy up to date with the user's tree: copies what differs, removes what is junk.
+
+Theory of operation. The listing says what the copy should hold; a walk says what it holds;
+the manifest remembers, for each path, the signature of the user's file and of the copy's
+file when the two were last equal. A path whose two signatures both still fit is left
+alone; every other is copied again; what is not listed is removed. So the work is as large
+as the difference, wherever the difference came from. Every content also goes to the blob
+store, which makes it the base of a later three-way merge.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from agentcoord.errors import WorkspaceError
+from agentcoord.workspace.beneath import (
+    READ,
+    checked_path,
+    in_words,
+    open_beneath,
+    opened_parent,
+    opened_root,
+)
+from agentcoord.workspace.blobs import BlobStore
+from agentcoord.workspace.files import replace_file
+from agentcoord.workspace.manifest import Entry, Manifest
+from agentcoord.workspace.names import is_git_folder
+from agentcoord.workspace.repository import Repository
+from agentcoord.workspace.user_tree import Kind, Listed, Listing, Signature, link_hash, list_tree
+from agentcoord.workspace.walk import Found, folders_above, remove_beneath, walk
+
+FREE_FLOOR_BYTES = 200 * 1024 * 1024
+"""What must stay free on the disk after a copy was made."""
+GIT_MOUNT = ".git"
+_READ_TRIES = 3
+_TICK_WAIT_S = 0.002
+_TICK_TRIES = 1000
+_PLACING = ".agentcoord-place.tmp"
+
+
+@dataclass(frozen=True, slots=True)
+class CopyPlaces:
+    """Where one copy and what belongs to it are kept."""
+
+    home: Path
+
+    @property
+    def tree(self) -> Path:
+        return self.home / "tree"
+
+    @property
+    def shadow_git(self) -> Path:
+        return self.home / "git"
+
+    @property
+    def manifest(self) -> Path:
+        return self.home / "manifest.json"
+
+    @property
+    def binding(self) -> Path:
+        return self.home / "binding.json"
+
+
+def shared_folders(repo: Repository, share: Sequence[str]) -> dict[str, Path]:
+    """Return each folder of `share` that the user has, with the real path behind it.
+
+    Raises WorkspaceError for one that leads out or names `.git`.
+    """
+    folders = {}
+    for name in share:
+        plain = checked_path(name.rstrip("/"))
+        if not plain or any(is_git_folder(c) for c in plain.split("/")):
+            raise WorkspaceError(f"project.share cannot name {name!r}", mend="name a folder such as .venv")
+        real = Path(os.path.realpath(repo.root / plain))
+        if real.is_dir():
+            folders[plain] = real
+    return folders
+
+
+def update_copy(
+    repo: Repository, places: CopyPlaces, known: Manifest, blobs: BlobStore, mounts: Sequence[str]
+) -> Manifest:
+    """Make the copy equal to the user's tree and return (and save) its manifest.
+
+    `mounts` are the shared folders: left out, and present as empty folders for the sandbox
+    to mount over, as `.git` is. Raises WorkspaceError when the disk is too full.
+    """
+    places.tree.mkdir(parents=True, exist_ok=True, mode=0o700)
+    listing = _without(list_tree(repo), mounts)
+    found = walk(places.tree, skip=(GIT_MOUNT, *mounts))
+    if found.overflow:
+        # Some worker flooded the copy, and the walk did not see everything: start from nothing.
+        for below in places.tree.iterdir():
+            remove_beneath(places.tree, below.name)
+        found = Found()
+    stale = [p for p, f in listing.files.items() if not _fits(f, known.entries.get(p), found.files.get(p))]
+    _refuse_full_disk(places.home, sum(listing.files[p].signature.size for p in stale))
+    _remove_junk(places.tree, listing, found, mounts)
+    entries = {p: known.entries[p] for p in listing.files if p in known.entries}
+    with opened_root(repo.root) as source_fd, opened_root(places.tree) as target_fd:
+        for path in stale:
+            entry = _copy(source_fd, target_fd, places.tree, path, listing.files[path], blobs)
+            entries.pop(path, None)
+            if entry is not None:
+                entries[path] = entry
+    for mount in (GIT_MOUNT, *mounts):
+        _make_mount_target(places.tree, mount)
+    manifest = Manifest({p: entries[p] for p in sorted(entries)}, listing.nested)
+    if stale or manifest != known:
+        newest_ns = max((entries[p].copy.ctime_ns for p in stale if p in entries), default=0)
+        _wait_for_tick(places.home, newest_ns)
+        manifest.save(places.manifest)
+    return manifest
+
+
+def _without(listing: Listing, mounts: Sequence[str]) -> Listing:
+    """Leave out what lies under a mount: the mount hides it."""
+    if not mounts:
+        return listing
+    below = tuple(m + "/" for m in mounts)
+    kept = {p: f for p, f in listing.files.items() if p not in mounts and not p.startswith(below)}
+    return Listing(kept, listing.nested, listing.left_out)
+
+
+def _fits(listed: Listed, entry: Entry | None, there: os.stat_result | None) -> bool:
+    """Whether neither the user's file nor the copy's has changed since the two were equal."""
+    if entry is None or there is None or listed.racy:
+        return False
+    return (
+        entry.source == listed.signature
+        and (entry.kind, entry.executable, entry.ignored) == (listed.kind, listed.executable, listed.ignored)
+        and entry.copy == Signature.of(there)
+    )
+
+
+def _refuse_full_disk(home: Path, needed_bytes: int) -> None:
+    free = shutil.disk_usage(home).free
+    # Twice: a content is stored once in the copy and once as a blob.
+    if free < FREE_FLOOR_BYTES + 2 * needed_bytes:
+        raise WorkspaceError(
+            f"the disk of {home} has {free >> 20} MB free; a copy of the tree needs "
+            f"{(FREE_FLOOR_BYTES + 2 * needed_bytes) >> 20} MB",
+            mend="free some space, or set XDG_STATE_HOME to a larger disk",
+        )
+
+
+def _remove_junk(tree: Path, listing: Listing, found: Found, mounts: Sequence[str]) -> None:
+    """Remove what is not listed, each topmost path once, and what stands where a folder must be."""
+    wanted_folders = {f for path in (*listing.files, *mounts) for f in folders_above(path)}
+    junk = [p for p in found.files if p not in listing.files]
+    junk += [p for p in found.folders | found.unreadable if p not in wanted_folders]
+    removed: set[str] = set()
+    for path in sorted(junk, key=lambda p: p.count("/")):
+        if not any(f in removed for f in folders_above(path)):
+            remove_beneath(tree, path)
+            removed.add(path)
+
+
+def _copy(
+    source_fd: int, target_fd: int, tree: Path, path: str, listed: Listed, blobs: BlobStore
+) -> Entry | None:
+    """Copy one path; None when the user removed it, or it cannot be read, by now."""
+    if listed.kind is Kind.LINK:
+        return _copy_link(source_fd, target_fd, tree, path, listed)
+    try:
+        source = open_beneath(source_fd, path, READ)
+    except OSError:
+        return None
+    try:
+        for _ in range(_READ_TRIES):
+            before = os.fstat(source)
+            if not stat.S_ISREG(before.st_mode):
+                return None
+            sha256, content = blobs.put_file(source)
+            calm = Signature.of(os.fstat(source)) == Signature.of(before)
+            if calm:
+                break
+    finally:
+        os.close(source)
+    executable = bool(before.st_mode & 0o100)
+    mode = 0o755 if executable else 0o644
+    signature = _place(target_fd, tree, path, sha256, content, mode, blobs)
+    proven = Signature.of(before) if calm and not listed.racy else None
+    return Entry(Kind.FILE, executable, sha256, proven, signature, listed.ignored)
+
+
+def _place(
+    target_fd: int, tree: Path, path: str, sha256: str, content: bytes | None, mode: int, blobs: BlobStore
+) -> Signature:
+    try:
+        with opened_parent(target_fd, path, make=True) as (folder, name):
+            _clear_folder(tree, path, folder, name)
+            if content is not None:
+                replace_file(folder, name, content, mode)
+            else:
+                _place_large(folder, name, sha256, mode, blobs)
+            return Signature.of(os.stat(name, dir_fd=folder, follow_symlinks=False))
+    except OSError as error:
+        raise in_words(error, path) from error
+
+
+def _place_large(folder: int, name: str, sha256: str, mode: int, blobs: BlobStore) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_PLACING, dir_fd=folder)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    target = os.open(_PLACING, flags, 0o600, dir_fd=folder)
+    try:
+        blobs.copy_to(sha256, target)
+        os.fchmod(target, mode)
+    finally:
+        os.close(target)
+    os.rename(_PLACING, name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def _copy_link(source_fd: int, target_fd: int, tree: Path, path: str, listed: Listed) -> Entry | None:
+    try:
+        with opened_parent(source_fd, path) as (folder, name):
+            target = os.readlink(name, dir_fd=folder)
+    except OSError:
+        return None
+    try:
+        with opened_parent(target_fd, path, make=True) as (folder, name):
+            _clear_folder(tree, path, folder, name)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=folder)
+            os.symlink(target, name, dir_fd=folder)
+            signature = Signature.of(os.stat(name, dir_fd=folder, follow_symlinks=False))
+    except OSError as error:
+        raise in_words(error, path) from error
+    proven = None if listed.racy else listed.signature
+    return Entry(Kind.LINK, listed.executable, link_hash(target), proven, signature, listed.ignored)
+
+
+def _clear_folder(tree: Path, path: str, folder: int, name: str) -> None:
+    """Remove a folder that stands where a file belongs."""
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+            remove_beneath(tree, path)
+
+
+def _make_mount_target(tree: Path, mount: str) -> None:
+    """Make sure that an empty real folder is at `mount`."""
+    try:
+        with opened_root(tree) as root_fd, opened_parent(root_fd, mount, make=True) as (folder, name):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, 0o755, dir_fd=folder)
+                return
+            is_folder = stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+            if is_folder:
+                with contextlib.suppress(OSError):
+                    os.rmdir(name, dir_fd=folder)  # Fails when it is not empty: then it is cleared below.
+                    os.mkdir(name, 0o755, dir_fd=folder)
+                    return
+            remove_beneath(tree, mount)
+            os.mkdir(name, 0o755, dir_fd=folder)
+    except OSError as error:
+        raise in_words(error, mount) from error
+
+
+def _wait_for_tick(home: Path, newest_ns: int) -> None:
+    """Return when the file system's clock has passed `newest_ns`.
+
+    Without this, a worker's write within the same tick, of the same size, would leave the
+    signature as it was. A tick is some milliseconds; the wait is bounded.
+    """
+    probe = home / "tick"
+    for _ in range(_TICK_TRIES):
+        probe.write_bytes(b"")
+        if probe.stat().st_ctime_ns > newest_ns:
+            return
+        time.sleep(_TICK_WAIT_S)

@@ -1,0 +1,214 @@
+"""The pool of private copies: a fixed number of slots, resynced rather than rebuilt.
+
+A slot is bound to one attempt at one task by a file beside the copy, so a restart finds
+the work where it was left. At most one user has a slot at a time; who comes when all are
+in use waits. The values that staging hands out are named here too, for its callers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+from agentcoord.domain.ids import TaskId
+from agentcoord.errors import WorkspaceError
+from agentcoord.workspace.blobs import BlobStore
+from agentcoord.workspace.manifest import Manifest
+from agentcoord.workspace.mirror import CopyPlaces, shared_folders, update_copy
+from agentcoord.workspace.proof import ProofTree
+from agentcoord.workspace.repository import Repository, refuse_inside
+from agentcoord.workspace.scope import ScopeRules
+from agentcoord.workspace.shadow_git import write_shadow_git
+from agentcoord.workspace.slots import Binding, Slot, remove_strays
+from agentcoord.workspace.staged import MergeConflict, Staged, StagedFile
+from agentcoord.workspace.threads import run_to_end
+from agentcoord.workspace.user_tree import TreeStamp
+from agentcoord.workspace.workspace import Workspace
+
+__all__ = [
+    "MergeConflict",
+    "ProofTree",
+    "Staged",
+    "StagedFile",
+    "TreeStamp",
+    "Workspace",
+    "WorkspacePool",
+]
+
+_CALM_TRIES = 3
+"""So often a copy is made beside landings; then landings wait for it."""
+
+
+class WorkspacePool:
+    """All private copies of one project. Not for two processes at once."""
+
+    def __init__(
+        self,
+        repo: Repository,
+        home: Path,
+        rules: ScopeRules,
+        *,
+        share: Sequence[str] = (),
+        size: int = 6,
+        proof_slots: int = 2,
+    ) -> None:
+        """`home` is created when first needed. Raises WorkspaceError when it lies inside the repository."""
+        refuse_inside(repo, home, "The private copies")
+        self._repo = repo
+        self._home = home
+        self._rules = rules
+        self._share = tuple(share)
+        self._blobs = BlobStore(home / "blobs", durable=False)
+        self._slots = [Slot(CopyPlaces(home / "slots" / str(n))) for n in range(size)]
+        self._proofs = [Slot(CopyPlaces(home / "proofs" / str(n))) for n in range(proof_slots)]
+        self._freed = asyncio.Event()
+        """Set, and replaced by a new one, whenever a slot or a binding becomes free."""
+        self._reading = asyncio.Lock()
+        self._bindings_read = False
+
+    async def warm(self) -> None:
+        """Build the copies that are not built yet, one after the other, each while nobody uses it."""
+        for slot in [*self._proofs, *self._slots]:
+            await self._load_bindings()
+            if slot.busy or slot.binding is not None:
+                continue
+            slot.busy = True
+            try:
+                if await asyncio.to_thread(Manifest.load, slot.places.manifest) is None:
+                    await self._resync(slot)
+            finally:
+                self._free(slot)
+
+    async def acquire(self, task: TaskId, attempt: int, *, fresh: bool) -> Workspace:
+        """Return a copy for an attempt at a task; wait while all are in use.
+
+        The copy bound to the same attempt comes back as it was left (`resumed`), unless
+        `fresh`. Any other is brought up to date with the user's tree first. Raises
+        WorkspaceError when the disk is too full.
+        """
+        await self._load_bindings()
+        while (slot := self._choose(task)) is None:
+            await self._freed.wait()
+        slot.busy = True
+        try:
+            shares = await asyncio.to_thread(shared_folders, self._repo, self._share)
+            wanted = Binding(task, attempt)
+            manifest = None
+            if slot.binding == wanted and not fresh:
+                manifest = await asyncio.to_thread(Manifest.load, slot.places.manifest)
+            resumed = manifest is not None
+            if manifest is None:
+                await run_to_end(slot.unbind)
+                manifest, _ = await self._resync(slot)
+                await run_to_end(slot.bind, wanted)
+            ws = Workspace(
+                self._repo,
+                slot.places,
+                manifest,
+                self._blobs,
+                self._rules,
+                task=task,
+                attempt=attempt,
+                resumed=resumed,
+                shares=shares,
+            )
+        except BaseException:
+            self._free(slot)
+            raise
+        slot.holder = ws
+        return ws
+
+    async def release(self, ws: Workspace, *, keep: bool) -> None:
+        """Give a copy back; with `keep` it stays bound to the task, which will be resumed.
+
+        Releasing what is not held (any more) does nothing.
+        """
+        slot = next((s for s in self._slots if s.holder is ws), None)
+        if slot is None:
+            return
+        try:
+            await run_to_end(slot.touch if keep else slot.unbind)
+        finally:
+            slot.holder = None
+            self._free(slot)
+
+    def proof(self) -> AbstractAsyncContextManager[ProofTree]:
+        """Lend a copy in which checks are run; waits while all are lent."""
+        return self._lend_proof()
+
+    async def cleanup(self, live: Collection[TaskId]) -> int:
+        """Drop what belongs to no live task, stray folders, and contents nobody refers to.
+
+        Returns how many bindings and folders went.
+        """
+        dropped = 0
+        await self._load_bindings()
+        for slot in self._slots:
+            if slot.binding is not None and slot.binding.task not in live and not slot.busy:
+                slot.busy = True
+                try:
+                    await run_to_end(slot.unbind)
+                finally:
+                    self._free(slot)
+                dropped += 1
+        known = [s.places for s in (*self._slots, *self._proofs)]
+        return dropped + await run_to_end(remove_strays, self._home, known, self._blobs)
+
+    @contextlib.asynccontextmanager
+    async def _lend_proof(self) -> AsyncIterator[ProofTree]:
+        while (slot := next((s for s in self._proofs if not s.busy), None)) is None:
+            await self._freed.wait()
+        slot.busy = True
+        try:
+            shares = await asyncio.to_thread(shared_folders, self._repo, self._share)
+            yield ProofTree(self._repo, slot.places, self._blobs, lambda: self._resync(slot), shares)
+        finally:
+            self._free(slot)
+
+    def _choose(self, task: TaskId) -> Slot | None:
+        """Pick the slot bound to `task`, else an unbound one, else the one bound longest unused.
+
+        None while all that would do are in use.
+        """
+        own = next((s for s in self._slots if s.binding is not None and s.binding.task == task), None)
+        if own is not None:
+            return None if own.busy else own
+        free = [s for s in self._slots if not s.busy]
+        unbound = next((s for s in free if s.binding is None), None)
+        return unbound or min(free, key=lambda s: s.used_at_ns, default=None)
+
+    def _free(self, slot: Slot) -> None:
+        """Wake whoever waits. Awaits nothing, so that no cancellation can lose the wake-up."""
+        slot.busy = False
+        self._freed.set()
+        self._freed = asyncio.Event()
+
+    async def _load_bindings(self) -> None:
+        async with self._reading:
+            if not self._bindings_read:
+                for slot in self._slots:
+                    await run_to_end(slot.read_binding)
+                self._bindings_read = True
+
+    async def _resync(self, slot: Slot) -> tuple[Manifest, int]:
+        """Bring a copy up to date; what it shows has no half landing in it."""
+        shares = await asyncio.to_thread(shared_folders, self._repo, self._share)
+        for _ in range(_CALM_TRIES):
+            generation = self._repo.generation
+            manifest = await run_to_end(self._update, slot, tuple(shares))
+            if generation % 2 == 0 and self._repo.generation == generation:
+                return manifest, generation
+        async with self._repo.held_still():
+            return await run_to_end(self._update, slot, tuple(shares)), self._repo.generation
+
+    def _update(self, slot: Slot, mounts: tuple[str, ...]) -> Manifest:
+        try:
+            known = Manifest.load(slot.places.manifest) or Manifest()
+            manifest = update_copy(self._repo, slot.places, known, self._blobs, mounts)
+            write_shadow_git(self._repo, slot.places.shadow_git)
+        except OSError as error:
+            raise WorkspaceError(f"a private copy in {self._home} failed: {error}") from error
+        return manifest

@@ -1,0 +1,72 @@
+"""A copy in which checks are run: the user's tree as it is now, with or without a task's changes.
+
+Separate from a worker's copy, so that the checks see what landing would make and nothing
+that the worker left lying about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+from agentcoord.domain.files import ChangeSet
+from agentcoord.workspace.blobs import BlobStore
+from agentcoord.workspace.manifest import Manifest
+from agentcoord.workspace.mirror import CopyPlaces
+from agentcoord.workspace.repository import Repository
+from agentcoord.workspace.staged import MergeConflict, Staged
+from agentcoord.workspace.staging import stage_changes
+from agentcoord.workspace.threads import run_to_end
+from agentcoord.workspace.user_tree import TreeStamp, paths_moved
+from agentcoord.workspace.workspace import Workspace
+
+Resync = Callable[[], Awaitable[tuple[Manifest, int]]]
+"""Brings the copy up to date; returns its manifest and the repository's generation it shows."""
+
+
+class ProofTree:
+    """One pooled copy for checks; lent by `WorkspacePool.proof` to one user at a time."""
+
+    def __init__(
+        self,
+        repo: Repository,
+        places: CopyPlaces,
+        blobs: BlobStore,
+        resync: Resync,
+        shares: Mapping[str, Path],
+    ) -> None:
+        self._repo = repo
+        self._blobs = blobs
+        self._resync = resync
+        self.root = places.tree
+        self.shadow_git = places.shadow_git
+        self.read_only = {real: repo.root / name for name, real in shares.items()}
+        """Shared folders: where they really are, and where the sandbox shows them."""
+
+    async def sync(self) -> TreeStamp:
+        """Make it the user's tree as it is now, with no changes on top."""
+        manifest, generation = await self._resync()
+        return manifest.stamp(generation)
+
+    async def stage(self, ws: Workspace, changes: ChangeSet) -> Staged | MergeConflict:
+        """Make it the user's tree as it is now, with the landable changes of `ws` on top.
+
+        After a conflict it shows the user's tree alone. Raises WorkspaceError when the copy
+        changed since `changes` was taken.
+        """
+        manifest, generation = await self._resync()
+        return await run_to_end(
+            stage_changes,
+            changes,
+            ws.files,
+            self.root,
+            manifest,
+            self._blobs,
+            manifest.stamp(generation),
+            self._repo.root,
+        )
+
+    async def moved(self, stamp: TreeStamp) -> tuple[str, ...]:
+        """Return the paths of the user's tree that changed since `stamp`, sorted."""
+        return await asyncio.to_thread(paths_moved, self._repo, stamp)

@@ -1,0 +1,87 @@
+"""One slot of the pool: where its copy is, who it is bound to, and who uses it now."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from agentcoord.domain.ids import TaskId
+from agentcoord.workspace.blobs import BlobStore
+from agentcoord.workspace.manifest import Manifest
+from agentcoord.workspace.mirror import CopyPlaces
+from agentcoord.workspace.user_tree import Kind
+from agentcoord.workspace.walk import remove_beneath
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """The attempt whose work a copy holds."""
+
+    task: TaskId
+    attempt: int
+
+
+class Slot:
+    """A copy and its binding, which is a file and so outlives the daemon."""
+
+    def __init__(self, places: CopyPlaces) -> None:
+        self.places = places
+        self.binding: Binding | None = None
+        self.busy = False
+        """Somebody uses it, or it is being prepared for somebody."""
+        self.holder: object | None = None
+        """The workspace that was handed out."""
+        self.used_at_ns = 0
+        """When it was last bound or given back."""
+
+    def read_binding(self) -> None:
+        """Take over what an earlier daemon bound. Blocking."""
+        try:
+            raw = json.loads(self.places.binding.read_text("utf-8"))
+            self.binding = Binding(TaskId(str(raw["task"])), int(raw["attempt"]))
+            self.used_at_ns = self.places.binding.stat().st_mtime_ns
+        except (OSError, ValueError, KeyError, TypeError):
+            self.binding = None
+
+    def bind(self, binding: Binding) -> None:
+        """Bind the copy, durably against a crash of the daemon. Blocking."""
+        temporary = self.places.binding.with_suffix(".new")
+        temporary.write_text(json.dumps({"task": binding.task, "attempt": binding.attempt}), "utf-8")
+        temporary.replace(self.places.binding)
+        self.binding = binding
+        self.used_at_ns = self.places.binding.stat().st_mtime_ns
+
+    def unbind(self) -> None:
+        """Forget the binding; the copy stays and is resynced for the next. Blocking."""
+        self.places.binding.unlink(missing_ok=True)
+        self.binding = None
+
+    def touch(self) -> None:
+        """Note that it was used just now. Blocking."""
+        if self.binding is not None:
+            self.bind(self.binding)
+
+
+def remove_strays(home: Path, known: Sequence[CopyPlaces], blobs: BlobStore) -> int:
+    """Remove folders that are no slot, and contents that no copy refers to; return how many folders.
+
+    Blocking.
+    """
+    folders = {places.home for places in known}
+    removed = 0
+    for kind in ("slots", "proofs"):
+        with contextlib.suppress(FileNotFoundError):
+            for folder in sorted((home / kind).iterdir()):
+                if folder not in folders:
+                    remove_beneath(home / kind, folder.name)
+                    removed += 1
+    referred: set[str] = set()
+    for places in known:
+        manifest = Manifest.load(places.manifest)
+        if manifest is not None:
+            referred |= {e.sha256 for e in manifest.entries.values() if e.kind is Kind.FILE}
+    blobs.drop_others(referred)
+    return removed

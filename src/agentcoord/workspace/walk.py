@@ -1,0 +1,145 @@
+"""Walking a folder that a worker owns: what is in it, without following or trusting anything.
+
+Separate because the resync and the change set walk alike. Folders are opened beneath the
+root from their path, never through a symlink; a folder that the worker closed (mode 000)
+is opened up, since the copy is ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agentcoord.errors import WorkspaceError
+from agentcoord.workspace.beneath import open_folder, opened_root
+
+MAX_DEPTH = 200
+MAX_PATHS = 500_000
+_MAX_PATH_BYTES = 3500
+
+
+@dataclass(slots=True)
+class Found:
+    """What a walk met. Paths are relative, `/`-separated, in no order."""
+
+    files: dict[str, os.stat_result] = field(default_factory=dict)
+    """Everything that is not a folder: regular files, symlinks, fifos, sockets."""
+    folders: set[str] = field(default_factory=set)
+    unreadable: set[str] = field(default_factory=set)
+    """Folders too deep to be entered, or that will not open."""
+    overflow: bool = False
+    """There are more than MAX_PATHS paths: the rest was not looked at."""
+
+
+def walk(root: Path, skip: Collection[str] = ()) -> Found:
+    """Look at everything beneath `root` except the folders (or files) of `skip`."""
+    found = Found()
+    pending = [""]
+    with opened_root(root) as root_fd:
+        while pending:
+            folder = pending.pop()
+            below = _look_into(root_fd, folder, found, skip)
+            if folder.count("/") >= MAX_DEPTH or len(os.fsencode(folder)) > _MAX_PATH_BYTES:
+                found.unreadable |= set(below)
+                continue
+            pending += below
+            if len(found.files) + len(found.folders) > MAX_PATHS:
+                found.overflow = True
+                break
+    return found
+
+
+def folders_above(path: str) -> list[str]:
+    """Return the folders that hold `path`, the topmost first."""
+    components = path.split("/")[:-1]
+    return ["/".join(components[:n]) for n in range(1, len(components) + 1)]
+
+
+def remove_beneath(root: Path, path: str) -> None:
+    """Remove whatever is at `path`, a folder with all it holds; nothing outside is touched.
+
+    Raises WorkspaceError when it cannot be removed.
+    """
+    parent, _, name = path.rpartition("/")
+    with opened_root(root) as root_fd:
+        folder = open_folder(root_fd, parent)
+        try:
+            kind = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+            if not stat.S_ISDIR(kind):
+                os.unlink(name, dir_fd=folder)
+                return
+            with contextlib.suppress(OSError, RecursionError):
+                shutil.rmtree(name, dir_fd=folder)
+                return
+        except FileNotFoundError:
+            return
+        finally:
+            os.close(folder)
+    _remove_stubborn(root, path)
+
+
+def _look_into(root_fd: int, folder: str, found: Found, skip: Collection[str]) -> list[str]:
+    """Record what is in one folder; return the folders in it."""
+    try:
+        descriptor = _opened_up(root_fd, folder)
+    except OSError:
+        found.unreadable.add(folder)
+        return []
+    below = []
+    try:
+        with os.scandir(descriptor) as entries:
+            for entry in entries:
+                path = f"{folder}/{entry.name}" if folder else entry.name
+                if path in skip:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    found.folders.add(path)
+                    below.append(path)
+                else:
+                    with contextlib.suppress(FileNotFoundError):
+                        found.files[path] = os.stat(entry.name, dir_fd=descriptor, follow_symlinks=False)
+    finally:
+        os.close(descriptor)
+    return below
+
+
+def _opened_up(root_fd: int, folder: str) -> int:
+    """Open a folder; where its own mode forbids that, change the mode first."""
+    try:
+        return open_folder(root_fd, folder)
+    except PermissionError:
+        parent, _, name = folder.rpartition("/")
+        above = open_folder(root_fd, parent)
+        try:
+            if sys.platform == "darwin":
+                os.chmod(name, 0o700, dir_fd=above, follow_symlinks=False)
+            else:
+                pinned = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+                try:
+                    # Linux changes modes through a pinned descriptor only by this detour.
+                    Path(f"/proc/self/fd/{pinned}").chmod(0o700)
+                finally:
+                    os.close(pinned)
+        finally:
+            os.close(above)
+        return open_folder(root_fd, folder)
+
+
+def _remove_stubborn(root: Path, path: str) -> None:
+    """Remove a tree too deep for descriptors, or closed by its modes, as `rm` can."""
+    target = f"{root}/{path}"
+    for command in (["chmod", "-R", "u+rwx", "--", target], ["rm", "-rf", "--", target]):
+        try:
+            done = subprocess.run(command, capture_output=True, timeout=120, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise WorkspaceError(f"{path!r} cannot be removed from the copy within two minutes") from error
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip()
+        raise WorkspaceError(f"{path!r} cannot be removed from the copy: {said[:300]}")

@@ -131,18 +131,26 @@ def lock_of(paths: ProjectPaths) -> Iterator[None]:
     """Hold the project's lock. Raises DaemonAlreadyRunningError when somebody else does."""
     descriptor = os.open(paths.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _taken(descriptor):
             identity = read_identity(paths)
             who = f"pid {identity['pid']}" if "pid" in identity else "another process"
             raise DaemonAlreadyRunningError(
                 f"a daemon runs for {paths.root} already ({who})",
                 mend="agentcoordd status shows it, agentcoordd stop ends it",
-            ) from None
+            )
         yield
     finally:
         os.close(descriptor)
+
+
+def _taken(descriptor: int) -> bool:
+    """Take the lock; a daemon that is dying at this moment gets half a second to be gone."""
+    for pause_s in (0.05,) * 10 + (0.0,):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(pause_s)
+    return False
 
 
 def read_identity(paths: ProjectPaths) -> dict[str, Any]:

@@ -1,0 +1,129 @@
+"""Draw the pictures of the dashboard that the documentation shows, with the real app.
+
+    python scripts/dashboard_pictures.py [--all] [folder]
+
+The app runs without a terminal on a recorded night; its SVG loses the web fonts, and `resvg-py`
+(not a dependency: `pip install resvg-py` into any environment) makes a PNG of it. Without that
+package the SVG is written instead. Separate from the tests, which compare text and no pictures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import re
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC
+from pathlib import Path
+from typing import Any, cast
+
+from agentcoord.clock import SystemClock
+from agentcoord.errors import WireError
+from agentcoord.tui.app import DashboardApp
+from agentcoord.tui.feed import Subscription
+from agentcoord.tui.model import Position
+from agentcoord.wire.codec import Notice
+from agentcoord.wire.messages import Method, Snapshot, SubscribeView
+
+NIGHT_MS = 1_795_320_675_000
+"""04:11:15 UTC on the recorded night."""
+NIGHT = Path(__file__).with_name("dashboard_night.json")
+FONTS = "DejaVu Sans Mono"
+PICTURES = (
+    ("dashboard-120x40", (120, 40), ()),
+    ("dashboard-80x24", (80, 24), ()),
+    ("dashboard-200x60", (200, 60), ()),
+    ("dashboard-task", (120, 40), ("enter",)),
+    ("dashboard-diff", (120, 40), ("d",)),
+    ("dashboard-help", (120, 40), ("question_mark",)),
+    ("dashboard-confirm", (120, 40), ("x",)),
+)
+COMMITTED = ("dashboard-120x40",)
+"""Drawn without `--all`."""
+
+
+class NightClock(SystemClock):
+    """Stands still, so that the same picture comes out each time."""
+
+    def now_ms(self) -> int:
+        return NIGHT_MS
+
+
+class RecordedNight:
+    """A source that tells one moment of a night, and answers questions about it."""
+
+    def __init__(self, path: Path) -> None:
+        self._night = json.loads(path.read_text(encoding="utf-8"))
+
+    @asynccontextmanager
+    async def subscribe(self, since: Position | None) -> AsyncIterator[Subscription]:
+        snapshot = cast("Snapshot", self._night["snapshot"])
+        view: SubscribeView = {
+            "epoch": snapshot["epoch"],
+            "seq": snapshot["seq"],
+            "mode": "resync",
+            "snapshot": snapshot,
+        }
+        yield Subscription(view, _silence())
+
+    async def call(self, method: Method, **params: Any) -> dict[str, Any]:
+        if method is Method.DIFF:
+            return {"text": self._night["diffs"][params["id"]], "next_offset": None}
+        if method is Method.TASK:
+            return dict(self._night["details"][params["id"]])
+        raise WireError(f"nothing was recorded for {method}")
+
+
+async def _silence() -> AsyncIterator[Notice]:
+    await asyncio.Event().wait()
+    yield Notice("never", {})
+
+
+async def draw(size: tuple[int, int], keys: tuple[str, ...]) -> str:
+    """Run the app, press keys, return the screen as SVG."""
+    app = DashboardApp(RecordedNight(NIGHT), project_name="shop", clock=NightClock(), zone=UTC)
+    async with app.run_test(size=size) as pilot:
+        await pilot.pause(0.6)
+        for key in keys:
+            await pilot.press(key)
+            await pilot.pause(0.6)
+        return app.export_screenshot(title="agentcoord dashboard")
+
+
+def with_local_fonts(svg: str) -> str:
+    """Drop the web fonts, which a renderer must not fetch, and name fonts that it has."""
+    without = re.sub(r"@font-face\s*\{[^}]*\}", "", svg)
+    return without.replace("Fira Code", FONTS).replace("font-family: arial", f"font-family: {FONTS}")
+
+
+def png_of(svg: str) -> bytes | None:
+    """Rasterise, or return None where `resvg-py` is not installed."""
+    try:
+        resvg = importlib.import_module("resvg_py")
+    except ImportError:
+        return None
+    return bytes(resvg.svg_to_bytes(svg_string=svg, font_family=FONTS, monospace_family=FONTS, zoom=1))
+
+
+def main(arguments: list[str]) -> int:
+    """Draw into a folder; return an exit code."""
+    everything = "--all" in arguments
+    folders = [a for a in arguments if not a.startswith("--")]
+    folder = Path(folders[0]) if folders else Path(__file__).resolve().parent.parent / "docs" / "images"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, size, keys in PICTURES:
+        if name not in COMMITTED and not everything:
+            continue
+        svg = with_local_fonts(asyncio.run(draw(size, keys)))
+        png = png_of(svg)
+        path = folder / (f"{name}.svg" if png is None else f"{name}.png")
+        path.write_bytes(svg.encode() if png is None else png)
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,78 @@
+"""Whether a key may be used now, and if not, why: asked by the key bar and before every effect.
+
+Each function returns an empty string when the action is possible, else the reason in words
+for the user. Pure; the daemon has the last word all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from agentcoord.domain.states import ENDED_STATES, TaskState
+from agentcoord.domain.worker import WorkerState
+from agentcoord.tui.model import DashboardModel
+from agentcoord.wire.messages import NeedsYou
+
+NO_CONNECTION: Final = "There is no connection to the daemon now."
+NO_TASK: Final = "Select a task first."
+
+
+def why_not_pause(model: DashboardModel) -> str:
+    """Pausing and resuming share a key."""
+    if not model.live or model.status is None:
+        return NO_CONNECTION
+    state = model.status["state"]
+    return "" if state in ("running", "paused") else f"The daemon is {state}."
+
+
+def why_not_kill(model: DashboardModel, worker_name: str | None) -> str:
+    """Killing a worker hands its task back."""
+    if not model.live:
+        return NO_CONNECTION
+    worker = next((w for w in model.workers if w["name"] == worker_name), None)
+    if worker is None:
+        return "Select a worker first."
+    if worker["state"] == WorkerState.STOPPED:
+        return f"{worker['name']} is stopped already."
+    return ""
+
+
+def why_not_cancel(model: DashboardModel, task_id: str | None) -> str:
+    """A task that ended stays as it ended."""
+    if not model.live:
+        return NO_CONNECTION
+    task = model.tasks.get(task_id or "")
+    if task is None:
+        return NO_TASK
+    if task["state"] in ENDED_STATES:
+        return f"{task['id']} has ended: it is {task['state']}."
+    if task["state"] == TaskState.LANDING:
+        return f"{task['id']} is landing: that takes a moment and cannot be interrupted."
+    return ""
+
+
+def why_not_diff(model: DashboardModel, task_id: str | None) -> str:
+    """There is a diff once a worker began."""
+    if not model.live:
+        return NO_CONNECTION
+    task = model.tasks.get(task_id or "")
+    if task is None:
+        return NO_TASK
+    if task["started_at"] is None:
+        return f"{task['id']} has changed nothing yet: it is {task['state']}."
+    return ""
+
+
+def why_not_next_need(model: DashboardModel) -> str:
+    """Whether anything waits for a person."""
+    return "" if model.needs_you else "Nothing needs you now."
+
+
+def next_need(needs: Sequence[NeedsYou], after: str | None) -> NeedsYou | None:
+    """Return the need after the one of task `after`, round and round; None when there is none."""
+    if not needs:
+        return None
+    tasks = [need["task"] for need in needs]
+    last = len(tasks) - 1 - tasks[::-1].index(after) if after in tasks else -1
+    return needs[(last + 1) % len(needs)]

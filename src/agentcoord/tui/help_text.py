@@ -1,0 +1,69 @@
+"""The help screen's words: keys, the filter, and what the signs mean. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from agentcoord.tui.glyphs import TASK_LEGEND, WORKER_LEGEND
+from agentcoord.tui.styled import Line, Span, Tone
+
+KEYS: Final = (
+    (
+        "Everywhere",
+        (
+            ("?", "this help"),
+            ("q Esc", "leave this view; the daemon and its workers go on"),
+            ("!", "next task that needs you"),
+            ("p", "pause: claim nothing new; again: resume"),
+            ("j k g G", "down, up, first, last; also the arrows, Home and End"),
+            ("Ctrl+P", "command palette: themes and more"),
+        ),
+    ),
+    (
+        "Main view",
+        (
+            ("Tab 1 2 3", "next pane; workers, tasks, events"),
+            ("Enter", "open the task"),
+            ("/", "filter the tasks; Enter keeps it, Esc clears it"),
+            ("d", "diff of the task; there ] and [ are next and previous file"),
+            ("x", "in workers: kill it, its task goes back; else: cancel the task"),
+            ("f", "follow the newest event"),
+        ),
+    ),
+    (
+        "Filter",
+        (
+            ("state:failed,parked", "in any of these states; state:review: done, not judged"),
+            ("tag:testing", "with this tag"),
+            ("worker:backend", "of this worker"),
+            ("word", "with the word in id, title or reason"),
+            ("!state:done", "not: any term may be turned round"),
+        ),
+    ),
+)
+_KEY_CELLS: Final = 21
+_SIGNS_A_LINE: Final = 5
+
+
+def help_lines() -> list[Line]:
+    """The whole help, one line each."""
+    lines: list[Line] = []
+    for title, keys in KEYS:
+        lines.append((Span(f" {title}", Tone.TITLE),))
+        lines += [(Span(f"   {key:<{_KEY_CELLS}}", Tone.ACCENT), Span(text)) for key, text in keys]
+        lines.append(())
+    for title, legend in (("Tasks", TASK_LEGEND), ("Workers", WORKER_LEGEND)):
+        lines += _legend(title, legend)
+    return lines
+
+
+def _legend(title: str, legend: Sequence[tuple[Span, str]]) -> list[Line]:
+    """Signs and words, some a line."""
+    lines: list[Line] = []
+    for start in range(0, len(legend), _SIGNS_A_LINE):
+        spans = [Span(f" {title if start == 0 else '':<9}", Tone.TITLE)]
+        for glyph, word in legend[start : start + _SIGNS_A_LINE]:
+            spans += [glyph, Span(f" {word:<10}")]
+        lines.append(tuple(spans))
+    return lines

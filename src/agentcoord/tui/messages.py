@@ -1,0 +1,21 @@
+"""Where a person wants to go: messages from screens to the app, which alone opens screens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual.message import Message
+
+
+@dataclass
+class TaskWanted(Message):
+    """Show one task in full."""
+
+    task_id: str
+
+
+@dataclass
+class DiffWanted(Message):
+    """Show what one task changed."""
+
+    task_id: str

@@ -1,0 +1,115 @@
+"""What one task changed: a unified diff, coloured, read from the daemon in pieces."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from typing import ClassVar, Final
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+
+from agentcoord.tui.context import Context
+from agentcoord.tui.diff_lines import diff_lines, file_starts
+from agentcoord.tui.model import Part
+from agentcoord.tui.screens.live import LiveScreen
+from agentcoord.tui.styled import Span, Tone
+from agentcoord.tui.text import one_line, plural
+from agentcoord.tui.widgets.key_bar import Hint, KeyBar
+from agentcoord.tui.widgets.lines_view import LinesView
+from agentcoord.wire.messages import Method
+
+MOST_CHARS: Final = 2_000_000
+"""Beyond this a diff is cut here; `agentcoord diff` prints all of it."""
+
+
+class DiffScreen(LiveScreen):
+    """A pager over a task's diff."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q", "close", "Back", show=False),
+        Binding("right_square_bracket", "file(1)", "Next file", show=False),
+        Binding("left_square_bracket", "file(-1)", "Previous file", show=False),
+        Binding("r", "read", "Read again", show=False),
+    ]
+    DEFAULT_CSS = """
+    DiffScreen #diff { border: round $primary; height: 1fr; }
+    """
+
+    def __init__(self, context: Context, task_id: str) -> None:
+        super().__init__(context)
+        self.task_id = task_id
+        self._starts: list[int] = []
+
+    def compose(self) -> ComposeResult:
+        view = LinesView(id="diff")
+        view.border_title = Content(one_line(f"Diff of {self.task_id}"))
+        yield view
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        self.show(Part.ALL)
+        self.action_read()
+
+    def show(self, parts: Part) -> None:
+        """Only the keys depend on the model; the diff stays as it was read."""
+        several = len(self._starts) > 1
+        self.query_one(KeyBar).set_hints(
+            [
+                Hint("esc", "back", "close"),
+                Hint("] [", "next, previous file", "file(1)", usable=several, rank=1),
+                Hint("j k h l", "scroll", "", rank=2),
+                Hint("r", "read again", "read", usable=self.model.live, rank=1),
+                Hint("?", "help", "show_help"),
+            ]
+        )
+
+    def action_close(self) -> None:
+        """Go back."""
+        self.dismiss()
+
+    def action_read(self) -> None:
+        """Read the diff from the daemon."""
+        self.query_one(LinesView).set_lines([(Span(" Reading the diff ...", Tone.MUTED),)])
+        self.run_worker(self._read(), group="diff", exclusive=True)
+
+    def action_file(self, by: int) -> None:
+        """Scroll to the next or the previous file."""
+        if len(self._starts) < 2:
+            self.say("There is no other file in this diff.")
+            return
+        view = self.query_one(LinesView)
+        at = round(view.scroll_y)
+        i = bisect_right(self._starts, at) if by > 0 else bisect_left(self._starts, at) - 1
+        view.show_line(self._starts[max(0, min(i, len(self._starts) - 1))])
+
+    async def _read(self) -> None:
+        text, offset, cut = "", 0, False
+        while True:
+            piece = await self.ask(Method.DIFF, id=self.task_id, offset=offset)
+            if piece is None:
+                text = ""
+                break
+            text += str(piece["text"])
+            following = piece["next_offset"]
+            cut = following is not None and len(text) >= MOST_CHARS
+            if following is None or cut:
+                break
+            offset = int(following)
+        self._show(text, cut=cut)
+
+    def _show(self, text: str, *, cut: bool) -> None:
+        view = self.query_one(LinesView)
+        lines = diff_lines(text)
+        self._starts = file_starts(lines)
+        if not lines:
+            lines = [(Span(" No changes.", Tone.MUTED),)]
+        if cut:
+            lines.append((Span(f" Cut here. All of it: agentcoord diff {self.task_id}", Tone.WARN),))
+        view.set_lines(lines)
+        added = sum(line[0].tone is Tone.ADDED for line in lines if line)
+        removed = sum(line[0].tone is Tone.REMOVED for line in lines if line)
+        files = plural(len(self._starts), "file")
+        view.border_subtitle = f"{files}, +{added} -{removed}" if text else ""
+        view.focus()
+        self.show(Part.ALL)

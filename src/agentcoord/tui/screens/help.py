@@ -1,0 +1,42 @@
+"""The help screen: what every key does, how to filter, what the signs mean."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import ModalScreen
+
+from agentcoord.tui.help_text import help_lines
+from agentcoord.tui.widgets.lines_view import LinesView
+
+
+class HelpScreen(ModalScreen[None]):
+    """Closes with any of the keys that close things."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,question_mark,enter", "dismiss", "Close", show=False),
+    ]
+    DEFAULT_CSS = """
+    HelpScreen {
+        align: center middle;
+        & > LinesView {
+            width: 92;
+            max-width: 96%;
+            height: auto;
+            max-height: 92%;
+            border: round $primary;
+            background: $surface;
+        }
+    }
+    """
+
+    def compose(self) -> ComposeResult:
+        view = LinesView(id="help")
+        view.border_title = "Help"
+        view.border_subtitle = "Esc closes"
+        yield view
+
+    def on_mount(self) -> None:
+        self.query_one(LinesView).set_lines(help_lines())

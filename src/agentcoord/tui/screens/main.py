@@ -1,0 +1,325 @@
+"""The main screen: header, workers, tasks, events, keys.
+
+Under 100 columns the panes stack; from there on tasks and events stand side by side. Content
+comes ready from the pure modules; this file only decides what is redrawn when.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Vertical
+from textual.content import Content
+from textual.widgets import Input
+
+from agentcoord.tui import actions
+from agentcoord.tui.context import Context
+from agentcoord.tui.empty_text import no_events, no_tasks, no_workers
+from agentcoord.tui.filtering import TaskFilter, parse_filter
+from agentcoord.tui.header import header_lines
+from agentcoord.tui.messages import TaskWanted
+from agentcoord.tui.model import Link, Part
+from agentcoord.tui.rows import TASK_COLUMNS, WORKER_COLUMNS, asking_tasks, sorted_tasks, task_row, worker_row
+from agentcoord.tui.screens.live import LiveScreen
+from agentcoord.tui.text import one_line
+from agentcoord.tui.widgets.event_table import EventTable
+from agentcoord.tui.widgets.header_bar import HeaderBar
+from agentcoord.tui.widgets.key_bar import Hint, KeyBar
+from agentcoord.tui.widgets.line_table import HEADER_LINES, LineTable
+
+EMPTY_LINES: Final = 2
+"""What an empty worker table needs to say what to do next."""
+
+
+class MainScreen(LiveScreen):
+    """Everything at a glance."""
+
+    AUTO_FOCUS = "#tasks"
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]  # noqa: RUF012 - as Screen declares it
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012 - as Screen declares it
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q", "app.quit", "Quit", show=False),
+        Binding("slash", "filter", "Filter", show=False),
+        Binding("escape", "clear_filter", "Clear the filter", show=False),
+        Binding("d", "diff", "Diff", show=False),
+        Binding("x", "kill", "Kill or cancel", show=False),
+        Binding("f", "follow", "Follow events", show=False),
+        Binding("exclamation_mark", "next_need", "Next that needs you", show=False),
+        Binding("1", "pane('workers')", "Workers", show=False),
+        Binding("2", "pane('tasks')", "Tasks", show=False),
+        Binding("3", "pane('events')", "Events", show=False),
+    ]
+    DEFAULT_CSS = """
+    MainScreen {
+        #workers {
+            height: 9;
+            max-height: 40%;
+        }
+        #workers, #tasks-pane, #events {
+            border: round $foreground 25%;
+            border-title-color: $foreground 70%;
+            border-subtitle-color: $text-warning;
+            border-subtitle-align: left;
+        }
+        #workers:focus, #tasks-pane:focus-within, #events:focus {
+            border: round $primary;
+            border-title-color: $text-primary;
+            border-title-style: bold;
+        }
+        #lower {
+            height: 1fr;
+            layout: horizontal;
+        }
+        #tasks-pane { width: 60%; }
+        #tasks { height: 1fr; }
+        #events { width: 1fr; }
+        #filter {
+            display: none;
+            height: 1;
+            background: $boost;
+        }
+        &.-narrow #lower { layout: vertical; }
+        &.-narrow #tasks-pane {
+            width: 100%;
+            height: 3fr;
+        }
+        &.-narrow #events {
+            width: 100%;
+            height: 2fr;
+        }
+        &.-short #workers, &.-short #events {
+            border-bottom: none;
+            border-left: none;
+            border-right: none;
+        }
+        &.-short #tasks-pane {
+            border-left: none;
+            border-right: none;
+        }
+        &.-stale #workers, &.-stale #tasks, &.-stale #events { opacity: 55%; }
+    }
+    """
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._filter = TaskFilter()
+        self._need_shown: str | None = None
+        """The task that `!` went to last."""
+
+    def compose(self) -> ComposeResult:
+        yield HeaderBar(id="header")
+        yield LineTable(WORKER_COLUMNS, id="workers")
+        with Container(id="lower"):
+            with Vertical(id="tasks-pane"):
+                yield Input(
+                    placeholder="state:failed tag:testing worker:backend word !not", id="filter", compact=True
+                )
+                yield LineTable(TASK_COLUMNS, id="tasks")
+            yield EventTable(id="events", zone=self.context.zone)
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        self.show(Part.ALL)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self.show, Part.ALL)
+
+    def show(self, parts: Part) -> None:
+        """Redraw what changed; ages change with the clock."""
+        stale = self.model.link.link is Link.LOST
+        self.set_class(stale, "-stale")
+        if parts & (Part.LINK | Part.STATUS | Part.CLOCK):
+            self._draw_header()
+        if parts & (Part.WORKERS | Part.CLOCK | Part.LINK):
+            self._draw_workers()
+        if parts & (Part.TASKS | Part.LINK):
+            self._draw_tasks()
+        if parts & (Part.EVENTS | Part.LINK):
+            self._draw_events()
+        self._draw_keys()
+
+    # Keys.
+
+    def action_filter(self) -> None:
+        """Let the person type a filter."""
+        field = self.query_one("#filter", Input)
+        field.display = True
+        field.focus()
+
+    def action_clear_filter(self) -> None:
+        """Show all tasks again."""
+        field = self.query_one("#filter", Input)
+        field.value = ""
+        field.display = False
+        self.query_one("#tasks").focus()
+
+    def action_pane(self, name: str) -> None:
+        """Focus a pane."""
+        self.query_one(f"#{name}").focus()
+
+    def action_diff(self) -> None:
+        """Show the diff of the selected task."""
+        self.open_diff(self._selected_task())
+
+    def action_kill(self) -> None:
+        """Kill the selected worker, or cancel the selected task."""
+        if self._focused_pane() == "workers":
+            self.kill_worker(self.query_one("#workers", LineTable).cursor_key)
+        else:
+            self.cancel_task(self._selected_task())
+
+    def action_follow(self) -> None:
+        """Follow the newest event, or stop following."""
+        events = self.query_one("#events", EventTable)
+        events.follow(not events.following)
+        self._draw_events()
+
+    def action_next_need(self) -> None:
+        """Select the next task that needs a person."""
+        need = actions.next_need(self.model.needs_you, self._need_shown)
+        if need is None:
+            self.say(actions.why_not_next_need(self.model))
+            return
+        self._need_shown = need["task"]
+        tasks = self.query_one("#tasks", LineTable)
+        if not tasks.select(need["task"]):
+            self.action_clear_filter()
+            self._apply_filter("")
+            tasks.select(need["task"])
+        tasks.focus()
+        self.say(f"{need['task']}: {need['text'] or need['kind']}")
+
+    # Messages of the widgets.
+
+    @on(Input.Changed, "#filter")
+    def _filter_typed(self, event: Input.Changed) -> None:
+        self._apply_filter(event.value)
+
+    @on(Input.Submitted, "#filter")
+    def _filter_kept(self) -> None:
+        self.query_one("#filter", Input).display = False
+        self.query_one("#tasks").focus()
+
+    @on(LineTable.Chosen, "#tasks")
+    def _task_chosen(self, event: LineTable.Chosen) -> None:
+        self.post_message(TaskWanted(event.key))
+
+    @on(LineTable.Chosen, "#workers")
+    def _worker_chosen(self, event: LineTable.Chosen) -> None:
+        task = self._task_of_worker(event.key)
+        if task is None:
+            self.say(f"{event.key} has no task now.")
+        else:
+            self.post_message(TaskWanted(task))
+
+    @on(LineTable.Chosen, "#events")
+    def _event_chosen(self) -> None:
+        task = self.query_one("#events", EventTable).cursor_task
+        if task is None:
+            self.say("This event belongs to no task.")
+        else:
+            self.post_message(TaskWanted(task))
+
+    @on(LineTable.Moved)
+    def _moved(self, event: LineTable.Moved) -> None:
+        if isinstance(event.table, EventTable) and event.by_hand:
+            event.table.follow(event.table.at_end)
+            self._draw_events()
+        self._draw_task_frame()
+        self._draw_keys()
+
+    def on_descendant_focus(self) -> None:
+        self._draw_keys()
+
+    # Drawing.
+
+    def _draw_header(self) -> None:
+        header = self.query_one("#header", HeaderBar)
+        now_ms = self.context.clock.now_ms()
+        width = self.size.width
+        header.set_lines(header_lines(self.model, self.context.project_name, width=width, now_ms=now_ms))
+
+    def _draw_workers(self) -> None:
+        table = self.query_one("#workers", LineTable)
+        # A stale view keeps the ages of the moment when it was true.
+        now_ms = self.context.clock.now_ms() if self.model.live else self.model.link.since_ms
+        table.set_empty(no_workers(self.model))
+        short = self.has_class("-narrow")
+        table.set_rows([worker_row(worker, now_ms=now_ms, short=short) for worker in self.model.workers])
+        table.border_title = Content("1 Workers")
+        table.styles.height = max(EMPTY_LINES, len(table.rows)) + HEADER_LINES + table.gutter.height
+
+    def _draw_tasks(self) -> None:
+        table = self.query_one("#tasks", LineTable)
+        asking = asking_tasks(self.model.needs_you)
+        shown = [task for task in self.model.tasks.values() if self._filter.matches(task)]
+        table.set_empty(no_tasks(self.model, self._filter))
+        table.set_rows([task_row(task, asks=task["id"] in asking) for task in sorted_tasks(shown)])
+        self._draw_task_frame()
+
+    def _draw_task_frame(self) -> None:
+        """The title counts; the lower edge tells why the selected task is where it is."""
+        pane = self.query_one("#tasks-pane")
+        table = self.query_one("#tasks", LineTable)
+        count, total = len(table.rows), len(self.model.tasks)
+        counted = f"{count} of {total}" if self._filter else str(total)
+        shown_filter = f" /{one_line(self._filter.text)}" if self._filter else ""
+        pane.border_title = Content(f"2 Tasks {counted}{shown_filter}")
+        task = self.model.tasks.get(table.cursor_key or "")
+        pane.border_subtitle = Content(
+            one_line(f"{task['id']}: {task['why']}") if task and task["why"] else ""
+        )
+
+    def _draw_events(self) -> None:
+        events = self.query_one("#events", EventTable)
+        events.set_empty(no_events(self.model))
+        events.read(self.model)
+        following = "follow" if events.following else f"{events.unseen} new, f follows"
+        events.border_title = Content(f"3 Events · {following}")
+
+    def _draw_keys(self) -> None:
+        model = self.model
+        task = self._selected_task()
+        in_workers = self._focused_pane() == "workers"
+        worker = self.query_one("#workers", LineTable).cursor_key
+        kill = actions.why_not_kill(model, worker) if in_workers else actions.why_not_cancel(model, task)
+        paused = model.status is not None and model.status["state"] == "paused"
+        self.query_one(KeyBar).set_hints(
+            [
+                Hint("enter", "open", "", usable=task is not None, rank=2),
+                Hint("d", "diff", "diff", usable=not actions.why_not_diff(model, task)),
+                Hint("x", "kill" if in_workers else "cancel", "kill", usable=not kill),
+                Hint("!", "next that needs you", "next_need", usable=bool(model.needs_you), rank=1),
+                Hint("p", "resume" if paused else "pause", "pause", usable=not actions.why_not_pause(model)),
+                Hint("/", "filter", "filter"),
+                Hint("f", "follow", "follow", rank=4),
+                Hint("tab", "pane", "", rank=3),
+                Hint("?", "help", "show_help"),
+                Hint("q", "quit", "app.quit"),
+            ]
+        )
+
+    # What is selected.
+
+    def _apply_filter(self, text: str) -> None:
+        self._filter = parse_filter(text)
+        self._draw_tasks()
+
+    def _focused_pane(self) -> str:
+        return (self.focused.id or "") if self.focused is not None else ""
+
+    def _selected_task(self) -> str | None:
+        """The task under the cursor of the focused pane."""
+        match self._focused_pane():
+            case "workers":
+                return self._task_of_worker(self.query_one("#workers", LineTable).cursor_key)
+            case "events":
+                return self.query_one("#events", EventTable).cursor_task
+            case _:
+                return self.query_one("#tasks", LineTable).cursor_key
+
+    def _task_of_worker(self, name: str | None) -> str | None:
+        return next((w["task"] for w in self.model.workers if w["name"] == name), None)

@@ -1,0 +1,62 @@
+"""Text with a meaning attached: what the pure half of the dashboard hands to its widgets.
+
+A tone says what a piece of text means (good, muted); the theme decides its colour. Separate so
+that wording and layout are tested without a terminal. Deliberately absent: any colour.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from rich.cells import cell_len
+
+
+class Tone(StrEnum):
+    """What a piece of text means; each is a component class `tone--<value>` of our widgets."""
+
+    PLAIN = "plain"
+    MUTED = "muted"
+    STRONG = "strong"
+    ACCENT = "accent"
+    GOOD = "good"
+    WARN = "warn"
+    BAD = "bad"
+    TITLE = "title"
+    """A heading, or the program's name."""
+    BADGE = "badge"
+    """Must not be overlooked: drawn on a filled background."""
+    ADDED = "added"
+    """A line that a diff adds."""
+    REMOVED = "removed"
+    """A line that a diff removes."""
+
+
+class Span(NamedTuple):
+    """A run of text in one tone, already harmless."""
+
+    text: str
+    tone: Tone = Tone.PLAIN
+
+
+Line = tuple[Span, ...]
+"""One line of a terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a table: the key by which it is found again, and a cell for each column."""
+
+    key: str
+    cells: tuple[Span, ...]
+
+
+def width_of(line: Line) -> int:
+    """How many cells a line takes."""
+    return sum(cell_len(span.text) for span in line)
+
+
+def plain_text(line: Line) -> str:
+    """The text of a line without its tones."""
+    return "".join(span.text for span in line)

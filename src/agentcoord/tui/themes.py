@@ -1,0 +1,37 @@
+"""The dashboard's own themes; all of Textual's can be chosen in the command palette as well."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from textual.theme import Theme
+
+NIGHT: Final = Theme(
+    name="agentcoord-night",
+    primary="#7aa2f7",
+    secondary="#bb9af7",
+    accent="#7dcfff",
+    success="#9ece6a",
+    warning="#e0af68",
+    error="#f7768e",
+    foreground="#c8d0f0",
+    background="#14161f",
+    surface="#1a1d29",
+    panel="#222636",
+    dark=True,
+)
+DAY: Final = Theme(
+    name="agentcoord-day",
+    primary="#2e5fb7",
+    secondary="#7847bd",
+    accent="#0f6f94",
+    success="#3f7a1d",
+    warning="#8f5e15",
+    error="#c0304f",
+    foreground="#23283a",
+    background="#f4f5f9",
+    surface="#ebedf3",
+    panel="#dfe2ec",
+    dark=False,
+)
+THEMES: Final = (NIGHT, DAY)

@@ -1,0 +1,461 @@
+"""The dashboard as a person meets it: screens at two sizes, keys, effects, lost connections."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+from tui_fakes import (
+    FakeDaemon,
+    HandClock,
+    app_for,
+    event,
+    need,
+    refusing,
+    screen_lines,
+    settle,
+    snapshot,
+    status,
+    task,
+    toasts,
+    worker,
+)
+
+from agentcoord.domain.events import EventKind
+from agentcoord.errors import RpcError
+from agentcoord.tui.app import DashboardApp
+from agentcoord.tui.feed import BACKOFF_S
+from agentcoord.tui.screens.confirm import ConfirmScreen
+from agentcoord.tui.screens.diff import DiffScreen
+from agentcoord.tui.screens.help import HelpScreen
+from agentcoord.tui.screens.main import MainScreen
+from agentcoord.tui.screens.task_detail import TaskDetailScreen
+from agentcoord.tui.widgets.line_table import LineTable
+from agentcoord.wire.messages import Method, Notification, Snapshot
+
+DIFF = "diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-old\n+new\n"
+
+
+def a_night(**more: Any) -> Snapshot:
+    """Four tasks in different states, two workers."""
+    return snapshot(
+        [
+            task("api", "running", worker="Backend-Engineer-1", turns=3, cost_usd=0.44, priority=5),
+            task("docs", "queued", tags=["docs"]),
+            task("cli", "parked", why="a conflict in cli.py", worker="Backend-Engineer-2"),
+            task(
+                "tests", "done", tags=["testing"], files=["t.py"], lines_added=9, worker="Testing-Engineer-1"
+            ),
+        ],
+        [
+            worker("Backend-Engineer-1", "working", task="api", title="Improve api", doing="edits api.py"),
+            worker("Testing-Engineer-1"),
+        ],
+        **more,
+    )
+
+
+class Night:
+    """A dashboard that runs on a fake daemon."""
+
+    def __init__(self, daemon: FakeDaemon, clock: HandClock, app: DashboardApp, pilot: Pilot[None]) -> None:
+        self.daemon = daemon
+        self.clock = clock
+        self.app = app
+        self.pilot = pilot
+
+    async def press(self, *keys: str) -> None:
+        await self.pilot.press(*keys)
+        await settle(self.pilot)
+
+    async def see(self, text: str) -> None:
+        """Wait until the screen shows a text; fail with the screen if it never does."""
+        try:
+            await settle(self.pilot, until=lambda: text in "\n".join(screen_lines(self.app)))
+        except AssertionError:
+            raise AssertionError(f"no {text!r} in:\n" + "\n".join(screen_lines(self.app))) from None
+
+    async def told(self, text: str) -> None:
+        """Wait for a toast."""
+        await settle(self.pilot, until=lambda: any(text in toast for toast in toasts(self.app)))
+
+    def table(self, name: str) -> LineTable:
+        return self.app.screen_stack[0].query_one(f"#{name}", LineTable)
+
+    def shown(self, name: str) -> list[str]:
+        return [row.key for row in self.table(name).rows]
+
+
+@asynccontextmanager
+async def night(
+    taken: Snapshot | None = None, *, size: tuple[int, int] = (120, 40), running: bool = True
+) -> AsyncIterator[Night]:
+    daemon, clock = FakeDaemon(taken if taken is not None else a_night()), HandClock()
+    daemon.running = running
+    app = app_for(daemon, clock)
+    async with app.run_test(size=size) as pilot:
+        n = Night(daemon, clock, app, pilot)
+        await settle(pilot, until=lambda: app.model.live or bool(app.model.link.reason))
+        yield n
+
+
+class TestMainScreen:
+    async def test_at_120_columns_tasks_and_events_stand_side_by_side(self) -> None:
+        async with night(a_night(needs_you=[need("cli")])) as n:
+            await n.see("● live")
+            lines = screen_lines(n.app)
+            assert lines[0].startswith(" AgentCoord  shop@main  ● live  running")
+            assert lines[1].startswith(" 1/2 busy")
+            assert "◆1 needs you" in lines[1]
+            assert lines[1].rstrip().endswith("$1.50/$6.00  ██▒░░░░░░░  25%  $5.70 at the end")
+            assert lines[2].startswith("╭─ 1 Workers ")
+            assert lines[3].split() == ["│", "Worker", "Task", "Title", "Doing", "Turn", "Since", "Cost", "│"]
+            assert lines[4].split()[:4] == ["│", "●", "Backend-Engineer-1", "api"]
+            assert lines[5].split()[:3] == ["│", "·", "Testing-Engineer-1"]
+            assert lines[7].startswith("╭─ 2 Tasks 4 ")
+            assert lines[7].index("3 Events · follow") == 75
+            assert [line.split()[2] for line in lines[9:13]] == ["cli", "api", "docs", "tests"]
+            assert (
+                lines[38].startswith("╰─ cli: a conflict in cli.py ")
+                or "cli: a conflict in cli.py" in lines[38]
+            )
+            assert lines[39].startswith(" enter open  d diff  x cancel  ! next that needs you")
+
+    async def test_at_80_columns_the_panes_stack_and_names_are_short(self) -> None:
+        async with night(size=(80, 24)) as n:
+            await n.see("● live")
+            lines = screen_lines(n.app)
+            assert lines[2].startswith("─1 Workers─")
+            assert lines[4].split()[:3] == ["●", "Backend-1", "api"]
+            assert "edits api.py" in lines[4]
+            assert lines[6].startswith("─2 Tasks 4─")
+            tops = [i for i, line in enumerate(lines) if line.startswith("─3 Events")]
+            assert len(tops) == 1
+            assert tops[0] > 10
+            assert lines[23].rstrip().endswith("q quit")
+            assert all(len(line) == 80 for line in lines)
+
+    @pytest.mark.parametrize("size", [(40, 12), (60, 20), (100, 30), (200, 60)])
+    async def test_every_size_draws(self, size: tuple[int, int]) -> None:
+        async with night(size=size) as n:
+            await n.see("live")
+            assert len(screen_lines(n.app)) == size[1]
+
+    async def test_resizing_moves_the_panes(self) -> None:
+        async with night(size=(120, 40)) as n:
+            await n.see("╭─ 3 Events")
+            await n.pilot.resize_terminal(80, 24)
+            await n.see("─3 Events · follow─")
+
+    async def test_changes_of_the_daemon_appear(self) -> None:
+        async with night() as n:
+            n.daemon.tell(Notification.TASKS, {"tasks": [task("docs", "running", worker="Architect")]})
+            n.daemon.tell(
+                Notification.WORKERS, {"workers": [worker("Architect", "working", doing="thinks hard")]}
+            )
+            n.daemon.tell(Notification.STATUS, dict(status(state="paused")))
+            n.daemon.happen(event(3, EventKind.TASK_CLAIMED, "docs", attempt=1))
+            await n.see("docs claimed, attempt 1")
+            await n.see("thinks hard")
+            await n.see("● live  paused")
+            assert n.shown("workers") == ["Architect"]
+
+    async def test_ages_grow_with_the_clock(self) -> None:
+        async with night() as n:
+            await n.see("1:05")
+            n.clock.advance(60)
+            await n.see("2:05")
+
+    async def test_the_cursor_stays_with_its_task_when_rows_move(self) -> None:
+        async with night() as n:
+            await n.press("j", "j")
+            assert n.table("tasks").cursor_key == "docs"
+            n.daemon.tell(Notification.TASKS, {"tasks": [task("docs", "failed")]})
+            await settle(n.pilot, until=lambda: n.shown("tasks").index("docs") < 2)
+            assert n.table("tasks").cursor_key == "docs"
+
+    async def test_empty_tables_say_what_to_do_next(self) -> None:
+        async with night(snapshot([], [], last_seq=0)) as n:
+            await n.see("agentcoord load plan.toml")
+            await n.see("agentcoord spawn --role")
+            await n.see("Nothing has happened yet.")
+
+    async def test_no_color_still_tells_the_states(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("NO_COLOR", "1")
+        async with night() as n:
+            await n.see("◆ cli")
+            await n.see("parked")
+            colours = {
+                segment.style.color.get_truecolor()
+                for strip in n.app.screen._compositor.render_strips(n.app.size)
+                for segment in strip.apply_filter(n.app._filters[0], n.app.screen.background_colors[1])
+                if segment.style is not None and segment.style.color is not None
+            }
+            assert all(c.red == c.green == c.blue for c in colours)
+
+
+class TestFilter:
+    async def test_typing_filters_and_escape_shows_all_again(self) -> None:
+        async with night() as n:
+            await n.press("slash", *"state:parked")
+            assert n.shown("tasks") == ["cli"]
+            await n.press("enter")
+            assert n.app.focused is n.table("tasks")
+            await n.see("2 Tasks 1 of 4 /state:parked")
+            await n.press("escape")
+            assert len(n.shown("tasks")) == 4
+            assert n.app.screen.query_one(Input).display is False
+
+    async def test_keys_are_letters_while_a_filter_is_typed(self) -> None:
+        async with night() as n:
+            await n.press("slash", *"qpxd!")
+            assert n.app.is_running
+            assert n.app.screen.query_one(Input).value == "qpxd!"
+            assert n.daemon.calls == []
+
+    async def test_a_filter_that_finds_nothing_says_so(self) -> None:
+        async with night() as n:
+            await n.press("slash", *"zzz")
+            await n.see("No task matches /zzz.")
+
+
+class TestKeys:
+    async def test_pause_and_resume(self) -> None:
+        async with night() as n:
+            n.daemon.answers[Method.PAUSE] = lambda _: {"paused": True}
+            n.daemon.answers[Method.RESUME] = lambda _: {"paused": False}
+            await n.press("p")
+            await n.told("Paused")
+            n.daemon.tell(Notification.STATUS, dict(status(state="paused")))
+            await n.see("p resume")
+            await n.press("p")
+            await n.told("Resumed")
+            assert [m for m, _ in n.daemon.calls] == [Method.PAUSE, Method.RESUME]
+
+    async def test_cancelling_a_task_asks_first(self) -> None:
+        async with night() as n:
+            n.daemon.answers[Method.CANCEL] = lambda p: {"id": p["id"], "state": "cancelled"}
+            await n.press("x")
+            assert isinstance(n.app.screen, ConfirmScreen)
+            await n.press("n")
+            assert n.daemon.calls == []
+            await n.press("x", "y")
+            await n.told("cli is cancelled.")
+            assert n.daemon.answered(Method.CANCEL) == [{"id": "cli", "why": "cancelled in the dashboard"}]
+
+    async def test_enter_on_a_question_means_no(self) -> None:
+        async with night() as n:
+            await n.press("x", "enter")
+            assert isinstance(n.app.screen, MainScreen)
+            assert n.daemon.calls == []
+
+    async def test_killing_a_worker_asks_first_and_names_its_task(self) -> None:
+        async with night() as n:
+            n.daemon.answers[Method.KILL] = lambda p: {"killed": [p["worker"]]}
+            await n.press("1", "x")
+            await n.see("Its task api goes back to the queue.")
+            await n.press("y")
+            await n.told("Killed Backend-Engineer-1.")
+
+    async def test_a_key_that_cannot_act_says_why(self) -> None:
+        async with night() as n:
+            n.table("tasks").select("docs")
+            await n.press("d")
+            await n.told("docs has changed nothing yet")
+            n.table("tasks").select("tests")
+            await n.press("x")
+            await n.told("tests has ended")
+            await n.press("exclamation_mark")
+            await n.told("Nothing needs you now.")
+            assert isinstance(n.app.screen, MainScreen)
+
+    async def test_a_refusal_of_the_daemon_is_told_with_its_mend(self) -> None:
+        async with night() as n:
+            n.daemon.answers[Method.PAUSE] = refusing(
+                RpcError("Redis is away.", code=4, mend="agentcoordd status")
+            )
+            await n.press("p")
+            await n.told("Redis is away. Try: agentcoordd status")
+
+    async def test_next_that_needs_you_selects_it_even_behind_a_filter(self) -> None:
+        async with night(a_night(needs_you=[need("cli", text="a conflict"), need("tests", "review")])) as n:
+            await n.press("slash", *"state:queued", "enter", "exclamation_mark")
+            assert n.table("tasks").cursor_key == "cli"
+            await n.told("cli: a conflict")
+            await n.press("exclamation_mark")
+            assert n.table("tasks").cursor_key == "tests"
+            await n.press("exclamation_mark")
+            assert n.table("tasks").cursor_key == "cli"
+
+    async def test_help_opens_and_closes(self) -> None:
+        async with night() as n:
+            await n.press("question_mark")
+            assert isinstance(n.app.screen, HelpScreen)
+            await n.see("next task that needs you")
+            await n.press("escape")
+            assert isinstance(n.app.screen, MainScreen)
+
+    async def test_q_quits_the_view_only(self) -> None:
+        async with night() as n:
+            await n.pilot.press("q")
+            await n.pilot.pause()
+            assert n.app.return_code == 0
+            assert n.daemon.calls == []
+
+    async def test_a_click_on_the_key_bar_acts(self) -> None:
+        async with night() as n:
+            line = screen_lines(n.app)[39]
+            await n.pilot.click("#keys", offset=(line.index("? help"), 0))
+            await settle(n.pilot)
+            assert isinstance(n.app.screen, HelpScreen)
+
+    async def test_a_second_click_on_a_task_opens_it(self) -> None:
+        async with night() as n:
+            n.daemon.answers[Method.TASK] = lambda p: detail_of(p["id"])
+            await n.pilot.click("#tasks", offset=(5, 2))
+            assert n.table("tasks").cursor_key == "api"
+            await n.pilot.click("#tasks", offset=(5, 2), times=2)
+            await settle(n.pilot, until=lambda: isinstance(n.app.screen, TaskDetailScreen))
+
+
+def detail_of(task_id: str, **more: Any) -> dict[str, Any]:
+    detail: dict[str, Any] = {
+        "task": task(task_id, "running", worker="Backend-Engineer-1"),
+        "description": "Make it better.",
+        "check": "make test",
+        "checks": [],
+        "summary": "",
+        "decisions": [],
+        "questions": [],
+        "events": [event(1, EventKind.TASK_CLAIMED, task_id, attempt=1)],
+    }
+    return detail | more
+
+
+class TestOtherScreens:
+    async def test_enter_shows_the_task_and_q_returns(self) -> None:
+        async with night() as n:
+            n.daemon.answers[Method.TASK] = lambda p: detail_of(p["id"])
+            await n.press("j", "enter")
+            await n.see("Make it better.")
+            await n.see("api Improve api")
+            assert n.daemon.answered(Method.TASK) == [{"id": "api"}]
+            await n.press("q")
+            assert isinstance(n.app.screen, MainScreen)
+
+    async def test_the_detail_is_read_again_when_the_row_changes(self) -> None:
+        async with night() as n:
+            n.daemon.answers[Method.TASK] = lambda p: detail_of(p["id"])
+            await n.press("j", "enter")
+            await n.see("Make it better.")
+            n.daemon.answers[Method.TASK] = lambda p: detail_of(p["id"], summary="All done now.")
+            n.daemon.tell(Notification.TASKS, {"tasks": [task("api", "done")]})
+            await settle(n.pilot, until=lambda: n.app.model.tasks["api"]["state"] == "done")
+            n.clock.advance(1)
+            await n.see("All done now.")
+            assert len(n.daemon.answered(Method.TASK)) == 2
+
+    async def test_enter_on_a_worker_opens_its_task_or_says_that_it_has_none(self) -> None:
+        async with night() as n:
+            n.daemon.answers[Method.TASK] = lambda p: detail_of(p["id"])
+            await n.press("1", "enter")
+            assert isinstance(n.app.screen, TaskDetailScreen)
+            await n.press("escape", "1", "j", "enter")
+            await n.told("Testing-Engineer-1 has no task now.")
+
+    async def test_next_need_in_the_detail_goes_on_to_the_next_task(self) -> None:
+        async with night(a_night(needs_you=[need("cli"), need("tests", "review")])) as n:
+            n.daemon.answers[Method.TASK] = lambda p: detail_of(p["id"])
+            await n.press("enter", "exclamation_mark")
+            await settle(n.pilot, until=lambda: getattr(n.app.screen, "task_id", "") == "tests")
+            assert len(n.app.screen_stack) == 2
+
+    async def test_the_diff_is_read_in_pieces_and_counted(self) -> None:
+        async with night() as n:
+            pieces: dict[int, dict[str, Any]] = {
+                0: {"text": DIFF[:20], "next_offset": 20},
+                20: {"text": DIFF[20:], "next_offset": None},
+            }
+            n.daemon.answers[Method.DIFF] = lambda p: pieces[p["offset"]]
+            await n.press("d")
+            assert isinstance(n.app.screen, DiffScreen)
+            await n.see("1 file, +1 -1")
+            await n.see("+new")
+            await n.press("right_square_bracket")
+            await n.told("There is no other file")
+            await n.press("escape")
+            assert isinstance(n.app.screen, MainScreen)
+
+    async def test_a_refused_diff_is_told_and_leaves_no_trace_of_reading(self) -> None:
+        async with night() as n:
+            n.daemon.answers[Method.DIFF] = refusing(RpcError("No such task.", code=2))
+            await n.press("d")
+            await n.told("No such task.")
+            await n.see("No changes.")
+
+
+class TestEvents:
+    async def test_it_follows_until_a_person_looks_back(self) -> None:
+        async with night(a_night(last_seq=50)) as n:
+            assert n.table("events").cursor_key == n.shown("events")[-1]
+            await n.press("3", "k")
+            n.daemon.happen(event(51))
+            await n.see("1 new, f follows")
+            assert n.table("events").cursor_key == n.shown("events")[-3]
+            await n.press("f")
+            await n.see("3 Events · follow")
+            assert n.table("events").cursor_key == n.shown("events")[-1]
+
+    async def test_news_are_toasted_but_a_snapshot_is_not(self) -> None:
+        taken = a_night(last_seq=2)
+        taken["events"][1] = event(2, EventKind.TASK_FAILED, "old", why="long ago")
+        async with night(taken) as n:
+            for seq in range(3, 8):
+                n.daemon.happen(event(seq, EventKind.TASK_DONE, f"t{seq}"))
+            await n.told("and 2 more")
+            assert not any("long ago" in toast for toast in toasts(n.app))
+            assert sum("landed" in toast for toast in toasts(n.app)) == 3
+
+
+class TestConnection:
+    async def test_without_a_daemon_it_says_how_to_start_one_and_connects_by_itself(self) -> None:
+        async with night(running=False) as n:
+            await n.see("▲ not connected")
+            await n.see("agentcoordd start")
+            n.daemon.running = True
+            n.clock.advance(BACKOFF_S[0])
+            await n.see("● live")
+
+    async def test_a_restart_greys_the_view_says_how_stale_and_loses_nothing(self) -> None:
+        async with night() as n:
+            await n.see("● live")
+            n.daemon.running = False
+            n.daemon.hang_up()
+            await n.see("▲ stale for")
+            assert n.app.screen.has_class("-stale")
+            assert n.shown("tasks") == ["cli", "api", "docs", "tests"], "what was known stays on the screen"
+            await n.press("x")
+            await n.told("There is no connection to the daemon now.")
+            n.daemon.happen(event(3, EventKind.TASK_DONE, "api", files=["a.py"]))
+            n.daemon.running = True
+            n.clock.advance(BACKOFF_S[0] + BACKOFF_S[1])
+            await n.see("● live")
+            await n.see("api landed 1 file")
+            assert not n.app.screen.has_class("-stale")
+            assert [e["seq"] for e in n.app.model.events] == [1, 2, 3]
+
+    async def test_a_stale_view_stops_the_ages(self) -> None:
+        async with night() as n:
+            await n.see("1:05")
+            n.daemon.running = False
+            n.daemon.hang_up()
+            await n.see("▲ stale for")
+            for _ in range(3):
+                n.clock.advance(20)
+                await settle(n.pilot)
+            await n.see("stale for 1 min")
+            await n.see("1:05")

@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import platform
 import signal
 from functools import partial
 from pathlib import Path
@@ -44,7 +43,7 @@ from agentcoord.sandbox.policy import KilledBy, Limits, Policy, ProbeReport, Res
 from agentcoord.sandbox.probe import probe_bubblewrap
 from agentcoord.sandbox.process import Ended, Family, Launch, run_process
 from agentcoord.sandbox.seccomp import open_filter
-from agentcoord.sandbox.syscalls import MACHINES, Machine
+from agentcoord.sandbox.syscalls import Machine
 from agentcoord.sandbox.watchdog import count_descendants, kernel_counts_processes, watch_resources
 
 _TEMPORARY = Path("/tmp")  # noqa: S108 - inside the sandbox
@@ -56,11 +55,12 @@ class Bubblewrap:
     name = "bubblewrap"
     confined = True
 
-    def __init__(self, program: Path, layout: HostLayout, *, clock: Clock) -> None:
+    def __init__(self, program: Path, layout: HostLayout, *, clock: Clock, machine: Machine | None) -> None:
+        """`machine` is whose system calls are filtered; None where we know no table."""
         self._program = program
         self._layout = layout
         self._clock = clock
-        self._machine = MACHINES.get(platform.machine())
+        self._machine = machine
         self._kernel_counts = kernel_counts_processes()
         self._locks: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
 

@@ -21,6 +21,7 @@ from agentcoord.sandbox.environment import ALIASES, HOME
 from agentcoord.sandbox.layout import HostLayout
 from agentcoord.sandbox.mount_guard import Mount
 from agentcoord.sandbox.policy import Limits, Policy
+from agentcoord.sandbox.reachable import is_link
 
 ROOT_TMPFS_BYTES = 64 * 1024**2
 TMPFS_SHARE = 16
@@ -153,7 +154,7 @@ def _toolchains(policy: Policy) -> list[str]:
     for tool in policy.toolchains:
         if tool.is_relative_to(policy.mount_at):
             continue  # Mounted with the repository, behind the guard.
-        if tool.is_symlink():
+        if is_link(tool):
             words += ["--symlink", str(tool.readlink()), str(tool)]
         else:
             words += ["--ro-bind", str(tool), str(tool)]

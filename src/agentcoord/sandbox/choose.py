@@ -19,6 +19,7 @@ from agentcoord.sandbox.layout import read_layout
 from agentcoord.sandbox.mends import other_system_mend, system_install_command
 from agentcoord.sandbox.policy import ProbeReport
 from agentcoord.sandbox.seatbelt import Seatbelt
+from agentcoord.sandbox.syscalls import MACHINES
 from agentcoord.sandbox.unconfined import UnconfinedSandbox
 
 
@@ -79,4 +80,4 @@ def _candidate(system: SystemPaths, clock: Clock) -> Sandbox | ProbeReport:
             reasons=("bash is not installed",),
             mend="install bash with your system's package manager",
         )
-    return Bubblewrap(program, layout, clock=clock)
+    return Bubblewrap(program, layout, clock=clock, machine=MACHINES.get(platform.machine()))

@@ -6,11 +6,11 @@ environment, so no key can leak through it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from agentcoord.sandbox.policy import Policy
+from agentcoord.sandbox.reachable import is_file, is_folder, is_program
 
 HOME = Path("/home/agent")
 ALIASES = Path("/run/agentcoord/bin")
@@ -47,7 +47,7 @@ def command_environment(policy: Policy, *, path: str, home: Path, temporary: Pat
         "LOGNAME": "agent",
     }
     for source, target in policy.read_only.items():
-        if target == policy.mount_at / ".venv" and (source / "pyvenv.cfg").is_file():
+        if target == policy.mount_at / ".venv" and is_file(source / "pyvenv.cfg"):
             environment["VIRTUAL_ENV"] = str(target)
     environment.update(policy.env)
     return environment
@@ -58,11 +58,11 @@ def search_folders(policy: Policy) -> tuple[Path, ...]:
     folders: list[Path] = []
     targets = sorted(policy.read_only.items(), key=lambda pair: (pair[1].name != ".venv", pair[1]))
     for source, target in targets:
-        if (source / "pyvenv.cfg").is_file():
+        if is_file(source / "pyvenv.cfg"):
             folders.append(target / "bin")
         elif target.name == "node_modules":
             folders.append(target / ".bin")
-    folders += [tool / "bin" if (tool / "bin").is_dir() else tool.parent for tool in policy.toolchains]
+    folders += [tool / "bin" if is_folder(tool / "bin") else tool.parent for tool in policy.toolchains]
     return tuple(dict.fromkeys([*folders, *SYSTEM_PATH]))
 
 
@@ -80,16 +80,12 @@ def host_of(policy: Policy) -> Callable[[Path], Path]:
 
 def python_to_alias(folders: tuple[Path, ...], on_host: Callable[[Path], Path]) -> Path | None:
     """Return the `python3` that a `python` is to be made for; None when there is one, or neither."""
-    if any(_is_program(on_host(folder / "python")) for folder in folders):
+    if any(is_program(on_host(folder / "python")) for folder in folders):
         return None
     for folder in folders:
-        if _is_program(on_host(folder / "python3")):
+        if is_program(on_host(folder / "python3")):
             return folder / "python3"
     return None
-
-
-def _is_program(path: Path) -> bool:
-    return path.is_file() and os.access(path, os.X_OK)
 
 
 def unfit_command(command: str) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from agentcoord.errors import SandboxError
 from agentcoord.sandbox.policy import Policy
+from agentcoord.sandbox.reachable import exists, is_folder
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -51,14 +52,14 @@ def read_only_mounts(policy: Policy) -> tuple[Mount, ...]:
     for source, target in sorted(wanted.items(), key=lambda pair: pair[1].parts):
         _refuse_odd_target(policy, target)
         real = Path(os.path.realpath(source))
-        if not real.exists():
+        if not exists(real):
             raise SandboxError(
                 f"{source} is to be shown to commands, but it is not there.",
                 mend="put it back, or take it out of project.share in agentcoord.toml",
             )
         if any(_already_shown(real, target, mount) for mount in mounts):
             continue
-        mounts.append(Mount(real, target, real.is_dir()))
+        mounts.append(Mount(real, target, is_folder(real)))
     return tuple(mounts)
 
 

@@ -19,6 +19,8 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from agentcoord.sandbox.reachable import exists, is_file, is_folder, is_link
+
 _SYSTEM = tuple(
     Path(folder) for folder in ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/nix/store", "/gnu/store")
 )
@@ -52,7 +54,7 @@ def toolchain_prefixes(
         found += where.single_program(Path(uv))
     for folder in share:
         config = repo_root / folder / "pyvenv.cfg"
-        if config.is_file():
+        if is_file(config):
             found += where.environment_parts(config.parent)
     return _without_covered(dict.fromkeys(found))
 
@@ -68,15 +70,16 @@ class _Borders:
         """Yield what `program` needs in order to run inside."""
         links, real = _follow(program)
         yield from (link for link in links if self._may_show(link))
-        if not real.is_file() or _is_system(real):
+        if not is_file(real) or _is_system(real):
             return
-        for environment in {program.parent.parent, real.parent.parent}:
-            if (environment / "pyvenv.cfg").is_file():
+        hops = dict.fromkeys(path.parent.parent for path in (program, *links, real))
+        for environment in hops:
+            if is_file(environment / "pyvenv.cfg"):
                 if self._may_show(environment):
                     yield environment
                 yield from self.environment_parts(environment)
         prefix = real.parent.parent
-        if (prefix / "pyvenv.cfg").is_file():
+        if is_file(prefix / "pyvenv.cfg"):
             return
         if real.parent.name == "bin" and self._may_show(prefix):
             yield prefix
@@ -87,7 +90,7 @@ class _Borders:
         """Yield what the interpreter of a virtual environment needs, without the environment itself."""
         base = _base_interpreter(environment)
         for program in (environment / "bin" / "python", base):
-            if program is not None and program.exists():
+            if program is not None and exists(program):
                 links, real = _follow(program)
                 if real.parent != environment / "bin":
                     yield from (link for link in links if self._may_show(link))
@@ -113,7 +116,7 @@ def _follow(program: Path) -> tuple[list[Path], Path]:
     links: list[Path] = []
     path = Path(os.path.abspath(program))  # noqa: PTH100 - resolve() would follow the links
     for _ in range(_LINKS_MAX):
-        link = next((part for part in (*reversed(path.parents), path) if part.is_symlink()), None)
+        link = next((part for part in (*reversed(path.parents), path) if is_link(part)), None)
         if link is None:
             return links, path
         if not _is_system(link):
@@ -136,7 +139,7 @@ def _real_program(program: Path, name: str) -> Path:
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return program
     told = Path(answer.stdout.strip())
-    return told if told.is_absolute() and told.is_file() else program
+    return told if told.is_absolute() and is_file(told) else program
 
 
 def _is_script(program: Path) -> bool:
@@ -158,7 +161,7 @@ def _base_interpreter(environment: Path) -> Path | None:
         if equals and key.strip() == "home":
             folder = Path(value.strip())
             names = ("python3", "python")
-            return next((folder / name for name in names if (folder / name).exists()), None)
+            return next((folder / name for name in names if exists(folder / name)), None)
     return None
 
 
@@ -166,7 +169,7 @@ def _narrow_parts(real: Path) -> Iterator[Path]:
     """Yield the program and its library folder alone, for a prefix too wide to be shown."""
     yield real
     library = real.parent.parent / "lib"
-    if (library / real.name).is_dir():
+    if is_folder(library / real.name):
         yield library / real.name
     yield from sorted(library.glob(f"lib{real.name}*.so*"))
 
@@ -177,7 +180,7 @@ def _is_system(path: Path) -> bool:
 
 def _without_covered(paths: dict[Path, None]) -> tuple[Path, ...]:
     """Drop what lies below another entry that is a real folder."""
-    folders = [path for path in paths if path.is_dir() and not path.is_symlink()]
+    folders = [path for path in paths if is_folder(path) and not is_link(path)]
     return tuple(
         path
         for path in paths

@@ -1,0 +1,91 @@
+"""When a command is ended for what it does to the machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from agentcoord.clock import SystemClock
+from agentcoord.errors import SandboxError
+from agentcoord.sandbox.policy import KilledBy, Limits
+from agentcoord.sandbox.watchdog import (
+    _release_tuple,
+    count_descendants,
+    disk_is_eaten,
+    free_bytes,
+    watch_resources,
+)
+
+GIB = 1024**3
+LIMITS = Limits(disk_growth_bytes=8 * GIB, disk_reserve_bytes=GIB)
+
+
+class TickingClock(SystemClock):
+    """Sleeps not at all, and gives up after a bound so that no test hangs."""
+
+    def __init__(self) -> None:
+        self.slept = 0
+
+    async def sleep(self, seconds: float) -> None:
+        assert seconds > 0
+        self.slept += 1
+        assert self.slept < 100
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "eaten"),
+    [
+        (100 * GIB, 93 * GIB, False),
+        (100 * GIB, 91 * GIB, True),
+        (2 * GIB, GIB // 2, True),
+        (GIB // 2, GIB // 2, False),
+        (GIB // 2, GIB // 2 - 1000, False),
+        (10 * GIB, 100 * GIB, False),
+    ],
+    ids=["growing", "too-much", "into-the-reserve", "was-full-before", "hardly-anything", "freed"],
+)
+def test_the_disk_is_eaten_by_growth_or_into_the_reserve(before: int, now: int, eaten: bool) -> None:
+    assert disk_is_eaten(before, now, LIMITS) is eaten
+
+
+async def test_too_many_processes_are_noticed_at_the_next_look(tmp_path: Path) -> None:
+    counts = iter([1, 500, 513])
+    clock = TickingClock()
+    verdict = await watch_resources(
+        tmp_path, Limits(processes=512), clock=clock, count_processes=lambda bound: min(next(counts), bound)
+    )
+    assert verdict is KilledBy.PROCESSES
+    assert clock.slept == 3
+
+
+def test_descendants_are_counted_through_every_thread_and_no_further_than_asked(tmp_path: Path) -> None:
+    children = {1: "2 3", 2: "4", 3: "", 4: ""}
+    for pid, text in children.items():
+        task = tmp_path / str(pid) / "task" / str(pid)
+        task.mkdir(parents=True)
+        (task / "children").write_text(text)
+    second_thread = tmp_path / "3" / "task" / "33"
+    second_thread.mkdir()
+    (second_thread / "children").write_text("5 6")  # These two have ended by now.
+    assert count_descendants(1, 100, tmp_path) == 6
+    assert count_descendants(1, 3, tmp_path) == 3
+
+
+def test_this_process_counts_itself() -> None:
+    assert count_descendants(os.getpid(), 10_000) >= 1
+
+
+def test_a_folder_that_is_gone_is_told_in_words(tmp_path: Path) -> None:
+    assert free_bytes(tmp_path) > 0
+    with pytest.raises(SandboxError, match="cannot be watched"):
+        free_bytes(tmp_path / "gone")
+
+
+@pytest.mark.parametrize(
+    ("release", "expected"),
+    [("6.18.44-generic", (6, 18)), ("5.4-rc1", (5, 4)), ("4.18.0-553.el8", (4, 18)), ("odd", (0, 0))],
+)
+def test_kernel_releases_are_read(release: str, expected: tuple[int, int]) -> None:
+    assert _release_tuple(release) == expected

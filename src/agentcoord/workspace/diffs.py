@@ -19,7 +19,7 @@ _PROBED_BYTES = 8000
 """As much as git looks at to call a content binary."""
 _PATCH_CHARS = 2_000_000
 """A longer patch is cut, and says so."""
-_NEW_FILE = re.compile(rb'^diff --git ("?)b/(.*) \1b/\2$', re.MULTILINE)
+_ONE_SIDED = re.compile(rb'^diff --git ("?)([ab])/(.*) \1\2/\3$', re.MULTILINE)
 _MERGE_FAILED = range(128, 256)
 _DIFF = ("diff", "--no-index", "--no-prefix", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-color")
 
@@ -62,8 +62,8 @@ def unified_diff(pairs: Iterable[Pair]) -> str:
     with _private_folder() as folder:
         _lay_out(folder, pairs)
         patch = run_isolated_git([*_DIFF, "a", "b"], cwd=folder, expected=(0, 1))
-    # Of a new file git names both sides b/, of none that was there a/; readers expect one of each.
-    text = _NEW_FILE.sub(rb"diff --git \1a/\2 \1b/\2", patch).decode("utf-8", "replace")
+    # Of an added file git calls both sides b/, of a removed one a/; readers expect one of each.
+    text = _ONE_SIDED.sub(rb"diff --git \1a/\3 \1b/\3", patch).decode("utf-8", "replace")
     if len(text) > _PATCH_CHARS:
         text = text[:_PATCH_CHARS] + f"\n# ... cut after {_PATCH_CHARS} characters\n"
     return text

@@ -6,12 +6,15 @@ lists no configuration can loosen.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from pathspec import GitIgnoreSpec
+from pathspec import PathSpec, Pattern
 
 from agentcoord.errors import WorkspaceError
 from agentcoord.workspace.names import refusal_of
+
+_Globs = PathSpec[Pattern]
 
 
 class ScopeRules:
@@ -34,10 +37,12 @@ class ScopeRules:
         return refusal_of(path, exists=exists)
 
 
-def _compile(globs: Sequence[str], setting: str) -> GitIgnoreSpec:
+def _compile(globs: Sequence[str], setting: str) -> _Globs:
     try:
-        return GitIgnoreSpec.from_lines(globs)
-    except ValueError as error:
+        # The last glob that matches decides. (Git itself would not take back a file of an
+        # ignored folder, so `!src/generated/` after `src/**` would silently do nothing.)
+        return PathSpec.from_lines("gitignore", globs)
+    except (ValueError, TypeError, re.error) as error:
         raise WorkspaceError(
             f"{setting} holds a glob that cannot be read: {error}",
             mend="use gitignore patterns, such as src/**",

@@ -39,6 +39,10 @@ _PROMPT_MARGIN_TOKENS = 2_000
 """For what the provider adds to a prompt: tool-use instructions and framing."""
 _BYTES_PER_TOKEN = 3
 _BOOKING_DEADLINE_S = 10.0
+_COMFORTABLE_MAX_TOKENS = 8_192
+"""Below this a call often ends in the middle of its answer: waiting for room comes first."""
+_ROOM_PATIENCE_S = 600.0
+"""How long a turn waits for reservations of calls under way to settle for less."""
 
 
 class LedgerRefusal(Protocol):
@@ -50,6 +54,8 @@ class LedgerRefusal(Protocol):
     def cap_usd_micros(self) -> UsdMicros: ...
     @property
     def spent_usd_micros(self) -> UsdMicros: ...
+    @property
+    def reserved_usd_micros(self) -> UsdMicros: ...
 
 
 class LedgerPort(Protocol):
@@ -98,6 +104,7 @@ class PaidModel:
         self._new_id = new_id
         self._run = run
         self._day = day
+        self._settlements = _Settlements()
 
     def for_task(self, task: TaskId, caps: object, *, deadline_s: float = 3_600) -> TaskGateway:
         """Return the gateway that calls on `task`'s account.
@@ -106,7 +113,32 @@ class PaidModel:
         faults are waited out before they are raised.
         """
         ledger = _TaskLedger(self._ledger, self._new_id, self._run, task, self._day, caps)
-        return TaskGateway(self._model, self._governor, ledger, self._prices, self._clock, deadline_s)
+        return TaskGateway(
+            self._model, self._governor, ledger, self._prices, self._clock, deadline_s, self._settlements
+        )
+
+
+class _Settlements:
+    """Tells those who wait for room that a reservation was closed, by any worker."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._changed = asyncio.Event()
+
+    def note(self) -> None:
+        self.count += 1
+        self._changed.set()
+
+    async def wait_beyond(self, count: int, *, at_most_s: float) -> bool:
+        """Return once more than `count` were noted; False when the time is over first."""
+        try:
+            async with asyncio.timeout(at_most_s):
+                while self.count <= count:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +167,13 @@ class _Spent:
     broken_tries: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Crowded:
+    """There would be room under the cap, were it not set aside for calls under way."""
+
+    settlements_seen: int
+
+
 class TaskGateway:
     """The model on one task's account. Satisfies `agent.ports.Gateway`."""
 
@@ -146,6 +185,7 @@ class TaskGateway:
         prices: PriceList,
         clock: Clock,
         deadline_s: float,
+        settlements: _Settlements,
     ) -> None:
         self._model = model
         self._governor = governor
@@ -153,21 +193,34 @@ class TaskGateway:
         self._prices = prices
         self._clock = clock
         self._deadline_s = deadline_s
+        self._settlements = settlements
 
     async def take_turn(self, request: TurnRequest, progress: Progress) -> PaidTurn | SpendRefused:
         """Make one paid call, waiting out what passes.
 
         `max_tokens` of the request is an upper bound: it shrinks, to no less than 1,024, when a
-        cap leaves less. Raises LlmRetryableError after the deadline or too many broken streams,
+        cap leaves less; while others' reservations are what is in the way, it first waits for them
+        to settle. Raises LlmRetryableError after the deadline or too many broken streams,
         LlmPriceError for a model without a price, and LlmSpendLimitError, LlmRequestError and
         LlmAuthError as they come.
         """
         give_up_at = self._clock.monotonic() + self._deadline_s
         input_tokens = estimate_input_tokens(request)
         spent = _Spent()
+        patience_s = min(_ROOM_PATIENCE_S, self._deadline_s)
         for _ in range(_MAX_TRIES):
-            outcome = await self._try_once(request, input_tokens, progress, spent, give_up_at)
+            patient = patience_s > 0
+            outcome = await self._try_once(
+                request, input_tokens, progress, spent, give_up_at, patient=patient
+            )
             match outcome:
+                case _Crowded():
+                    waited_from = self._clock.monotonic()
+                    seen = outcome.settlements_seen
+                    if await self._settlements.wait_beyond(seen, at_most_s=patience_s):
+                        patience_s -= self._clock.monotonic() - waited_from
+                    else:
+                        patience_s = 0
                 case Turn():
                     return PaidTurn(outcome, spent.cost_usd_micros, spent.usage)
                 case SpendRefused():
@@ -187,7 +240,9 @@ class TaskGateway:
         progress: Progress,
         spent: _Spent,
         give_up_at: float,
-    ) -> Turn | SpendRefused | LlmError:
+        *,
+        patient: bool,
+    ) -> Turn | SpendRefused | _Crowded | LlmError:
         """Wait for a slot, reserve, call, and close the books on it. Model errors are returned."""
         model = request.model
         wait_at_most_s = give_up_at - self._clock.monotonic()
@@ -195,8 +250,8 @@ class TaskGateway:
             reservation = self._ledger.new_id()
             progress.restart()
             try:
-                fitted = await self._reserve(reservation, request, input_tokens)
-                if isinstance(fitted, SpendRefused):
+                fitted = await self._reserve(reservation, request, input_tokens, patient=patient)
+                if not isinstance(fitted, TurnRequest):
                     return fitted
                 outcome = await self._call(fitted, reservation, progress, slot)
             except BaseException:
@@ -211,24 +266,31 @@ class TaskGateway:
         return outcome
 
     async def _reserve(
-        self, reservation: str, request: TurnRequest, input_tokens: int
-    ) -> TurnRequest | SpendRefused:
+        self, reservation: str, request: TurnRequest, input_tokens: int, *, patient: bool
+    ) -> TurnRequest | SpendRefused | _Crowded:
         """Set the worst case aside, and return the request with the `max_tokens` that fitted."""
         max_tokens = request.max_tokens
         floor = min(MIN_MAX_TOKENS, max_tokens)
+        comfortable = min(_COMFORTABLE_MAX_TOKENS, max_tokens)
         for attempt in range(_MAX_SHRINKS):
+            seen = self._settlements.count
             amount = self._prices.worst_case_usd_micros(input_tokens, max_tokens, request.model)
             refusal = await self._ledger.reserve(reservation, amount)
             if refusal is None:
                 return replace(request, max_tokens=max_tokens)
-            left = refusal.cap_usd_micros - refusal.spent_usd_micros
-            affordable = self._prices.affordable_max_tokens(input_tokens, left, request.model)
-            if affordable is None or affordable >= max_tokens:
-                # The refusal counted money that it did not tell us of; half is the next guess.
-                affordable = max(max_tokens // 2, floor) if max_tokens > floor else 0
-            if affordable < floor or attempt == _MAX_SHRINKS - 1:
+            unspent = refusal.cap_usd_micros - refusal.spent_usd_micros
+            left = unspent - refusal.reserved_usd_micros
+            fits = self._prices.affordable_max_tokens(input_tokens, left, request.model)
+            fits_alone = self._prices.affordable_max_tokens(input_tokens, unspent, request.model)
+            if fits is None or fits >= max_tokens:
+                # The refusal does not explain itself; half is the next guess.
+                fits = max(max_tokens // 2, floor) if max_tokens > floor else 0
+            is_crowded = refusal.reserved_usd_micros > 0 and fits < comfortable
+            if patient and is_crowded and (fits_alone is None or fits_alone >= comfortable):
+                return _Crowded(seen)
+            if fits < floor or attempt == _MAX_SHRINKS - 1:
                 return SpendRefused(refusal.scope, refusal.cap_usd_micros, refusal.spent_usd_micros)
-            max_tokens = affordable
+            max_tokens = fits
         raise AssertionError("the last pass returns")
 
     async def _call(
@@ -255,6 +317,14 @@ class TaskGateway:
         self, reservation: str, model: str, turn: Turn | None, progress: Progress, spent: _Spent
     ) -> None:
         """Settle or release, also while being cancelled."""
+        try:
+            await self._close(reservation, model, turn, progress, spent)
+        finally:
+            self._settlements.note()
+
+    async def _close(
+        self, reservation: str, model: str, turn: Turn | None, progress: Progress, spent: _Spent
+    ) -> None:
         if turn is None and not progress.started:
             await _shielded(self._ledger.port.release(reservation))
             return

@@ -73,6 +73,7 @@ class Refused:
     scope: str
     cap_usd_micros: UsdMicros
     spent_usd_micros: UsdMicros
+    reserved_usd_micros: UsdMicros
 
 
 class FakeLedger:
@@ -90,7 +91,7 @@ class FakeLedger:
         self.hold: asyncio.Event | None = None
         """When set, settle waits for it."""
         self.tells_reserved = True
-        """Whether a refusal counts what others have reserved as spent."""
+        """Whether a refusal says how much others have reserved."""
         self.most_committed = 0
 
     async def reserve(
@@ -100,8 +101,8 @@ class FakeLedger:
         self.seen.append({"run": run, "task": task, "day": day, "caps": caps})
         committed = self.spent + sum(self.open.values())
         if committed + amount > self.cap:
-            told = committed if self.tells_reserved else self.spent
-            return Refused("run", UsdMicros(self.cap), UsdMicros(told))
+            told = committed - self.spent if self.tells_reserved else 0
+            return Refused("run", UsdMicros(self.cap), UsdMicros(self.spent), UsdMicros(told))
         self.open[reservation] = amount
         self.most_committed = max(self.most_committed, committed + amount)
         self.reserved.append(amount)

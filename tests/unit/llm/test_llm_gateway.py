@@ -133,6 +133,39 @@ async def test_a_refusal_that_does_not_tell_the_reserved_part_still_shrinks_the_
     assert 1_024 <= model.requests[0].max_tokens <= 5_000
 
 
+async def test_a_call_waits_for_the_room_that_others_have_reserved_and_then_is_made_whole() -> None:
+    asked = request(max_tokens=8_000)
+    worst = PRICES.worst_case_usd_micros(estimate_input_tokens(asked), 8_000, SONNET)
+    ledger, reached, release = FakeLedger(worst + 1_000), asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        reached.set()
+        await release.wait()
+
+    model = FakeModel(Step(waits=wait), Step())
+    gateway = gateway_of(model, ledger)
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(gateway.take_turn(asked, Progress()))
+        await reached.wait()
+        second = group.create_task(gateway.take_turn(asked, Progress()))
+        await settle_loop()
+        assert len(model.requests) == 1
+        assert not second.done()
+        release.set()
+    assert isinstance(first.result(), PaidTurn)
+    assert isinstance(second.result(), PaidTurn)
+    assert [made.max_tokens for made in model.requests] == [8_000, 8_000]
+    assert ledger.most_committed <= ledger.cap
+
+
+async def test_room_that_nobody_gives_back_is_not_waited_for_beyond_the_deadline() -> None:
+    asked = request(max_tokens=8_000)
+    ledger = FakeLedger(PRICES.worst_case_usd_micros(estimate_input_tokens(asked), 8_000, SONNET))
+    ledger.open["somebody else, gone"] = ledger.cap
+    refused = await gateway_of(FakeModel(), ledger, deadline_s=0.05).take_turn(asked, Progress())
+    assert isinstance(refused, SpendRefused)
+
+
 async def test_a_small_request_is_not_refused_for_being_below_the_floor() -> None:
     ledger = FakeLedger()
     assert isinstance(

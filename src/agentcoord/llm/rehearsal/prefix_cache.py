@@ -124,8 +124,9 @@ def blocks_of(content: Any) -> list[dict[str, Any]]:
 
 
 def canonical(block: Mapping[str, Any]) -> str:
-    """Return a block's JSON without its cache mark, which is no part of the prompt."""
-    bare = {key: value for key, value in block.items() if key != "cache_control"}
+    """Return a block's JSON as the service sees it: its fields in whatever order, its cache mark no part
+    of the prompt, but tool input and other nested objects just as they were sent."""
+    bare = {key: block[key] for key in sorted(block) if key != "cache_control"}
     return json.dumps(bare, ensure_ascii=False, separators=(",", ":"))
 
 

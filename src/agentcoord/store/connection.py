@@ -30,12 +30,18 @@ from agentcoord.store.file_locks import FileLocks
 from agentcoord.store.keys import Keys
 from agentcoord.store.questions import QuestionBook
 from agentcoord.store.queue import TaskQueue
-from agentcoord.store.scripts import BATCH, Scripts, load_sources, read_hash, read_text, translated
+from agentcoord.store.scripts import (
+    BATCH,
+    CALL_TIMEOUT_S,
+    Scripts,
+    calling,
+    load_sources,
+    read_hash,
+    read_text,
+)
 
 CONNECTIONS = 16
 """The most connections of one store; who needs one more waits."""
-CALL_TIMEOUT_S = 5.0
-"""How long a call, a connection, or the wait for a free connection may take."""
 CLOSE_TIMEOUT_S = 5.0
 """How long closing waits for what the workers have just handed in."""
 
@@ -98,7 +104,7 @@ class Store:
     async def _build(cls, client: Redis, keys: Keys, clock: Clock, lease_ms: int) -> Store:
         scripts = Scripts(client, keys, await load_sources())
         spare_epoch = uuid.uuid4().hex
-        with translated("open the store"):
+        async with calling("open the store"):
             await client.setnx(keys.of("epoch"), spare_epoch)
         epoch = await read_text(client, keys.of("epoch"))
         settings = await read_hash(client, keys.of("settings"))
@@ -118,7 +124,7 @@ class Store:
 
     async def ping(self) -> None:
         """Raise StoreUnavailableError unless the server answers."""
-        with translated("answer a ping"):
+        async with calling("answer a ping"):
             await self.client.ping()
 
     async def get_setting(self, name: str) -> str | None:
@@ -127,7 +133,7 @@ class Store:
 
     async def set_setting(self, name: str, value: str) -> None:
         """Remember a small value across restarts."""
-        with translated("store a setting"):
+        async with calling("store a setting"):
             await self.client.hset(self.keys.of("settings"), name, value)
 
     async def cleanup(self, *, everything: bool) -> CleanupOutcome:
@@ -149,7 +155,7 @@ class Store:
     async def _remove_every_key(self) -> int:
         removed = 0
         cursor = 0
-        with translated("remove the project's keys"):
+        async with calling("remove the project's keys"):
             while True:
                 cursor, names = await self.client.scan(cursor, match=self.keys.scan_pattern, count=BATCH)
                 if names:
@@ -166,8 +172,8 @@ async def _client(url: str) -> AsyncIterator[Redis]:
         pool = BlockingConnectionPool.from_url(
             url,
             max_connections=CONNECTIONS,
-            timeout=CALL_TIMEOUT_S,
-            socket_timeout=CALL_TIMEOUT_S,
+            timeout=None,  # Every call is bounded by `calling`, this wait included.
+            socket_timeout=None,
             socket_connect_timeout=CALL_TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),
             decode_responses=True,

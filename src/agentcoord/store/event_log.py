@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from agentcoord.domain.events import Event
 from agentcoord.store.keys import Keys
-from agentcoord.store.scripts import BATCH, ScriptName, Scripts, read_text, translated
+from agentcoord.store.scripts import BATCH, ScriptName, Scripts, calling, read_text
 
 KEPT_EVENTS = 100_000
 """About how many of the newest events are kept."""
@@ -50,7 +50,7 @@ class EventLog:
 
         The first one's number is above `after + 1` when older ones are no longer kept.
         """
-        with translated("read events"):
+        async with calling("read events"):
             found = await self.client.xrange(self.keys.of("events"), min=f"{after + 1}-0", count=limit)
         rows = cast("list[tuple[str, dict[str, str]]]", found)
         return [

@@ -26,7 +26,7 @@ from agentcoord.errors import IllegalMoveError, LeaseLostError, StoreError
 from agentcoord.store.dispatcher import Dispatcher
 from agentcoord.store.keys import Keys
 from agentcoord.store.loading import DEAD_STATES, WORDS_AROUND_A_DEAD_NEED, Loader, LoadOutcome
-from agentcoord.store.scripts import BATCH, ScriptName, Scripts, read_hash, translated
+from agentcoord.store.scripts import BATCH, ScriptName, Scripts, calling, read_hash
 from agentcoord.store.task_records import COST_FIELD, TURNS_FIELD, decode_task, usage_args
 
 READ_BATCH = 500
@@ -99,7 +99,7 @@ class TaskQueue:
 
     async def verify(self, claim: Claim) -> None:
         """Raise LeaseLostError unless the claim holds and its lease lasts at this moment."""
-        with translated("verify a claim"):
+        async with calling("verify a claim"):
             deadline = await self.client.zscore(self.keys.of("lease"), f"{claim.token}:{claim.task.id}")
         if deadline is None or float(deadline) <= self.clock.now_ms():
             raise _lease_lost(claim)
@@ -203,11 +203,10 @@ class TaskQueue:
 
     async def next_due_ms(self) -> int | None:
         """When `reap()` next has something to do; None: never, as things are."""
-        with translated("read the next deadline"):
-            async with self.client.pipeline(transaction=False) as pipe:
-                for suffix in ("lease", "delay"):
-                    pipe.zrange(self.keys.of(suffix), 0, 0, withscores=True)
-                soonest = await pipe.execute()
+        async with calling("read the next deadline"), self.client.pipeline(transaction=False) as pipe:
+            for suffix in ("lease", "delay"):
+                pipe.zrange(self.keys.of(suffix), 0, 0, withscores=True)
+            soonest = await pipe.execute()
         return min((int(score) for row in soonest for _, score in row), default=None)
 
     async def get(self, task: TaskId) -> Task | None:
@@ -217,7 +216,7 @@ class TaskQueue:
 
     async def all(self) -> list[Task]:
         """Return every task in plan order."""
-        with translated("list the tasks"):
+        async with calling("list the tasks"):
             ids = cast("list[str]", await self.client.zrange(self.keys.of("order"), 0, -1))
         return [task for piece in _pieces(ids, READ_BATCH) for task in await self._read(piece)]
 
@@ -233,7 +232,7 @@ class TaskQueue:
 
     async def set_paused(self, paused: bool) -> None:
         """Stop or resume handing out tasks; it is remembered across restarts."""
-        with translated("store a setting"):
+        async with calling("store a setting"):
             await self.client.hset(self.keys.of("settings"), "paused", str(int(paused)))
         self.dispatcher.paused = paused
         self.dispatcher.wake()
@@ -283,12 +282,11 @@ class TaskQueue:
         self.on_lease_ended(claim.task.id)
 
     async def _read(self, ids: Sequence[str]) -> list[Task]:
-        with translated("read tasks"):
-            async with self.client.pipeline(transaction=False) as pipe:
-                for task in ids:
-                    pipe.get(self.keys.body(task))
-                    pipe.hgetall(self.keys.task(task))
-                rows = await pipe.execute()
+        async with calling("read tasks"), self.client.pipeline(transaction=False) as pipe:
+            for task in ids:
+                pipe.get(self.keys.body(task))
+                pipe.hgetall(self.keys.task(task))
+            rows = await pipe.execute()
         bodies, hashes = rows[::2], rows[1::2]
         return [decode_task(body, fields) for body, fields in zip(bodies, hashes, strict=True) if fields]
 

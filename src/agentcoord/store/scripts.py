@@ -9,8 +9,8 @@ are its typed wrappers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from enum import StrEnum
 from importlib import resources
 from typing import Any, cast
@@ -25,6 +25,8 @@ from agentcoord.store.keys import Keys
 
 BATCH = 1000
 """The most items that one script call is given, so that none blocks the server for long."""
+CALL_TIMEOUT_S = 5.0
+"""How long one call may take, the wait for a free connection included."""
 
 
 class ScriptName(StrEnum):
@@ -67,14 +69,20 @@ def _read_sources() -> dict[ScriptName, str]:
     }
 
 
-@contextmanager
-def translated(doing: str) -> Iterator[None]:
-    """Turn the library's errors into ours; `doing` completes "Redis failed to ...".
+@asynccontextmanager
+async def calling(doing: str) -> AsyncIterator[None]:
+    """Bound a call to the server, and say its failure in our words; `doing` completes "to ...".
 
-    Raises StoreUnavailableError when trying again later may help, else StoreError.
+    The bound is ours, not the client's: its own socket time-out sends through `asyncio.wait_for`, which
+    on Python 3.11 swallows a cancellation that arrives while the send completes.
+    Raises StoreUnavailableError when trying again later may help (the call may or may not have been
+    carried out), else StoreError.
     """
     try:
-        yield
+        async with asyncio.timeout(CALL_TIMEOUT_S):
+            yield
+    except TimeoutError as error:
+        raise _unavailable(doing, f"no answer within {CALL_TIMEOUT_S:.0f} s") from error
     except (
         RedisConnectionError,
         RedisTimeoutError,
@@ -84,23 +92,27 @@ def translated(doing: str) -> Iterator[None]:
         TryAgainError,
         OSError,
     ) as error:
-        raise StoreUnavailableError(
-            f"Redis cannot be reached to {doing}: {error}",
-            mend="agentcoordd restart (embedded server), or see that the server of redis.url runs",
-        ) from error
+        raise _unavailable(doing, str(error)) from error
     except RedisError as error:
         raise StoreError(f"Redis failed to {doing}: {error}") from error
 
 
+def _unavailable(doing: str, cause: str) -> StoreUnavailableError:
+    return StoreUnavailableError(
+        f"Redis cannot be reached to {doing}: {cause}",
+        mend="agentcoordd restart (embedded server), or see that the server of redis.url runs",
+    )
+
+
 async def read_hash(client: Redis, key: str) -> dict[str, str]:
     """Return a whole hash; empty when there is none. The client must decode its answers."""
-    with translated(f"read {key}"):
+    async with calling(f"read {key}"):
         return cast("dict[str, str]", await client.hgetall(key))
 
 
 async def read_text(client: Redis, key: str) -> str | None:
     """Return a string; None when there is none. The client must decode its answers."""
-    with translated(f"read {key}"):
+    async with calling(f"read {key}"):
         return cast("str | None", await client.get(key))
 
 
@@ -116,5 +128,5 @@ class Scripts:
 
         Raises StoreUnavailableError (it may or may not have run) or StoreError.
         """
-        with translated(f"run {name}"):
+        async with calling(f"run {name}"):
             return await self._registered[name](keys=[self._prefix], args=args)

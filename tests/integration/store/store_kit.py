@@ -1,0 +1,164 @@
+"""What the store's tests share: a clock moved by hand, short ways to say what is meant, and a proxy
+that loses answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agentcoord.domain.files import FileVersion, LandedFile
+from agentcoord.domain.ids import ProjectId, TaskId
+from agentcoord.domain.states import TaskState
+from agentcoord.domain.task import Claim, Task, TaskSpec
+from agentcoord.domain.worker import Role, WorkerSpec, worker_of
+from agentcoord.store import Store
+
+NIGHT_MS = 1_790_000_000_000
+LEASE_MS = 60_000
+
+
+@dataclass(slots=True)
+class HandClock:
+    """Stands still until a test moves it; sleeping moves it."""
+
+    time_ms: int = NIGHT_MS
+
+    def now_ms(self) -> int:
+        return self.time_ms
+
+    def monotonic(self) -> float:
+        return self.time_ms / 1000
+
+    async def sleep(self, seconds: float) -> None:
+        self.time_ms += round(seconds * 1000)
+        await asyncio.sleep(0)
+
+
+ANYBODY = worker_of("Anybody", Role.BACKEND_ENGINEER, ("backend", "docs", "testing"))
+TESTER = worker_of("Tester", Role.TESTING_ENGINEER)
+
+
+def open_store(url: str, project: ProjectId, clock: HandClock) -> AbstractAsyncContextManager[Store]:
+    return Store.open(url, project, clock=clock, lease_ms=LEASE_MS)
+
+
+def spec(
+    name: str,
+    *needs: str,
+    priority: int = 3,
+    tags: Sequence[str] = ("backend",),
+    writes: Sequence[str] = (),
+    title: str = "",
+) -> TaskSpec:
+    return TaskSpec(
+        id=TaskId(name),
+        title=title or f"Do {name}",
+        description="What and why",
+        priority=priority,
+        tags=tuple(tags),
+        needs=tuple(TaskId(need) for need in needs),
+        writes=tuple(writes),
+    )
+
+
+async def load(store: Store, *specs: TaskSpec) -> None:
+    await store.queue.load(specs)
+
+
+async def claim(store: Store, worker: WorkerSpec = ANYBODY) -> Claim:
+    """Claim a task that must be there."""
+    async with asyncio.timeout(5):
+        return await store.queue.claim(worker)
+
+
+async def land(store: Store, held: Claim, *paths: str) -> None:
+    """Walk a running task to done."""
+    await store.queue.move(held, TaskState.RUNNING, TaskState.CHECKING)
+    await store.queue.move(held, TaskState.CHECKING, TaskState.LANDING)
+    await store.queue.complete(held, [landed(path) for path in paths])
+
+
+async def task_of(store: Store, name: str) -> Task:
+    task = await store.queue.get(TaskId(name))
+    assert task is not None
+    return task
+
+
+async def states(store: Store) -> dict[str, TaskState]:
+    return {task.id: task.state for task in await store.queue.all()}
+
+
+def landed(path: str) -> LandedFile:
+    return LandedFile(path, None, FileVersion("0" * 64, 1, 0o644), lines_added=3, lines_removed=1)
+
+
+async def evalsha_calls(store: Store) -> int:
+    """How many scripts the server has run so far."""
+    stats = await store.client.info("commandstats")
+    return int(stats.get("cmdstat_evalsha", {}).get("calls", 0))
+
+
+@dataclass(slots=True)
+class LossyProxy:
+    """Stands between a client and the server, and can lose one answer, or all service."""
+
+    server: Path
+    lose_next_answer: bool = False
+    """The next answer of the server is dropped, and its connection cut."""
+    away: bool = False
+    """Connections are accepted and cut."""
+    answer_lost: asyncio.Event = field(default_factory=asyncio.Event)
+    _open: set[asyncio.StreamWriter] = field(default_factory=set)
+
+    async def serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.away:
+            writer.close()
+            return
+        server_reader, server_writer = await asyncio.open_unix_connection(self.server)
+        self._open |= {writer, server_writer}
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._carry_questions(reader, server_writer))
+                both.create_task(self._carry_answers(server_reader, writer))
+        except* OSError:
+            pass
+        finally:
+            for end in (writer, server_writer):
+                end.close()
+
+    async def _carry_questions(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while data := await source.read(1 << 16):
+            if self.away:
+                break
+            sink.write(data)
+        sink.close()
+
+    async def _carry_answers(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while data := await source.read(1 << 16):
+            if self.lose_next_answer:
+                self.lose_next_answer = False
+                self.answer_lost.set()
+                break
+            sink.write(data)
+        sink.close()
+
+    def close(self) -> None:
+        for writer in self._open:
+            writer.close()
+
+
+@asynccontextmanager
+async def lossy_proxy(url: str, folder: Path) -> AsyncIterator[tuple[str, LossyProxy]]:
+    """Run a proxy before the server of `url`; gives the proxy's URL too."""
+    proxy = LossyProxy(Path(url.removeprefix("unix://")))
+    path = folder / "proxy.sock"
+    server = await asyncio.start_unix_server(proxy.serve_one, path)
+    try:
+        yield f"unix://{path}", proxy
+    finally:
+        server.close()
+        proxy.close()
+        await server.wait_closed()

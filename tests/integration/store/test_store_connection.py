@@ -1,0 +1,167 @@
+"""A project's store as a whole: isolation, settings, cleaning up, and servers that don't answer."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from store_kit import LEASE_MS, NIGHT_MS, HandClock, claim, land, load, open_store, spec, states
+
+from agentcoord.domain.events import Event, EventKind
+from agentcoord.domain.ids import ProjectId, TaskId
+from agentcoord.domain.states import TaskState
+from agentcoord.domain.usage import UsdMicros
+from agentcoord.errors import StoreError, StoreUnavailableError
+from agentcoord.store import Caps, CleanupOutcome, LockOutcome, Store, unix_url
+
+
+async def _fill(store: Store) -> None:
+    """Leave something under every kind of key."""
+    await load(store, spec("a", writes=["x.py"]), spec("b", "a"), spec("c", tags=["testing"]))
+    held = await claim(store)
+    assert (await store.locks.acquire("x.py", held, timeout_s=1)).outcome is LockOutcome.TAKEN
+    task = held.task.id
+    await store.ledger.reserve("r", run="run", task=task, day="day", amount=UsdMicros(5), caps=Caps())
+    await store.events.append([Event(EventKind.DAEMON_STARTED, NIGHT_MS)])
+    await store.questions.ask(task, "Which?", "the first", NIGHT_MS)
+    await store.set_setting("run", "r20261122-211530")
+
+
+async def test_projects_on_one_server_do_not_see_each_other(valkey_url: str, project_id: ProjectId) -> None:
+    clock = HandClock()
+    other_id = ProjectId(f"{project_id}-2")
+    async with (
+        open_store(valkey_url, project_id, clock) as store,
+        open_store(valkey_url, other_id, clock) as other,
+    ):
+        await _fill(store)
+        await _fill(other)
+        assert await other.locks.release_all(TaskId("a")) == ("x.py",)
+        await other.queue.cancel(TaskId("a"), why="")
+        assert [lock.task for lock in await store.locks.holders()] == ["a"]
+        assert (await states(store))["a"] is TaskState.RUNNING
+        assert store.events.epoch != other.events.epoch
+        totals = await store.ledger.totals(run="run", day="day")
+        assert totals.run_reserved_usd_micros == 5
+
+
+async def test_every_key_lies_under_the_projects_prefix(valkey_url: str, project_id: ProjectId) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        before = {str(k) async for k in store.client.scan_iter(count=1000)}
+        await _fill(store)
+        made = {str(k) async for k in store.client.scan_iter(count=1000)} - before
+        assert len(made) > 15
+        assert {k for k in made if not k.startswith(f"agentcoord:{{{project_id}}}:")} == set()
+
+
+async def test_cleaning_everything_removes_this_project_and_no_other(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    clock = HandClock()
+    # A pattern that forgot to escape would take the second project for the first.
+    odd, like_odd = ProjectId(f"{project_id}-[ab]*"), ProjectId(f"{project_id}-a1")
+    async with open_store(valkey_url, odd, clock) as store, open_store(valkey_url, like_odd, clock) as other:
+        await _fill(store)
+        await _fill(other)
+        count = len([k async for k in other.client.scan_iter(match=other.keys.scan_pattern)])
+        outcome = await store.cleanup(everything=True)
+        assert outcome.keys > 15
+        assert [k async for k in store.client.scan_iter(match=store.keys.scan_pattern)] == []
+        assert len([k async for k in other.client.scan_iter(match=other.keys.scan_pattern)]) == count
+        await load(store, spec("a"))
+        assert (await claim(store)).task.id == "a"
+
+
+async def test_a_store_works_on_after_everything_was_cleaned(valkey_url: str, project_id: ProjectId) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await _fill(store)
+        epoch = store.events.epoch
+        await store.queue.set_paused(True)
+        await store.cleanup(everything=True)
+        assert not store.queue.paused
+        assert [e.seq for e in await store.events.append([Event(EventKind.CLEANED, 1)])] == [1]
+        assert store.events.epoch != epoch
+
+
+async def test_cleaning_takes_only_what_the_dead_left(valkey_url: str, project_id: ProjectId) -> None:
+    clock = HandClock()
+    async with open_store(valkey_url, project_id, clock) as store:
+        await load(store, spec("dead", priority=5), spec("alive"), spec("over"))
+        dead = await claim(store)
+        clock.time_ms += LEASE_MS // 2
+        alive, over = await claim(store), await claim(store)
+        for held, path in ((dead, "d.py"), (alive, "a.py"), (over, "o.py")):
+            await store.locks.acquire(path, held, timeout_s=1)
+            await store.ledger.reserve(
+                f"call-{path}", run="r", task=held.task.id, day="d", amount=UsdMicros(10), caps=Caps()
+            )
+        await land(store, over)
+        clock.time_ms += LEASE_MS // 2
+        assert await store.cleanup(everything=False) == CleanupOutcome(locks=2, leases=1, reservations=2)
+        assert [lock.path for lock in await store.locks.holders()] == ["a.py"]
+        assert await store.ledger.open_reservations() == {"call-a.py": "alive"}
+        assert (await states(store))["dead"] is TaskState.QUEUED
+        await store.queue.verify(alive)
+        assert await store.cleanup(everything=False) == CleanupOutcome()
+
+
+async def test_settings_outlive_the_store(valkey_url: str, project_id: ProjectId) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        assert await store.get_setting("run") is None
+        await store.set_setting("run", "r1")
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        assert await store.get_setting("run") == "r1"
+
+
+async def test_a_server_that_is_not_there_is_said_in_words(project_id: ProjectId, tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailableError, match="Redis cannot be reached to open the store") as told:
+        async with open_store(f"unix://{tmp_path}/nobody.sock", project_id, HandClock()):
+            pass
+    assert "agentcoordd" in told.value.mend
+
+
+async def test_a_url_that_is_none_is_said_in_words(project_id: ProjectId) -> None:
+    with pytest.raises(StoreError, match=r"redis\.url is not usable"):
+        async with open_store("http://example", project_id, HandClock()):
+            pass
+
+
+async def test_a_socket_path_with_any_letters_makes_a_usable_url(
+    valkey_url: str, project_id: ProjectId, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("ü s%20?#") / "v.sock"
+    path.symlink_to(valkey_url.removeprefix("unix://"))
+    async with open_store(unix_url(str(path)), project_id, HandClock()) as store:
+        await store.ping()
+
+
+async def test_more_calls_than_connections_wait_their_turn(valkey_url: str, project_id: ProjectId) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        async with asyncio.TaskGroup() as group:
+            for i in range(100):
+                group.create_task(store.set_setting(f"s{i}", str(i)))
+        assert await store.get_setting("s99") == "99"
+
+
+async def test_a_cancellation_during_any_call_is_never_swallowed(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        for spins in range(30):
+            went_on = False
+
+            async def call_then_wait() -> None:
+                nonlocal went_on
+                await store.set_setting("name", "value")
+                went_on = True
+                await asyncio.Event().wait()
+
+            async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+                task = group.create_task(call_then_wait())
+                for _ in range(spins):
+                    await asyncio.sleep(0)
+                task.cancel()
+            assert task.cancelled()
+        assert went_on
+        await store.ping()

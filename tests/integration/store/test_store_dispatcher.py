@@ -1,0 +1,215 @@
+"""The dispatcher: one script call for all of the moment, none when idle, and answers that get lost."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from store_kit import (
+    ANYBODY,
+    HandClock,
+    claim,
+    evalsha_calls,
+    land,
+    landed,
+    load,
+    lossy_proxy,
+    open_store,
+    spec,
+    states,
+    task_of,
+)
+
+from agentcoord.domain.ids import ProjectId
+from agentcoord.domain.states import TaskState
+from agentcoord.errors import StoreUnavailableError
+from agentcoord.store import Store
+
+_S = TaskState
+
+
+async def test_all_that_waits_at_one_moment_is_settled_in_one_call(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, *(spec(f"t{i}") for i in range(60)))
+        before = await evalsha_calls(store)
+        async with asyncio.TaskGroup() as group:
+            waiting = [group.create_task(store.queue.claim(ANYBODY)) for _ in range(60)]
+        assert await evalsha_calls(store) == before + 1
+        assert {(await w).task.id for w in waiting} == {f"t{i}" for i in range(60)}
+
+
+async def test_finished_tasks_and_claims_share_a_call_and_dependents_go_out_in_it(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, spec("a"), spec("b"), spec("above", "a", "b"))
+        held = [await claim(store), await claim(store)]
+        for one in held:
+            await store.queue.move(one, _S.RUNNING, _S.CHECKING)
+            await store.queue.move(one, _S.CHECKING, _S.LANDING)
+        before = await evalsha_calls(store)
+        async with asyncio.TaskGroup() as group:
+            for one in held:
+                group.create_task(store.queue.complete(one, [landed("x")]))
+            waiting = group.create_task(store.queue.claim(ANYBODY))
+        assert (await waiting).task.id == "above"
+        assert await evalsha_calls(store) == before + 1
+
+
+async def test_workers_that_wait_for_nothing_cost_no_calls(valkey_url: str, project_id: ProjectId) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store, asyncio.TaskGroup() as group:
+        await load(store, spec("t"))
+        await claim(store)
+        asked_once = await evalsha_calls(store) + 1
+        waiting = [group.create_task(store.queue.claim(ANYBODY)) for _ in range(6)]
+        while await evalsha_calls(store) < asked_once:
+            pass
+        for _ in range(20):
+            await store.ping()
+        assert await evalsha_calls(store) == asked_once
+        for one in waiting:
+            one.cancel()
+
+
+async def test_a_server_that_forgot_its_scripts_is_told_again(valkey_url: str, project_id: ProjectId) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, spec("a"), spec("b"))
+        held = await claim(store)
+        await store.client.script_flush()
+        await land(store, held)
+        await store.client.script_flush()
+        assert (await claim(store)).task.id == "b"
+        await store.client.script_flush()
+        assert await store.locks.release_all((await task_of(store, "a")).id) == ()
+
+
+async def test_a_claim_whose_answer_was_lost_is_answered_again_not_twice(
+    valkey_url: str, project_id: ProjectId, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("p")
+    async with (
+        lossy_proxy(valkey_url, folder) as (url, proxy),
+        open_store(url, project_id, HandClock()) as store,
+    ):
+        await load(store, spec("a"), spec("b"))
+        await claim(store)
+        proxy.lose_next_answer = True
+        held = await claim(store)
+        assert proxy.answer_lost.is_set()
+        assert (held.task.id, held.task.attempt) == ("b", 1)
+        assert held.task == await task_of(store, "b")
+        await store.queue.verify(held)
+        assert int(await store.client.get(store.keys.of("fence")) or 0) == held.token
+
+
+async def test_a_completion_whose_answer_was_lost_is_done_once(
+    valkey_url: str, project_id: ProjectId, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("p")
+    async with (
+        lossy_proxy(valkey_url, folder) as (url, proxy),
+        open_store(url, project_id, HandClock()) as store,
+    ):
+        await load(store, spec("a"), spec("b", "a"))
+        held = await claim(store)
+        await store.queue.move(held, _S.RUNNING, _S.CHECKING)
+        await store.queue.move(held, _S.CHECKING, _S.LANDING)
+        proxy.lose_next_answer = True
+        await store.queue.complete(held, [landed("x")])
+        assert proxy.answer_lost.is_set()
+        assert await states(store) == {"a": _S.DONE, "b": _S.QUEUED}
+        assert (await task_of(store, "b")).open_needs == 0
+
+
+async def test_a_server_that_stays_away_is_told_to_who_waits_and_loses_no_task(
+    valkey_url: str, project_id: ProjectId, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("p")
+    async with (
+        lossy_proxy(valkey_url, folder) as (url, proxy),
+        open_store(url, project_id, HandClock()) as store,
+    ):
+        await load(store, spec("a"), spec("b"))
+        held = await claim(store)
+        proxy.lose_next_answer = True  # This claim is granted, but nobody hears of it;
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(_unavailable(store))
+            await proxy.answer_lost.wait()
+            proxy.away = True  # and the server is gone when it is asked again.
+            await waiting
+        with pytest.raises(StoreUnavailableError):
+            await store.ping()
+        proxy.away = False
+        again = await claim(store)
+        assert (again.task.id, again.task.attempt) == ("b", 1)
+        await store.queue.verify(held)
+        await store.queue.verify(again)
+
+
+async def _unavailable(store: Store) -> None:
+    with pytest.raises(StoreUnavailableError):
+        await store.queue.claim(ANYBODY)
+
+
+async def test_a_connection_that_the_server_cut_while_idle_is_replaced(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with (
+        open_store(valkey_url, project_id, HandClock()) as store,
+        open_store(valkey_url, project_id, HandClock()) as other,
+    ):
+        await load(store, spec("a"))
+        await other.client.client_kill_filter(_type="normal", skipme=True)
+        assert (await claim(store)).task.id == "a"
+
+
+async def test_a_store_that_closes_tells_who_waits(valkey_url: str, project_id: ProjectId) -> None:
+    async with asyncio.TaskGroup() as group:
+        async with open_store(valkey_url, project_id, HandClock()) as store:
+            waiting = group.create_task(_unavailable(store))
+            await store.ping()
+        await waiting
+    with pytest.raises(StoreUnavailableError, match="closing"):
+        await store.queue.claim(ANYBODY)
+
+
+async def test_what_was_handed_in_before_closing_is_still_booked(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    clock = HandClock()
+    async with asyncio.TaskGroup() as group:
+        async with open_store(valkey_url, project_id, clock) as store:
+            await load(store, spec("a"))
+            held = await claim(store)
+            await store.queue.move(held, _S.RUNNING, _S.CHECKING)
+            await store.queue.move(held, _S.CHECKING, _S.LANDING)
+            completing = group.create_task(store.queue.complete(held, []))
+            await asyncio.sleep(0)
+        await completing
+    async with open_store(valkey_url, project_id, clock) as store:
+        assert await states(store) == {"a": _S.DONE}
+
+
+async def test_an_error_inside_the_store_leaves_it_as_it_was_raised(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    with pytest.raises(KeyError):
+        async with open_store(valkey_url, project_id, HandClock()):
+            raise KeyError("mine")
+
+
+async def test_a_cancelled_owner_is_cancelled_not_grouped(valkey_url: str, project_id: ProjectId) -> None:
+    opened = asyncio.Event()
+
+    async def own() -> None:
+        async with open_store(valkey_url, project_id, HandClock()):
+            opened.set()
+            await asyncio.Event().wait()
+
+    async with asyncio.TaskGroup() as group:
+        owner = group.create_task(own())
+        await opened.wait()
+        owner.cancel()
+    assert owner.cancelled()

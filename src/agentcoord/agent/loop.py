@@ -86,7 +86,8 @@ class AgentLoop:
             files=files,
             questions=questions,
             command_timeout_s=limits.tool_timeout_s,
-            call_deadline_s=limits.call_deadline_s,
+            # A command ends itself in time; the call's deadline only catches what does not.
+            call_deadline_s=max(limits.call_deadline_s, limits.tool_timeout_s + 60),
         )
         self._answering = Answering(
             transcript=transcript,

@@ -64,6 +64,12 @@ def test_several_occurrences_are_refused_with_their_lines() -> None:
     assert "3 times, at lines 1, 3, 5" in why
 
 
+def test_a_thousand_occurrences_are_refused_with_the_first_lines() -> None:
+    why = refusal(replace_once("a\n" * 1_000, "a", "x"))
+    assert "more than 20 times, at lines 1, 2, 3" in why
+    assert why.count(", ") < 30
+
+
 def test_overlapping_occurrences_are_not_one() -> None:
     assert "2 times" in refusal(replace_once("aaa", "aa", "b"))
 

@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pathspec
-
 from agentcoord.agent.ports import Files
 from agentcoord.agent.tools.arguments import flag_of, path_of, text_of
 from agentcoord.agent.tools.contract import PreparedCall, ToolDefinition, ToolInputError, ToolResult
+from agentcoord.agent.tools.globs import glob_matches
 from agentcoord.errors import WorkspaceError
 
 NAME = "search"
@@ -226,11 +225,7 @@ def _chosen(tracked: Sequence[str], where: str) -> list[str]:
     below = [path for path in tracked if path == where or path.startswith(f"{where}/")]
     if below or not any(sign in where for sign in "*?["):
         return below
-    try:
-        spec = pathspec.PathSpec.from_lines("gitignore", [where])
-    except ValueError:
-        return []
-    return [path for path in tracked if spec.match_file(path)]
+    return [path for path in tracked if glob_matches(where, path)]
 
 
 def _literal_matches(batch: Batch, query: _Query, most: int) -> list[Match]:

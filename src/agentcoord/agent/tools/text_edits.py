@@ -72,12 +72,12 @@ def replace_once(text: str, old: str, new: str) -> Edited | NotEdited:
     if not starts:
         return NotEdited("old_str does not occur in the file." + _near_miss(text, old), no_match=True)
     if len(starts) > 1:
-        numbers = [line_number(text, start) for start in starts]
-        named = ", ".join(str(n) for n in numbers[:_MOST_LINES_NAMED])
-        more = ", ..." if len(numbers) > _MOST_LINES_NAMED else ""
+        named = ", ".join(str(line_number(text, start)) for start in starts[:_MOST_LINES_NAMED])
+        is_more = len(starts) > _MOST_LINES_NAMED
+        times = f"more than {_MOST_LINES_NAMED} times" if is_more else f"{len(starts)} times"
         return NotEdited(
-            f"old_str occurs {len(starts)} times, at lines {named}{more}; it must occur exactly once. "
-            "Take more of the lines around the one you mean."
+            f"old_str occurs {times}, at lines {named}{', ...' if is_more else ''}; it must occur exactly "
+            "once. Take more of the lines around the one you mean."
         )
     start = starts[0]
     edited = text[:start] + new + text[start + len(old) :]
@@ -120,9 +120,10 @@ def line_number(text: str, offset: int) -> int:
 
 
 def _occurrences(text: str, old: str) -> list[int]:
-    starts = []
+    """Return where `old` begins, overlaps included; at most one more than are ever named."""
+    starts: list[int] = []
     start = text.find(old)
-    while start != -1:
+    while start != -1 and len(starts) <= _MOST_LINES_NAMED:
         starts.append(start)
         start = text.find(old, start + 1)
     return starts

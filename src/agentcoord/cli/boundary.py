@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -99,6 +98,8 @@ def exit_code_of(error: AgentCoordError) -> int:
 
 
 def _defect(error: Exception) -> AgentCoordError:
+    import traceback
+
     frames = traceback.extract_tb(error.__traceback__)
     where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return AgentCoordError(

@@ -13,6 +13,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,7 @@ from agentcoord.cli.starting import start, start_args, stop
 from agentcoord.cli.summary import Ending, commands, summary_page
 from agentcoord.config.load import load_settings
 from agentcoord.domain.states import TaskState
+from agentcoord.errors import DaemonNotRunningError
 from agentcoord.tui.styled import Line, Span, Tone
 from agentcoord.wire.messages import ExitCode
 
@@ -74,7 +76,8 @@ def play_demo(invocation: Invocation, wishes: DemoWishes) -> int:
         findings = _look(folder, head, here)
     finally:
         if not wishes.keep:
-            stop(here.paths(), now=True)
+            with suppress(DaemonNotRunningError):
+                stop(here.paths(), now=True)
     terminal.lines([(), *summary_page(ending, terminal.width), (), *(_finding(*each) for each in findings)])
     terminal.lines([(), *_steps(ending, folder, keep=wishes.keep)])
     promises_held = all(held for held, _ in findings)

@@ -1,0 +1,222 @@
+"""The reading commands: their pages, their JSON, and that both ways of parsing print the same."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import canned_daemon
+import pytest
+from canned_daemon import CannedDaemon, Outcome, Project, Run
+from canned_views import ANSWERS, TOKENS, task_view
+
+from agentcoord.cli.agentcoord_app import app
+from agentcoord.cli.agentcoordd_app import app as daemon_app
+from agentcoord.cli.invocation import Invocation, hoist_project
+from agentcoord.cli.typer_run import run_app
+from agentcoord.wire.messages import Method
+
+project, daemon, run = canned_daemon.project, canned_daemon.daemon, canned_daemon.run
+
+READING = ["status", "tasks", "workers", "costs", "stats", "locks"]
+FAST = [
+    ("agentcoord", "status"),
+    ("agentcoord", "tasks"),
+    ("agentcoord", "workers"),
+    ("agentcoordd", "status"),
+]
+
+
+@pytest.fixture
+def full_daemon(daemon: CannedDaemon) -> CannedDaemon:
+    daemon.answers.update(ANSWERS)
+    return daemon
+
+
+@pytest.fixture
+def run_slowly(project: Project, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """As `run`, but by Typer whatever the command is."""
+
+    def run(program: str, *words: str) -> Outcome:
+        typer_app = app if program == "agentcoord" else daemon_app
+        argv = hoist_project([*words, "-C", str(project.root)])
+        code = run_app(typer_app, program, argv, Invocation.of_process(project.env))
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.mark.usefixtures("full_daemon")
+@pytest.mark.parametrize("json_flag", [[], ["--json"]])
+@pytest.mark.parametrize(("program", "command"), FAST)
+def test_the_fast_path_and_typer_print_the_same(
+    run: Run, run_slowly: Callable[..., Outcome], program: str, command: str, json_flag: list[str]
+) -> None:
+    fast = run(command, *json_flag, program=program)
+    assert fast == run_slowly(program, command, *json_flag)
+    assert fast.code == 0
+    assert fast.out
+
+
+@pytest.mark.usefixtures("full_daemon")
+@pytest.mark.parametrize(("program", "command"), FAST)
+def test_the_fast_path_imports_nothing_heavy(project: Project, program: str, command: str) -> None:
+    code = (
+        f"import sys; from agentcoord.cli.{program} import main; code = main();"
+        "heavy = {'typer', 'pydantic', 'asyncio', 'anthropic', 'textual', 'redis', 'agentcoord.daemon'};"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr); sys.exit(code)"
+    )
+
+    def modules_after(*words: str) -> tuple[str, str]:
+        outcome = subprocess.run(
+            [sys.executable, "-c", code, *words],
+            env=project.env,
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
+        return outcome.stderr.strip(), outcome.stdout
+
+    found, out = modules_after(command, "--json", "-C", str(project.root))
+    assert found == "[]"
+    assert json.loads(out)["schema"].startswith(program)
+    # `--project=DIR` in one word is left to Typer: the look at the modules does see what is heavy.
+    found, slow_out = modules_after(command, "--json", f"--project={project.root}")
+    assert "typer" in found
+    assert slow_out == out
+
+
+@pytest.mark.usefixtures("full_daemon")
+@pytest.mark.parametrize("command", READING)
+def test_json_is_one_document_with_its_schema(run: Run, command: str) -> None:
+    outcome = run(command, "--json")
+    assert outcome.code == 0
+    assert outcome.err == ""
+    assert json.loads(outcome.out)["schema"] == f"agentcoord.{command}/1"
+
+
+@pytest.mark.usefixtures("full_daemon")
+def test_the_documents_hold_the_keys_that_scripts_lean_on(run: Run) -> None:
+    def document(*words: str, program: str = "agentcoord") -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(run(*words, "--json", program=program).out)
+        return found
+
+    assert document("status", program="agentcoordd").keys() >= {
+        "pid",
+        "state",
+        "socket",
+        "version",
+        "started_at",
+    }
+    wanted = {
+        "id",
+        "title",
+        "state",
+        "priority",
+        "tags",
+        "needs",
+        "worker",
+        "attempt",
+        "cost_usd",
+        "files",
+        "why",
+    }
+    assert document("tasks")["tasks"][0].keys() >= wanted
+    assert document("workers")["workers"][0].keys() >= {
+        "name",
+        "role",
+        "tags",
+        "state",
+        "task",
+        "doing",
+        "since",
+    }
+    costs = document("costs")
+    assert costs.keys() >= {"total_usd", "cap_usd", "reserved_usd", "by_task"}
+    assert costs["tokens"] == TOKENS
+    status = document("status")
+    assert (status["cap"], status["forecast"], status["counts"]["failed"]) == (6.0, 3.25, 1)
+    assert status["spend"]["spent_usd"] == 1.5
+    assert status["needs_you"][0]["task"] == "b"
+
+
+@pytest.mark.usefixtures("full_daemon")
+def test_pages_are_plain_text_that_steers_no_terminal(run: Run) -> None:
+    for command in (*READING, "task"):
+        outcome = run(command, *(["a"] if command == "task" else []))
+        assert outcome.code == 0, outcome.err
+        assert "\x1b" not in outcome.out
+        assert outcome.err == ""
+
+
+@pytest.mark.usefixtures("full_daemon")
+def test_the_tasks_page_shows_why_a_task_is_where_it_is(run: Run) -> None:
+    lines = run("tasks").out.splitlines()
+    assert lines[0].split() == ["TASK", "STATE", "P", "TITLE", "WORKER", "COST", "FILES", "WHY"]
+    assert "why b is failed" in lines[2]
+    assert lines[1].startswith("✔  a")
+
+
+@pytest.mark.usefixtures("full_daemon")
+def test_the_task_page_shows_the_red_check_and_the_open_question(run: Run) -> None:
+    page = run("task", "a").out
+    for words in ("assert 1 == 2", "exit 2", "How many?", "assumed until you answer: eight", "And why."):
+        assert words in page
+
+
+def test_tasks_that_come_in_pages_are_put_together(run: Run, daemon: CannedDaemon) -> None:
+    def pages(params: dict[str, Any]) -> dict[str, Any]:
+        offset = params.get("offset", 0)
+        return {"tasks": [task_view(f"t{offset}", "done")], "next_offset": offset + 1 if offset < 2 else None}
+
+    daemon.answers["tasks"] = pages
+    document = json.loads(run("tasks", "--json").out)
+    assert [task["id"] for task in document["tasks"]] == ["t0", "t1", "t2"]
+    assert "next_offset" not in document
+
+
+def test_no_tasks_says_what_to_do(run: Run, daemon: CannedDaemon) -> None:
+    daemon.answers["tasks"] = {"tasks": [], "next_offset": None}
+    assert run("tasks").out == "No tasks yet: agentcoord load plan.toml\n"
+
+
+def test_a_diff_is_put_together_from_its_pieces_byte_for_byte(run: Run, daemon: CannedDaemon) -> None:
+    patch = "--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\t\x1b[31m\n+b\n"
+
+    def piece(params: dict[str, Any]) -> dict[str, Any]:
+        at = params["offset"]
+        return {"text": patch[at : at + 10], "next_offset": at + 10 if at + 10 < len(patch) else None}
+
+    daemon.answers["diff"] = piece
+    assert run("diff", "x").out == patch
+    assert json.loads(run("diff", "x", "--json").out) == {
+        "schema": "agentcoord.diff/1",
+        "id": "x",
+        "patch": patch,
+    }
+
+
+def test_logs_print_the_newest_events_of_a_task(run: Run, daemon: CannedDaemon) -> None:
+    events = [
+        {"kind": "task.done", "at_ms": 1, "task": task, "worker": "W", "data": {"files": ["x"]}, "seq": seq}
+        for seq, task in enumerate(["a", "b", "a", "a"], start=1)
+    ]
+    view = {"epoch": "e", "seq": 4, "mode": "resync", "snapshot": {"events": events}}
+    daemon.answers[Method.SUBSCRIBE] = view
+    outcome = run("logs", "--task", "a", "-n", "2", "--json")
+    assert [json.loads(line)["seq"] for line in outcome.out.splitlines()] == [3, 4]
+    assert "a landed 1 file" in run("logs", "-n", "1").out
+    assert run("logs", "-n", "0").out == ""
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_the_project_option_may_stand_anywhere_before_a_double_dash(place: str) -> None:
+    words = ["-C", "d", "tasks", "--json"] if place == "before" else ["tasks", "--json", "-C", "d"]
+    assert hoist_project(words) == ["-C", "d", "tasks", "--json"]
+    assert hoist_project(["answer", "x", "--", "-C", "y"]) == ["answer", "x", "--", "-C", "y"]
+    assert hoist_project(["tasks", "--project=d", "-Ce"]) == ["--project=d", "-Ce", "tasks"]

@@ -1,0 +1,91 @@
+"""Every command explains itself: what it does, and an example that names it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import canned_daemon
+import pytest
+import typer
+from canned_daemon import Run
+from typer.main import get_command
+
+from agentcoord.cli.agentcoord_app import app
+from agentcoord.cli.agentcoordd_app import app as daemon_app
+
+project, run = canned_daemon.project, canned_daemon.run
+
+READS = {
+    "status",
+    "tasks",
+    "workers",
+    "costs",
+    "stats",
+    "locks",
+    "task",
+    "diff",
+    "logs",
+    "config",
+    "doctor",
+    "wait",
+}
+
+
+def words_of_every_command(program: typer.Typer) -> Iterator[tuple[str, ...]]:
+    def walk(command: object, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        children = getattr(command, "commands", None)
+        if children is None:
+            yield path
+        else:
+            for name, child in children.items():
+                yield from walk(child, (*path, name))
+
+    yield from walk(get_command(program), ())
+
+
+COMMANDS = [("agentcoord", *words) for words in words_of_every_command(app)] + [
+    ("agentcoordd", *words) for words in words_of_every_command(daemon_app)
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_says_what_the_command_does_and_gives_an_example(run: Run, command: tuple[str, ...]) -> None:
+    program, *words = command
+    outcome = run(*words, "--help", program=program)
+    assert outcome.code == 0
+    usage, _, rest = outcome.out.partition("\n\n")
+    assert usage.startswith(f"Usage: {' '.join(command)}")
+    first_line = rest.splitlines()[0].strip()
+    assert first_line[-1] in ".,:;" or len(first_line) > 60
+    examples = outcome.out.partition("Example:\n")[2]
+    assert program in examples
+    assert words[-1] in examples
+    if words[-1] in READS:
+        assert "--json" in outcome.out
+
+
+def test_every_command_of_the_design_is_there() -> None:
+    wanted = {
+        *("init", "doctor", "load", "run", "rehearse", "demo", "tasks", "task", "status", "workers", "stats"),
+        *("costs", "logs", "dashboard", "spawn", "cleanup", "retry", "cancel", "answer", "diff", "accept"),
+        *(
+            "undo",
+            "wait",
+            "config",
+            "locks",
+            "ctl kill",
+            "ctl pause",
+            "ctl resume",
+            "ctl cleanup",
+            "ctl drain",
+        ),
+    }
+    assert {" ".join(words) for words in words_of_every_command(app)} == wanted
+    daemon_words = {" ".join(words) for words in words_of_every_command(daemon_app)}
+    assert daemon_words == {"start", "run", "stop", "restart", "status", "logs"}
+
+
+@pytest.mark.parametrize("program", ["agentcoord", "agentcoordd"])
+def test_version_and_bare_call(run: Run, program: str) -> None:
+    assert run("--version", program=program).out.split()[0] == program
+    assert "Commands:" in run("--help", program=program).out

@@ -1,0 +1,234 @@
+"""The queue against a tiny model, on a real server: any order of operations leaves both the same."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from store_kit import ANYBODY, LEASE_MS, HandClock, landed, open_store, spec
+
+from agentcoord.domain.ids import ProjectId, TaskId
+from agentcoord.domain.states import HELD_STATES, TaskState
+from agentcoord.domain.task import Claim
+from agentcoord.errors import LeaseLostError
+
+_S = TaskState
+_DEAD = frozenset({_S.FAILED, _S.CANCELLED})
+
+
+@dataclass
+class _Modelled:
+    """What the model knows of a task."""
+
+    rank: int
+    priority: int
+    needs: tuple[str, ...]
+    state: TaskState
+    attempt: int = 0
+    fell: bool = False
+    """Failed only because of a need."""
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """Does to a real queue and to a dict the same things in any order."""
+
+    url = ""
+
+    @initialize()
+    def open(self) -> None:
+        self.runner = asyncio.Runner()
+        self.exits = AsyncExitStack()
+        self.clock = HandClock()
+        project = ProjectId(f"model-{uuid.uuid4().hex[:10]}")
+        self.store = self.runner.run(
+            self.exits.enter_async_context(open_store(self.url, project, self.clock))
+        )
+        self.model: dict[str, _Modelled] = {}
+        self.claims: dict[str, Claim] = {}
+        self.stale: list[Claim] = []
+
+    def teardown(self) -> None:
+        if hasattr(self, "runner"):
+            self.runner.run(self.store.cleanup(everything=True))
+            self.runner.run(self.exits.aclose())
+            self.runner.close()
+
+    # What a person and the daemon may do.
+
+    @rule(priority=st.integers(1, 5), picks=st.lists(st.integers(0, 30), max_size=3))
+    def load(self, priority: int, picks: list[int]) -> None:
+        names = list(self.model)
+        needs = tuple(dict.fromkeys(names[p] for p in picks if p < len(names)))
+        name = f"t{len(names)}"
+        self.runner.run(self.store.queue.load([spec(name, *needs, priority=priority)]))
+        task = _Modelled(len(names), priority, needs, _S.QUEUED)
+        self.model[name] = task
+        task.state = self._waiting_state(task)
+        if any(self.model[n].state in _DEAD for n in needs):
+            task.state, task.fell = _S.FAILED, True
+
+    @precondition(lambda self: any(t.state is _S.QUEUED for t in self.model.values()))
+    @rule()
+    def claim(self) -> None:
+        claim = self.runner.run(_soon(self.store.queue.claim(ANYBODY)))
+        queued = {name: task for name, task in self.model.items() if task.state is _S.QUEUED}
+        first = min(queued, key=lambda n: (-queued[n].priority, queued[n].rank))
+        assert claim.task.id == first
+        task = queued[first]
+        task.state, task.attempt = _S.RUNNING, task.attempt + 1
+        assert claim.task.attempt == task.attempt
+        assert all(claim.token > other.token for other in [*self.claims.values(), *self.stale])
+        self.claims[first] = claim
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def go_on(self, data: st.DataObject) -> None:
+        name, claim = self._pick(data)
+        task = self.model[name]
+        if task.state is _S.LANDING:
+            self.runner.run(self.store.queue.complete(claim, [landed("x")]))
+            self._ended(name, _S.DONE)
+            for other in self.model.values():
+                if other.state is _S.BLOCKED:
+                    other.state = self._waiting_state(other)
+            return
+        onward = _S.CHECKING if task.state is _S.RUNNING else _S.LANDING
+        self.runner.run(self.store.queue.move(claim, task.state, onward))
+        task.state = onward
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data(), counts=st.booleans())
+    def requeue(self, data: st.DataObject, counts: bool) -> None:
+        name, claim = self._pick(data)
+        self.runner.run(self.store.queue.requeue(claim, why="again", counts_attempt=counts))
+        self.model[name].attempt -= not counts
+        self._ended(name, _S.QUEUED)
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def park(self, data: st.DataObject) -> None:
+        name, claim = self._pick(data)
+        self.runner.run(self.store.queue.park(claim, why="a question"))
+        self._ended(name, _S.PARKED)
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def fail(self, data: st.DataObject) -> None:
+        name, claim = self._pick(data)
+        fallen = self.runner.run(self.store.queue.fail(claim, why="red"))
+        self._ended(name, _S.FAILED)
+        assert set(fallen) == self._fall()
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.model)))
+        may = self.model[name].state not in {*_DEAD, _S.DONE}
+        assert self.runner.run(self.store.queue.cancel(TaskId(name), why="no")) == may
+        if may:
+            self._ended(name, _S.CANCELLED)
+            self._fall()
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def retry(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.model)))
+        task = self.model[name]
+        may = task.state in {*_DEAD, _S.PARKED} and not self._has_dead_need(task)
+        assert self.runner.run(self.store.queue.retry(TaskId(name))) == may
+        if not may:
+            return
+        task.state, task.attempt, task.fell = self._waiting_state(task), 0, False
+        for other in self.model.values():  # In order of loading, so needs come first.
+            if other.fell and not self._has_dead_need(other):
+                other.state, other.fell = self._waiting_state(other), False
+
+    @precondition(lambda self: self.claims)
+    @rule()
+    def expire(self) -> None:
+        self.clock.time_ms += LEASE_MS
+        assert set(self.runner.run(self.store.queue.reap())) == set(self.claims)
+        for name in list(self.claims):
+            self._ended(name, _S.QUEUED)
+
+    @precondition(lambda self: self.stale)
+    @rule(data=st.data())
+    def come_back_too_late(self, data: st.DataObject) -> None:
+        claim = data.draw(st.sampled_from(self.stale))
+        for use in (self.store.queue.verify(claim), self.store.queue.park(claim, why="")):
+            try:
+                self.runner.run(use)
+            except LeaseLostError:
+                continue
+            raise AssertionError("a stale token was accepted")
+
+    # What must hold after each.
+
+    @invariant()
+    def both_know_the_same(self) -> None:
+        if not hasattr(self, "store"):
+            return
+        tasks = self.runner.run(self.store.queue.all())
+        assert [t.id for t in tasks] == list(self.model)
+        assert {t.id: (t.state, t.attempt) for t in tasks} == {
+            name: (task.state, task.attempt) for name, task in self.model.items()
+        }
+        counts = self.runner.run(self.store.queue.counts())
+        assert counts == {s: sum(t.state is s for t in tasks) for s in TaskState}
+        assert {t.id for t in tasks if t.state in HELD_STATES} == set(self.claims)
+
+    def _pick(self, data: st.DataObject) -> tuple[str, Claim]:
+        name = data.draw(st.sampled_from(sorted(self.claims)))
+        return name, self.claims[name]
+
+    def _ended(self, name: str, state: TaskState) -> None:
+        self.model[name].state = state
+        if name in self.claims:
+            self.stale.append(self.claims.pop(name))
+
+    def _waiting_state(self, task: _Modelled) -> TaskState:
+        done = all(self.model[n].state is _S.DONE for n in task.needs)
+        return _S.QUEUED if done else _S.BLOCKED
+
+    def _has_dead_need(self, task: _Modelled) -> bool:
+        return any(self.model[n].state in _DEAD for n in task.needs)
+
+    def _fall(self) -> set[str]:
+        fallen = set()
+        for name, task in self.model.items():  # In order of loading, so needs come first.
+            if task.state is _S.BLOCKED and self._has_dead_need(task):
+                task.state, task.fell = _S.FAILED, True
+                fallen.add(name)
+        return fallen
+
+
+async def _soon(claiming: Awaitable[Claim]) -> Claim:
+    async with asyncio.timeout(5):
+        return await claiming
+
+
+def test_any_order_of_operations_leaves_the_queue_as_its_model(valkey_url: str) -> None:
+    class Machine(QueueMachine):
+        url = valkey_url
+
+    limits = settings(
+        max_examples=25,
+        stateful_step_count=40,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(Machine, settings=limits)

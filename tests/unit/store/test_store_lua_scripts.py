@@ -1,0 +1,68 @@
+"""The rules that every script keeps, read from their text."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+
+import pytest
+
+from agentcoord.domain.ids import ProjectId
+from agentcoord.domain.states import TaskState
+from agentcoord.store.keys import Keys
+from agentcoord.store.scripts import ScriptName, load_sources
+
+LUA = resources.files("agentcoord.store") / "lua"
+FILES = sorted(entry.name for entry in LUA.iterdir() if entry.name.endswith(".lua"))
+
+
+def _code(name: str) -> str:
+    """The script without its comments."""
+    return re.sub(r"--[^\n]*", "", (LUA / name).read_text(encoding="utf-8"))
+
+
+def test_every_file_is_an_operation_or_the_prelude() -> None:
+    assert sorted([f"{name}.lua" for name in ScriptName] + ["prelude.lua"]) == FILES
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != "prelude.lua"])
+def test_a_script_says_what_it_takes_gives_and_costs(name: str) -> None:
+    header = re.match(r"(--[^\n]*\n)+", (LUA / name).read_text(encoding="utf-8"))
+    assert header is not None
+    for part in ("-- ARGV", "-- Returns", "-- Cost"):
+        assert part in header.group()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_script_spells_a_state_or_reads_a_clock_or_scans(name: str) -> None:
+    code = _code(name)
+    for state in TaskState:
+        assert f"'{state}'" not in code
+        assert f'"{state}"' not in code
+    assert not re.search(r"'(TIME|KEYS|SCAN|FLUSHALL|FLUSHDB)'", code)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_key_begins_with_the_prefix(name: str) -> None:
+    calls = re.findall(r"(?:redis\.call|in_chunks)\('\w+',\s*([^,)]+)", _code(name))
+    allowed = re.compile(r"P \.\. '|task_key\(|reply_key$|run$|key$|unpack\(body_keys")
+    assert [key for key in calls if not allowed.match(key)] == []
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != "prelude.lua"])
+def test_a_script_ends_by_writing_its_counts(name: str) -> None:
+    returns = re.findall(r"^return .*$", _code(name), re.MULTILINE)
+    assert returns
+    assert all(line.startswith("return finish(") for line in returns)
+
+
+async def test_every_source_has_the_prelude_in_front() -> None:
+    sources = await load_sources()
+    assert set(sources) == set(ScriptName)
+    assert all(source.startswith("-- Put in front of every script") for source in sources.values())
+
+
+def test_keys_of_a_project_share_a_slot_and_its_pattern_is_escaped() -> None:
+    keys = Keys(ProjectId("shop-1a"))
+    assert keys.task("t") == "agentcoord:{shop-1a}:t:t"
+    assert Keys(ProjectId("a[b]*?")).scan_pattern == r"agentcoord:{a\[b\]\*\?}:*"

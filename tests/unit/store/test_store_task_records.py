@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentcoord.domain.files import FileVersion, LandedFile
+from agentcoord.domain.ids import TaskId
+from agentcoord.domain.states import ReviewState, TaskState
+from agentcoord.domain.task import Task, TaskSpec
+from agentcoord.domain.usage import Usage, UsdMicros
+from agentcoord.store.task_records import decode_task, encode_body, landed_totals, pairs_to_dict, usage_args
+
+SPEC = TaskSpec(
+    id=TaskId("t"),
+    title="Ü",
+    description="Two\nlines",
+    priority=5,
+    tags=("a", "b"),
+    needs=(TaskId("n"), TaskId("m")),
+    writes=("x/**",),
+    check="true",
+    budget_usd_micros=UsdMicros(600_000),
+)
+FILLED = {
+    "state": "done",
+    "needs": "n,m",
+    "open": "1",
+    "attempt": "2",
+    "worker": "W",
+    "token": "9",
+    "why": "because",
+    "review": "accepted",
+    "cost": "70",
+    "turns": "3",
+    "files": '["a"]',
+    "lines_added": "4",
+    "lines_removed": "5",
+    "queued_at": "6",
+    "started_at": "7",
+    "ended_at": "8",
+    **dict.fromkeys(Usage().to_dict(), "11"),
+}
+
+
+def test_every_field_of_a_task_is_read_back() -> None:
+    task = decode_task(encode_body(SPEC), FILLED)
+    assert task.spec == SPEC
+    assert (task.state, task.review, task.usage) == (
+        TaskState.DONE,
+        ReviewState.ACCEPTED,
+        Usage(11, 11, 11, 11, 11),
+    )
+    unread = [f.name for f in fields(Task) if f.name != "spec" and getattr(task, f.name) in (0, "", None, ())]
+    assert unread == []
+
+
+def test_a_fresh_task_has_the_defaults() -> None:
+    spec = replace(SPEC, needs=())
+    assert decode_task(encode_body(spec), {"state": "queued"}) == Task(spec, TaskState.QUEUED)
+
+
+def test_a_body_holds_no_needs_and_equal_specs_have_equal_bodies() -> None:
+    assert "needs" not in json.loads(encode_body(SPEC))
+    assert encode_body(SPEC) == encode_body(replace(SPEC, needs=()))
+    assert encode_body(SPEC) != encode_body(replace(SPEC, title="U"))
+
+
+@given(st.text(), st.text(), st.integers(1, 5))
+def test_any_words_survive(title: str, description: str, priority: int) -> None:
+    spec = replace(SPEC, title=title, description=description, priority=priority)
+    assert decode_task(encode_body(spec), FILLED).spec == spec
+
+
+def test_a_landing_is_summed_up() -> None:
+    version = FileVersion("0" * 64, 1, 0o644)
+    totals = landed_totals([LandedFile("a", None, version, 1, 2), LandedFile("b", version, version, 3, 4)])
+    assert (json.loads(totals.files_json), totals.lines_added, totals.lines_removed) == (["a", "b"], 4, 6)
+
+
+def test_flat_lists_become_mappings_and_back() -> None:
+    assert pairs_to_dict(["a", "1", "b", "2"]) == {"a": "1", "b": "2"}
+    assert usage_args(Usage(input_tokens=1))[:2] == ["input_tokens", 1]

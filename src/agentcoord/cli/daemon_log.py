@@ -69,7 +69,7 @@ def log_line(raw: str) -> Line:
     if not isinstance(record, dict):
         return (Span(one_line(raw)),)
     level = str(record.get("level", ""))
-    facts = "  ".join(f"{key}={_fact(value)}" for key, value in record.items() if key not in _KNOWN)
+    facts = " ".join(f"{key}={_fact(value)}" for key, value in record.items() if key not in _KNOWN)
     return (
         Span(f"{_local_time(str(record.get('timestamp', '')))}  ", Tone.MUTED),
         Span(f"{level:<8}", _TONES.get(level, Tone.PLAIN)),

@@ -103,10 +103,12 @@ def test_the_demo_never_writes_into_a_folder_that_is_in_use(tmp_path: Path) -> N
 
 
 def test_log_lines_are_words_and_foreign_lines_stay_as_they_are() -> None:
-    raw = '{"event": "landed", "level": "warning", "timestamp": "2026-11-22T17:00:00Z", "files": 3, "why": "x\\u001b"}'
+    raw = json.dumps(
+        {"event": "landed", "level": "warning", "timestamp": "2026-11-22T17:00:00Z", "n": 3, "why": "x\x1b"}
+    )
     text = plain_text(log_line(raw))
     assert text[2] == ":"
-    assert text[8:] == "  warning landed  files=3  why=x"
+    assert text[8:] == "  warning landed  n=3 why=x"
     assert plain_text(log_line("Traceback (most recent call last):")) == "Traceback (most recent call last):"
     assert plain_text(log_line("[1]")) == "[1]"
 

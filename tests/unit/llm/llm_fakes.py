@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from agentcoord.domain.ids import TaskId
 from agentcoord.domain.usage import Usage, UsdMicros
 from agentcoord.errors import LlmError
 from agentcoord.llm.api import Progress, StopReason, Turn, TurnRequest
@@ -95,7 +96,7 @@ class FakeLedger:
         self.most_committed = 0
 
     async def reserve(
-        self, reservation: str, *, run: str, task: str, day: str, amount: UsdMicros, caps: Any
+        self, reservation: str, *, run: str, task: TaskId, day: str, amount: UsdMicros, caps: Any
     ) -> Refused | None:
         assert reservation not in self.open
         self.seen.append({"run": run, "task": task, "day": day, "caps": caps})

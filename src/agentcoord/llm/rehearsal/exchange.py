@@ -101,7 +101,9 @@ class Exchange:
             case FaultKind.STREAM_STALL:
                 await self._stall()
             case _:
-                await self._reset()
+                # Without a reset: that would take back what the client has not read yet.
+                self._transport.abort()
+                await self._wait_for_disconnect()
 
     async def _begin(self, status: int, headers: Mapping[str, str], content_type: str) -> None:
         raw = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers.items()]

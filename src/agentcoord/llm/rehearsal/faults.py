@@ -49,7 +49,7 @@ class FaultKind(StrEnum):
     RESET = "reset"
     """The connection is reset before the headers."""
     DROP = "drop"
-    """The connection is reset in the middle of the stream."""
+    """The connection closes in the middle of the stream, without its proper end."""
     STALL = "stall"
     """Nothing comes, not even headers."""
     STREAM_STALL = "stream_stall"

@@ -25,7 +25,7 @@ from weakref import WeakValueDictionary
 from agentcoord.clock import Clock
 from agentcoord.errors import SandboxError
 from agentcoord.sandbox.backend import OnOutput
-from agentcoord.sandbox.bubblewrap_arguments import Descriptors, arguments, command_line
+from agentcoord.sandbox.bubblewrap_arguments import Descriptors, arguments, command_line, starter
 from agentcoord.sandbox.environment import (
     ALIASES,
     HOME,
@@ -107,7 +107,7 @@ class Bubblewrap:
             inside = command_line(command, limits, self._layout, count_processes=self._kernel_counts)
             ended = await run_process(
                 Launch(
-                    argv=(str(self._program), "--args", str(args), "--", *inside),
+                    argv=(*starter(self._program), "--args", str(args), "--", *inside),
                     env={},
                     cwd=Path("/"),
                     pass_fds=tuple(inherited),

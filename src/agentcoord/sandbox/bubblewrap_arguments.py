@@ -5,6 +5,8 @@ The order matters: a later mount covers an earlier one, so the repository and th
 after /tmp and the home, in case they lie beneath those.
 
 - The root is a small tmpfs that is made read-only last; so is /dev, whose tmpfs has no size bound.
+- So is /proc: bubblewrap protects /proc/sys only where the folder itself looks writable, which to
+  root without capabilities it does not, while the files in it (core_pattern!) are.
 - Nothing of /home, /root and /run exists unless it is mounted here.
 - bubblewrap itself starts with an empty environment: `--clearenv` would leave the daemon's in
   /proc/1/environ. The list goes through `--args FD`, because /proc/1/cmdline shows the real one.
@@ -85,7 +87,7 @@ def arguments(
         control += ["--seccomp", str(descriptors.seccomp)]
     return [
         *fixed,
-        *("--remount-ro", "/dev", "--remount-ro", "/"),
+        *("--remount-ro", "/proc", "--remount-ro", "/dev", "--remount-ro", "/"),
         "--clearenv",
         *variables,
         *("--chdir", str(policy.mount_at)),
@@ -94,19 +96,20 @@ def arguments(
 
 
 def command_line(command: str, limits: Limits, layout: HostLayout, *, count_processes: bool) -> list[str]:
-    """Return the program that runs inside: bash, bounded, that becomes the bash of the command.
-
-    It also offers itself first to the kernel when memory runs out, instead of the daemon.
-    """
+    """Return the program that runs inside: bash, bounded, that becomes the bash of the command."""
     bounds = [f"-c 0 -f {limits.file_bytes // 1024} -n {_at_most(OPEN_FILES, layout.open_files_max)}"]
     if count_processes:
         bounds.append(f"-u {_at_most(limits.processes, layout.processes_max)}")
     bash = str(layout.bash)
-    prologue = (
-        f"ulimit {' '.join(bounds)} || exit 125; "
-        'echo 1000 2>/dev/null >/proc/self/oom_score_adj; exec "$0" -c "$1"'
-    )
+    prologue = f'ulimit {" ".join(bounds)} || exit 125; exec "$0" -c "$1"'
     return [bash, "-c", prologue, bash, command]
+
+
+def starter(program: Path) -> tuple[str, ...]:
+    """Return what starts bwrap so that the kernel picks it, not the daemon, when memory runs out."""
+    # The shell puts PWD and the like into the environment, hence `env -i`.
+    offer = 'echo 1000 2>/dev/null >/proc/self/oom_score_adj; exec /usr/bin/env -i "$0" "$@"'
+    return ("/bin/sh", "-c", offer, str(program))
 
 
 def tmpfs_bytes(limits: Limits, layout: HostLayout) -> int:

@@ -41,6 +41,7 @@ while IFS= read -r -d '' entry; do leak "its environment holds $entry"; done < /
 [ -e /root/.bashrc ] && leak "it sees the home of root"
 (: > /usr/agentcoord-probe) 2>/dev/null && leak "it writes /usr"
 (: > /agentcoord-probe) 2>/dev/null && leak "it writes the root folder"
+(: >> /proc/sys/kernel/core_pattern) 2>/dev/null && leak "it sets the kernel's variables"
 (: > /tmp/agentcoord-probe) 2>/dev/null || leak "it cannot write /tmp"
 interfaces=0
 while read -r line; do case $line in *:*) interfaces=$((interfaces + 1));; esac; done < /proc/self/net/dev

@@ -65,13 +65,13 @@ class _Borders:
     def __init__(self, repo_root: Path, home: Path) -> None:
         self._repo_root = repo_root
         self._home = home
+        self._entered: set[Path] = set()
+        """Virtual environments looked at; two may name each other."""
 
     def parts_of(self, program: Path) -> Iterator[Path]:
         """Yield what `program` needs in order to run inside."""
         links, real = _follow(program)
         yield from (link for link in links if self._may_show(link))
-        if not is_file(real) or _is_system(real):
-            return
         hops = dict.fromkeys(path.parent.parent for path in (program, *links, real))
         for environment in hops:
             if is_file(environment / "pyvenv.cfg"):
@@ -79,7 +79,7 @@ class _Borders:
                     yield environment
                 yield from self.environment_parts(environment)
         prefix = real.parent.parent
-        if is_file(prefix / "pyvenv.cfg"):
+        if not is_file(real) or _is_system(real) or is_file(prefix / "pyvenv.cfg"):
             return
         if real.parent.name == "bin" and self._may_show(prefix):
             yield prefix
@@ -88,6 +88,9 @@ class _Borders:
 
     def environment_parts(self, environment: Path) -> Iterator[Path]:
         """Yield what the interpreter of a virtual environment needs, without the environment itself."""
+        if environment in self._entered:
+            return
+        self._entered.add(environment)
         base = _base_interpreter(environment)
         for program in (environment / "bin" / "python", base):
             if program is not None and exists(program):

@@ -72,10 +72,11 @@ def test_only_the_workspace_is_bound_writable(tmp_path: Path) -> None:
     assert not [word for word in words if word.startswith(("--dev-bind", "--bind-"))]
 
 
-def test_the_root_and_dev_are_made_read_only_after_everything_is_mounted(tmp_path: Path) -> None:
+def test_the_root_proc_and_dev_are_made_read_only_after_everything_is_mounted(tmp_path: Path) -> None:
     words = built(tmp_path)
     last_mount = max(i for i, word in enumerate(words) if "bind" in word or word in {"--tmpfs", "--symlink"})
-    assert last_mount < words_after(words, "--remount-ro", "/dev") < words_after(words, "--remount-ro", "/")
+    places = [words_after(words, "--remount-ro", place) for place in ("/proc", "/dev", "/")]
+    assert [last_mount, *places] == sorted([last_mount, *places])
 
 
 def test_every_tmpfs_has_a_size(tmp_path: Path) -> None:

@@ -116,3 +116,20 @@ def test_a_circle_of_links_ends(machine: Machine) -> None:
     (machine.repo / ".venv/bin/python").symlink_to("python")
     (machine.repo / ".venv/pyvenv.cfg").write_text("home = /nonexistent\n")
     assert machine.prefixes(".venv") == ()
+
+
+def test_an_environment_on_the_path_with_the_systems_python_is_shown(machine: Machine) -> None:
+    outside = machine.environment(machine.home / "envs/work", Path("/usr/bin/env"))
+    (outside / "bin" / "python3").symlink_to("python")
+    (machine.path / "python3").symlink_to(outside / "bin/python3")
+    assert set(machine.prefixes()) == {machine.path / "python3", outside}
+
+
+def test_two_environments_that_name_each_other_end(machine: Machine) -> None:
+    one, two = machine.home / "one", machine.home / "two"
+    python = machine.program(two / "bin/python3")
+    machine.environment(one, python)
+    (two / "pyvenv.cfg").write_text(f"home = {one}/bin\n")
+    (one / "bin/python3").symlink_to(python)
+    (machine.path / "python3").symlink_to(one / "bin/python3")
+    assert {one, two} <= set(machine.prefixes())

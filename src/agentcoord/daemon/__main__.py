@@ -23,6 +23,8 @@ def main() -> int:
     parser.add_argument("--ready-fd", type=int, required=True)
     parser.add_argument("--args", required=True)
     words = parser.parse_args()
+    os.setsid()  # The terminal's Ctrl-C and hang-up are not ours.
+    os.chdir("/")
     try:
         return run_foreground(
             words.root, args=StartArgs.from_json(words.args), env=os.environ, ready_fd=words.ready_fd

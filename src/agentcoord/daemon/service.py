@@ -12,7 +12,7 @@ import fcntl
 import json
 import os
 import select
-import subprocess
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -58,25 +58,35 @@ def start_background(root: Path, *, args: StartArgs, env: Mapping[str, str]) -> 
     with lock_of(paths):
         pass  # Free: nobody runs. The child takes it; two starts at once are told apart there.
     reading, writing = os.pipe()
-    with os.fdopen(reading, "rb", buffering=0) as ready, paths.startup_log.open("wb") as startup_log:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "agentcoord.daemon", "--root", os.fspath(paths.root)),
-                *("--ready-fd", str(writing), "--args", args.to_json()),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=startup_log,
-            stderr=startup_log,
-            pass_fds=(writing,),
-            start_new_session=True,
-            cwd="/",
-            env=dict(env),
-        )
-        os.close(writing)
-        word = _read_word(ready, process)
+    with os.fdopen(reading, "rb", buffering=0) as ready:
+        try:
+            pid = _spawn(paths, args, env, writing)
+        finally:
+            os.close(writing)
+        word = _read_word(ready)
     if word.get("ready"):
-        return Started(process.pid, paths.socket, paths.log_file)
-    raise _why_not(word, process, paths)
+        return Started(pid, paths.socket, paths.log_file)
+    raise _why_not(word, pid, paths)
+
+
+def _spawn(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str], ready_fd: int) -> int:
+    """Start the background process; its output goes to the start-up log. Returns its pid."""
+    os.set_inheritable(ready_fd, True)
+    command = [
+        *(sys.executable, "-m", "agentcoord.daemon", "--root", os.fspath(paths.root)),
+        *("--ready-fd", str(ready_fd), "--args", args.to_json()),
+    ]
+    log_flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    return os.posix_spawn(
+        sys.executable,
+        command,
+        dict(env),
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, os.fspath(paths.startup_log), log_flags, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+    )
 
 
 def run_foreground(
@@ -177,7 +187,7 @@ def _identity(paths: ProjectPaths) -> Iterator[None]:
         paths.identity_file.unlink(missing_ok=True)
 
 
-def _read_word(ready: IO[bytes], process: subprocess.Popen[bytes]) -> dict[str, Any]:
+def _read_word(ready: IO[bytes]) -> dict[str, Any]:
     """Read the child's one line; empty when it died or took too long."""
     heard = b""
     until = time.monotonic() + READY_TIMEOUT_S
@@ -190,23 +200,19 @@ def _read_word(ready: IO[bytes], process: subprocess.Popen[bytes]) -> dict[str, 
     try:
         word: dict[str, Any] = json.loads(heard)
     except ValueError:
-        if process.poll() is None:
-            process.terminate()
         return {}
     return word
 
 
-def _why_not(word: dict[str, Any], process: subprocess.Popen[bytes], paths: ProjectPaths) -> DaemonError:
+def _why_not(word: dict[str, Any], pid: int, paths: ProjectPaths) -> DaemonError:
     if word.get("kind") == DaemonAlreadyRunningError.__name__:
         return DaemonAlreadyRunningError(str(word["error"]), mend=str(word["mend"]))
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=10)
-    said = str(
-        word.get("error") or f"the daemon ended with exit code {process.returncode} before it was ready"
-    )
+    if word:
+        return DaemonError(str(word["error"]), mend=str(word["mend"]) or f"read {paths.log_file}")
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
     tail = _tail(paths.startup_log) or _tail(paths.log_file)
-    lines = "" if word.get("error") else f"\n{tail}"
-    return DaemonError(f"{said}{lines}", mend=str(word.get("mend") or f"read {paths.log_file}"))
+    return DaemonError(f"the daemon ended before it was ready\n{tail}", mend=f"read {paths.log_file}")
 
 
 def _tail(path: Path) -> str:

@@ -481,6 +481,18 @@ async def test_a_cancelled_dependent_is_not_brought_back_with_its_need(
         assert (await task_of(store, "b")).state is _S.BLOCKED
 
 
+async def test_a_cancelled_dependent_stays_so_when_its_needs_are_done(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, spec("a"), spec("b", "a"))
+        await store.queue.cancel(TaskId("b"), why="never")
+        await land(store, await claim(store))
+        assert (await task_of(store, "b")).state is _S.CANCELLED
+        assert await store.queue.retry(TaskId("b"))
+        assert (await claim(store)).task.id == "b"
+
+
 async def test_what_was_spent_is_booked_even_after_the_claim_ended(
     valkey_url: str, project_id: ProjectId
 ) -> None:

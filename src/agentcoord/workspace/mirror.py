@@ -97,8 +97,7 @@ def update_copy(
     found = walk(places.tree, skip=(GIT_MOUNT, *mounts))
     if found.overflow:
         # Some worker flooded the copy, and the walk did not see everything: start from nothing.
-        for below in places.tree.iterdir():
-            remove_beneath(places.tree, below.name)
+        remove_beneath(places.tree, [below.name for below in places.tree.iterdir()])
         found = Found()
     stale = [p for p, f in listing.files.items() if not _fits(f, known.entries.get(p), found.files.get(p))]
     _refuse_full_disk(places.home, sum(listing.files[p].signature.size for p in stale))
@@ -156,11 +155,11 @@ def _remove_junk(tree: Path, listing: Listing, found: Found, mounts: Sequence[st
     wanted_folders = {f for path in (*listing.files, *mounts) for f in folders_above(path)}
     junk = [p for p in found.files if p not in listing.files]
     junk += [p for p in found.folders | found.unreadable if p not in wanted_folders]
-    removed: set[str] = set()
+    topmost: set[str] = set()
     for path in sorted(junk, key=lambda p: p.count("/")):
-        if not any(f in removed for f in folders_above(path)):
-            remove_beneath(tree, path)
-            removed.add(path)
+        if not any(f in topmost for f in folders_above(path)):
+            topmost.add(path)
+    remove_beneath(tree, sorted(topmost))
 
 
 def _copy(
@@ -242,7 +241,7 @@ def _clear_folder(tree: Path, path: str, folder: int, name: str) -> None:
     """Remove a folder that stands where a file belongs."""
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-            remove_beneath(tree, path)
+            remove_beneath(tree, [path])
 
 
 def _make_mount_target(tree: Path, mount: str) -> None:
@@ -258,7 +257,7 @@ def _make_mount_target(tree: Path, mount: str) -> None:
                     os.rmdir(name, dir_fd=folder)  # Fails when it is not empty: then it is cleared below.
                     os.mkdir(name, 0o755, dir_fd=folder)
                     return
-            remove_beneath(tree, mount)
+            remove_beneath(tree, [mount])
             os.mkdir(name, 0o755, dir_fd=folder)
     except OSError as error:
         raise in_words(error, mount) from error

@@ -76,7 +76,7 @@ def remove_strays(home: Path, known: Sequence[CopyPlaces], blobs: BlobStore) -> 
         with contextlib.suppress(FileNotFoundError):
             for folder in sorted((home / kind).iterdir()):
                 if folder not in folders:
-                    remove_beneath(home / kind, folder.name)
+                    remove_beneath(home / kind, [folder.name])
                     removed += 1
     referred: set[str] = set()
     for places in known:

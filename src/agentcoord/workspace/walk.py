@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from agentcoord.errors import WorkspaceError
-from agentcoord.workspace.beneath import open_folder, opened_root
+from agentcoord.workspace.beneath import open_folder, opened_parent, opened_root
 
 MAX_DEPTH = 200
 MAX_PATHS = 500_000
 _MAX_PATH_BYTES = 3500
+_REMOVED_AT_ONCE = 200
+_REMOVAL_TIMEOUT_S = 120
 
 
 @dataclass(slots=True)
@@ -62,27 +63,21 @@ def folders_above(path: str) -> list[str]:
     return ["/".join(components[:n]) for n in range(1, len(components) + 1)]
 
 
-def remove_beneath(root: Path, path: str) -> None:
-    """Remove whatever is at `path`, a folder with all it holds; nothing outside is touched.
+def remove_beneath(root: Path, paths: Sequence[str]) -> None:
+    """Remove whatever is at `paths`, folders with all they hold; nothing outside is touched.
 
-    Raises WorkspaceError when it cannot be removed.
+    No worker may run in the copy meanwhile. Raises WorkspaceError for what cannot be removed.
     """
-    parent, _, name = path.rpartition("/")
+    folders = []
     with opened_root(root) as root_fd:
-        folder = open_folder(root_fd, parent)
-        try:
-            kind = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
-            if not stat.S_ISDIR(kind):
-                os.unlink(name, dir_fd=folder)
-                return
-            with contextlib.suppress(OSError, RecursionError):
-                shutil.rmtree(name, dir_fd=folder)
-                return
-        except FileNotFoundError:
-            return
-        finally:
-            os.close(folder)
-    _remove_stubborn(root, path)
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError), opened_parent(root_fd, path) as (folder, name):
+                if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                    folders.append(f"{root}/{path}")
+                else:
+                    os.unlink(name, dir_fd=folder)
+    for first in range(0, len(folders), _REMOVED_AT_ONCE):
+        _remove_folders(folders[first : first + _REMOVED_AT_ONCE])
 
 
 def _look_into(root_fd: int, folder: str, found: Found, skip: Collection[str]) -> list[str]:
@@ -132,14 +127,19 @@ def _opened_up(root_fd: int, folder: str) -> int:
         return open_folder(root_fd, folder)
 
 
-def _remove_stubborn(root: Path, path: str) -> None:
-    """Remove a tree too deep for descriptors, or closed by its modes, as `rm` can."""
-    target = f"{root}/{path}"
-    for command in (["chmod", "-R", "u+rwx", "--", target], ["rm", "-rf", "--", target]):
-        try:
-            done = subprocess.run(command, capture_output=True, timeout=120, check=False)
-        except subprocess.TimeoutExpired as error:
-            raise WorkspaceError(f"{path!r} cannot be removed from the copy within two minutes") from error
+def _remove_folders(folders: list[str]) -> None:
+    """Remove folders with `rm`, which follows no symlink and needs no descriptor a level."""
+    try:
+        done = _run(["rm", "-rf", "--", *folders])
+        if done.returncode:  # Something in there was closed by its mode.
+            _run(["chmod", "-R", "u+rwx", "--", *folders])
+            done = _run(["rm", "-rf", "--", *folders])
+    except subprocess.TimeoutExpired as error:
+        raise WorkspaceError("what a worker left in its copy cannot be removed in time") from error
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip()
-        raise WorkspaceError(f"{path!r} cannot be removed from the copy: {said[:300]}")
+        raise WorkspaceError(f"what a worker left in its copy cannot be removed: {said[:300]}")
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(command, capture_output=True, timeout=_REMOVAL_TIMEOUT_S, check=False)

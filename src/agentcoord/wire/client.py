@@ -35,6 +35,8 @@ CALL_TIMEOUT_S: Final = 60.0
 """How long a call waits unless `connect` was told otherwise; the caller's own deadline may be shorter."""
 NOTICES_HELD: Final = 4_096
 """How many unread notices pause reading."""
+HANG_UP_S: Final = 0.5
+"""How long a connection that we close may take to end in order."""
 
 
 class Subscription:
@@ -75,7 +77,7 @@ class ControlClient:
         check_socket_path(socket_path)
         loop = asyncio.get_running_loop()
         try:
-            transport, connection = await loop.create_unix_connection(_Connection, os.fspath(socket_path))
+            _, connection = await loop.create_unix_connection(_Connection, os.fspath(socket_path))
         except OSError as error:
             raise unreachable(socket_path, error) from error
         try:
@@ -83,7 +85,7 @@ class ControlClient:
             client.hello = cast("Hello", await client.call(Method.HELLO, **hello_params(client_name)))
             yield client
         finally:
-            transport.abort()
+            await connection.hang_up()
 
     async def call(self, method: Method, /, **params: object) -> dict[str, Any]:
         """Ask and return the answer.
@@ -121,6 +123,8 @@ class _Connection(asyncio.Protocol):
         """Set while a notice waits or the connection is lost."""
         self._lost: WireError | None = None
         self._transport: asyncio.Transport | None = None
+        self._gone = asyncio.Event()
+        self._leaving = False
 
     # What the event loop calls.
 
@@ -128,6 +132,8 @@ class _Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
+        if self._leaving:
+            return
         for frame in self._decoder.feed(data):
             match frame:
                 case Result(request_id, result):
@@ -144,6 +150,7 @@ class _Connection(asyncio.Protocol):
         self._regulate()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._gone.set()
         self._lose(ConnectionLostError("the daemon closed the connection", mend="agentcoordd status"))
 
     # What the client calls.
@@ -174,6 +181,21 @@ class _Connection(asyncio.Protocol):
         notice = self._notices.popleft()
         self._regulate()
         return notice
+
+    async def hang_up(self) -> None:
+        """Close so that the daemon reads an end: closing on unread bytes would reset the connection."""
+        assert self._transport is not None
+        self._leaving = True
+        try:
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
+                self._transport.write_eof()
+                async with asyncio.timeout(HANG_UP_S):
+                    await self._gone.wait()
+        except TimeoutError:
+            pass  # A daemon that does not hang up in turn gets the reset.
+        finally:
+            self._transport.abort()
 
     def _answer(self, request_id: RequestId | None, answer: dict[str, Any] | RpcError) -> None:
         waiting = self._asked.get(request_id) if request_id is not None else None

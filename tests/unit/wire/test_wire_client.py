@@ -212,6 +212,36 @@ async def test_call_once_reads_an_answer_as_large_as_a_frame_may_be() -> None:
     assert answer == {"text": text}
 
 
+async def test_leaving_with_notices_unread_is_an_end_to_the_daemon_and_no_reset() -> None:
+    ends: list[BaseException | None] = []
+    ended = asyncio.Event()
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        decoder = FrameDecoder()
+        try:
+            while chunk := await reader.read(65536):
+                for frame in decoder.feed(chunk):
+                    assert isinstance(frame, Request)
+                    view = {"epoch": "e", "seq": 0, "mode": "replay", "snapshot": None, "protocol": 1}
+                    writer.write(encode_result(frame.id, view))
+                    if frame.method == Method.SUBSCRIBE:
+                        writer.write(encode_notification("event", {"x": "y" * 1000}) * 20_000)
+            ends.append(None)
+        except ConnectionError as error:
+            ends.append(error)
+        finally:
+            writer.close()
+            ended.set()
+
+    with tempfile.TemporaryDirectory(prefix="acw") as folder:
+        path = Path(folder) / "s"
+        async with await asyncio.start_unix_server(flood, path):
+            async with ControlClient.connect(path, client_name="t") as client:
+                await client.subscribe()
+            await ended.wait()
+    assert ends == [None]
+
+
 async def test_no_daemon_is_told_with_the_command_that_starts_one(tmp_path: Path) -> None:
     with pytest.raises(DaemonNotRunningError) as caught:
         call_once(tmp_path / "none", Method.STATUS)

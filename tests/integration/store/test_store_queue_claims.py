@@ -114,13 +114,23 @@ async def test_a_task_whose_writes_somebody_declares_lets_others_go_first(
         await land(store, first)
 
 
-async def test_declared_writes_are_free_again_when_the_task_ends(
-    valkey_url: str, project_id: ProjectId
+@pytest.mark.parametrize("how", ["landed", "requeued", "parked", "cancelled"])
+async def test_declared_writes_are_free_again_when_the_claim_ends(
+    valkey_url: str, project_id: ProjectId, how: str
 ) -> None:
     async with open_store(valkey_url, project_id, HandClock()) as store:
         await load(store, spec("first", priority=5, writes=["a.py"]))
-        await land(store, await claim(store), "a.py")
+        held = await claim(store)
         await load(store, spec("again", priority=4, writes=["a.py"]), spec("other", priority=2))
+        match how:
+            case "landed":
+                await land(store, held, "a.py")
+            case "requeued":
+                await store.queue.requeue(held, why="", counts_attempt=True, delay_ms=9)
+            case "parked":
+                await store.queue.park(held, why="")
+            case _:
+                await store.queue.cancel(held.task.id, why="")
         assert (await claim(store)).task.id == "again"
 
 

@@ -69,14 +69,25 @@ async def test_an_edited_priority_changes_the_place_in_line(valkey_url: str, pro
         assert (await claim(store)).task.id == "b"
 
 
-async def test_a_parked_task_may_be_edited_and_stays_parked(valkey_url: str, project_id: ProjectId) -> None:
+async def test_an_edited_task_that_is_not_in_line_does_not_slip_in(
+    valkey_url: str, project_id: ProjectId
+) -> None:
     async with open_store(valkey_url, project_id, HandClock()) as store:
-        await load(store, spec("t"))
+        await load(store, spec("parked", priority=5), spec("delayed", priority=4), spec("below"))
         await store.queue.park(await claim(store), why="the task's cap is reached")
-        assert (await store.queue.load([spec("t", title="Cheaper")])).changed == ("t",)
-        assert (await task_of(store, "t")).state is _S.PARKED
-        assert await store.queue.retry(TaskId("t"))
-        assert (await claim(store)).task.spec.title == "Cheaper"
+        await store.queue.requeue(await claim(store), why="later", counts_attempt=True, delay_ms=9)
+        await load(store, spec("blocked", "below"))
+        edited = [spec(name, priority=5, title="New") for name in ("parked", "delayed", "blocked")]
+        assert (await store.queue.load(edited)).changed == ("parked", "delayed", "blocked")
+        assert await states(store) == {
+            "parked": _S.PARKED,
+            "delayed": _S.QUEUED,
+            "below": _S.QUEUED,
+            "blocked": _S.BLOCKED,
+        }
+        assert (await claim(store)).task.id == "below"
+        assert await store.queue.retry(TaskId("parked"))
+        assert (await claim(store)).task.spec.title == "New"
 
 
 async def test_a_plan_with_problems_is_refused_whole(valkey_url: str, project_id: ProjectId) -> None:
@@ -311,9 +322,9 @@ async def test_a_cancelled_delayed_task_does_not_come_back(valkey_url: str, proj
         await load(store, spec("a"))
         await store.queue.requeue(await claim(store), why="later", counts_attempt=True, delay_ms=500)
         assert await store.queue.cancel(TaskId("a"), why="no")
+        assert await store.queue.next_due_ms() is None
         clock.time_ms += 500
         await store.queue.reap()
-        assert await store.queue.next_due_ms() is None
         assert (await task_of(store, "a")).state is _S.CANCELLED
 
 

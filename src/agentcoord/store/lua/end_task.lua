@@ -17,7 +17,6 @@ if id ~= '' then
   if task[2] then drop_lease(id, task[2]) end
   redis.call('ZREM', P .. 'delay', id)
   redis.call('ZREM', P .. 'r:' .. task[3], id)
-  redis.call('HDEL', task_key(id), 'cause')
   move_state(id, state, ARGV[4], 'why', ARGV[5], 'ended_at', now)
   redis.call('RPUSH', P .. 'falling', id)
 end

@@ -76,6 +76,7 @@ class Done:
     @property
     def document(self) -> dict[str, Any]:
         """Standard output as the one JSON document of `--json`."""
+        assert self.code == 0, self.err
         found = json.loads(self.out)
         assert isinstance(found, dict)
         return found

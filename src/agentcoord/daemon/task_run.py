@@ -195,8 +195,9 @@ class TaskRunner:
         await queue.move(claim, TaskState.RUNNING, TaskState.CHECKING)
         self._emit(EventKind.TASK_CHECKING, task.id, files=list(changes.paths))
         shop.board.set_state(self._row, self._row.state, "running the checks")
-        if changes.refused:
-            listed = "\n".join(changes.refused)
+        refused = [each for each in changes.refused if shop.rules.allows(each.partition(": ")[0])]
+        if refused:
+            listed = "\n".join(refused)
             return f"These files never land, whatever the scope says. Take them back:\n{listed}"
         if not changes.landable:
             outside = (

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from agentcoord.domain.graph import find_cycles
@@ -34,13 +34,15 @@ class Plan:
 
     name: str
     tasks: tuple[TaskSpec, ...]
-    lines: Mapping[TaskId, KeyLines] = field(default_factory=dict)
+    lines: tuple[KeyLines, ...] = ()
+    """Of each task, in their order."""
     source: str = ""
 
     def line_of(self, task: TaskId, key: str = "") -> int:
         """The line of a task's key, or of its header; 0 when unknown."""
-        known = self.lines.get(task)
-        return known.of(key) if known else 0
+        return next(
+            (at.of(key) for spec, at in zip(self.tasks, self.lines, strict=True) if spec.id == task), 0
+        )
 
 
 def parse_plan(text: str, *, format: str, source: str) -> Plan:  # noqa: A002 (the wire's own word)
@@ -117,24 +119,23 @@ class _Reader:
         if len(entries) > MAX_TASKS:
             self.say(1, f"{len(entries)} tasks; a plan may hold {MAX_TASKS}")
             entries = []
-        specs = [self._read_task(raw, lines) for raw, lines in entries]
-        lines_by_id = {spec.id: lines for spec, (_, lines) in zip(specs, entries, strict=True)}
-        return Plan(name, tuple(specs), lines_by_id, self._source)
+        specs = tuple(self._read_task(raw, lines) for raw, lines in entries)
+        return Plan(name, specs, tuple(lines for _, lines in entries), self._source)
 
     def judge(self, plan: Plan, known: Collection[TaskId], workers: Sequence[WorkerSpec]) -> None:
         """Say every unknown `needs`, tag set that nobody covers, and cycle."""
         every_id = {spec.id for spec in plan.tasks} | set(known)
         all_tags = sorted(set().union(*(worker.tags for worker in workers)))
-        for spec in plan.tasks:
+        for spec, lines in zip(plan.tasks, plan.lines, strict=True):
             for need in spec.needs:
                 if need not in every_id:
                     self.say(
-                        plan.line_of(spec.id, "needs"),
+                        lines.of("needs"),
                         f"task {spec.id!r} needs {need!r}, which no task is called{_nearest(need, every_id)}",
                     )
             if not any(worker.covers(spec.tags) for worker in workers):
                 self.say(
-                    plan.line_of(spec.id, "tags"),
+                    lines.of("tags"),
                     f"task {spec.id!r} has the tags {', '.join(spec.tags)}, which no single worker has"
                     f" (there are: {', '.join(all_tags)})",
                 )

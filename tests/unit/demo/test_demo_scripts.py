@@ -24,6 +24,7 @@ import agentcoord
 from agentcoord.domain.plan import read_plan
 from agentcoord.domain.task import TaskSpec
 from agentcoord.domain.worker import MISSION_WORKERS
+from agentcoord.llm.rehearsal.scripts import load_scripts
 
 DEMO = Path(agentcoord.__file__).parent / "cli" / "demo"
 PLAN_FILE = Path(__file__).parents[3] / "config" / "plans" / "overnight.toml"
@@ -188,6 +189,10 @@ def test_the_project_is_green_before_the_night(tmp_path: Path) -> None:
 def test_every_task_of_the_plan_has_a_script_of_its_name() -> None:
     assert set(SCRIPTS) == set(PLAN)
     assert [script.task for script in SCRIPTS.values()] == list(SCRIPTS)
+
+
+def test_the_rehearsal_server_accepts_every_script() -> None:
+    assert set(load_scripts(DEMO / "scripts")) == set(PLAN)
 
 
 @pytest.mark.parametrize("name", sorted(SCRIPTS))

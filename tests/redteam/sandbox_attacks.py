@@ -35,9 +35,14 @@ def printed(pattern: str) -> Judge:
     return judge
 
 
+GOT_TO_THE_END = printed("done")
+
+
 def killed(*by: KilledBy) -> Judge:
     """Ended from outside for one of these reasons."""
-    return lambda result: "" if result.killed_by in by else f"killed by {result.killed_by!r}: {result.output!r}"
+    return lambda result: (
+        "" if result.killed_by in by else f"killed by {result.killed_by!r}: {result.output!r}"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ class Attack:
 
     name: str
     command: str
-    judge: Judge = printed("done")
+    judge: Judge = GOT_TO_THE_END
     limits: Limits = SMALL
 
 
@@ -84,13 +89,14 @@ ATTACKS = (
     ),
     Attack(
         "climbs out with dots",
-        'cat ../outside/canary ../../../../../../..__OUTSIDE__/canary && echo BREACH; echo done',
+        "cat ../outside/canary ../../../../../../..__OUTSIDE__/canary && echo BREACH; echo done",
     ),
     Attack("makes a hard link to the system's files", "ln /usr/bin/env here && echo BREACH; echo done"),
     Attack(
         "looks for secrets in environments and command lines",
         "cat /proc/*/environ /proc/*/cmdline | tr '\\0' '\\n' > seen; env >> seen; "
-        "grep -n -- '[-]-setenv\\|[-]-ro-bind\\|[-]-seccomp\\|CANARY_K[E]Y' seen && echo BREACH; cat seen; echo done",
+        "grep -n -- '[-]-setenv\\|[-]-ro-bind\\|[-]-seccomp\\|CANARY_K[E]Y' seen && echo BREACH; "
+        "cat seen; echo done",
     ),
     Attack(
         "goes through the root of the first process",
@@ -99,7 +105,8 @@ ATTACKS = (
     ),
     Attack(
         "looks at homes and run-time folders",
-        'for place in /root /home/* /run/user /run/dbus /run/docker.sock /var/run /var/lib /sys /mnt /opt /srv; do '
+        "for place in /root /home/* /run/user /run/dbus /run/docker.sock /var/run /var/lib "
+        "/sys /mnt /opt /srv; do "
         '[ "$place" = /home/agent ] || [ -z "$(find $place -type f 2>/dev/null | head -1)" ] '
         "|| echo BREACH $place; done; [ -r /etc/shadow ] && echo BREACH shadow; echo done",
     ),
@@ -179,7 +186,8 @@ refused('clone3', 0, 0, by='ENOSYS')
     ),
     Attack(
         "makes namespaces and mounts of its own",
-        "unshare -Ur true && echo BREACH; unshare -n true && echo BREACH; mount -t tmpfs x /tmp && echo BREACH\n"
+        "unshare -Ur true && echo BREACH; unshare -n true && echo BREACH; "
+        "mount -t tmpfs x /tmp && echo BREACH\n"
         + python(
             """
 for flag in (0x20000, 0x10000000, 0x20000000, 0x40000000):
@@ -215,7 +223,8 @@ refused('open_tree', -100, 0, 0)
     ),
     Attack(
         "finds a remote with a token",
-        "git remote -v | grep . && echo BREACH; git config --list | grep -i 'url\\|token' && echo BREACH; echo done",
+        "git remote -v | grep . && echo BREACH; "
+        "git config --list | grep -i 'url\\|token' && echo BREACH; echo done",
     ),
     Attack(
         "breeds processes",
@@ -224,7 +233,7 @@ refused('open_tree', -100, 0, 0)
             """
 import time
 born = 0
-for _ in range(2000):
+for _ in range(400):
     try:
         if os.fork() == 0:
             time.sleep(60)
@@ -232,7 +241,7 @@ for _ in range(2000):
     except OSError:
         break
     born += 1
-    if born > 55: time.sleep(0.02)
+    if born > 55: time.sleep(0.01)
 print('born', born, flush=True)
 if born > 150: breach(f'{born} processes')
 os._exit(0)
@@ -257,7 +266,8 @@ os._exit(0)
     ),
     Attack(
         "fills the disk with many files",
-        "for i in $(seq 60); do head -c 4M /dev/zero > fill$i || break; sync fill$i; sleep 0.05; done; echo BREACH",
+        "for i in $(seq 60); do head -c 4M /dev/zero > fill$i || break; sync fill$i; sleep 0.05; done; "
+        "echo BREACH",
         killed(KilledBy.DISK),
         limits=dataclasses.replace(SMALL, disk_growth_bytes=24 * 1024**2),
     ),
@@ -272,7 +282,9 @@ os._exit(0)
         "kill -9 1; kill -9 -1; echo done",
         lambda result: "" if result.exit_code in {0, 137} else f"{result}",
     ),
-    Attack("is chosen last when memory runs out", '[ "$(cat /proc/self/oom_score_adj)" = 1000 ] && echo done'),
+    Attack(
+        "is chosen last when memory runs out", '[ "$(cat /proc/self/oom_score_adj)" = 1000 ] && echo done'
+    ),
     Attack(
         "inherits descriptors",
         "ls -l /proc/self/fd | grep -v ' [0-2] -> \\|/proc/.*/fd\\|^total' && echo BREACH; echo done",

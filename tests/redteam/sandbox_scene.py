@@ -99,7 +99,8 @@ class Scene:
 
 
 class Listeners:
-    """Servers of the host that a command must not reach; counts who came nevertheless."""
+    """What else runs on the host: servers that a command must not reach, which count who came
+    nevertheless, and a process with a secret in its environment."""
 
     def __init__(self, root: Path) -> None:
         self.visitors = 0
@@ -109,6 +110,7 @@ class Listeners:
         self._listen(socket.AF_UNIX, f"\0{self.abstract}")
         self.path = root / "s"
         self._listen(socket.AF_UNIX, str(self.path))
+        self._neighbour = subprocess.Popen(["sleep", "300"], env={"AGENTCOORD_CANARY_KEY": SECRET})
 
     def _listen(self, family: socket.AddressFamily, address: object) -> socket.socket:
         server = socket.socket(family)
@@ -128,6 +130,8 @@ class Listeners:
             connection.close()
 
     def close(self) -> None:
+        self._neighbour.kill()
+        self._neighbour.wait()
         for server in self._sockets:
             # A thread in accept() is not woken by close() alone.
             server.shutdown(socket.SHUT_RDWR)

@@ -28,12 +28,13 @@ _LIMITS = Limits(timeout_s=15.0, memory_tmpfs_bytes=16 * 1024**2)
 _CONFINED = "agentcoord-probe: confined"
 _LEAK = "agentcoord-probe: "
 
-# Only bash itself is used, so that the probe needs no other program inside.
+# Only bash itself is used, so that the probe needs no other program inside. A datagram needs no
+# answer: where there is a route it leaves at once, without one it fails at once.
 _COMMON = """\
 leak() { echo "agentcoord-probe: $1"; }
 [ "$(< __CANARY__)" = alive ] 2>/dev/null && leak "it reads files outside of the workspace"
 (echo dead > __CANARY__) 2>/dev/null  # Whether that arrived is seen from outside.
-(echo > /dev/tcp/192.0.2.1/9) 2>/dev/null && leak "it reaches the network"
+(echo > /dev/udp/192.0.2.1/9) 2>/dev/null && leak "it reaches the network"
 echo written > probe-was-here || leak "it cannot write the workspace"
 """
 _LINUX = """\

@@ -93,10 +93,22 @@ class ProcessGroup:
         self._send(signal.SIGKILL)
 
     async def gone(self) -> None:
-        """Return at once: a group cannot be awaited."""
+        """Return when the group is empty, or after a second: nothing tells of a group's end, and
+        one who is dead already stays in it until the system's first process takes notice."""
+        for _ in range(100):
+            if not self._has_members():
+                return
+            await asyncio.sleep(0.01)
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def _has_members(self) -> bool:
+        try:
+            os.killpg(self.group_id, 0)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
 
     def _send(self, number: signal.Signals) -> None:
         # macOS answers EPERM for a group that holds only zombies.

@@ -200,7 +200,7 @@ _WORDS: Final[dict[str, Callable[[_Data], str]]] = {
     _K.BUDGET_WARNED: _budget_warned,
     _K.BUDGET_REACHED: lambda data: f"the {data.get('scope', '')} budget is reached",
     _K.CLEANED: _cleaned,
-    _K.ERROR: _because("error"),
+    _K.ERROR: _because("something went wrong"),
     "missed": lambda data: f"{plural(int(data.get('count', 0)), 'event')} missing here: too fast to follow",
 }
 

@@ -7,14 +7,14 @@ from typing import ClassVar, Final
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.content import Content
 
 from agentcoord.tui.context import Context
 from agentcoord.tui.diff_lines import diff_lines, file_starts
 from agentcoord.tui.model import Part
 from agentcoord.tui.screens.live import LiveScreen
 from agentcoord.tui.styled import Span, Tone
-from agentcoord.tui.text import one_line, plural
+from agentcoord.tui.text import plural
+from agentcoord.tui.widgets.frame import write_subtitle, write_title
 from agentcoord.tui.widgets.key_bar import Hint, KeyBar
 from agentcoord.tui.widgets.lines_view import LinesView
 from agentcoord.wire.messages import Method
@@ -43,7 +43,7 @@ class DiffScreen(LiveScreen):
 
     def compose(self) -> ComposeResult:
         view = LinesView(id="diff")
-        view.border_title = Content(one_line(f"Diff of {self.task_id}"))
+        write_title(view, f"Diff of {self.task_id}")
         yield view
         yield KeyBar()
 
@@ -110,6 +110,6 @@ class DiffScreen(LiveScreen):
         added = sum(line[0].tone is Tone.ADDED for line in lines if line)
         removed = sum(line[0].tone is Tone.REMOVED for line in lines if line)
         files = plural(len(self._starts), "file")
-        view.border_subtitle = f"{files}, +{added} -{removed}" if text else ""
+        write_subtitle(view, f"{files}, +{added} -{removed}" if text else "")
         view.focus()
         self.show(Part.ALL)

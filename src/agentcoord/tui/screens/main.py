@@ -12,7 +12,6 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
-from textual.content import Content
 from textual.widgets import Input
 
 from agentcoord.tui import actions
@@ -24,8 +23,8 @@ from agentcoord.tui.messages import TaskWanted
 from agentcoord.tui.model import Link, Part
 from agentcoord.tui.rows import TASK_COLUMNS, WORKER_COLUMNS, asking_tasks, sorted_tasks, task_row, worker_row
 from agentcoord.tui.screens.live import LiveScreen
-from agentcoord.tui.text import one_line
 from agentcoord.tui.widgets.event_table import EventTable
+from agentcoord.tui.widgets.frame import write_subtitle, write_title
 from agentcoord.tui.widgets.header_bar import HeaderBar
 from agentcoord.tui.widgets.key_bar import Hint, KeyBar
 from agentcoord.tui.widgets.line_table import HEADER_LINES, LineTable
@@ -249,7 +248,7 @@ class MainScreen(LiveScreen):
         table.set_empty(no_workers(self.model))
         short = self.has_class("-narrow")
         table.set_rows([worker_row(worker, now_ms=now_ms, short=short) for worker in self.model.workers])
-        table.border_title = Content("1 Workers")
+        write_title(table, "1 Workers")
         table.styles.height = max(EMPTY_LINES, len(table.rows)) + HEADER_LINES + table.gutter.height
 
     def _draw_tasks(self) -> None:
@@ -266,19 +265,17 @@ class MainScreen(LiveScreen):
         table = self.query_one("#tasks", LineTable)
         count, total = len(table.rows), len(self.model.tasks)
         counted = f"{count} of {total}" if self._filter else str(total)
-        shown_filter = f" /{one_line(self._filter.text)}" if self._filter else ""
-        pane.border_title = Content(f"2 Tasks {counted}{shown_filter}")
+        shown_filter = f" /{self._filter.text}" if self._filter else ""
+        write_title(pane, f"2 Tasks {counted}{shown_filter}")
         task = self.model.tasks.get(table.cursor_key or "")
-        pane.border_subtitle = Content(
-            one_line(f"{task['id']}: {task['why']}") if task and task["why"] else ""
-        )
+        write_subtitle(pane, f"{task['id']}: {task['why']}" if task and task["why"] else "")
 
     def _draw_events(self) -> None:
         events = self.query_one("#events", EventTable)
         events.set_empty(no_events(self.model))
         events.read(self.model)
         following = "follow" if events.following else f"{events.unseen} new, f follows"
-        events.border_title = Content(f"3 Events · {following}")
+        write_title(events, f"3 Events · {following}")
 
     def _draw_keys(self) -> None:
         model = self.model

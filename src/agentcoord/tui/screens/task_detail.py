@@ -6,7 +6,6 @@ from typing import ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.content import Content
 
 from agentcoord.tui import actions
 from agentcoord.tui.context import Context
@@ -15,7 +14,7 @@ from agentcoord.tui.messages import TaskWanted
 from agentcoord.tui.model import Part
 from agentcoord.tui.screens.live import LiveScreen
 from agentcoord.tui.styled import Span, Tone
-from agentcoord.tui.text import one_line
+from agentcoord.tui.widgets.frame import write_subtitle, write_title
 from agentcoord.tui.widgets.key_bar import Hint, KeyBar
 from agentcoord.tui.widgets.lines_view import LinesView
 from agentcoord.wire.messages import Method, TaskDetail, TaskView
@@ -59,8 +58,8 @@ class TaskDetailScreen(LiveScreen):
         row = self.model.tasks.get(self.task_id)
         title = f"{self.task_id}  {row['title']}" if row is not None else self.task_id
         view = self.query_one("#detail", LinesView)
-        view.border_title = Content(one_line(title))
-        view.border_subtitle = "" if self.model.live else "no connection: this may be stale"
+        write_title(view, title)
+        write_subtitle(view, "" if self.model.live else "no connection: this may be stale")
         if Part.CLOCK in parts and self.model.live and row != self._read_row:
             self._read()
         elif Part.CLOCK in parts:

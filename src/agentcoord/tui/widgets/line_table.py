@@ -99,7 +99,7 @@ class LineTable(Toned, ScrollView, can_focus=True):
         else:
             self._cursor = self._index_of[key]
         widths = self._lay_out()
-        if widths != self._widths or len(before) != len(self._rows) or not before:
+        if widths != self._widths or len(before) != len(self._rows):
             self._widths = widths
             self.virtual_size = Size(self.size.width, HEADER_LINES + len(self._rows))
             self.refresh()

@@ -136,8 +136,10 @@ class ControlServer:
         try:
             reader, writer = await asyncio.open_unix_connection(sock=peer)
             await _Connection(self, reader, writer).run()
-        except (OSError, TimeoutError, WireError) as error:
-            log.info("client_gone", error=repr(error))
+        except* (OSError, TimeoutError, WireError) as gone:
+            log.info("client_gone", error=repr(gone.exceptions[0]))
+        except* Exception as failed:  # The connection's boundary: one client's end is nobody else's.
+            log.error("client_failed", exc_info=failed)
         finally:
             self._clients -= 1
             if writer is not None:

@@ -43,6 +43,7 @@ lint: $(VENV)/.dev ## Style and format
 
 types: $(VENV)/.dev ## mypy, strict
 	@$(BIN)/mypy
+	@for fixtures in $$(find tests -mindepth 2 -name conftest.py); do $(BIN)/mypy --no-error-summary "$$fixtures" || exit 1; done
 
 imports: $(VENV)/.dev ## The layers of the house
 	@$(BIN)/lint-imports

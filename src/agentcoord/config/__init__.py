@@ -1,10 +1,4 @@
-"""Settings and places: TOML, environment and flags in, frozen sections out.
+"""Settings and places: TOML, environment and flags in, frozen sections out; the only reader of both.
 
-The only room that reads the environment. Import `agentcoord.config.paths` directly where
-start-up time matters.
+Empty, so that the commands that must answer at once can import `config.paths` alone.
 """
-
-from agentcoord.config.load import load_settings, read_settings, settings_table
-from agentcoord.config.sections import Settings
-
-__all__ = ["Settings", "load_settings", "read_settings", "settings_table"]

@@ -65,8 +65,11 @@ class BudgetSection:
     """`[budget]`; 0 means no cap."""
 
     run_usd: float = 6.00
+    """Dollars for one run: from a plan's loading until all of its tasks have ended."""
     task_usd: float = 0.60
+    """Dollars for one task over all its attempts and runs; a plan's `budget_usd` goes before it."""
     day_usd: float = 20.00
+    """Dollars for one day by the local date, over all runs of this project."""
     deadline: str = ""
     """Local time, such as 07:00, after which nothing new is claimed; empty: none."""
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agentcoord.config import load_settings, read_settings, settings_table
 from agentcoord.config.init import propose
+from agentcoord.config.load import load_settings, read_settings, settings_table
 from agentcoord.config.paths import ProjectPaths, find_root
 from agentcoord.errors import ConfigError
 

@@ -29,7 +29,7 @@ class TaskState(StrEnum):
     DONE = "done"
     """Landed, its checks green."""
     PARKED = "parked"
-    """Waits for a person: a question, a conflict, or a cap."""
+    """Waits for a person: a conflict, a cap, or something that was refused."""
     FAILED = "failed"
     """Ended without a result; the cause is stored."""
     CANCELLED = "cancelled"

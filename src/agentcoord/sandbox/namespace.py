@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from agentcoord.errors import SandboxError
-from agentcoord.sandbox.process import Family, ProcessGroup
+from agentcoord.sandbox.process import Family
+from agentcoord.sandbox.process_group import ProcessGroup
 
 _SETUP_S = 20.0
 _STATUS_BYTES_MAX = 64 * 1024

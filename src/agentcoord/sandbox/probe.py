@@ -29,7 +29,8 @@ _CONFINED = "agentcoord-probe: confined"
 _LEAK = "agentcoord-probe: "
 
 # Only bash itself is used, so that the probe needs no other program inside. A datagram needs no
-# answer: where there is a route it leaves at once, without one it fails at once.
+# answer: where there is a route it leaves at once, without one it fails at once. Outside of the probe's
+# own folder it only asks what it may write: where nothing confines it, it would really write.
 _COMMON = """\
 leak() { echo "agentcoord-probe: $1"; }
 [ "$(< __CANARY__)" = alive ] 2>/dev/null && leak "it reads files outside of the workspace"
@@ -40,10 +41,10 @@ echo written > probe-was-here || leak "it cannot write the workspace"
 _LINUX = """\
 while IFS= read -r -d '' entry; do leak "its environment holds $entry"; done < /proc/1/environ
 [ -e /root/.bashrc ] && leak "it sees the home of root"
-(: > /usr/agentcoord-probe) 2>/dev/null && leak "it writes /usr"
-(: > /agentcoord-probe) 2>/dev/null && leak "it writes the root folder"
-(: >> /proc/sys/kernel/core_pattern) 2>/dev/null && leak "it sets the kernel's variables"
-(: > /tmp/agentcoord-probe) 2>/dev/null || leak "it cannot write /tmp"
+[ -w /usr ] && leak "it writes /usr"
+[ -w / ] && leak "it writes the root folder"
+[ -w /proc/sys/kernel/core_pattern ] && leak "it sets the kernel's variables"
+[ -w /tmp ] || leak "it cannot write /tmp"
 interfaces=0
 while read -r line; do case $line in *:*) interfaces=$((interfaces + 1));; esac; done < /proc/self/net/dev
 [ "$interfaces" -le 1 ] || leak "it has network interfaces besides the loopback"

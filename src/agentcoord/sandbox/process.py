@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from agentcoord.errors import SandboxError
 from agentcoord.sandbox.backend import OnOutput
 from agentcoord.sandbox.capture import HeadTail
 from agentcoord.sandbox.policy import KilledBy, Limits
+from agentcoord.sandbox.process_group import ProcessGroup
 
 _READ_BYTES = 64 * 1024
 _REAP_S = 10.0
@@ -73,47 +73,6 @@ class Family(Protocol):
     def close(self) -> None:
         """Let go of what was held to watch them."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessGroup:
-    """The family of a program without a namespace of its own: its process group.
-
-    A process that makes a session of its own escapes from it.
-    """
-
-    group_id: int
-
-    def ask_to_end(self) -> None:
-        """Send TERM to the group."""
-        self._send(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """Send KILL to the group."""
-        self._send(signal.SIGKILL)
-
-    async def gone(self) -> None:
-        """Return when the group is empty, or after a second: nothing tells of a group's end, and
-        one who is dead already stays in it until the system's first process takes notice."""
-        for _ in range(100):
-            if not self._has_members():
-                return
-            await asyncio.sleep(0.01)
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-    def _has_members(self) -> bool:
-        try:
-            os.killpg(self.group_id, 0)
-        except (ProcessLookupError, PermissionError):
-            return False
-        return True
-
-    def _send(self, number: signal.Signals) -> None:
-        # macOS answers EPERM for a group that holds only zombies.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.group_id, number)
 
 
 Adopt = Callable[[Process], Awaitable[Family]]

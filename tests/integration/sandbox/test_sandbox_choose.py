@@ -86,6 +86,7 @@ async def test_a_bubblewrap_that_confines_nothing_is_seen_through(tmp_path: Path
     program = tmp_path / "bwrap"
     program.write_text(
         "#!/bin/bash\n"
+        'if [ "$1" = --version ]; then echo bubblewrap 9; exit; fi\n'
         'mapfile -d "" args < /dev/fd/"$2"\n'
         'while [ "$1" != -- ]; do shift; done; shift\n'
         'for i in "${!args[@]}"; do [ "${args[i]}" = --json-status-fd ] && fd=${args[i+1]}; done\n'

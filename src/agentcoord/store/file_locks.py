@@ -152,7 +152,10 @@ class FileLocks:
             holder = found.holder or first.claim.task.id
             if would_deadlock(self._waits_for(), task, holder):
                 return _Found(LockOutcome.WOULD_DEADLOCK, holder)
-            self._holders[path] = holder
+            if found.holder is None:
+                self._wake_first(path)  # It is free: whoever is first may not have heard of it.
+            else:
+                self._holders[path] = holder
             self._waits[task] = path
             await waiter.turn.wait()
             waiter.turn.clear()

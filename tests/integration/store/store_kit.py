@@ -101,6 +101,16 @@ async def evalsha_calls(store: Store) -> int:
     return int(stats.get("cmdstat_evalsha", {}).get("calls", 0))
 
 
+async def start_claim(store: Store, group: asyncio.TaskGroup, worker: WorkerSpec) -> asyncio.Task[Claim]:
+    """Begin a claim for which there is nothing yet, and return when the server has said so."""
+    before = await evalsha_calls(store)
+    waiting = group.create_task(store.queue.claim(worker))
+    async with asyncio.timeout(5):
+        while await evalsha_calls(store) == before:
+            pass
+    return waiting
+
+
 @dataclass(slots=True)
 class LossyProxy:
     """Stands between a client and the server, and can lose one answer, or all service."""

@@ -97,18 +97,51 @@ async def test_the_line_goes_by_priority_then_arrival(valkey_url: str, project_i
 
 
 async def test_a_newcomer_does_not_jump_the_line(valkey_url: str, project_id: ProjectId) -> None:
-    async with open_store(valkey_url, project_id, HandClock()) as store:
+    clock = HandClock()
+    async with (
+        open_store(valkey_url, project_id, clock) as store,
+        open_store(valkey_url, project_id, clock) as elsewhere,
+    ):
         a, b, c = await _claims(store, 3, 3, 3)
         await store.locks.acquire("x.py", a, timeout_s=1)
         async with asyncio.TaskGroup() as group:
             first = group.create_task(store.locks.acquire("x.py", b, timeout_s=5))
             await _in_line(store, "x.py", 1)
-            await store.locks.release_all(a.task.id)
-            newcomer = group.create_task(store.locks.acquire("x.py", c, timeout_s=5))
+            # The lock is free now, but the first in line does not know it yet.
+            await elsewhere.locks.release_all(a.task.id)
+            newcomer = await store.locks.acquire("x.py", c, timeout_s=0.05)
+            assert (newcomer.outcome, newcomer.holder) == (_O.TIMED_OUT, "b")
             assert (await first).outcome is _O.TAKEN
-            assert not newcomer.done()
+
+
+async def test_a_lock_granted_as_the_time_ran_out_is_not_taken_for_an_old_one(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        (a,) = await _claims(store, 3)
+        for i in range(20):
+            answer = await store.locks.acquire(f"{i}.py", a, timeout_s=0)
+            assert answer.outcome in {_O.TAKEN, _O.TIMED_OUT}
+
+
+async def test_who_took_the_lock_meanwhile_counts_when_a_circle_is_looked_for(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        a, b, c = await _claims(store, 3, 3, 3)
+        await store.locks.acquire("x.py", a, timeout_s=1)
+        await store.locks.acquire("c.py", c, timeout_s=1)
+        async with asyncio.TaskGroup() as group:
+            second = group.create_task(store.locks.acquire("x.py", b, timeout_s=5))
+            await _in_line(store, "x.py", 1)
+            third = group.create_task(store.locks.acquire("x.py", c, timeout_s=5))
+            await _in_line(store, "x.py", 2)
+            await store.locks.release_all(a.task.id)
+            assert (await second).outcome is _O.TAKEN
+            answer = await store.locks.acquire("c.py", b, timeout_s=5)
+            assert (answer.outcome, answer.holder) == (_O.WOULD_DEADLOCK, "c")
             await store.locks.release_all(b.task.id)
-            assert (await newcomer).outcome is _O.TAKEN
+            assert (await third).outcome is _O.TAKEN
 
 
 async def test_a_wait_that_would_close_a_circle_is_refused_at_once(

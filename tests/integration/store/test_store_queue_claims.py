@@ -16,6 +16,7 @@ from store_kit import (
     load,
     open_store,
     spec,
+    start_claim,
     states,
     task_of,
 )
@@ -204,8 +205,7 @@ async def test_whatever_makes_a_task_ready_wakes_who_waits(
         await load(store, spec("first", tags=["testing"]), spec("second", "first"))
         held = await claim(store, TESTER)
         async with asyncio.TaskGroup() as group:
-            waiting = group.create_task(store.queue.claim(ANYBODY))
-            await store.ping()
+            waiting = await start_claim(store, group, ANYBODY)
             match wake:
                 case "load":
                     await load(store, spec("new"))
@@ -254,6 +254,22 @@ async def test_a_claim_cancelled_while_its_answer_is_on_the_way_is_given_back(
             cancelled.cancel()
         if not was_done:
             assert (await claim(store)).task.attempt == 1
+
+
+async def test_a_claim_cancelled_between_its_answer_and_its_next_step_is_given_back(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, spec("t"))
+        async with asyncio.TaskGroup() as group:
+            cancelled = group.create_task(store.queue.claim(ANYBODY))
+            await asyncio.sleep(0)
+            (waiter,) = store.queue.dispatcher._waiters
+            while not waiter.answer.done():  # noqa: ASYNC110 - the very next step of the loop is the point
+                await asyncio.sleep(0)
+            cancelled.cancel()
+        assert cancelled.cancelled()
+        assert (await claim(store)).task.attempt == 1
 
 
 async def test_closing_the_store_gives_back_what_a_cancelled_claim_was_handed(

@@ -246,8 +246,8 @@ async def test_a_holder_that_lost_its_lease_can_do_nothing_more(
         if how == "retaken":
             await claim(store)
         before = await task_of(store, "t")
-        await _every_use(store, held)
         assert await store.queue.heartbeat([held]) == {"t"}
+        await _every_use(store, held)
         assert await task_of(store, "t") == before
 
 

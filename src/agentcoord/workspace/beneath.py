@@ -67,9 +67,12 @@ def open_beneath(root_fd: int, path: str, flags: int = READ, mode: int = 0, *, b
     Raises OSError as the kernel does: ELOOP where a symlink is on the way or at the end.
     `by_kernel=False` takes the component-wise way, as systems without openat2 do.
     """
-    if by_kernel and _openat2_works():
+    if not (by_kernel and _openat2_works()):
+        return _open_by_components(root_fd, path, flags, mode)
+    try:
         return _openat2(root_fd, path, flags, mode)
-    return _open_by_components(root_fd, path, flags, mode)
+    except NotADirectoryError as error:
+        raise _symlink_or(error, root_fd, path) from error
 
 
 @contextlib.contextmanager
@@ -192,7 +195,11 @@ def _open_component(folder_fd: int, name: str, flags: int, mode: int) -> int:
     try:
         return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=folder_fd)
     except NotADirectoryError as error:
-        # With O_DIRECTORY a symlink is reported as "not a directory"; tell the two apart.
-        if is_symlink(folder_fd, name):
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name) from error
-        raise
+        raise _symlink_or(error, folder_fd, name) from error
+
+
+def _symlink_or(error: NotADirectoryError, root_fd: int, path: str) -> OSError:
+    """Tell apart what O_DIRECTORY reports alike: a symlink and any other thing that is no folder."""
+    if is_symlink(root_fd, path):
+        return OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+    return error

@@ -14,6 +14,7 @@ Blocking. Deliberately absent: the journal and its phases, see `landing` and `re
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -231,15 +232,13 @@ class Swapper:
             folders |= {"/".join(components[:n]) for n in range(1, len(components) + 1)}
         with opened_root(self._root) as root_fd:
             for folder in folders:
-                with (
-                    contextlib.suppress(*_GONE),
-                    opened_parent(root_fd, f"{folder}/." if folder else ".") as (descriptor, _),
-                ):
+                inside = f"{folder}/." if folder else "."
+                with contextlib.suppress(*_GONE), _reached(root_fd, inside) as (descriptor, _):
                     os.fsync(descriptor)
 
     @contextlib.contextmanager
     def _folder(self, swap: Swap) -> Iterator[tuple[int, str]]:
-        with opened_root(self._root) as root_fd, opened_parent(root_fd, swap.path) as opened:
+        with opened_root(self._root) as root_fd, _reached(root_fd, swap.path) as opened:
             yield opened
 
     def _create(self, folder: int, name: str, swap: Swap) -> bool:
@@ -313,6 +312,19 @@ class Swapper:
                 if content is not None:
                     self._blobs.put(content)
             os.unlink(sibling, dir_fd=folder)
+
+
+@contextlib.contextmanager
+def _reached(root_fd: int, path: str) -> Iterator[tuple[int, str]]:
+    """Open the folder of `path`; a symlink on the way counts as "no folder there any more"."""
+    with contextlib.ExitStack() as stack:
+        try:
+            opened = stack.enter_context(opened_parent(root_fd, path))
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EXDEV):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from error
+            raise
+        yield opened
 
 
 def _problem_with(found: os.stat_result, limit: int) -> str | None:

@@ -89,7 +89,6 @@ async def test_a_save_at_any_moment_of_a_landing_is_what_the_file_holds_in_the_e
             assert (root / "a.py").read_bytes() == b"ours"
         assert sorted(snapshot(root)) == ["a.py", "f.py"]
     assert moved + landed == ROUNDS
-    print("COUNTS", moved, landed)
 
 
 @pytest.mark.parametrize("way", [save_by_rename, save_in_place])

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
@@ -135,8 +136,9 @@ async def composed(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str])
         source = await stack.enter_async_context(open_model(settings, args, env, hub))
         runs = RunBook(store, clock)
         await runs.open()
+        toolchains = await asyncio.to_thread(toolchain_prefixes, repo.root, settings.project.share)
         shop = build_workshop(
-            settings, paths, repo, store, lander, sandbox, source, prices, hub, runs, redactor
+            settings, paths, repo, store, lander, sandbox, toolchains, source, prices, hub, runs, redactor
         )
         fleet = Fleet(shop, clock)
         shutdown = Shutdown()
@@ -177,6 +179,7 @@ def build_workshop(
     store: Store,
     lander: Lander,
     sandbox: Sandbox,
+    toolchains: tuple[Path, ...],
     source: ModelSource,
     prices: PriceList,
     hub: EventHub,
@@ -194,7 +197,6 @@ def build_workshop(
         size=len(settings.workers),
         proof_slots=settings.checks.parallel,
     )
-    toolchains = toolchain_prefixes(repo.root, settings.project.share)
     book = CheckBook(paths.checks_dir)
     prover = Prover(
         repo=repo,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import fcntl
 import json
 import os
@@ -31,6 +32,7 @@ from agentcoord.telemetry.logs import logging_to
 
 READY_TIMEOUT_S = 90.0
 LOG_TAIL_LINES = 20
+_PR_SET_DUMPABLE = 4
 
 log = structlog.get_logger("daemon")
 
@@ -107,6 +109,7 @@ def run_foreground(
             _identity(paths),
         ):
             try:
+                forbid_reading_our_memory()
                 asyncio.run(_serve(paths, args, env, ready_fd))
             except AgentCoordError as error:
                 log.error("daemon_cannot_go_on", error=error.message, mend=error.mend)
@@ -134,6 +137,15 @@ def refuse_root(args: StartArgs, env: Mapping[str, str]) -> None:
             "this is root; workers' commands would run with root's reach",
             mend="run as an ordinary user, or say --allow-root (or AGENTCOORD_ALLOW_ROOT=1)",
         )
+
+
+def forbid_reading_our_memory() -> None:
+    """Keep other processes of this user from our memory and environment, where the API key is.
+
+    Linux only; elsewhere the system's own rules stand. See prctl(2), PR_SET_DUMPABLE.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 @contextlib.contextmanager

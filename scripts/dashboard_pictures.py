@@ -37,7 +37,7 @@ PICTURES = (
     ("dashboard-80x24", (80, 24), ()),
     ("dashboard-200x60", (200, 60), ()),
     ("dashboard-task", (120, 40), ("enter",)),
-    ("dashboard-diff", (120, 40), ("d",)),
+    ("dashboard-diff", (120, 40), ("G", "d")),
     ("dashboard-help", (120, 40), ("question_mark",)),
     ("dashboard-confirm", (120, 40), ("x",)),
 )

@@ -53,14 +53,14 @@ def why_not_cancel(model: DashboardModel, task_id: str | None) -> str:
 
 
 def why_not_diff(model: DashboardModel, task_id: str | None) -> str:
-    """There is a diff once a worker began."""
+    """A diff shows what landed."""
     if not model.live:
         return NO_CONNECTION
     task = model.tasks.get(task_id or "")
     if task is None:
         return NO_TASK
-    if task["started_at"] is None:
-        return f"{task['id']} has changed nothing yet: it is {task['state']}."
+    if task["state"] != TaskState.DONE and not task["files"]:
+        return f"{task['id']} has landed nothing to show: it is {task['state']}."
     return ""
 
 

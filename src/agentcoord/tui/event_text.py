@@ -30,6 +30,8 @@ NEWSWORTHY: Final = frozenset(
     }
 )
 """Kinds that are worth a toast when they happen while somebody watches."""
+SHORT_WAIT_MS: Final = 1000
+"""A wait for a lock that is shorter than this is nothing to look at."""
 
 
 def event_row(event: Mapping[str, Any], *, key: str, zone: tzinfo | None) -> Row:
@@ -64,6 +66,8 @@ def tone_of(event: Mapping[str, Any]) -> Tone:
     red_check = kind in (_K.TASK_CHECKED, _K.BASELINE_ENDED) and data.get("ok") is False
     if failed_tool or red_check:
         return Tone.WARN
+    if kind == _K.LOCK_WAITED and int(data.get("ms") or 0) < SHORT_WAIT_MS:
+        return Tone.MUTED
     return _TONES.get(kind, Tone.PLAIN)
 
 

@@ -49,7 +49,7 @@ def fit(text: str, width: int, *, right: bool = False) -> str:
 
 def money(usd: float) -> str:
     """Dollars as people write them: `$0.44`, `$0.003` below a cent, `$1,204` from a thousand."""
-    if 0 < usd < 0.01:
+    if 0.0005 <= usd < 0.01:
         return f"${usd:.3f}"
     return f"${usd:,.0f}" if usd >= 1000 else f"${usd:.2f}"
 

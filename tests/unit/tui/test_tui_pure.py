@@ -50,7 +50,8 @@ class TestText:
         assert text.fit("x", 0) == ""
 
     @pytest.mark.parametrize(
-        ("usd", "shown"), [(0.0, "$0.00"), (0.0031, "$0.003"), (4.6249, "$4.62"), (1204.4, "$1,204")]
+        ("usd", "shown"),
+        [(0.0, "$0.00"), (0.0002, "$0.00"), (0.0031, "$0.003"), (4.6249, "$4.62"), (1204.4, "$1,204")],
     )
     def test_money_is_short(self, usd: float, shown: str) -> None:
         assert text.money(usd) == shown
@@ -283,7 +284,8 @@ class TestActions:
 
     def test_a_queued_task_has_no_diff_and_an_ended_one_cannot_be_cancelled(self) -> None:
         model = live_model(tasks=[task("q"), task("d", "done"), task("l", "landing"), task("r", "running")])
-        assert "changed nothing yet" in actions.why_not_diff(model, "q")
+        assert "landed nothing" in actions.why_not_diff(model, "q")
+        assert actions.why_not_diff(model, "d") == ""
         assert "has ended" in actions.why_not_cancel(model, "d")
         assert "is landing" in actions.why_not_cancel(model, "l")
         assert actions.why_not_cancel(model, "r") == ""

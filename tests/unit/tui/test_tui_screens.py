@@ -265,7 +265,7 @@ class TestKeys:
         async with night() as n:
             n.table("tasks").select("docs")
             await n.press("d")
-            await n.told("docs has changed nothing yet")
+            await n.told("docs has landed nothing to show: it is queued.")
             n.table("tasks").select("tests")
             await n.press("x")
             await n.told("tests has ended")
@@ -381,7 +381,7 @@ class TestOtherScreens:
                 20: {"text": DIFF[20:], "next_offset": None},
             }
             n.daemon.answers[Method.DIFF] = lambda p: pieces[p["offset"]]
-            await n.press("d")
+            await n.press("G", "d")
             assert isinstance(n.app.screen, DiffScreen)
             await n.see("1 file, +1 -1")
             await n.see("+new")
@@ -390,12 +390,11 @@ class TestOtherScreens:
             await n.press("escape")
             assert isinstance(n.app.screen, MainScreen)
 
-    async def test_a_refused_diff_is_told_and_leaves_no_trace_of_reading(self) -> None:
+    async def test_a_refused_diff_shows_the_reason_in_its_place(self) -> None:
         async with night() as n:
-            n.daemon.answers[Method.DIFF] = refusing(RpcError("No such task.", code=2))
-            await n.press("d")
-            await n.told("No such task.")
-            await n.see("No changes.")
+            n.daemon.answers[Method.DIFF] = refusing(RpcError("The journal is gone.", code=2))
+            await n.press("G", "d")
+            await n.see("The journal is gone.")
 
 
 class TestEvents:

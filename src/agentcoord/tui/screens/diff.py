@@ -8,12 +8,13 @@ from typing import ClassVar, Final
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
+from agentcoord.errors import AgentCoordError
 from agentcoord.tui.context import Context
 from agentcoord.tui.diff_lines import diff_lines, file_starts
 from agentcoord.tui.model import Part
 from agentcoord.tui.screens.live import LiveScreen
 from agentcoord.tui.styled import Span, Tone
-from agentcoord.tui.text import plural
+from agentcoord.tui.text import one_line, plural
 from agentcoord.tui.widgets.frame import write_subtitle, write_title
 from agentcoord.tui.widgets.key_bar import Hint, KeyBar
 from agentcoord.tui.widgets.lines_view import LinesView
@@ -84,19 +85,20 @@ class DiffScreen(LiveScreen):
         view.show_line(self._starts[max(0, min(i, len(self._starts) - 1))])
 
     async def _read(self) -> None:
-        text, offset, cut = "", 0, False
-        while True:
-            piece = await self.ask(Method.DIFF, id=self.task_id, offset=offset)
-            if piece is None:
-                text = ""
-                break
-            text += str(piece["text"])
-            following = piece["next_offset"]
-            cut = following is not None and len(text) >= MOST_CHARS
-            if following is None or cut:
-                break
-            offset = int(following)
-        self._show(text, cut=cut)
+        """Collect the pieces; a refusal is shown in place of the diff."""
+        text, offset = "", 0
+        try:
+            while True:
+                piece = await self.context.source.call(Method.DIFF, id=self.task_id, offset=offset)
+                text += str(piece["text"])
+                following = piece["next_offset"]
+                if following is None or len(text) >= MOST_CHARS:
+                    break
+                offset = int(following)
+        except AgentCoordError as error:
+            self.query_one(LinesView).set_lines([(Span(f" {one_line(error.message)}", Tone.WARN),)])
+            return
+        self._show(text, cut=following is not None)
 
     def _show(self, text: str, *, cut: bool) -> None:
         view = self.query_one(LinesView)

@@ -15,6 +15,8 @@ from agentcoord.tui.model import DashboardModel
 from agentcoord.wire.messages import NeedsYou
 
 NO_CONNECTION: Final = "There is no connection to the daemon now."
+REVIEW: Final = "review"
+"""The kind of need that is no hurry: a landed task that nobody judged yet."""
 NO_TASK: Final = "Select a task first."
 
 
@@ -69,10 +71,19 @@ def why_not_next_need(model: DashboardModel) -> str:
     return "" if model.needs_you else "Nothing needs you now."
 
 
+def urgent(needs: Sequence[NeedsYou]) -> tuple[NeedsYou, ...]:
+    """What waits for a person now: questions, parked and failed tasks, but no reviews."""
+    return tuple(need for need in needs if need["kind"] != REVIEW)
+
+
 def next_need(needs: Sequence[NeedsYou], after: str | None) -> NeedsYou | None:
-    """Return the need after the one of task `after`, round and round; None when there is none."""
-    if not needs:
+    """Return the need after the one of task `after`, round and round; None when there is none.
+
+    Reviews have time until the morning: they come only when nothing else waits.
+    """
+    waiting = urgent(needs) or tuple(needs)
+    if not waiting:
         return None
-    tasks = [need["task"] for need in needs]
+    tasks = [need["task"] for need in waiting]
     last = len(tasks) - 1 - tasks[::-1].index(after) if after in tasks else -1
-    return needs[(last + 1) % len(needs)]
+    return waiting[(last + 1) % len(waiting)]

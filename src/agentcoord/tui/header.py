@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from agentcoord.domain.states import TaskState
+from agentcoord.tui.actions import urgent
 from agentcoord.tui.glyphs import LIVE, NEEDS_YOU, TROUBLE
 from agentcoord.tui.model import DashboardModel, Link
 from agentcoord.tui.styled import Line, Span, Tone, width_of
@@ -102,7 +103,8 @@ def _count_pieces(model: DashboardModel, status: StatusView) -> list[Piece]:
     busy, total = status["workers_busy"], status["workers_total"]
     waiting = counts.get(TaskState.QUEUED, 0) + counts.get(TaskState.BLOCKED, 0)
     done, failed = counts.get(TaskState.DONE, 0), counts.get(TaskState.FAILED, 0)
-    needs = len(model.needs_you)
+    needs = len(urgent(model.needs_you))
+    reviews = len(model.needs_you) - needs
     pieces = [
         Piece(0, (Span(f"{busy}/{total}", Tone.STRONG), Span(" busy", Tone.MUTED))),
         Piece(2, (Span(str(waiting), Tone.STRONG), Span(" to do", Tone.MUTED))),
@@ -112,6 +114,8 @@ def _count_pieces(model: DashboardModel, status: StatusView) -> list[Piece]:
     verb = "needs" if needs == 1 else "need"
     text = f"{NEEDS_YOU}{needs} {verb} you"
     pieces.append(Piece(0, (Span(text, Tone.WARN if needs else Tone.MUTED),)))
+    if reviews:
+        pieces.append(Piece(3, (Span(str(reviews), Tone.STRONG), Span(" to review", Tone.MUTED))))
     if status["baseline"].startswith("red"):
         pieces.append(Piece(3, (Span(f"{TROUBLE} baseline {one_line(status['baseline'])}", Tone.WARN),)))
     elif status["baseline"] == "pending":

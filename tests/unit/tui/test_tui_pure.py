@@ -193,6 +193,11 @@ class TestHeader:
         first, _ = header_lines(live_model(status(scripted=True)), "shop", width=60, now_ms=NOW_MS)
         assert "scripted model" in plain_text(first)
 
+    def test_reviews_are_counted_apart_from_what_waits_for_a_person(self) -> None:
+        model = live_model(status(needs_you=[need("a"), need("b", "review"), need("c", "review")]))
+        _, second = header_lines(model, "shop", width=120, now_ms=NOW_MS)
+        assert "◆1 needs you  2 to review" in plain_text(second)
+
     def test_the_forecast_warns_when_it_exceeds_the_cap(self) -> None:
         _, second = header_lines(live_model(status(forecast_usd=7.0)), "shop", width=120, now_ms=NOW_MS)
         assert ("$7.00 at the end", Tone.WARN) in second
@@ -301,6 +306,11 @@ class TestActions:
             needs[0], needs[1], needs[0], needs[0],
         ]  # fmt: skip
         assert actions.next_need([], "a") is None
+
+    def test_reviews_come_only_when_nothing_else_waits(self) -> None:
+        reviews = [need("x", "review"), need("y", "review")]
+        assert actions.next_need([*reviews, need("a")], "a") == need("a")
+        assert actions.next_need(reviews, "x") == reviews[1]
 
 
 def test_the_detail_tells_why_checks_files_questions_and_decisions() -> None:

@@ -282,7 +282,7 @@ class TestKeys:
             await n.told("Redis is away. Try: agentcoordd status")
 
     async def test_next_that_needs_you_selects_it_even_behind_a_filter(self) -> None:
-        async with night(a_night(needs_you=[need("cli", text="a conflict"), need("tests", "review")])) as n:
+        async with night(a_night(needs_you=[need("cli", text="a conflict"), need("tests", "question")])) as n:
             await n.press("slash", *"state:queued", "enter", "exclamation_mark")
             assert n.table("tasks").cursor_key == "cli"
             await n.told("cli: a conflict")
@@ -368,7 +368,7 @@ class TestOtherScreens:
             await n.told("Testing-Engineer-1 has no task now.")
 
     async def test_next_need_in_the_detail_goes_on_to_the_next_task(self) -> None:
-        async with night(a_night(needs_you=[need("cli"), need("tests", "review")])) as n:
+        async with night(a_night(needs_you=[need("cli"), need("tests", "question")])) as n:
             n.daemon.answers[Method.TASK] = lambda p: detail_of(p["id"])
             await n.press("enter", "exclamation_mark")
             await settle(n.pilot, until=lambda: getattr(n.app.screen, "task_id", "") == "tests")

@@ -19,7 +19,7 @@ from agentcoord.workspace.files import sha256_of
 from agentcoord.workspace.git import GitFailedError
 from agentcoord.workspace.manifest import Entry, Manifest
 from agentcoord.workspace.mirror import GIT_MOUNT
-from agentcoord.workspace.names import is_debris, is_git_folder
+from agentcoord.workspace.names import is_debris, is_git_folder, is_sibling
 from agentcoord.workspace.repository import Repository
 from agentcoord.workspace.scope import ScopeRules
 from agentcoord.workspace.user_tree import Kind, Signature, ignored_among
@@ -89,7 +89,9 @@ def new_paths(repo: Repository, root_fd: int, manifest: Manifest, found: Found, 
     candidates = []
     real: dict[str, str | None] = {"": None}
     for path in sorted(found.files):
-        if path in manifest.entries or is_debris(path) or any(f in quiet for f in folders_above(path)):
+        if path in manifest.entries or any(f in quiet for f in folders_above(path)):
+            continue
+        if is_debris(path) or is_sibling(path):  # The latter: a write of ours that a crash cut short.
             continue
         clash = _clash_of(repo, path.rpartition("/")[0], manifest, real)
         if clash is None:

@@ -25,7 +25,7 @@ from agentcoord.workspace.shadow_git import write_shadow_git
 from agentcoord.workspace.slots import Binding, Slot, remove_strays
 from agentcoord.workspace.staged import MergeConflict, Staged, StagedFile
 from agentcoord.workspace.threads import run_to_end
-from agentcoord.workspace.user_tree import TreeStamp
+from agentcoord.workspace.user_tree import TreeStamp, list_tree
 from agentcoord.workspace.workspace import Workspace
 
 __all__ = [
@@ -138,6 +138,10 @@ class WorkspacePool:
     def proof(self) -> AbstractAsyncContextManager[ProofTree]:
         """Lend a copy in which checks are run; waits while all are lent."""
         return self._lend_proof()
+
+    async def left_out(self) -> tuple[str, ...]:
+        """Return the untracked files that no copy gets, because their names look like a secret's."""
+        return (await asyncio.to_thread(list_tree, self._repo)).left_out
 
     async def cleanup(self, live: Collection[TaskId]) -> int:
         """Drop what belongs to no live task, stray folders, and contents nobody refers to.

@@ -58,7 +58,7 @@ async def test_what_git_would_ignore_and_what_tools_leave_is_no_change(tmp_path:
     write(world.root, ".git/info/exclude", b"private.txt\n")
     ws = await world.work("a", {"real.py": b"r"})
     junk = ["x.log", "build/deep/x.o", "sub/out.txt", "private.txt", "src/__pycache__/a.pyc", ".coverage"]
-    junk += ["cache/.gitignore", "cache/v/data", ".pytest_cache/README.md"]
+    junk += ["cache/.gitignore", "cache/v/data", ".pytest_cache/README.md", ".agentcoord-write.tmp"]
     for path in junk:
         write(ws.root, path, b"# made by a tool\n*\n")
     changes = await ws.changes()

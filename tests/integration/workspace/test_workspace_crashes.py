@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,10 @@ from typing import Any
 import pytest
 from crash_driver import AFTER, BEFORE, USERS
 
+import agentcoord
+
 TESTS = Path(__file__).parents[2]
+SOURCES = Path(agentcoord.__file__).parents[1]
 
 
 def text(files: dict[str, bytes]) -> dict[str, str]:
@@ -29,7 +33,7 @@ def play(tmp_path: Path, scenario: str, renames: str = "kernel") -> tuple[list[d
     done = subprocess.run(
         [sys.executable, driver, str(tmp_path), scenario, renames],
         capture_output=True,
-        env={"PYTHONPATH": str(TESTS), "PATH": "/usr/local/bin:/usr/bin:/bin"},
+        env={"PYTHONPATH": f"{TESTS}:{SOURCES}", "PATH": os.environ["PATH"]},
         timeout=50,
         check=False,
     )

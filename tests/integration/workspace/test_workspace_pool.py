@@ -47,6 +47,7 @@ async def test_a_copy_has_uncommitted_and_untracked_files_and_neither_ignored_no
         "link": b"-> a.py",
         "out": b"-> /etc/hostname",
     }
+    assert await world.pool.left_out() == ("conf/.env.local", "credentials.json", "deploy.pem")
     assert (ws.root / "run.sh").stat().st_mode & 0o777 == 0o755
     assert (ws.root / "a.py").stat().st_mode & 0o777 == 0o644
     assert (ws.root / ".git").is_dir()

@@ -1,0 +1,151 @@
+"""What is kept beside the copies: contents, manifests and journal records survive the round trip."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentcoord.domain.files import FileVersion
+from agentcoord.domain.ids import FencingToken, TaskId
+from agentcoord.errors import WorkspaceError
+from agentcoord.workspace.blobs import BlobStore
+from agentcoord.workspace.journal import (
+    Journal,
+    Operation,
+    Phase,
+    Record,
+    Swap,
+    landed_records,
+    standing_landings,
+)
+from agentcoord.workspace.manifest import Entry, Manifest
+from agentcoord.workspace.user_tree import Kind, Signature
+from agentcoord.workspace.versions import version_of
+
+HERE = Signature(1, 2, 3, 4)
+ENTRY = Entry(Kind.FILE, False, "ab" * 32, HERE, HERE, False)
+RECORD = Record(
+    number=3,
+    operation=Operation.LAND,
+    phase=Phase.DONE,
+    task=TaskId("a"),
+    token=FencingToken(5),
+    title="Tïtle\n",
+    at_ms=12,
+    swaps=(
+        Swap("x\udcff\n.py", None, version_of(b"n", 0o644), ".agentcoord-1.tmp", 1, 0),
+        Swap("y.py", version_of(b"o", 0o755), version_of(b"n", 0o755), ".agentcoord-2.tmp", 1, 1),
+    ),
+    made_folders=("d", "d/e"),
+    merged=("y.py",),
+)
+
+
+@pytest.mark.parametrize("content", [b"", b"small", b"large" * 500_000])
+def test_contents_come_back_from_memory_and_from_files(tmp_path: Path, content: bytes) -> None:
+    blobs = BlobStore(tmp_path / "blobs", durable=True)
+    (tmp_path / "source").write_bytes(content)
+    with (tmp_path / "source").open("rb") as source:
+        sha256, _ = blobs.put_file(source.fileno())
+    assert blobs.put(content) == sha256
+    assert blobs.read(sha256) == content
+    with (tmp_path / "target").open("w+b") as target:
+        blobs.copy_to(sha256, target.fileno())
+    assert (tmp_path / "target").read_bytes() == content
+
+
+def test_a_damaged_or_missing_content_is_an_error_and_never_returned(tmp_path: Path) -> None:
+    blobs = BlobStore(tmp_path, durable=False)
+    sha256 = blobs.put(b"content")
+    (tmp_path / sha256[:2] / sha256).write_bytes(b"contenT")
+    with pytest.raises(WorkspaceError, match="damaged"):
+        blobs.read(sha256)
+    with pytest.raises(WorkspaceError, match="gone"):
+        blobs.read("0" * 64)
+
+
+def test_a_content_that_a_crash_cut_short_is_stored_anew(tmp_path: Path) -> None:
+    blobs = BlobStore(tmp_path, durable=False)
+    sha256 = blobs.put(b"content")
+    os.truncate(tmp_path / sha256[:2] / sha256, 3)
+    assert blobs.put(b"content") == sha256
+    assert blobs.read(sha256) == b"content"
+
+
+def test_only_old_contents_that_nothing_refers_to_are_dropped(tmp_path: Path) -> None:
+    blobs = BlobStore(tmp_path, durable=False)
+    kept, dropped, young = blobs.put(b"kept"), blobs.put(b"dropped"), blobs.put(b"young")
+    for sha256 in (kept, dropped):
+        os.utime(tmp_path / sha256[:2] / sha256, (0, 0))
+    assert blobs.drop_others({kept}) == 1
+    assert blobs.read(kept) == b"kept"
+    assert blobs.read(young) == b"young"
+
+
+@given(st.dictionaries(st.text(st.characters(codec=None), min_size=1), st.booleans(), max_size=5))
+def test_a_manifest_comes_back_with_any_name(
+    tmp_path_factory: pytest.TempPathFactory, names: dict[str, bool]
+) -> None:
+    entries = {n: replace(ENTRY, executable=x, source=HERE if x else None) for n, x in names.items()}
+    manifest = Manifest(entries, frozenset({"sub"}))
+    path = tmp_path_factory.mktemp("m") / "manifest.json"
+    manifest.save(path)
+    assert Manifest.load(path) == manifest
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "{}", '{"schema": 99}', '{"schema": 1, "nested": [], "entries": [[1]]}']
+)
+def test_a_manifest_that_cannot_be_read_is_no_manifest(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+    assert Manifest.load(tmp_path / "manifest.json") is None
+    assert Manifest.load(tmp_path / "none.json") is None
+
+
+def test_the_tree_hash_knows_content_mode_kind_and_name() -> None:
+    base = Manifest({"a": ENTRY})
+    others = [
+        Manifest({"b": ENTRY}),
+        Manifest({"a": replace(ENTRY, executable=True)}),
+        Manifest({"a": replace(ENTRY, kind=Kind.LINK)}),
+        Manifest({"a": replace(ENTRY, sha256="cd" * 32)}),
+    ]
+    hashes = {m.tree_hash({}) for m in (base, *others)}
+    assert len(hashes) == 5
+    assert base.tree_hash({"a": FileVersion(ENTRY.sha256, 1, 0o644)}) == base.tree_hash({})
+
+
+def test_records_come_back_and_replace_their_earlier_phase(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    assert journal.load() == []
+    journal.write(replace(RECORD, phase=Phase.PREPARED))
+    journal.advance(RECORD, Phase.SETTLED)
+    journal.write(replace(RECORD, number=2))
+    assert journal.load() == [replace(RECORD, number=2), replace(RECORD, phase=Phase.SETTLED)]
+    journal.remove(RECORD)
+    assert [r.number for r in journal.load()] == [2]
+
+
+def test_a_record_of_another_version_is_named(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.write(RECORD)
+    path = tmp_path / "records/00000003.json"
+    path.write_text(path.read_text().replace('"schema": 1', '"schema": 2'))
+    with pytest.raises(WorkspaceError, match="another version"):
+        journal.load()
+
+
+def test_only_landings_that_happened_and_were_not_undone_stand() -> None:
+    undo = replace(RECORD, number=9, operation=Operation.UNDO, undoes=(3,), at_ms=99)
+    abandoned = replace(RECORD, number=4, phase=Phase.ABANDONED)
+    again = replace(RECORD, number=10)
+    failed_undo = replace(undo, number=11, undoes=(10,), phase=Phase.ABANDONED)
+    records = [RECORD, abandoned, undo, again, failed_undo]
+    assert standing_landings(records, TaskId("a")) == [again]
+    assert standing_landings(records, TaskId("b")) == []
+    assert [r.undone_at_ms for r in landed_records(records)] == [99, None]

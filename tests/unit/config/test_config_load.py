@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -142,14 +143,14 @@ def test_the_root_is_found_from_inside_and_refused_in_words(tmp_path: Path) -> N
 
 
 def test_state_is_private_and_outside_the_repository(tmp_path: Path) -> None:
-    env = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path / "run")}
     repository = tmp_path / "repo"
     repository.mkdir()
-    paths = ProjectPaths.of(repository, env)
-    paths.make()
+    with tempfile.TemporaryDirectory(prefix="ac-") as short:  # pytest's own folders overrun a socket's path.
+        paths = ProjectPaths.of(repository, {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": f"{short}/run"})
+        paths.make()
+        assert paths.runtime_dir.stat().st_mode & 0o777 == 0o700
     assert not paths.state_dir.is_relative_to(repository)
     assert paths.state_dir.stat().st_mode & 0o777 == 0o700
-    assert paths.runtime_dir.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_socket_path_that_is_too_long_is_told_with_its_mend(tmp_path: Path) -> None:

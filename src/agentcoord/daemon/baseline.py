@@ -1,7 +1,7 @@
 """The baseline: the project's checks on the untouched tree, once a run.
 
 So that a red test is later known to be ours or to have been there before. It runs beside the
-workers' first turns, and never holds them up.
+workers' first turns, and never holds them up; that it failed is told, and no worker's business.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import asyncio
 from agentcoord.daemon.run_book import RunBook
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
-from agentcoord.errors import SandboxError, WorkspaceError
+from agentcoord.errors import AgentCoordError, ReviewError, StoreError
+from agentcoord.review.checks import CheckReport
 
+STORE_AWAY_S = 5.0
 _SETTING = "baseline_run"
 
 
@@ -38,16 +40,25 @@ class BaselineKeeper:
                 continue
             try:
                 await self._take()
-            except (SandboxError, WorkspaceError) as error:
-                shop.hub.emit(EventKind.ERROR, where="baseline", error=error.message)
+            except (AgentCoordError, OSError) as error:
+                shop.hub.emit(EventKind.ERROR, where="baseline", error=str(error))
+                if isinstance(error, StoreError):
+                    self._wanted.set()
+                    await shop.clock.sleep(STORE_AWAY_S)
             shop.board.touch()
 
     async def _take(self) -> None:
         shop, run = self._shop, self._runs.run
         if await shop.store.get_setting(_SETTING) == run:
-            stored = await asyncio.to_thread(shop.check_book.stored, "baseline")
+            stored = await self._stored()
             if stored is not None:
                 shop.prover.adopt_baseline(stored)
                 return
         await shop.prover.run_baseline()
         await shop.store.set_setting(_SETTING, run)
+
+    async def _stored(self) -> CheckReport | None:
+        try:
+            return await asyncio.to_thread(self._shop.check_book.stored, "baseline")
+        except (ReviewError, OSError):
+            return None  # Damaged: it is made again.

@@ -5,10 +5,15 @@ The ledger keeps the money of runs and days; the task's own totals live with the
 
 from __future__ import annotations
 
+import structlog
+
 from agentcoord.agent.ports import Gateway
 from agentcoord.domain.task import Claim
+from agentcoord.errors import StoreError
 from agentcoord.llm.api import PaidTurn, Progress, SpendRefused, TurnRequest
 from agentcoord.store.connection import Store
+
+log = structlog.get_logger("task")
 
 
 class BookedGateway:
@@ -20,10 +25,16 @@ class BookedGateway:
         self._claim = claim
 
     async def take_turn(self, request: TurnRequest, progress: Progress) -> PaidTurn | SpendRefused:
-        """As the wrapped gateway. Raises LeaseLostError too, when the task is no longer ours."""
+        """As the wrapped gateway. A turn that is paid for is never lost to its booking.
+
+        The caps do not depend on what is booked here: the ledger has settled the call already.
+        """
         answer = await self._gateway.take_turn(request, progress)
         if isinstance(answer, PaidTurn):
-            await self._store.queue.book(
-                self._claim, usage=answer.usage, cost_usd_micros=answer.cost_usd_micros, turns=1
-            )
+            try:
+                await self._store.queue.book(
+                    self._claim, usage=answer.usage, cost_usd_micros=answer.cost_usd_micros, turns=1
+                )
+            except StoreError as error:
+                log.warning("turn_not_booked", task=self._claim.task.id, error=str(error))
         return answer

@@ -21,6 +21,7 @@ from agentcoord.errors import StoreError
 
 LAG_PERIOD_S = 1.0
 REAP_MOST_S = 30.0
+AWAY_PERIOD_S = 1.0
 DEADLINE_PERIOD_S = 15.0
 
 log = structlog.get_logger("chores")
@@ -29,18 +30,20 @@ log = structlog.get_logger("chores")
 async def periodic(
     clock: Clock, period_s: Callable[[], Awaitable[float]], chore: Callable[[], Awaitable[None]]
 ) -> None:
-    """Run `chore` for ever, after each wait of `period_s()` seconds. StoreError is told and survived."""
+    """Run `chore` for ever, after each wait of `period_s()` seconds.
+
+    A StoreError is told once and survived; the chore is then due again after a second.
+    """
     away = False
     while True:
         try:
-            await clock.sleep(await period_s())
+            await clock.sleep(AWAY_PERIOD_S if away else await period_s())
             await chore()
             away = False
         except StoreError as error:
             if not away:
                 log.warning("store_away", error=str(error))
             away = True
-            await clock.sleep(1.0)
 
 
 @dataclass(slots=True)
@@ -76,17 +79,23 @@ class Chores:
 
     async def heartbeat(self) -> None:
         """Extend every lease in one call; a task whose lease is lost is let go of."""
-        claims = self._fleet.claims
-        if not claims:
+        held = {claim.task.id: claim for claim in self._fleet.claims}
+        if not held:
             return
-        for task in await self._shop.store.queue.heartbeat(claims):
+        for task in await self._shop.store.queue.heartbeat(held.values()):
             log.warning("lease_lost", task=task)
-            self._fleet.interrupt(task)
+            self._fleet.interrupt(task, held[task].token)
 
     async def reap(self) -> None:
-        """Queue again what expired or has waited out its delay."""
+        """Queue again what expired or has waited out its delay.
+
+        After a sleep of the machine or an absence of the store every lease looks expired. Those of
+        living runs are renewed first: nobody else can have taken them.
+        """
+        await self.heartbeat()
         for task in await self._shop.store.queue.reap():
             self._shop.hub.emit(EventKind.TASK_QUEUED, task=task, why="its lease expired")
+        self._shop.board.touch()
 
     async def watch_deadline(self) -> None:
         """Drain once the configured time of day has come."""

@@ -35,10 +35,12 @@ from agentcoord.daemon.run_book import RunBook
 from agentcoord.daemon.shutdown import Shutdown
 from agentcoord.daemon.snapshot import DaemonState, Views
 from agentcoord.daemon.start_args import StartArgs
+from agentcoord.daemon.task_run import is_landing_of
 from agentcoord.daemon.worker_row import FleetBoard
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
-from agentcoord.domain.states import SETTLED_STATES
+from agentcoord.domain.states import SETTLED_STATES, TaskState
+from agentcoord.domain.task import Claim
 from agentcoord.domain.worker import WorkerSpec
 from agentcoord.llm.gateway import PaidModel
 from agentcoord.llm.pacing import Governor
@@ -253,6 +255,10 @@ def build_workshop(
 async def reconcile(store: Store, lander: Lander) -> None:
     """Bring store and tree together after whatever ended the last daemon."""
     landed = await lander.recover()
+    for task in await store.queue.all():
+        record = await lander.landed(task.id) if task.state is TaskState.LANDING else None
+        if record is not None and task.token == record.token and is_landing_of(task, record):
+            await store.queue.complete(Claim(task, record.token, 0), record.files)
     requeued = await store.queue.release_all_leases(why="the daemon was restarted")
     returned = await store.ledger.reconcile(())
     await store.cleanup(everything=False)

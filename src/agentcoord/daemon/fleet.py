@@ -3,7 +3,9 @@
 Theory of operation. Each worker is a child of the fleet's task group; what it raises is caught
 at this boundary alone, told, and answered with a back-off and a fresh start. The run of a claim
 is a child of its own, so that losing a lease, or a person's cancel, ends the run and not the
-worker. Assertion failures mean a broken invariant: they pass through and stop the daemon.
+worker. Whoever is cancelled with a claim in hand gives it back here, even if the run had not begun.
+A store that is away is no crash: the workers wait for it. Assertion failures mean a broken
+invariant: they pass through and stop the daemon.
 """
 
 from __future__ import annotations
@@ -16,15 +18,19 @@ import structlog
 
 from agentcoord.clock import Clock
 from agentcoord.daemon.task_run import HAND_BACK_TIMEOUT_S, TaskRunner
+from agentcoord.daemon.to_its_end import to_its_end
 from agentcoord.daemon.worker_row import WorkerRow
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
+from agentcoord.domain.ids import FencingToken
 from agentcoord.domain.task import Claim
 from agentcoord.domain.worker import Role, WorkerSpec, WorkerState, worker_of
-from agentcoord.errors import LeaseLostError, StoreError
+from agentcoord.errors import AgentCoordError, DaemonError, LeaseLostError, StoreUnavailableError
 
 BACK_OFF_FIRST_S = 1.0
 BACK_OFF_MOST_S = 60.0
+STORE_AWAY_MOST_S = 5.0
+"""How long a worker waits at most before it asks a store that was away again."""
 MAX_WORKERS = 64
 STOP_GRACE_S = 20.0
 """How long a stopping worker may take to end its model turn or tool call before it is cut off."""
@@ -35,9 +41,11 @@ log = structlog.get_logger("fleet")
 class Fleet:
     """All workers of the daemon. `run()` belongs in the daemon's task group."""
 
-    def __init__(self, shop: Workshop, clock: Clock) -> None:
+    def __init__(self, shop: Workshop, clock: Clock, *, no_workers_because: str = "") -> None:
+        """`no_workers_because`: why none may be spawned (there is no model), or nothing."""
         self._shop = shop
         self._clock = clock
+        self._no_workers_because = no_workers_because
         self._group: asyncio.TaskGroup | None = None
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._runs: dict[str, asyncio.Task[None]] = {}
@@ -66,7 +74,14 @@ class Fleet:
         self._group = None
 
     def spawn(self, role: Role, count: int) -> list[str]:
-        """Add `count` workers of a role, named after it with the next free number."""
+        """Add `count` workers of a role, named after it with the next free number.
+
+        Raises DaemonError when the daemon takes no more work on: it stops, drains, or has no model.
+        """
+        if self._no_workers_because:
+            raise DaemonError(f"no worker can start: {self._no_workers_because}")
+        if self._group is None or self._over.is_set() or not self._goes_on:
+            raise DaemonError("no worker can start: the daemon is starting, draining or stopping")
         named: list[str] = []
         stem = "-".join(part.capitalize() for part in role.split("-"))
         number = 1
@@ -87,10 +102,16 @@ class Fleet:
         handle.cancel()
         return True
 
-    def interrupt(self, task: str) -> bool:
-        """End the run of a task whose lease is gone; its worker goes on with something else."""
+    def interrupt(self, task: str, token: FencingToken | None = None) -> bool:
+        """End the run of a task whose lease is gone; its worker goes on with something else.
+
+        With `token`, only if it is the run of that claim.
+        """
         for name, row in self._shop.board.rows.items():
-            if row.task == task and name in self._runs:
+            claim = row.claim
+            if claim is None or claim.task.id != task or token not in (None, claim.token):
+                continue
+            if name in self._runs:
                 self._runs[name].cancel()
                 return True
         return False
@@ -140,66 +161,87 @@ class Fleet:
         if self._draining and not self._workers:
             self.on_drained()
 
+    @property
+    def _goes_on(self) -> bool:
+        return not (self._shop.stopping.is_set() or self._draining)
+
     async def _guard(self, row: WorkerRow) -> None:
         """Keep one worker going; the one place where anything that a worker raises is caught."""
         back_off_s = BACK_OFF_FIRST_S
         runner = TaskRunner(self._shop, row)
-        while not (self._shop.stopping.is_set() or self._draining):
+        while self._goes_on:
+            pause_s = 0.0
             try:
                 await self._work_once(row, runner)
                 back_off_s = BACK_OFF_FIRST_S
-            except* Exception as group:
-                if group.subgroup(AssertionError) is not None:
+            except AssertionError:
+                raise
+            except StoreUnavailableError as away:
+                pause_s = min(back_off_s, STORE_AWAY_MOST_S)
+                log.warning("store_away", worker=row.spec.name, error=str(away))
+                self._shop.board.set_state(row, WorkerState.WAITING, "the store is away")
+            except Exception as error:  # noqa: BLE001 - the worker's boundary: told, and answered with a restart
+                if isinstance(error, ExceptionGroup) and error.subgroup(AssertionError) is not None:
                     raise
-                self._tell_crash(row, group)
-                self._shop.board.set_state(row, WorkerState.CRASHED, f"restarts in {back_off_s:.0f} s")
-                await self._clock.sleep(back_off_s)
-                back_off_s = min(back_off_s * 2, BACK_OFF_MOST_S)
+                pause_s = back_off_s
                 self.restarts += 1
+                self._tell_crash(row, error)
+                self._shop.board.set_state(row, WorkerState.CRASHED, f"restarts in {back_off_s:.0f} s")
+            if pause_s and self._goes_on:
+                await self._clock.sleep(pause_s)
+                back_off_s = min(back_off_s * 2, BACK_OFF_MOST_S)
 
     async def _work_once(self, row: WorkerRow, runner: TaskRunner) -> None:
         """Take one task and run it to its end."""
         self._shop.board.set_state(row, WorkerState.IDLE)
         claim = await self._shop.store.queue.claim(row.spec)
+        broken: list[Exception] = []
+
+        async def run() -> None:
+            try:
+                await runner.run(claim)
+            # The worker's boundary; raised again below. Out of the group it would hide a cancellation.
+            except Exception as error:  # noqa: BLE001
+                broken.append(error)
+
         try:
             async with asyncio.TaskGroup() as group:
-                self._runs[row.spec.name] = group.create_task(runner.run(claim), name=f"run:{claim.task.id}")
-        except BaseExceptionGroup as group_error:
-            if group_error.subgroup(Exception) is not None:
-                await self._give_back(claim, group_error)
+                self._runs[row.spec.name] = group.create_task(run(), name=f"run:{claim.task.id}")
+        except asyncio.CancelledError:
+            await to_its_end(runner.hand_back(claim, "its worker was stopped"))
             raise
         finally:
             self._runs.pop(row.spec.name, None)
+        for error in broken:
+            await to_its_end(self._give_back(claim, error))
+            raise error
 
-    async def _give_back(self, claim: Claim, group: BaseExceptionGroup[BaseException]) -> None:
-        """A run broke: its task is queued again, the attempt counted, or failed when they are spent."""
-        why = f"the worker crashed: {_first(group)!r}"
-        queue = self._shop.store.queue
+    async def _give_back(self, claim: Claim, error: Exception) -> None:
+        """A run broke: its task is queued again, the attempt counted, or failed when they are spent.
+
+        What has landed already never fails: the next claim finds it in the journal and says done.
+        """
+        task, queue = claim.task, self._shop.store.queue
+        why = f"the worker crashed: {error!r}"
         try:
-            if claim.task.attempt < self._shop.settings.models.attempts:
-                await queue.requeue(claim, why=why, counts_attempt=True)
-                self._shop.hub.emit(EventKind.TASK_REQUEUED, task=claim.task.id, why=why)
-            else:
+            landed = await self._shop.lander.landed(task.id) is not None
+            own_fault = not (landed or isinstance(error, StoreUnavailableError))
+            if own_fault and task.attempt >= self._shop.settings.models.attempts:
                 await queue.fail(claim, why=why)
-                self._shop.hub.emit(EventKind.TASK_FAILED, task=claim.task.id, why=why)
+                self._shop.hub.emit(EventKind.TASK_FAILED, task=task.id, why=why)
+            else:
+                await queue.requeue(claim, why=why, counts_attempt=own_fault)
+                self._shop.hub.emit(EventKind.TASK_REQUEUED, task=task.id, why=why)
         except LeaseLostError:
             pass  # It ended or moved on before the crash.
-        except StoreError as error:
+        except (AgentCoordError, OSError) as failure:
             # The lease runs out by itself, and the reaper queues the task again.
-            log.warning("give_back_failed", task=claim.task.id, error=str(error))
+            log.warning("give_back_failed", task=task.id, error=str(failure))
 
-    def _tell_crash(self, row: WorkerRow, group: BaseExceptionGroup[BaseException]) -> None:
-        error = _first(group)
+    def _tell_crash(self, row: WorkerRow, error: Exception) -> None:
         self._shop.hub.emit(
             EventKind.WORKER_CRASHED, worker=row.spec.name, error=f"{type(error).__name__}: {error}"
         )
         log.error(
             "worker_crashed", worker=row.spec.name, traceback="".join(traceback.format_exception(error))
         )
-
-
-def _first(group: BaseException) -> BaseException:
-    """The first leaf of nested exception groups."""
-    while isinstance(group, BaseExceptionGroup):
-        group = group.exceptions[0]
-    return group

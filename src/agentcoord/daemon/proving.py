@@ -5,19 +5,22 @@ its own, and the checks run there; so what was proven is exactly what will land.
 try is made without the landing lock, so that several workers' checks run side by side. If the
 tree moved meanwhile (another landing, the user's edit), the proof is void: it is made again
 while holding the lock, where only the user can still interfere, a bounded number of times.
+From the word that landing begins to the word done nothing is torn: a cancelled worker is let go of
+afterwards, and whoever would end a task at a person's word waits for `between_landings()`.
 Deliberately absent: the conversation with the worker, which `task_run` leads.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from agentcoord.daemon.adapters import policy_for
 from agentcoord.daemon.event_hub import EventHub
+from agentcoord.daemon.to_its_end import to_its_end
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.files import ChangeSet, LandedFile
 from agentcoord.domain.task import Claim
@@ -61,6 +64,8 @@ class LandingSteps:
     back_to_checking: Callable[[], Awaitable[None]]
     verify: Callable[[], Awaitable[None]]
     """Raises LeaseLostError when the claim's token is stale."""
+    finish: Callable[[tuple[LandedFile, ...], tuple[str, ...]], Awaitable[None]]
+    """Says done, with what landed and what of it was merged."""
 
 
 class Prover:
@@ -91,6 +96,9 @@ class Prover:
         self._hub = hub
         self._redactor = redactor
         self._landing = asyncio.Lock()
+        """Held from a task's second proof on, so that no other task's landing voids it."""
+        self._swapping = asyncio.Lock()
+        """Held from "landing" to "done" in the store: briefly, and by nobody who runs checks."""
         self.red_before: frozenset[str] = frozenset()
         """Names of the checks that the untouched tree fails."""
         self.baseline: CheckReport | None = None
@@ -140,21 +148,29 @@ class Prover:
                     await held.enter_async_context(self._landing)
                 moved = await proof.moved(staged.stamp)
                 if not moved:
-                    landed = await self._land(claim, staged, steps)
+                    landed = await to_its_end(self._land(claim, staged, steps))
                     if isinstance(landed, Landed):
                         return landed
                     moved = landed.paths
         return Held(f"the tree changed {PROOFS_PER_LANDING} times during its checks: {', '.join(moved[:5])}")
 
+    @asynccontextmanager
+    async def between_landings(self) -> AsyncIterator[None]:
+        """While inside, no task is between "landing" and "done". Hold it briefly."""
+        async with self._swapping:
+            yield
+
     async def _land(self, claim: Claim, staged: Staged, steps: LandingSteps) -> Landed | TreeMoved:
-        await steps.begin_landing()
-        outcome = await self._lander.land(
-            claim.task.id, claim.token, claim.task.spec.title, staged, verify=steps.verify
-        )
-        if isinstance(outcome, TreeMoved):
-            await steps.back_to_checking()
-            return outcome
-        self.merges += len(staged.merged)
+        async with self._swapping:
+            await steps.begin_landing()
+            outcome = await self._lander.land(
+                claim.task.id, claim.token, claim.task.spec.title, staged, verify=steps.verify
+            )
+            if isinstance(outcome, TreeMoved):
+                await steps.back_to_checking()
+                return outcome
+            self.merges += len(staged.merged)
+            await steps.finish(outcome, staged.merged)
         return Landed(outcome, staged.merged)
 
     async def _check(

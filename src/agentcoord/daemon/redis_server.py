@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from agentcoord.errors import DaemonError
+from agentcoord.store.connection import unix_url
 
 START_TIMEOUT_S = 15.0
 STOP_TIMEOUT_S = 10.0
@@ -58,7 +59,7 @@ async def embedded_server(folder: Path, socket_path: Path, log_file: Path) -> As
     binary = find_server()
     await _wait_for_silence(socket_path)
     if await _answers(socket_path):  # A killed daemon's server that outlived it: ours now.
-        yield f"unix://{socket_path}"
+        yield unix_url(os.fspath(socket_path))
         return
     await asyncio.to_thread(socket_path.unlink, missing_ok=True)
     process = await asyncio.create_subprocess_exec(
@@ -73,7 +74,7 @@ async def embedded_server(folder: Path, socket_path: Path, log_file: Path) -> As
     )
     try:
         await _wait_for_answer(process, socket_path, log_file)
-        yield f"unix://{socket_path}"
+        yield unix_url(os.fspath(socket_path))
     finally:
         await asyncio.shield(_stop(process))
 

@@ -6,7 +6,9 @@ the exit code and the mend. Deliberately absent: connections and frames (`contro
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 from agentcoord import __version__
@@ -17,7 +19,7 @@ from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.plan import read_plan
-from agentcoord.domain.states import HELD_STATES, SETTLED_STATES, ReviewState, TaskState
+from agentcoord.domain.states import ENDED_STATES, HELD_STATES, SETTLED_STATES, ReviewState, TaskState
 from agentcoord.domain.task import Task
 from agentcoord.domain.worker import Role
 from agentcoord.errors import RpcError
@@ -140,13 +142,15 @@ class Requests:
     async def _load(self, params: Params) -> Answer:
         queue = self._shop.store.queue
         tasks = await queue.all()
-        plan = read_plan(
+        read = partial(
+            read_plan,
             _text(params, "text"),
             format=_text(params, "format", default="toml"),
             source=_text(params, "source", default="plan"),
             known={task.id for task in tasks},
             workers=self._fleet.specs,
         )
+        plan = await asyncio.to_thread(read)  # A megabyte of TOML would hold up everybody else.
         run = await self._runs.begin_if_none(any_open=any(t.state not in SETTLED_STATES for t in tasks))
         outcome = await queue.load(plan.tasks)
         self._shop.hub.emit(
@@ -256,14 +260,22 @@ class Requests:
         return await self._state_of(task.id)
 
     async def _cancel(self, params: Params) -> Answer:
-        task = await self._find(_task_id(params))
+        task_id = _task_id(params)
         why = _text(params, "why", default="") or "cancelled by you"
-        if not await self._shop.store.queue.cancel(task.id, why=why):
-            raise _refused(f"{task.id} is {task.state} already")
-        self._fleet.interrupt(task.id)
-        self._shop.hub.emit(EventKind.TASK_CANCELLED, task=task.id, why=why)
+        # A task that is landing is either cancelled before its files go in, or it is done by then.
+        async with self._shop.prover.between_landings():
+            task = await self._find(task_id)
+            if task.state not in ENDED_STATES and await self._shop.lander.landed(task_id) is not None:
+                raise _refused(
+                    f"the files of {task_id} have landed; it will be done as soon as a worker is free",
+                    mend=f"agentcoord undo {task_id}",
+                )
+            if not await self._shop.store.queue.cancel(task_id, why=why):
+                raise _refused(f"{task_id} is {(await self._find(task_id)).state} already")
+        self._fleet.interrupt(task_id)
+        self._shop.hub.emit(EventKind.TASK_CANCELLED, task=task_id, why=why)
         self._shop.board.touch()
-        return await self._state_of(task.id)
+        return await self._state_of(task_id)
 
     async def _answer(self, params: Params) -> Answer:
         task = await self._find(_task_id(params))
@@ -285,12 +297,15 @@ class Requests:
 
     async def _undo(self, params: Params) -> Answer:
         task = await self._find(_task_id(params))
-        if task.state is not TaskState.DONE or task.review is ReviewState.UNDONE:
+        done = task.state is TaskState.DONE
+        # The journal knows what stands in the tree, even if the store missed that it landed.
+        if task.review is ReviewState.UNDONE or not (done or await self._shop.lander.landed(task.id)):
             state = "undone" if task.review is ReviewState.UNDONE else task.state
             raise _refused(f"{task.id} is {state}: there is nothing of it to undo")
         outcome = await self._shop.lander.undo(task.id)
         if not outcome.conflicts:
-            await self._shop.store.queue.set_review(task.id, ReviewState.UNDONE)
+            if done:
+                await self._shop.store.queue.set_review(task.id, ReviewState.UNDONE)
             self._shop.hub.emit(
                 EventKind.TASK_UNDONE,
                 task=task.id,
@@ -347,10 +362,8 @@ def _bad_params(words: str) -> RpcError:
     return RpcError(words, code=RpcCode.INVALID_PARAMS, exit_code=ExitCode.USAGE)
 
 
-def _refused(words: str) -> RpcError:
-    return RpcError(
-        words, code=RpcCode.REFUSED, exit_code=ExitCode.REFUSED, mend="agentcoord tasks shows the states"
-    )
+def _refused(words: str, mend: str = "agentcoord tasks shows the states") -> RpcError:
+    return RpcError(words, code=RpcCode.REFUSED, exit_code=ExitCode.REFUSED, mend=mend)
 
 
 def _no_such_task(task_id: TaskId) -> RpcError:

@@ -23,6 +23,7 @@ from agentcoord.daemon.task_run import SUMMARY_NAME
 from agentcoord.daemon.worker_row import WorkerRow
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
+from agentcoord.domain.graph import dependents_of
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.states import ENDED_STATES, HELD_STATES, SETTLED_STATES, ReviewState, TaskState
 from agentcoord.domain.task import Task
@@ -115,7 +116,7 @@ class Views:
             "forecast_usd": forecast_usd(tasks, totals.run_spent_usd_micros),
             "needs_you": needs_you(tasks, await self._shop.store.questions.open()),
             "baseline": self._baseline(),
-            "ended": bool(tasks) and all(task.state in SETTLED_STATES for task in tasks),
+            "ended": nothing_left_to_do(tasks),
             "ready": self._state.ready,
         }
 
@@ -347,6 +348,13 @@ def forecast_usd(tasks: list[Task], spent: UsdMicros) -> float | None:
     mean = sum(task.cost_usd_micros for task in ended) / len(ended)
     open_tasks = [task for task in tasks if task.state not in SETTLED_STATES]
     return (spent + sum(max(mean - task.cost_usd_micros, 0) for task in open_tasks)) / 1_000_000
+
+
+def nothing_left_to_do(tasks: list[Task]) -> bool:
+    """Whether the daemon can do no more by itself: what is not settled waits for a parked task."""
+    parked = [task.id for task in tasks if task.state is TaskState.PARKED]
+    waiting = dependents_of({task.id: task.spec.needs for task in tasks}, parked)
+    return bool(tasks) and all(task.state in SETTLED_STATES or task.id in waiting for task in tasks)
 
 
 def needs_you(tasks: list[Task], questions: list[OpenQuestion]) -> list[NeedsYou]:

@@ -3,12 +3,14 @@
 Theory of operation. The worker's coroutine calls `TaskRunner.run(claim)` and every way out of
 it leaves the task in a state that the store knows: done, queued again, parked or failed. A lost
 lease leaves it to whoever owns it now. The private copy and the transcript stay when the task
-will be resumed, and go when it ended. Cancellation hands the task back, shielded and bounded.
+will be resumed, and go when it ended. A cancelled run leaves the task with its claim, which the
+fleet hands back; storing an end and landing are never torn by a cancellation.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from dataclasses import dataclass
 from typing import assert_never
@@ -22,8 +24,10 @@ from agentcoord.agent.loop import (
     Interrupted,
     OutOfMoney,
 )
+from agentcoord.daemon.machine_faults import fault_of
 from agentcoord.daemon.proving import Held, Landed, LandingSteps, Red
 from agentcoord.daemon.task_setup import make_loop, model_for
+from agentcoord.daemon.to_its_end import to_its_end
 from agentcoord.daemon.worker_row import WorkerRow
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
@@ -33,6 +37,8 @@ from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import Claim, Task
 from agentcoord.domain.usage import usd
 from agentcoord.errors import (
+    AgentCoordError,
+    AgentError,
     LandingRefusedError,
     LeaseLostError,
     LlmAuthError,
@@ -40,10 +46,13 @@ from agentcoord.errors import (
     LlmRequestError,
     LlmRetryableError,
     LlmSpendLimitError,
+    ReviewError,
     SandboxError,
+    StoreError,
     WorkspaceError,
 )
 from agentcoord.review.checks import feedback
+from agentcoord.workspace.journal import LandedRecord
 from agentcoord.workspace.pool import Workspace
 
 HAND_BACK_TIMEOUT_S = 10.0
@@ -73,38 +82,48 @@ class TaskRunner:
         self._row = row
 
     async def run(self, claim: Claim) -> None:
-        """Work on the claim until the task is somewhere else. Raises StoreError when the store is away."""
+        """Work on the claim until the task is somewhere else. Raises StoreError when the store is away.
+
+        Cancelled, it lets go of the private copy and leaves the claim to `hand_back`.
+        """
         shop, task = self._shop, claim.task
         model = model_for(task, shop.settings.models.ladder)
         shop.board.began(self._row, claim, model)
         try:
             ended = await self._run_held(claim, model)
-        except LeaseLostError as error:
-            log.warning("lease_lost", task=task.id, error=str(error))
-            self._emit(EventKind.TASK_REQUEUED, task.id, why="the lease was lost; this worker stepped back")
-        except asyncio.CancelledError:
-            await asyncio.shield(self._hand_back(claim, "its worker was stopped"))
-            raise
-        else:
             if ended is not None:
-                await self._end(claim, ended)
+                await to_its_end(self._end(claim, ended))
+        except LeaseLostError as error:
+            # Whoever took the lease away has told why: a person, or the reaper.
+            log.warning("lease_lost", task=task.id, error=str(error))
         finally:
             shop.board.ended(self._row)
+
+    async def hand_back(self, claim: Claim, why: str) -> None:
+        """Queue the task of a cancelled run again, unless the claim has ended. Bounded; raises nothing."""
+        try:
+            async with asyncio.timeout(HAND_BACK_TIMEOUT_S):
+                await self._end(claim, _Ended(TaskState.QUEUED, why, counts_attempt=False, keep_copy=True))
+        except (StoreError, TimeoutError) as error:
+            # A lost lease means that it ended; else the next start of the daemon queues it again.
+            log.info("not_handed_back", task=claim.task.id, error=repr(error))
 
     async def _run_held(self, claim: Claim, model: str) -> _Ended | None:
         """Return how the claim ends; None when it is done and stored already."""
         shop, task = self._shop, claim.task
-        record = await shop.lander.landed(task.id)
-        if (
-            record is not None and record.undone_at_ms is None
-        ):  # Landed, and then the daemon died before saying so.
-            await self._finish(claim, record.files, merged=())
+        try:
+            record = await shop.lander.landed(task.id)
+        except (WorkspaceError, OSError) as error:
+            return await self._broken(task, "the landing journal cannot be read", error)
+        if record is not None and is_landing_of(task, record):
+            # Landed, and then the daemon died before saying so.
+            await to_its_end(self._finish(claim, record.files, ()))
             return None
         await shop.store.locks.release_all(task.id)  # An earlier claim's; they carry a stale token.
         try:
             workspace = await shop.pool.acquire(task.id, task.attempt, fresh=False)
-        except WorkspaceError as error:
-            return _Ended(TaskState.PARKED, f"no private copy: {error.message}")
+        except (WorkspaceError, OSError) as error:
+            return await self._without_copy(error)
         keep = True
         try:
             self._emit(
@@ -119,13 +138,19 @@ class TaskRunner:
             keep = ended is not None and ended.keep_copy
             return ended
         finally:
-            await asyncio.shield(self._let_go(task.id, workspace, keep=keep))
+            await to_its_end(self._let_go(task.id, workspace, keep=keep))
 
     async def _let_go(self, task: TaskId, workspace: Workspace, *, keep: bool) -> None:
-        released = await self._shop.store.locks.release_all(task)
-        if released:
-            self._emit(EventKind.LOCKS_RELEASED, task, paths=list(released))
-        await self._shop.pool.release(workspace, keep=keep)
+        try:
+            released = await self._shop.store.locks.release_all(task)
+            if released:
+                self._emit(EventKind.LOCKS_RELEASED, task, paths=list(released))
+        except StoreError as error:
+            # They are for efficiency, and end with the lease.
+            log.warning("locks_not_released", task=task, error=str(error))
+        finally:
+            with contextlib.suppress(OSError):  # The binding's file stays; the slot is free all the same.
+                await self._shop.pool.release(workspace, keep=keep)
 
     async def _attempt(self, claim: Claim, workspace: Workspace, model: str) -> _Ended | None:
         try:
@@ -142,7 +167,7 @@ class TaskRunner:
                 keep_copy=True,
             )
         except (LlmSpendLimitError, LlmAuthError) as error:
-            await self._pause_run(error)
+            await self._pause_run(error.message)
             return _Ended(TaskState.PARKED, error.message, keep_copy=True)
         except LlmRequestError as error:
             return self._failed_attempt(
@@ -150,8 +175,10 @@ class TaskRunner:
             )
         except LlmError as error:
             return self._failed_attempt(claim.task, f"the call to the model failed: {error.message}")
-        except WorkspaceError as error:
-            return self._failed_attempt(claim.task, f"the private copy failed: {error.message}")
+        except (WorkspaceError, OSError) as error:
+            return await self._broken(claim.task, "the private copy failed", error)
+        except (AgentError, ReviewError) as error:
+            return await self._broken(claim.task, "the attempt broke", error)
 
     async def _converse(self, claim: Claim, workspace: Workspace, loop: AgentLoop) -> _Ended | None:
         """Converse and prove in turn until the task ends one way or another."""
@@ -164,7 +191,6 @@ class TaskRunner:
             verdict = await self._prove(claim, workspace)
             match verdict:
                 case Landed():
-                    await self._finish(claim, verdict.files, merged=verdict.merged)
                     return None
                 case Held():
                     await self._keep_patch(claim.task.id, verdict.patch)
@@ -218,14 +244,16 @@ class TaskRunner:
         async def verify() -> None:
             await queue.verify(claim)
 
+        async def finish(files: tuple[LandedFile, ...], merged: tuple[str, ...]) -> None:
+            await self._finish(claim, files, merged)
+
+        steps = LandingSteps(begin_landing, back_to_checking, verify, finish)
         try:
-            return await shop.prover.prove_and_land(
-                claim, workspace, changes, LandingSteps(begin_landing, back_to_checking, verify)
-            )
+            return await shop.prover.prove_and_land(claim, workspace, changes, steps)
         except LandingRefusedError as error:
             return Held(error.message)
 
-    async def _finish(self, claim: Claim, files: tuple[LandedFile, ...], *, merged: tuple[str, ...]) -> None:
+    async def _finish(self, claim: Claim, files: tuple[LandedFile, ...], merged: tuple[str, ...]) -> None:
         """Say done, after the files are in the tree."""
         queue, task = self._shop.store.queue, claim.task
         current = await queue.get(task.id)
@@ -266,6 +294,21 @@ class TaskRunner:
             return _Ended(TaskState.QUEUED, why)
         return _Ended(TaskState.FAILED, why)
 
+    async def _broken(self, task: Task, doing: str, error: AgentCoordError | OSError) -> _Ended:
+        """The attempt failed, unless the machine is at fault, which no other attempt would mend."""
+        return await self._machine_fault(error) or self._failed_attempt(task, f"{doing}: {error}")
+
+    async def _without_copy(self, error: AgentCoordError | OSError) -> _Ended:
+        return await self._machine_fault(error) or _Ended(TaskState.PARKED, f"no private copy: {error}")
+
+    async def _machine_fault(self, error: AgentCoordError | OSError) -> _Ended | None:
+        """Hold the whole run when every task would meet the same; the task costs no attempt."""
+        fault = await asyncio.to_thread(fault_of, error, self._shop.repo.root, self._shop.transcripts)
+        if fault is None:
+            return None
+        await self._pause_run(fault)
+        return _Ended(TaskState.QUEUED, fault, counts_attempt=False, keep_copy=True)
+
     async def _end(self, claim: Claim, ended: _Ended) -> None:
         queue, task = self._shop.store.queue, claim.task
         match ended.state:
@@ -285,21 +328,14 @@ class TaskRunner:
             case _:
                 raise AssertionError(f"a claim does not end as {ended.state}")
 
-    async def _hand_back(self, claim: Claim, why: str) -> None:
-        try:
-            async with asyncio.timeout(HAND_BACK_TIMEOUT_S):
-                await self._end(claim, _Ended(TaskState.QUEUED, why, counts_attempt=False, keep_copy=True))
-        except (LeaseLostError, TimeoutError) as error:
-            log.warning("hand_back_failed", task=claim.task.id, error=repr(error))
-
     async def _back_to_running(self, claim: Claim) -> None:
         await self._shop.store.queue.move(claim, TaskState.CHECKING, TaskState.RUNNING)
         self._shop.board.set_state(self._row, self._row.state, "mending what the checks found")
 
-    async def _pause_run(self, error: LlmError) -> None:
-        """Every other call would meet the same refusal: claim nothing more."""
+    async def _pause_run(self, why: str) -> None:
+        """Every other task would meet the same: claim nothing more."""
         await self._shop.store.queue.set_paused(True)
-        self._shop.hub.emit(EventKind.RUN_PAUSED, why=error.message)
+        self._shop.hub.emit(EventKind.RUN_PAUSED, why=why)
 
     async def _keep_summary(self, task: TaskId, claimed: ClaimsFinished) -> None:
         """Store what the worker says it did, for the report; it counts for nothing else."""
@@ -314,3 +350,10 @@ class TaskRunner:
 
     def _emit(self, kind: EventKind, task: TaskId, **data: object) -> None:
         self._shop.hub.emit(kind, task=task, worker=self._row.spec.name, **data)
+
+
+def is_landing_of(task: Task, record: LandedRecord) -> bool:
+    """Whether a journalled landing stands and is this task's own, not its namesake's of an earlier plan."""
+    return (
+        record.undone_at_ms is None and task.started_at_ms is not None and record.at_ms >= task.started_at_ms
+    )

@@ -32,6 +32,8 @@ from agentcoord.workspace.scope import ScopeRules
 
 READ_LIMIT_BYTES = 10 * 1024 * 1024
 LOCK_WAIT_S = 20.0
+TOLD_WAIT_MS = 100
+"""A lock that is taken sooner was free, and the time was the round trip's."""
 
 
 def policy_for(copy: Workspace | ProofTree, repo: Repository, toolchains: Collection[Path]) -> Policy:
@@ -133,7 +135,7 @@ class LockedFiles:
                 return WriteOutcome.WRITTEN
             case LockOutcome.TAKEN:
                 self._hub.emit(EventKind.LOCK_TAKEN, task=task, worker=worker, path=path)
-                if answer.waited_ms > 0:
+                if answer.waited_ms >= TOLD_WAIT_MS:
                     self._tell_waited(path, answer.holder, "taken", answer.waited_ms)
                 return WriteOutcome.WRITTEN
             case LockOutcome.TIMED_OUT | LockOutcome.WOULD_DEADLOCK:

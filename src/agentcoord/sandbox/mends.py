@@ -56,9 +56,9 @@ def means_no_namespaces(message: str) -> bool:
 
 
 def mend_for(message: str, proc: Path = Path("/proc")) -> str:
-    """Return what helps against a message of bubblewrap's; empty when we know nothing."""
+    """Return what helps against a message of bubblewrap's."""
     if not means_no_namespaces(message):
-        return "run `agentcoord doctor`"
+        return f"{_ANYWHERE} again: what is there does not work (`bwrap --ro-bind / / true` shows how)"
     if _number(proc / "sys/kernel/apparmor_restrict_unprivileged_userns") == 1:
         return (
             "sudo apt-get install -y apparmor-profiles && "

@@ -24,6 +24,7 @@ from agentcoord.config.paths import ProjectPaths
 from agentcoord.config.sections import Settings
 from agentcoord.daemon.baseline import BaselineKeeper
 from agentcoord.daemon.chores import Chores
+from agentcoord.daemon.connection import Desk
 from agentcoord.daemon.control import ControlServer
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.fleet import Fleet
@@ -167,9 +168,7 @@ async def composed(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str])
         )
         if any(task.state not in SETTLED_STATES for task in await store.queue.all()):
             baseline.want()
-        server = ControlServer(
-            requests=requests, views=views, hub=hub, event_log=store.events, board=shop.board, clock=clock
-        )
+        server = ControlServer(Desk(requests, views, hub, store.events, shop.board, clock))
         await stack.enter_async_context(server.serving(paths.socket))
         yield Daemon(shop, fleet, chores, baseline, state, shutdown, source.model is not None)
 

@@ -3,7 +3,8 @@
 `emit` is synchronous and never blocks, so that telling a fact cannot change what happens. One
 loop appends what has gathered to the store's log in one call, then hands the numbered events to
 every subscriber's bounded queue. A subscriber that cannot keep up is marked as lagged, and
-never slows anybody.
+never slows anybody. When the log was lost and begins anew, everybody is marked so: numbers of two
+logs cannot be compared.
 """
 
 from __future__ import annotations
@@ -109,12 +110,20 @@ class EventHub:
                     log.warning("events_wait_for_the_store", error=str(error), waiting=len(self._waiting))
                     await self._clock.sleep(RETRY_S)
                     continue
+                if numbered and numbered[0].seq <= self.seq:
+                    self._begin_anew()
                 for event in numbered:
                     self.seq = event.seq
                     self.recent.append(event)
                     for subscription in self._subscriptions:
                         subscription.offer(event)
             self._idle.set()
+
+    def _begin_anew(self) -> None:
+        self.recent.clear()
+        for subscription in self._subscriptions:
+            subscription.queue.clear()
+            subscription.lagged = True
 
     async def flushed(self) -> None:
         """Wait until everything told so far is stored."""

@@ -180,7 +180,7 @@ class Fleet:
                 pause_s = min(back_off_s, STORE_AWAY_MOST_S)
                 log.warning("store_away", worker=row.spec.name, error=str(away))
                 self._shop.board.set_state(row, WorkerState.WAITING, "the store is away")
-            except Exception as error:  # noqa: BLE001 - the worker's boundary: told, and answered with a restart
+            except Exception as error:
                 if isinstance(error, ExceptionGroup) and error.subgroup(AssertionError) is not None:
                     raise
                 pause_s = back_off_s

@@ -14,7 +14,7 @@ from typing import Any
 from agentcoord import __version__
 from agentcoord.daemon.fleet import Fleet
 from agentcoord.daemon.run_book import RunBook
-from agentcoord.daemon.snapshot import Views
+from agentcoord.daemon.snapshot import Views, pages
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import TaskId
@@ -27,7 +27,6 @@ from agentcoord.wire.messages import PIECE_CHARS, PROTOCOL_VERSION, ExitCode, Me
 
 Params = Mapping[str, Any]
 Answer = Mapping[str, Any]
-PAGE_TASKS = 500
 MAX_SPAWN = 16
 
 
@@ -114,11 +113,9 @@ class Requests:
     async def _tasks(self, params: Params) -> Answer:
         offset = _number(params, "offset", default=0, least=0)
         tasks = await self._views.tasks()
-        following = offset + PAGE_TASKS
-        return {
-            "tasks": tasks[offset:following],
-            "next_offset": following if following < len(tasks) else None,
-        }
+        page = next(pages(tasks[offset:]), [])
+        following = offset + len(page)
+        return {"tasks": page, "next_offset": following if following < len(tasks) else None}
 
     async def _task(self, params: Params) -> Answer:
         task_id = _task_id(params)

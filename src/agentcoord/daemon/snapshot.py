@@ -10,7 +10,7 @@ import asyncio
 import json
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from agentcoord.review.checks import CheckReport
 from agentcoord.store.budget_ledger import Totals
 from agentcoord.store.questions import OpenQuestion
 from agentcoord.wire.messages import (
+    FRAME_BYTES,
     CheckView,
     CostsView,
     LockView,
@@ -49,6 +50,11 @@ from agentcoord.wire.messages import (
 
 SNAPSHOT_EVENTS = 200
 CHECK_OUTPUT_CHARS = 4_000
+FILES_SHOWN = 2_000
+NEEDS_SHOWN = 500
+PAGE_BYTES = FRAME_BYTES // 2
+"""How much of a list goes into one line; the other half is room for what stands beside it."""
+PAGE_ROWS = 500
 
 
 @dataclass(slots=True)
@@ -141,7 +147,7 @@ class Views:
             "cost_usd": usd(task.cost_usd_micros),
             "budget_usd": None if spec.budget_usd_micros is None else usd(spec.budget_usd_micros),
             "tokens": tokens_view(task.usage),
-            "files": list(task.files),
+            "files": list(task.files[:FILES_SHOWN]),
             "lines_added": task.lines_added,
             "lines_removed": task.lines_removed,
             "review": str(task.review),
@@ -238,7 +244,8 @@ class Views:
             "epoch": self._shop.hub.epoch,
             "seq": seq,
             "status": await self.status(),
-            "tasks": await self.tasks(),
+            # Those that fit a line; the others come as rows right afterwards.
+            "tasks": next(pages(await self.tasks()), []),
             "workers": self.workers(),
             "events": [event.to_dict() for event in self._shop.hub.recent if event.seq <= seq][
                 -SNAPSHOT_EVENTS:
@@ -370,7 +377,22 @@ def needs_you(tasks: list[Task], questions: list[OpenQuestion]) -> list[NeedsYou
         for t in tasks
         if t.state is TaskState.DONE and t.review is ReviewState.UNREVIEWED
     ]
-    return found
+    return found[:NEEDS_SHOWN]
+
+
+def pages(rows: Sequence[TaskView]) -> Iterator[list[TaskView]]:
+    """Cut rows into lists that each fit a line; no rows, no list."""
+    page: list[TaskView] = []
+    page_bytes = 0
+    for row in rows:
+        row_bytes = len(json.dumps(row))
+        if page and (page_bytes + row_bytes > PAGE_BYTES or len(page) == PAGE_ROWS):
+            yield page
+            page, page_bytes = [], 0
+        page.append(row)
+        page_bytes += row_bytes
+    if page:
+        yield page
 
 
 def _peak_memory_mb() -> float:

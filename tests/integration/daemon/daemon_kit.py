@@ -263,6 +263,13 @@ async def daemonlet(
         rmtree(base, ignore_errors=True)
 
 
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait for what nobody announces; bounded."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not is_so():  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.01)
+
+
 class OwnValkey:
     """A server of the test's own, which it may stop, let go on, kill and start again on its data."""
 

@@ -1,0 +1,232 @@
+"""One client of the control socket: its requests in order, and what is new once it has subscribed.
+
+Theory of operation. A connection is one reader, one writer. Writing waits on the client's own socket
+and nowhere else, so a slow client only fills its own bounded queue; then it is told `lagged` and given
+a snapshot. A client that does not read for 30 s is dropped, and so is one that neither asks nor
+subscribes. Deliberately absent: who may connect (`control`), and what is answered (`requests`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+import structlog
+
+from agentcoord.clock import Clock
+from agentcoord.daemon.due_views import PUBLISH_PERIOD_S, DueViews
+from agentcoord.daemon.event_hub import EventHub, Subscription
+from agentcoord.daemon.failures import failure_of
+from agentcoord.daemon.requests import Requests
+from agentcoord.daemon.snapshot import Views
+from agentcoord.daemon.worker_row import FleetBoard
+from agentcoord.domain.events import Event
+from agentcoord.errors import AgentCoordError, StoreError, WireError
+from agentcoord.store.event_log import EventLog
+from agentcoord.wire.codec import (
+    FrameDecoder,
+    Malformed,
+    Request,
+    encode_error,
+    encode_notification,
+    encode_result,
+)
+from agentcoord.wire.messages import (
+    ErrorData,
+    ExitCode,
+    Method,
+    Notification,
+    RpcCode,
+    SubscribeView,
+    Topic,
+)
+
+READ_BYTES = 64 * 1024
+WRITE_TIMEOUT_S = 30.0
+IDLE_TIMEOUT_S = 300.0
+"""How long a client that has not subscribed may say nothing."""
+STORE_AWAY_S = 1.0
+REPLAY_EVENTS = 5_000
+EVENTS_A_WRITE = 200
+
+log = structlog.get_logger("control")
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What every connection answers from."""
+
+    requests: Requests
+    views: Views
+    hub: EventHub
+    event_log: EventLog
+    board: FleetBoard
+    clock: Clock
+    write_timeout_s: float = WRITE_TIMEOUT_S
+    idle_timeout_s: float = IDLE_TIMEOUT_S
+
+    async def respond(self, request: Request) -> bytes:
+        """The answer to one request, as a line. The request boundary: nothing passes it but cancellation."""
+        try:
+            return encode_result(request.id, await self.requests.answer(request.method, request.params))
+        except Exception as error:
+            code, message, data = failure_of(error)
+            if code is RpcCode.INTERNAL:
+                log.error("request_failed", method=request.method, exc_info=error)
+            return encode_error(request.id, code, message, data)
+
+    async def begin(self, params: dict[str, Any]) -> tuple[SubscribeView, list[Event]]:
+        """Answer `subscribe`: the events after `since`, or a snapshot where they are gone."""
+        since = params.get("since")
+        epoch, seq = self.hub.epoch, self.hub.seq
+        if isinstance(since, dict) and since.get("epoch") == epoch:
+            after = since.get("seq")
+            if isinstance(after, int) and 0 <= seq - after <= REPLAY_EVENTS:
+                missed = await self.event_log.read(after=after, limit=REPLAY_EVENTS)
+                if after == seq or (missed and missed[0].seq == after + 1):
+                    return {"epoch": epoch, "seq": after, "mode": "replay", "snapshot": None}, missed
+        snapshot = await self.views.snapshot()
+        return {"epoch": epoch, "seq": snapshot["seq"], "mode": "resync", "snapshot": snapshot}, []
+
+
+class Connection:
+    """One client: reads requests, and publishes once it has subscribed."""
+
+    def __init__(self, desk: Desk, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._desk = desk
+        self._reader = reader
+        self._writer = writer
+        self._publishing: asyncio.Task[None] | None = None
+        self._writing = asyncio.Lock()
+        self._seen = 0
+
+    async def run(self) -> None:
+        decoder = FrameDecoder()
+        async with asyncio.TaskGroup() as group:
+            try:
+                while chunk := await self._heard():
+                    for frame in decoder.feed(chunk):
+                        match frame:
+                            case Request(method=Method.SUBSCRIBE):
+                                await self._subscribe(frame, group)
+                            case Request():
+                                await self._send(await self._desk.respond(frame))
+                            case Malformed():
+                                data: ErrorData = {"exit_code": int(ExitCode.ERROR), "mend": ""}
+                                await self._send(encode_error(frame.id, frame.code, frame.message, data))
+                            case _:
+                                pass  # Answers and notices mean nothing from a client.
+            finally:
+                if self._publishing is not None:
+                    self._publishing.cancel()
+
+    async def _heard(self) -> bytes:
+        """What the client says next; nothing at its end, or when it has been silent for too long."""
+        try:
+            async with asyncio.timeout(None if self._publishing else self._desk.idle_timeout_s):
+                return await self._reader.read(READ_BYTES)
+        except TimeoutError:
+            log.info("client_silent")
+            return b""
+
+    async def _send(self, line: bytes) -> None:
+        async with self._writing, asyncio.timeout(self._desk.write_timeout_s):
+            self._writer.write(line)
+            await self._writer.drain()
+
+    async def _subscribe(self, request: Request, group: asyncio.TaskGroup) -> None:
+        topics = request.params.get("topics", list(Topic))
+        if not isinstance(topics, list) or any(topic not in list(Topic) for topic in topics):
+            data: ErrorData = {"exit_code": int(ExitCode.USAGE), "mend": f"topics are {', '.join(Topic)}"}
+            await self._send(encode_error(request.id, RpcCode.INVALID_PARAMS, "unknown topic", data))
+            return
+        if self._publishing is not None:
+            self._publishing.cancel()
+        started = asyncio.Event()
+        self._publishing = group.create_task(
+            self._publish(request, frozenset(topics), started), name="control:publish"
+        )
+        await started.wait()
+
+    async def _publish(self, request: Request, topics: frozenset[str], started: asyncio.Event) -> None:
+        desk = self._desk
+        try:
+            with desk.hub.subscribed() as subscription:
+                try:
+                    try:
+                        view, missed = await desk.begin(request.params)
+                        answer = encode_result(request.id, view)
+                    except AgentCoordError as error:
+                        code, message, data = failure_of(error)
+                        await self._send(encode_error(request.id, code, message, data))
+                        return
+                    await self._send(answer)
+                finally:
+                    started.set()  # The next request is answered after this one.
+                self._seen = view["seq"]
+                if Topic.EVENTS in topics:
+                    await self._send_events(missed)
+                await self._follow(subscription, topics)
+        except (OSError, TimeoutError) as error:
+            # The reader then ends too, and the client connects again; closing would wait for it to read.
+            log.info("subscriber_dropped", error=repr(error))
+            self._writer.transport.abort()
+
+    async def _follow(self, subscription: Subscription, topics: frozenset[str]) -> None:
+        """Send what is new, for ever."""
+        desk = self._desk
+        due = DueViews(desk.views, desk.board, desk.clock, topics)
+        wake = subscription.ready.set
+        desk.board.on_change.append(wake)
+        try:
+            while True:
+                try:
+                    await self._send_new(subscription, topics, due)
+                except StoreError:  # Away: what is due waits, and the client with it.
+                    due.owe_everything()
+                    await desk.clock.sleep(STORE_AWAY_S)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(PUBLISH_PERIOD_S if due.is_owed() else None):
+                        await subscription.ready.wait()
+        finally:
+            desk.board.on_change.remove(wake)
+
+    async def _send_new(self, subscription: Subscription, topics: frozenset[str], due: DueViews) -> None:
+        desk = self._desk
+        if subscription.lagged:
+            subscription.lagged = False  # Should it lag again meanwhile, the next round tells.
+            subscription.take_all()
+            try:
+                snapshot = await desk.views.snapshot()
+            except StoreError:
+                subscription.lagged = True
+                raise
+            self._seen = snapshot["seq"]
+            await self._send(encode_notification(Notification.LAGGED, {"snapshot": snapshot}))
+        events = subscription.take_all()
+        if Topic.EVENTS in topics:
+            await self._send_events(events)
+        for line in await due.lines_due():
+            await self._send(line)
+
+    async def _send_events(self, events: list[Event]) -> None:
+        """Send those not seen yet, in order."""
+        epoch = self._desk.hub.epoch
+        lines = []
+        for event in events:
+            if event.seq > self._seen:
+                self._seen = event.seq
+                lines.append(_event_line(epoch, event))
+        for start in range(0, len(lines), EVENTS_A_WRITE):
+            await self._send(b"".join(lines[start : start + EVENTS_A_WRITE]))
+
+
+def _event_line(epoch: str, event: Event) -> bytes:
+    """One event as a line; one that is too long for a line goes without its particulars."""
+    try:
+        return encode_notification(Notification.EVENT, {"epoch": epoch, "event": event.to_dict()})
+    except WireError:
+        short = replace(event, data={"left_out": "too long for one line"})
+        return encode_notification(Notification.EVENT, {"epoch": epoch, "event": short.to_dict()})

@@ -1,0 +1,68 @@
+"""Which views a subscriber is owed: changed ones, no oftener than their period.
+
+Separate from the connection, which only sends what is due. Each subscriber has one of these, because
+what has changed is told from what that subscriber was sent last.
+"""
+
+from __future__ import annotations
+
+from agentcoord.clock import Clock
+from agentcoord.daemon.snapshot import Views, pages
+from agentcoord.daemon.worker_row import FleetBoard
+from agentcoord.wire.codec import encode_notification
+from agentcoord.wire.messages import Notification, Topic
+
+PUBLISH_PERIOD_S = 0.25
+STATUS_PERIOD_S = 1.0
+
+
+class DueViews:
+    """What one subscriber was sent, and what is due to it."""
+
+    def __init__(self, views: Views, board: FleetBoard, clock: Clock, topics: frozenset[str]) -> None:
+        self._views = views
+        self._board = board
+        self._clock = clock
+        self._topics = topics
+        self._version = -1
+        self._status_version = -1
+        self._sent_at = 0.0
+        self._status_at = 0.0
+        self._last: dict[str, object] = {}
+
+    def is_owed(self) -> bool:
+        version = self._board.version
+        return self._version != version or self._status_version != version
+
+    def owe_everything(self) -> None:
+        """What was about to be sent was not: look at all of it again."""
+        self._version = self._status_version = -1
+        self._last.clear()
+
+    async def lines_due(self) -> list[bytes]:
+        """Encode the views that are due now."""
+        now, version = self._clock.monotonic(), self._board.version
+        lines = []
+        if version != self._version and now - self._sent_at >= PUBLISH_PERIOD_S:
+            self._version, self._sent_at = version, now
+            if Topic.WORKERS in self._topics:
+                workers = self._views.workers()
+                if self._last.get("workers") != workers:
+                    self._last["workers"] = workers
+                    lines.append(encode_notification(Notification.WORKERS, {"workers": workers}))
+            if Topic.TASKS in self._topics:
+                lines += await self._task_lines()
+        if version != self._status_version and now - self._status_at >= STATUS_PERIOD_S:
+            self._status_version, self._status_at = version, now
+            if Topic.STATUS in self._topics:
+                lines.append(encode_notification(Notification.STATUS, await self._views.status()))
+        return lines
+
+    async def _task_lines(self) -> list[bytes]:
+        tasks = await self._views.tasks()
+        known = self._last.setdefault("tasks", {})
+        assert isinstance(known, dict)
+        rows = [task for task in tasks if known.get(task["id"]) != task]
+        known.clear()
+        known.update({task["id"]: task for task in tasks})
+        return [encode_notification(Notification.TASKS, {"tasks": page}) for page in pages(rows)]

@@ -1,0 +1,288 @@
+"""The control socket against clients that are slow, silent, broken or hostile, and a store that is away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from daemon_kit import PATIENCE_S, Daemonlet, daemonlet, own_valkey, until
+
+from agentcoord.daemon.connection import Desk
+from agentcoord.daemon.control import MAX_CLIENTS, ControlServer
+from agentcoord.domain.events import EventKind
+from agentcoord.domain.ids import ProjectId
+from agentcoord.wire.client import ControlClient
+from agentcoord.wire.messages import FRAME_BYTES, Method, RpcCode, Topic
+
+
+@asynccontextmanager
+async def served(d: Daemonlet, **patience: float) -> AsyncIterator[None]:
+    """The socket answers and the hub runs inside the block."""
+    desk = Desk(d.requests, d.views, d.hub, d.store.events, d.shop.board, d.shop.clock)
+    async with asyncio.TaskGroup() as group:
+        hub = group.create_task(d.hub.run())
+        async with ControlServer(replace(desk, **patience)).serving(d.paths.socket):  # type: ignore[arg-type]  # floats
+            yield
+        hub.cancel()
+
+
+class Raw:
+    """A client that says what it likes."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    def say(self, line: bytes) -> None:
+        self.writer.write(line + b"\n")
+
+    def ask(self, number: int, method: str, **params: object) -> None:
+        message = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+        self.say(json.dumps(message).encode())
+
+    async def hear(self) -> dict[str, Any]:
+        async with asyncio.timeout(PATIENCE_S):
+            line = await self.reader.readline()
+        return dict(json.loads(line)) if line else {}
+
+    async def hear_event(self, **data: object) -> dict[str, Any]:
+        """The next event with this data."""
+        while True:
+            heard = await self.hear()
+            event = heard.get("params", {}).get("event")
+            if event is not None and data.items() <= event["data"].items():
+                return dict(heard)
+
+
+@asynccontextmanager
+async def raw(d: Daemonlet) -> AsyncIterator[Raw]:
+    reader, writer = await asyncio.open_unix_connection(str(d.paths.socket), limit=2 * FRAME_BYTES)
+    try:
+        yield Raw(reader, writer)
+    finally:
+        writer.transport.abort()
+
+
+async def test_nonsense_is_answered_and_the_connection_goes_on(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d, served(d), raw(d) as client:
+        nonsense = [b"{", b"[" * 100_000, b'"x"', b'{"jsonrpc":"1.0"}', b"x" * (FRAME_BYTES + 1), b"\xff\xfe"]
+        for line in nonsense:
+            client.say(line)
+            assert "error" in await client.hear(), line[:20]
+        client.ask(1, "x" * (FRAME_BYTES - 200))
+        assert (await client.hear())["error"]["code"] == RpcCode.UNKNOWN_METHOD
+        client.ask(2, Method.LOAD, text="[[task]]\n" * 20_000)
+        refused = await client.hear()
+        assert (refused["error"]["code"], refused["id"]) == (RpcCode.BAD_PLAN, 2)
+        client.ask(3, Method.SUBSCRIBE, topics="all")
+        assert (await client.hear())["error"]["code"] == RpcCode.INVALID_PARAMS
+        client.ask(4, Method.WORKERS)
+        assert (await client.hear())["result"] == {"workers": []}
+
+
+async def test_an_id_as_long_as_a_line_ends_that_connection_alone(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d, served(d), raw(d) as client, raw(d) as other:
+        client.say(json.dumps({"jsonrpc": "2.0", "id": "i" * (FRAME_BYTES - 100), "method": "no"}).encode())
+        assert await client.hear() == {}
+        other.ask(1, Method.WORKERS)
+        assert "result" in await other.hear()
+
+
+async def test_who_finds_no_room_is_told_and_room_is_made_when_somebody_leaves(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d, served(d):
+        crowd = [await asyncio.open_unix_connection(str(d.paths.socket)) for _ in range(MAX_CLIENTS)]
+        async with raw(d) as late:
+            assert (await late.hear())["error"]["code"] == RpcCode.UNAVAILABLE
+            assert await late.hear() == {}
+        for _, writer in crowd:
+            writer.write_eof()
+        for reader, writer in crowd:
+            assert await reader.read() == b"", "the daemon hangs up in turn"
+            writer.close()
+        async with ControlClient.connect(d.paths.socket, client_name="test") as client:
+            assert client.hello["pid"]
+
+
+async def test_a_silent_client_is_dropped_but_a_silent_subscriber_is_not(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with (
+        daemonlet(valkey_url, project_id) as d,
+        served(d, idle_timeout_s=0.2),
+        raw(d) as subscriber,
+        raw(d) as silent,
+    ):
+        subscriber.ask(1, Method.SUBSCRIBE, topics=["events"])
+        assert (await subscriber.hear())["id"] == 1
+        silent.writer.write(b'{"jsonrpc": ')
+        assert await silent.hear() == {}
+        d.hub.emit(EventKind.ERROR, where="test")
+        assert (await subscriber.hear_event(where="test"))["params"]["event"]["seq"] == 1
+
+
+async def test_a_subscriber_that_never_reads_is_dropped_and_slows_nobody(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with (
+        daemonlet(valkey_url, project_id) as d,
+        served(d, write_timeout_s=0.3),
+        raw(d) as stuck,
+        ControlClient.connect(d.paths.socket, client_name="test") as client,
+    ):
+        stuck.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a socket's transport can
+        stuck.ask(1, Method.SUBSCRIBE, topics=["events"])
+        notices = await client.subscribe([Topic.EVENTS])
+        for number in range(400):
+            d.hub.emit(EventKind.ERROR, number=number, ballast="x" * 2_000)
+        async with asyncio.timeout(PATIENCE_S):
+            async for notice in notices:
+                if notice.params["event"]["data"]["number"] == 399:
+                    break
+        await until(lambda: connections() == 1)
+
+
+def connections() -> int:
+    """How many clients the daemon serves."""
+    return sum(task.get_name() == "control:client" for task in asyncio.all_tasks())
+
+
+async def test_clients_that_hang_up_in_the_middle_of_an_answer_end_themselves_alone(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d, served(d):
+        for _ in range(5):
+            with socket.socket(socket.AF_UNIX) as rude:
+                rude.connect(str(d.paths.socket))
+                rude.sendall(b'{"jsonrpc":"2.0","id":1,"method":"status"}\n' * 50)
+        async with ControlClient.connect(d.paths.socket, client_name="test") as client:
+            assert (await client.call(Method.STATUS))["state"] == "starting"
+
+
+async def test_a_subscribe_is_answered_before_the_next_request(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d, served(d), raw(d) as client:
+        client.ask(1, Method.SUBSCRIBE, topics=["events"])
+        client.ask(2, Method.WORKERS)
+        client.ask(3, Method.SUBSCRIBE, topics=["events"])
+        client.ask(4, Method.WORKERS)
+        assert [(await client.hear())["id"] for _ in range(4)] == [1, 2, 3, 4]
+
+
+async def test_a_replay_beside_new_events_has_no_gap_and_no_duplicate(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d, served(d), asyncio.TaskGroup() as group:
+
+        async def go_on_telling() -> None:
+            for number in range(600):
+                d.hub.emit(EventKind.ERROR, number=number)
+                await asyncio.sleep(0)
+
+        telling = group.create_task(go_on_telling())
+        for since in (0, 0, 5):
+            async with ControlClient.connect(d.paths.socket, client_name="test") as client:
+                notices = await client.subscribe([Topic.EVENTS], since=(d.hub.epoch, min(since, d.hub.seq)))
+                assert notices.view["mode"] == "replay"
+                seen: list[int] = []
+                async for notice in notices:
+                    seen.append(notice.params["event"]["seq"])
+                    if len(seen) == 500:
+                        break
+                assert seen == list(range(seen[0], seen[0] + 500))
+                assert seen[0] == notices.view["seq"] + 1
+        await telling
+
+
+async def test_events_that_are_no_longer_kept_are_a_resync_not_a_silent_gap(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d, served(d):
+        for _ in range(10):
+            d.hub.emit(EventKind.ERROR)
+        await d.hub.flushed()
+        await d.store.client.delete(d.store.keys.of("events"))
+        async with ControlClient.connect(d.paths.socket, client_name="test") as client:
+            assert (await client.subscribe(since=(d.hub.epoch, 4))).view["mode"] == "resync"
+
+
+async def test_a_log_that_begins_anew_is_told_to_those_who_follow(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d, served(d), raw(d) as client:
+        for _ in range(5):
+            d.hub.emit(EventKind.ERROR)
+        await d.hub.flushed()
+        client.ask(1, Method.SUBSCRIBE, topics=["events"])
+        before = (await client.hear())["result"]
+        await d.store.cleanup(everything=True)
+        d.hub.emit(EventKind.ERROR, where="new log")
+        lagged = await client.hear()
+        assert lagged["method"] == "lagged"
+        snapshot = lagged["params"]["snapshot"]
+        assert (snapshot["seq"], len(snapshot["events"])) == (1, 1)
+        assert snapshot["epoch"] != before["epoch"]
+        d.hub.emit(EventKind.ERROR, where="later")
+        assert (await client.hear_event(where="later"))["params"]["event"]["seq"] == 2
+
+
+async def test_a_subscriber_outlives_a_store_that_is_away() -> None:
+    with own_valkey() as valkey:
+        async with daemonlet(valkey.url, ProjectId("p")) as d, served(d), raw(d) as client:
+            client.ask(1, Method.SUBSCRIBE)
+            assert "result" in await client.hear()
+            valkey.kill()
+            d.shop.board.touch()
+            client.ask(2, Method.TASKS)
+            while (heard := await client.hear()).get("id") != 2:
+                pass
+            assert heard["error"]["code"] == RpcCode.UNAVAILABLE
+            await asyncio.to_thread(valkey.start)
+            d.hub.emit(EventKind.ERROR, where="back again")
+            await client.hear_event(where="back again")
+
+
+async def test_more_tasks_than_fit_a_line_come_in_pages_and_in_rows(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d, served(d):
+        await d.load(
+            *(f"t{n:04}" for n in range(700)), writes=tuple(f"src/{n}{'x' * 100}" for n in range(20))
+        )
+        async with ControlClient.connect(d.paths.socket, client_name="test") as client:
+            found: list[dict[str, Any]] = []
+            offset: int | None = 0
+            while offset is not None:
+                page = await client.call(Method.TASKS, offset=offset)
+                found += page["tasks"]
+                offset = page["next_offset"]
+            assert [task["id"] for task in found] == [f"t{n:04}" for n in range(700)]
+            notices = await client.subscribe([Topic.TASKS])
+            assert notices.view["snapshot"] is not None
+            rows: set[str] = set()
+            async with asyncio.timeout(PATIENCE_S):
+                async for notice in notices:
+                    rows |= {task["id"] for task in notice.params["tasks"]}
+                    if len(rows) == 700:
+                        break
+
+
+async def test_an_event_that_fits_no_line_is_told_without_its_particulars(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d, served(d), raw(d) as client:
+        client.ask(1, Method.SUBSCRIBE, topics=["events"])
+        await client.hear()
+        d.hub.emit(EventKind.ERROR, files=["x" * 1_000] * 1_200)
+        assert (await client.hear())["params"]["event"]["data"] == {"left_out": "too long for one line"}

@@ -201,6 +201,8 @@ class _Reading:
         for name, key, least in (
             ("checks", "timeout_s", 1),
             ("checks", "parallel", 1),
+            ("models", "first_byte_s", 1),
+            ("models", "silence_s", 1),
             ("models", "max_turns", 1),
             ("models", "attempts", 1),
             ("models", "check_rounds", 0),

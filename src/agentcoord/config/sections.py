@@ -52,6 +52,10 @@ class ModelsSection:
     """For servers that do not know Anthropic's own tool types."""
     plain_requests: bool = False
     """For servers that know neither caching nor effort: leaves both out."""
+    first_byte_s: float = 90.0
+    """How long an answer may take to begin; local servers that read long prompts slowly need more."""
+    silence_s: float = 120.0
+    """How long a stream may be silent before the call is broken off; at least `first_byte_s`."""
     max_turns: int = 60
     """Turns of one attempt."""
     attempts: int = 3

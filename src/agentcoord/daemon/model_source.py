@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentcoord.config.sections import Settings
+from agentcoord.config.sections import ModelsSection, Settings
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.start_args import StartArgs
 from agentcoord.errors import DaemonError, LlmAuthError
@@ -82,11 +82,23 @@ async def open_model(
                 api_key=key,
                 auth_token=token,
                 base_url=base_url,
-                timeouts=StreamTimeouts(),
+                timeouts=timeouts_of(settings.models),
                 capabilities=capabilities,
             )
         )
         yield ModelSource(model, words, scripted=args.rehearse is not None)
+
+
+def timeouts_of(models: ModelsSection) -> StreamTimeouts:
+    """The deadlines of one call; silence may last at least as long as the first byte."""
+    silence_s = max(models.silence_s, models.first_byte_s)
+    standard = StreamTimeouts()
+    return StreamTimeouts(
+        connect_s=min(standard.connect_s, models.first_byte_s),
+        first_byte_s=models.first_byte_s,
+        between_events_s=silence_s,
+        whole_s=max(standard.whole_s, silence_s),
+    )
 
 
 @asynccontextmanager

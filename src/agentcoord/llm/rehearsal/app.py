@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from starlette.applications import Starlette
@@ -104,30 +104,32 @@ class MessagesApi:
             await exchange.reply(200, {"input_tokens": count_prompt_tokens(body)}, headers)
 
     async def _messages(self, request: Request, exchange: Exchange) -> None:
-        request_id = self._next_id()
+        asked = _Asked(self._next_id(), self._clock.now_ms())
         self._at_once += 1
         self.books.note_at_once(self._at_once)
         try:
             body = await _read_body(request)
             play = body if isinstance(body, Problem) else self._casting.find(body)
             if isinstance(play, Problem):
-                await exchange.refuse(play, {"request-id": request_id}, request_id)
-                await self._enter(request_id, "", "", -1, status=play.status)
+                await exchange.refuse(play, {"request-id": asked.request_id}, asked.request_id)
+                await self._enter(asked, status=play.status, refusal=play)
             else:
                 assert not isinstance(body, Problem), "a refused body finds no play"
-                await self._answer(body, play, exchange, request_id)
+                await self._answer(body, play, exchange, asked)
         finally:
             self._at_once -= 1
+            self.books.note_at_once(self._at_once)
 
-    async def _answer(self, body: dict[str, Any], play: Play, exchange: Exchange, request_id: str) -> None:
+    async def _answer(self, body: dict[str, Any], play: Play, exchange: Exchange, asked: _Asked) -> None:
         """Answer a valid request, or spoil it as its fault says, and enter it in the books."""
         model, fault = body["model"], play.fault
         kind = fault.kind if fault is not None else None
+        asked = replace(asked, model=model, task=play.task, turn=play.turn, fault=str(kind or ""))
         started_at = self._clock.monotonic()
         lookup = self._cache.look_up(body, started_at)
         too_early_s = self._limits.take(model, lookup.usage, started_at)
         headers = {
-            "request-id": request_id,
+            "request-id": asked.request_id,
             **self._limits.headers(model, started_at, self._clock.now_ms()),
         }
         refusal = refusal_of(fault) if fault is not None else None
@@ -136,12 +138,13 @@ class MessagesApi:
             refusal = Problem(
                 429, "This request would exceed your rate limit.", headers={"retry-after": wait}
             )
+            asked = replace(asked, fault="")
         if refusal is not None:
-            await exchange.refuse(refusal, headers, request_id)
-            await self._enter(request_id, model, play.task, play.turn, status=refusal.status, fault=kind)
+            await exchange.refuse(refusal, headers, asked.request_id)
+            await self._enter(asked, status=refusal.status, refusal=refusal)
             return
         if kind is not None and await exchange.spoil(kind, headers):
-            await self._enter(request_id, model, play.task, play.turn, status=200, fault=kind)
+            await self._enter(asked, status=200)
             return
         await self._pause(play)
         message = compose(
@@ -157,12 +160,8 @@ class MessagesApi:
         sent, complete = await self._send(body, message, lookup, exchange, headers, play)
         self._limits.charge_output(model, sent, self._clock.monotonic())
         await self._enter(
-            request_id,
-            model,
-            play.task,
-            play.turn,
+            asked,
             status=200,
-            fault=kind,
             prompt=lookup.usage,
             output_tokens=sent,
             stop_reason=message.stop_reason if complete else "",
@@ -196,26 +195,26 @@ class MessagesApi:
 
     async def _enter(
         self,
-        request_id: str,
-        model: str,
-        task: str,
-        turn: int,
+        asked: _Asked,
         *,
         status: int,
-        fault: FaultKind | None = None,
+        refusal: Problem | None = None,
         prompt: PromptUsage = _NO_PROMPT,
         output_tokens: int = 0,
         stop_reason: str = "",
     ) -> None:
-        cost = price_usd_micros(model, prompt, output_tokens) if output_tokens else 0
+        cost = price_usd_micros(asked.model, prompt, output_tokens) if output_tokens else 0
         record = Record(
-            request_id=request_id,
+            request_id=asked.request_id,
+            arrived_at_ms=asked.arrived_at_ms,
             at_ms=self._clock.now_ms(),
-            model=model,
-            task=task,
-            turn=turn,
+            model=asked.model,
+            task=asked.task,
+            turn=asked.turn,
             status=status,
-            fault=str(fault or ""),
+            fault=asked.fault,
+            refusal="" if refusal is None else refusal.message,
+            retry_after_s=0.0 if refusal is None else refusal.retry_after_s,
             stop_reason=stop_reason,
             prompt=prompt,
             output_tokens=output_tokens,
@@ -228,6 +227,18 @@ class MessagesApi:
     def _next_id(self) -> str:
         self._requests += 1
         return f"req_rehearsal_{self._requests:06d}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is known of a request before it is answered."""
+
+    request_id: str
+    arrived_at_ms: int
+    model: str = ""
+    task: str = ""
+    turn: int = -1
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)

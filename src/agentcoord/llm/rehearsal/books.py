@@ -48,16 +48,25 @@ class Record:
     output_tokens: int
     """As far as they were sent."""
     usd_micros: int
+    arrived_at_ms: int
+    """When the request came in; `at_ms` is when it had ended."""
+    refusal: str = ""
+    """What the server said instead of answering; empty when it answered."""
+    retry_after_s: float = 0.0
+    """How long the refusal asked everyone to stay away."""
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "request_id": self.request_id,
+            "arrived_at_ms": self.arrived_at_ms,
             "at_ms": self.at_ms,
             "model": self.model,
             "task": self.task,
             "turn": self.turn,
             "status": self.status,
             "fault": self.fault,
+            "refusal": self.refusal,
+            "retry_after_s": self.retry_after_s,
             "stop_reason": self.stop_reason,
             "input_tokens": self.prompt.input_tokens,
             "cache_read_tokens": self.prompt.cache_read_tokens,
@@ -78,6 +87,8 @@ class Books:
         self.answered = 0
         """Requests whose answer came to its end."""
         self.requests = 0
+        self.at_once = 0
+        """Requests that are being answered now."""
         self.most_at_once = 0
         """The most requests that were being answered at the same time."""
 
@@ -92,6 +103,7 @@ class Books:
 
     def note_at_once(self, requests: int) -> None:
         """So many requests are being answered now."""
+        self.at_once = requests
         self.most_at_once = max(self.most_at_once, requests)
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,6 +112,7 @@ class Books:
             "schema": "agentcoord.rehearsal.books/1",
             "requests": self.requests,
             "answered": self.answered,
+            "at_once": self.at_once,
             "most_at_once": self.most_at_once,
             "total_usd": self.total_usd_micros / 1_000_000,
             "usd_by_task": {task: micros / 1_000_000 for task, micros in self.usd_micros_by_task.items()},

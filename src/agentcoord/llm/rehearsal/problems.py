@@ -34,6 +34,11 @@ class Problem:
     error_code: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def retry_after_s(self) -> float:
+        """How long it asks to stay away; 0 when it does not say."""
+        return float(self.headers.get("retry-after", 0))
+
     def body(self, request_id: str) -> dict[str, Any]:
         """Return the JSON that the service sends."""
         error: dict[str, Any] = {"type": _KIND_OF_STATUS[self.status], "message": self.message}

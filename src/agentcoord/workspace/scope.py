@@ -1,33 +1,30 @@
 """What workers may add or modify: the user's globs, and the names that never land.
 
-Globs are gitignore's (`src/**`, `docs`, `!src/generated/`). Separate from `names`, whose
-lists no configuration can loosen.
+Globs are written as in a .gitignore (`src/**`, `docs`, `!src/generated/`). Separate from `names`,
+whose lists no configuration can loosen, and from `domain.globs`, which matches a single glob.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from pathspec import PathSpec, Pattern
-
+from agentcoord.domain.globs import glob_matches
 from agentcoord.errors import WorkspaceError
 from agentcoord.workspace.names import refusal_of
-
-_Globs = PathSpec[Pattern]
 
 
 class ScopeRules:
     """The scope of a project. An empty `scope` allows nothing."""
 
     def __init__(self, scope: Sequence[str], protect: Sequence[str] = ()) -> None:
-        """Compile the globs. Raises WorkspaceError for one that is no gitignore pattern."""
-        self._scope = _compile(scope, "project.scope")
-        self._protect = _compile(protect, "project.protect")
+        """Read the globs. Raises WorkspaceError for one that names nothing."""
+        self._scope = _read(scope, "project.scope")
+        self._protect = _read(protect, "project.protect")
 
     def allows(self, path: str) -> bool:
         """Whether `path` may be added or modified as far as the user's globs say."""
-        return self._scope.match_file(path) and not self._protect.match_file(path)
+        return _decide(self._scope, path) and not _decide(self._protect, path)
 
     def refusal(self, path: str, *, exists: bool = False) -> str | None:
         """Say why `path` never lands whatever the scope says; None when nothing speaks against it.
@@ -37,13 +34,28 @@ class ScopeRules:
         return refusal_of(path, exists=exists)
 
 
-def _compile(globs: Sequence[str], setting: str) -> _Globs:
-    try:
-        # The last glob that matches decides. (Git itself would not take back a file of an
-        # ignored folder, so `!src/generated/` after `src/**` would silently do nothing.)
-        return PathSpec.from_lines("gitignore", globs)
-    except (ValueError, TypeError, re.error) as error:
-        raise WorkspaceError(
-            f"{setting} holds a glob that cannot be read: {error}",
-            mend="use gitignore patterns, such as src/**",
-        ) from error
+@dataclass(frozen=True, slots=True)
+class _Glob:
+    """One line of a list: what it names, and whether it takes that in or out."""
+
+    pattern: str
+    takes_in: bool
+
+
+def _decide(globs: Sequence[_Glob], path: str) -> bool:
+    # The last glob that matches decides. (Git itself would not take back a file of an
+    # ignored folder, so `!src/generated/` after `src/**` would silently do nothing.)
+    return next((glob.takes_in for glob in reversed(globs) if glob_matches(glob.pattern, path)), False)
+
+
+def _read(lines: Sequence[str], setting: str) -> tuple[_Glob, ...]:
+    found = []
+    for line in lines:
+        glob = _Glob(line.removeprefix("!").strip(), takes_in=not line.startswith("!"))
+        if not glob.pattern.strip("/"):
+            raise WorkspaceError(
+                f"{setting} holds a glob that names nothing: {line!r}",
+                mend="use gitignore patterns, such as src/**",
+            )
+        found.append(glob)
+    return tuple(found)

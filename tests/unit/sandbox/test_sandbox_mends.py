@@ -55,5 +55,5 @@ def test_the_mend_for_closed_namespaces_depends_on_what_closed_them(tmp_path: Pa
     assert "bwrap-userns-restrict" in mend_for(message, tmp_path)
 
 
-def test_another_message_leads_to_the_doctor(tmp_path: Path) -> None:
-    assert "doctor" in mend_for("bwrap: Unknown option --x", tmp_path)
+def test_another_message_leads_to_a_new_installation(tmp_path: Path) -> None:
+    assert "bwrap --ro-bind" in mend_for("bwrap: Unknown option --x", tmp_path)

@@ -134,6 +134,17 @@ def test_an_empty_scope_allows_nothing() -> None:
     assert not ScopeRules([]).allows("a.py")
 
 
-def test_a_glob_that_cannot_be_read_names_its_setting() -> None:
+@pytest.mark.parametrize("glob", ["", "!", "/", "! "])
+def test_a_glob_that_names_nothing_names_its_setting(glob: str) -> None:
     with pytest.raises(WorkspaceError, match=r"project\.scope"):
-        ScopeRules(["src/[z-a]"])
+        ScopeRules(["src/**", glob])
+
+
+def test_the_last_glob_that_matches_decides_and_a_slash_at_its_end_means_a_folder() -> None:
+    rules = ScopeRules(["*.py", "!build/", "/build/keep.py", "lib/"])
+    assert rules.allows("a/b.py")
+    assert not rules.allows("a/build/b.py")
+    assert rules.allows("build/keep.py")
+    assert not rules.allows("a/build/keep.py")
+    assert rules.allows("lib/x.txt")
+    assert not rules.allows("lib")

@@ -20,7 +20,7 @@ from typing import Any
 from agentcoord.agent.ports import Files
 from agentcoord.agent.tools.arguments import flag_of, path_of, text_of
 from agentcoord.agent.tools.contract import PreparedCall, ToolDefinition, ToolInputError, ToolResult
-from agentcoord.agent.tools.globs import glob_matches
+from agentcoord.domain.globs import glob_matches
 from agentcoord.errors import WorkspaceError
 
 NAME = "search"

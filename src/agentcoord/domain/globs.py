@@ -1,8 +1,8 @@
 """Matching a path against a glob in linear steps: `*`, `?` and `[...]` within a name, `**` across folders.
 
-Not `fnmatch` or `pathspec`: they build regular expressions, and a glob with many stars makes those
-backtrack for hours, holding the interpreter's lock. Here each star is retried at most once a character.
-Deliberately absent: negation and escapes; a model that narrows a search needs neither.
+Not `fnmatch` or a gitignore library: they build regular expressions, and a glob with many stars makes
+those backtrack for hours, holding the interpreter's lock. Here each star is retried at most once a
+character. Deliberately absent: negation, which is the business of a list of globs (`workspace.scope`).
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ _Part = TypeVar("_Part")
 
 
 def glob_matches(glob: str, path: str) -> bool:
-    """Whether `glob` names `path` or a folder above it.
+    """Whether `glob` names `path` or a folder above it; with a `/` at its end, only the latter.
 
     Without a `/` the glob is matched against names at any depth, else against the whole path.
     """
     parts = [part for part in glob.split("/") if part]
     if "/" not in glob.rstrip("/"):
         parts = ["**", *parts]
+    if glob.endswith("/"):
+        parts = [*parts, "*"]  # A folder is meant, so something must lie below it.
     names = path.split("/")
     # A trailing `**` makes whatever lies below a matching folder match too.
     return _wild_match(parts, names, _is_double_star, _name_matches) or _wild_match(

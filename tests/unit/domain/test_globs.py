@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentcoord.agent.tools.globs import glob_matches
+from agentcoord.domain.globs import glob_matches
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from agentcoord.clock import Clock
-from agentcoord.domain.ids import ProjectId
+from agentcoord.domain.ids import FencingToken, ProjectId
 from agentcoord.domain.states import HELD_STATES
 from agentcoord.errors import StoreError
 from agentcoord.store.budget_ledger import BudgetLedger
@@ -152,7 +152,24 @@ class Store:
         ended = await self.ledger.reconcile(live)
         return CleanupOutcome(locks=locks, leases=len(requeued), reservations=len(ended))
 
+    async def raise_fence(self, at_least: FencingToken) -> None:
+        """Make every later claim's token greater than `at_least`; call it before the first claim.
+
+        A server that lost its memory would hand out tokens again that the landing journal knows.
+        """
+        current = int(await read_text(self.client, self.keys.of("fence")) or 0)
+        if current < at_least:
+            async with calling("raise the fence"):
+                await self.client.set(self.keys.of("fence"), at_least)
+
     async def _remove_every_key(self) -> int:
+        """Remove all but the fence, which must only grow, or an old landing would pass for a new one."""
+        fence = FencingToken(int(await read_text(self.client, self.keys.of("fence")) or 0))
+        removed = await self._unlink_all()
+        await self.raise_fence(fence)
+        return removed
+
+    async def _unlink_all(self) -> int:
         removed = 0
         cursor = 0
         async with calling("remove the project's keys"):

@@ -9,7 +9,7 @@ import pytest
 from store_kit import LEASE_MS, NIGHT_MS, HandClock, claim, land, load, open_store, spec, states
 
 from agentcoord.domain.events import Event, EventKind
-from agentcoord.domain.ids import ProjectId, TaskId
+from agentcoord.domain.ids import FencingToken, ProjectId, TaskId
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.usage import UsdMicros
 from agentcoord.errors import StoreError, StoreUnavailableError
@@ -67,7 +67,8 @@ async def test_cleaning_everything_removes_this_project_and_no_other(
         count = len([k async for k in other.client.scan_iter(match=other.keys.scan_pattern)])
         outcome = await store.cleanup(everything=True)
         assert outcome.keys > 15
-        assert [k async for k in store.client.scan_iter(match=store.keys.scan_pattern)] == []
+        left = [k async for k in store.client.scan_iter(match=store.keys.scan_pattern)]
+        assert left == [store.keys.of("fence")]
         assert len([k async for k in other.client.scan_iter(match=other.keys.scan_pattern)]) == count
         await load(store, spec("a"))
         assert (await claim(store)).task.id == "a"
@@ -82,6 +83,25 @@ async def test_a_store_works_on_after_everything_was_cleaned(valkey_url: str, pr
         assert not store.queue.paused
         assert [e.seq for e in await store.events.append([Event(EventKind.CLEANED, 1)])] == [1]
         assert store.events.epoch != epoch
+
+
+async def test_tokens_go_on_growing_after_everything_was_cleaned(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, spec("a"))
+        before = (await claim(store)).token
+        await store.cleanup(everything=True)
+        await load(store, spec("a"))
+        assert (await claim(store)).token > before
+
+
+async def test_a_raised_fence_is_passed_and_never_lowered(valkey_url: str, project_id: ProjectId) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await store.raise_fence(FencingToken(41))
+        await store.raise_fence(FencingToken(7))
+        await load(store, spec("a"))
+        assert (await claim(store)).token == 42
 
 
 async def test_cleaning_takes_only_what_the_dead_left(valkey_url: str, project_id: ProjectId) -> None:

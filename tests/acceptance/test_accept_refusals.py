@@ -162,6 +162,17 @@ def test_a_capped_model_without_a_price_is_refused_before_the_night(a_night: Nig
     done = a_night.run("agentcoordd", "start", env={"AGENTCOORD_MODELS_LADDER": "my-own-model"})
     assert done.code == 1
     assert "my-own-model" in done.err
+    assert "models.price_file" in done.err
+
+
+def test_a_price_file_makes_any_model_callable(a_night: Night) -> None:
+    a = a_night
+    kinds = ("input", "output", "cache_write_5m", "cache_write_1h", "cache_read")
+    prices = ["[[model]]", 'name = "my-own-model"', "as_of = 2026-01-01", *(f"{kind} = 0" for kind in kinds)]
+    (a.root / "prices.toml").write_text("\n".join(prices) + "\n")
+    env = {"AGENTCOORD_MODELS_LADDER": "my-own-model", "AGENTCOORD_MODELS_PRICE_FILE": "prices.toml"}
+    done = a.run("agentcoordd", "start", env=env)
+    assert done.code == 0, done.err
 
 
 def test_a_stale_socket_of_a_killed_daemon_is_no_hindrance(a_night: Night) -> None:

@@ -48,6 +48,8 @@ class ModelsSection:
     """low, medium, high, xhigh, max; empty: not sent."""
     base_url: str = ""
     """Else ANTHROPIC_BASE_URL, else Anthropic."""
+    price_file: str = ""
+    """A TOML file with prices of further models, or newer ones; relative to the repository."""
     custom_tools: bool = False
     """For servers that do not know Anthropic's own tool types."""
     plain_requests: bool = False

@@ -113,7 +113,7 @@ class PriceList:
             raise LlmPriceError(
                 f"no price is known for the model {model!r}, so no cap could hold",
                 mend=(
-                    f"give its price in a price file ([[model]] with name, as_of, {', '.join(_KINDS)} "
+                    f"name a file with its price in models.price_file ([[model]] with name, as_of, {', '.join(_KINDS)} "
                     f"in USD per million tokens; 0 for a local model), or use one of {', '.join(self.models)}"
                 ),
             )

@@ -77,7 +77,7 @@ def test_what_is_affordable_fits_and_one_token_more_does_not(model: str, tokens:
 def test_an_unknown_model_is_refused_with_the_way_on() -> None:
     with pytest.raises(LlmPriceError, match="qwen-local") as caught:
         PRICES.price("qwen-local")
-    assert "price file" in caught.value.mend
+    assert "price_file" in caught.value.mend
 
 
 def test_an_override_adds_and_replaces_models_and_keeps_the_rest(tmp_path: Path) -> None:

@@ -86,13 +86,14 @@ def undo(context: typer.Context, task_id: TaskName, as_json: Json = False) -> No
         parts.append(f"restored {', '.join(answer['restored'])}")
     if answer["merged"]:
         parts.append(f"took its lines out of {', '.join(answer['merged'])}")
-    _tell(context, "undo", as_json, f"{task_id}: {'; '.join(parts) or 'nothing to restore'}", answer)
+    if parts or as_json or not answer["conflicts"]:
+        _tell(context, "undo", as_json, f"{task_id}: {'; '.join(parts) or 'nothing to restore'}", answer)
     if answer["conflicts"]:
         raise CommandError(
             f"{task_id} cannot be undone in {plural(len(answer['conflicts']), 'file')} that changed since",
             exit_code=ExitCode.REFUSED,
             problems=answer["conflicts"],
-            mend=f"agentcoord diff {task_id} | git apply -R --3way, and settle the conflicts by hand",
+            mend=f"agentcoord diff {task_id} | git apply -R --reject, then look at the *.rej files",
         )
 
 

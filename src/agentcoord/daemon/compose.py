@@ -40,9 +40,11 @@ from agentcoord.daemon.task_run import is_landing_of
 from agentcoord.daemon.worker_row import FleetBoard
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
+from agentcoord.domain.ids import FencingToken, RunId
 from agentcoord.domain.states import SETTLED_STATES, TaskState
 from agentcoord.domain.task import Claim
 from agentcoord.domain.worker import WorkerSpec
+from agentcoord.errors import WorkspaceError
 from agentcoord.llm.gateway import PaidModel
 from agentcoord.llm.pacing import Governor
 from agentcoord.llm.pricing import PriceList
@@ -56,6 +58,9 @@ from agentcoord.workspace.landing import Lander
 from agentcoord.workspace.pool import WorkspacePool
 from agentcoord.workspace.repository import Repository
 from agentcoord.workspace.scope import ScopeRules
+
+FLUSH_TIMEOUT_S = 5.0
+"""How long a stopping daemon waits for its last events to be stored."""
 
 log = structlog.get_logger("daemon")
 
@@ -89,8 +94,11 @@ class Daemon:
             await stopping
             self.shutdown.ask(now=True)  # Frees `_hurry`.
             await fleet
-            async with asyncio.timeout(5.0):
-                await self.shop.hub.flushed()
+            try:
+                async with asyncio.timeout(FLUSH_TIMEOUT_S):
+                    await self.shop.hub.flushed()
+            except TimeoutError:  # The store is away; the tasks' states do not hang on it.
+                log.warning("last_events_lost")
             regular.cancel()
 
     def _workers(self) -> tuple[WorkerSpec, ...]:
@@ -100,8 +108,15 @@ class Daemon:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.shop.hub.run(), name="hub")
             group.create_task(self.baseline.run(), name="baseline")
-            group.create_task(self.shop.pool.warm(), name="warm")
+            group.create_task(self._warm(), name="warm")
             self.chores.start(group)
+
+    async def _warm(self) -> None:
+        """Build the private copies ahead of need; a task that needs one says what is wrong with it."""
+        try:
+            await self.shop.pool.warm()
+        except (WorkspaceError, OSError) as error:
+            self.shop.hub.emit(EventKind.ERROR, where="private copies", error=str(error))
 
     async def _hurry(self, stopping: asyncio.Task[None]) -> None:
         """A second request to stop cuts the workers off."""
@@ -118,15 +133,23 @@ async def composed(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str])
     """
     settings = load_settings(paths.root, env, args.flags)
     clock = SystemClock()
-    prices = await asyncio.to_thread(PriceList.load, None)
+    price_file = paths.root / settings.models.price_file if settings.models.price_file else None
+    prices = await asyncio.to_thread(PriceList.load, price_file)
     check_prices(settings, prices)
     repo = await Repository.open(paths.root)
     redactor = Redactor(
         [env[name] for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN") if env.get(name)]
     )
+    hubs: list[EventHub] = []
+
+    def tell_of_server(words: str) -> None:
+        for each in hubs:  # None yet, while the daemon is being built.
+            each.emit(EventKind.ERROR, where="store", error=words)
+
     async with AsyncExitStack() as stack:
+        valkey_log = paths.log_file.with_name("valkey.log")
         url = settings.redis.url or await stack.enter_async_context(
-            embedded_server(paths.redis_dir, paths.redis_socket, paths.log_file.with_name("valkey.log"))
+            embedded_server(paths.redis_dir, paths.redis_socket, valkey_log, tell=tell_of_server)
         )
         store = await stack.enter_async_context(
             Store.open(url, paths.project_id, clock=clock, lease_ms=int(settings.redis.lease_s * 1000))
@@ -135,15 +158,18 @@ async def composed(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str])
         await reconcile(store, lander)
         hub = EventHub(store.events, clock)
         await hub.load_recent()
+        hubs.append(hub)
         sandbox = await choose_sandbox(unsafe=args.unsafe_no_sandbox, clock=clock)
-        source = await stack.enter_async_context(open_model(settings, args, env, hub))
+        source = await stack.enter_async_context(
+            open_model(settings, args, env, hub, paths.log_file.with_name("rehearsal.log"))
+        )
         runs = RunBook(store, clock)
         await runs.open()
         toolchains = await asyncio.to_thread(toolchain_prefixes, repo.root, settings.project.share)
         shop = build_workshop(
             settings, paths, repo, store, lander, sandbox, toolchains, source, prices, hub, runs, redactor
         )
-        fleet = Fleet(shop, clock)
+        fleet = Fleet(shop, clock, no_workers_because="" if source.model else source.words)
         shutdown = Shutdown()
         chores = Chores(shop, fleet, lease_s=settings.redis.lease_s, on_deadline=lambda: drain(fleet, state))
         state = DaemonState(
@@ -218,17 +244,23 @@ def build_workshop(
         ),
     )
 
+    of_run: dict[RunId, PaidModel] = {}
+
     def paid_model() -> PaidModel:
-        return PaidModel(
-            source.model_or_refusal,
-            governor=governor,
-            ledger=store.ledger,
-            prices=prices,
-            clock=clock,
-            new_id=lambda: uuid.uuid4().hex,
-            run=runs.run,
-            day=runs.day,
-        )
+        # One a run, for all of its tasks: those who wait for room under a cap hear of each settlement.
+        if runs.run not in of_run:
+            of_run.clear()
+            of_run[runs.run] = PaidModel(
+                source.model_or_refusal,
+                governor=governor,
+                ledger=store.ledger,
+                prices=prices,
+                clock=clock,
+                new_id=lambda: uuid.uuid4().hex,
+                run=runs.run,
+                day=runs.day,
+            )
+        return of_run[runs.run]
 
     return Workshop(
         settings=settings,
@@ -254,6 +286,7 @@ def build_workshop(
 async def reconcile(store: Store, lander: Lander) -> None:
     """Bring store and tree together after whatever ended the last daemon."""
     landed = await lander.recover()
+    await store.raise_fence(max((record.token for record in await lander.history()), default=FencingToken(0)))
     for task in await store.queue.all():
         record = await lander.landed(task.id) if task.state is TaskState.LANDING else None
         if record is not None and task.token == record.token and is_landing_of(task, record):
@@ -265,11 +298,9 @@ async def reconcile(store: Store, lander: Lander) -> None:
 
 
 def check_prices(settings: Settings, prices: PriceList) -> None:
-    """Refuse a dollar cap on a model whose price nobody knows. Raises the price list's own error."""
-    budget = settings.budget
-    if budget.run_usd or budget.task_usd or budget.day_usd:
-        for model in settings.models.ladder:
-            prices.price(model)
+    """Refuse, before the night, a model whose price nobody knows. Raises the price list's own error."""
+    for model in settings.models.ladder:
+        prices.price(model)
 
 
 async def sandbox_words(sandbox: Sandbox) -> str:
@@ -282,5 +313,6 @@ async def sandbox_words(sandbox: Sandbox) -> str:
 
 def drain(fleet: Fleet, state: DaemonState) -> None:
     """Claim nothing more; the daemon stops when the running tasks have ended."""
-    state.state = "draining"
+    if state.state != "stopping":
+        state.state = "draining"
     fleet.drain()

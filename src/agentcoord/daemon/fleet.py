@@ -118,6 +118,8 @@ class Fleet:
 
     def drain(self) -> None:
         """Claim nothing more; `on_drained` is called when the last worker has ended its task."""
+        if self._draining:
+            return
         self._draining = True
         for name, handle in list(self._workers.items()):
             if self._shop.board.rows[name].claim is None:

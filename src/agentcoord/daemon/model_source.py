@@ -6,11 +6,7 @@ do not begin.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import json
-import os
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,12 +14,13 @@ from pathlib import Path
 
 from agentcoord.config.sections import ModelsSection, Settings
 from agentcoord.daemon.event_hub import EventHub
+from agentcoord.daemon.rehearsal_process import rehearsal_server
 from agentcoord.daemon.start_args import StartArgs
-from agentcoord.errors import DaemonError, LlmAuthError
+from agentcoord.domain.events import EventKind
+from agentcoord.errors import LlmAuthError
 from agentcoord.llm.api import Model, Progress, Turn, TurnRequest
 from agentcoord.llm.client import AnthropicModel, Capabilities, StreamTimeouts
 
-REHEARSAL_START_S = 30.0
 THREE_WAYS = "set ANTHROPIC_API_KEY, or ANTHROPIC_BASE_URL for another server, or try `agentcoord demo`"
 
 
@@ -49,10 +46,11 @@ class ModelSource:
 
 @asynccontextmanager
 async def open_model(
-    settings: Settings, args: StartArgs, env: Mapping[str, str], hub: EventHub
+    settings: Settings, args: StartArgs, env: Mapping[str, str], hub: EventHub, log_file: Path
 ) -> AsyncIterator[ModelSource]:
     """Open what the flags, the settings and the environment name, in that order.
 
+    `log_file` is where a rehearsal server complains.
     Raises DaemonError when a rehearsal server was asked for and does not start.
     """
     models = settings.models
@@ -67,7 +65,12 @@ async def open_model(
     async with contextlib.AsyncExitStack() as stack:
         if args.rehearse is not None:
             base_url = await stack.enter_async_context(
-                rehearsal_server(args.rehearse, args.rehearsal_latency)
+                rehearsal_server(
+                    args.rehearse,
+                    args.rehearsal_latency,
+                    log_file,
+                    tell=lambda words: hub.emit(EventKind.ERROR, where="rehearsal server", error=words),
+                )
             )
             key, token, words = "rehearsal", None, "rehearsal (scripted)"
         else:
@@ -99,51 +102,3 @@ def timeouts_of(models: ModelsSection) -> StreamTimeouts:
         between_events_s=silence_s,
         whole_s=max(standard.whole_s, silence_s),
     )
-
-
-@asynccontextmanager
-async def rehearsal_server(scripts: Path, latency: float) -> AsyncIterator[str]:
-    """Run the rehearsal server in a process of its own; yield its base URL; end it afterwards.
-
-    It ends by itself when this process dies, because its standard input closes then.
-    """
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "agentcoord.llm.rehearsal", "--scripts", os.fspath(scripts)),
-        *("--latency-scale", str(latency), "--exit-with-parent"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    try:
-        try:
-            async with asyncio.timeout(REHEARSAL_START_S):
-                line = await process.stdout.readline()
-                if not line:
-                    words = (await process.stderr.read()).decode("utf-8", "replace").strip().splitlines()[-3:]
-                    raise DaemonError(
-                        f"the rehearsal server did not start: {' | '.join(words)}",
-                        mend=f"look into {scripts}",
-                    )
-        except TimeoutError as error:
-            raise DaemonError(f"the rehearsal server did not answer in {REHEARSAL_START_S:.0f} s") from error
-        async with asyncio.TaskGroup() as group:
-            drains = [group.create_task(_drain(stream)) for stream in (process.stdout, process.stderr)]
-            try:
-                yield str(json.loads(line)["base_url"])
-            finally:
-                for drain in drains:
-                    drain.cancel()
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        await asyncio.shield(process.wait())
-
-
-async def _drain(stream: asyncio.StreamReader) -> None:
-    """Read and forget, so that a chatty server never blocks on a full pipe."""
-    while await stream.read(65536):
-        pass

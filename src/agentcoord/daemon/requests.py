@@ -15,6 +15,7 @@ from agentcoord import __version__
 from agentcoord.daemon.fleet import Fleet
 from agentcoord.daemon.run_book import RunBook
 from agentcoord.daemon.snapshot import Views, pages
+from agentcoord.daemon.task_run import is_landing_of
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import TaskId
@@ -262,7 +263,7 @@ class Requests:
         # A task that is landing is either cancelled before its files go in, or it is done by then.
         async with self._shop.prover.between_landings():
             task = await self._find(task_id)
-            if task.state not in ENDED_STATES and await self._shop.lander.landed(task_id) is not None:
+            if task.state not in ENDED_STATES and await self._has_landed(task):
                 raise _refused(
                     f"the files of {task_id} have landed; it will be done as soon as a worker is free",
                     mend=f"agentcoord undo {task_id}",
@@ -296,7 +297,7 @@ class Requests:
         task = await self._find(_task_id(params))
         done = task.state is TaskState.DONE
         # The journal knows what stands in the tree, even if the store missed that it landed.
-        if task.review is ReviewState.UNDONE or not (done or await self._shop.lander.landed(task.id)):
+        if task.review is ReviewState.UNDONE or not (done or await self._has_landed(task)):
             state = "undone" if task.review is ReviewState.UNDONE else task.state
             raise _refused(f"{task.id} is {state}: there is nothing of it to undo")
         outcome = await self._shop.lander.undo(task.id)
@@ -326,6 +327,10 @@ class Requests:
         self._shop.hub.emit(EventKind.TASK_ACCEPTED, task=task.id)
         self._shop.board.touch()
         return {"id": task.id, "review": str(ReviewState.ACCEPTED)}
+
+    async def _has_landed(self, task: Task) -> bool:
+        record = await self._shop.lander.landed(task.id)
+        return record is not None and is_landing_of(task, record)
 
     async def _find(self, task_id: TaskId) -> Task:
         task = await self._shop.store.queue.get(task_id)

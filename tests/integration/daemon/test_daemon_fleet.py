@@ -1,0 +1,314 @@
+"""The fleet under kills, stops, drains, a store that goes away, and a machine that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import shutil
+
+import pytest
+from daemon_kit import (
+    WORKER,
+    Daemonlet,
+    create,
+    daemonlet,
+    finish,
+    own_valkey,
+    until,
+)
+
+from agentcoord.daemon.fleet import Fleet
+from agentcoord.domain.events import EventKind
+from agentcoord.domain.ids import FencingToken, ProjectId
+from agentcoord.domain.states import TaskState
+from agentcoord.domain.worker import Role, WorkerState, worker_of
+from agentcoord.errors import DaemonError, RpcError
+from agentcoord.llm.api import Block
+
+OTHER = worker_of("Backend-Engineer-2", Role.BACKEND_ENGINEER)
+
+
+class Thought:
+    """A turn that thinks until the test says so."""
+
+    def __init__(self, *blocks: Block) -> None:
+        self._blocks = list(blocks)
+        self.begun = asyncio.Event()
+        self.may_end = asyncio.Event()
+
+    async def __call__(self) -> list[Block]:
+        self.begun.set()
+        await self.may_end.wait()
+        return self._blocks
+
+
+async def test_a_worker_killed_the_moment_it_claims_leaves_the_task_to_another(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    """Killed at each step of the loop around the claim: the task never stays leased to nobody."""
+    for steps in range(14):
+        async with daemonlet(valkey_url, ProjectId(f"{project_id}-{steps}")) as d:
+            thought = Thought(finish())
+            d.model.turns["t"] = [thought]
+            async with d.working():
+                await d.wait_for(EventKind.WORKER_STARTED)
+                await d.load("t")
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                d.fleet.kill(WORKER.name)
+                await until(lambda: WORKER.name not in d.shop.board.rows)
+                task = await d.task("t")
+                if task.state is not TaskState.QUEUED:
+                    await d.store.queue.claim(OTHER)  # What it was handed is given back a moment later.
+                assert (await d.task("t")).attempt <= 1
+
+
+async def test_a_kill_is_not_swallowed_when_handing_back_fails() -> None:
+    with own_valkey() as valkey:
+        async with daemonlet(valkey.url, ProjectId("p")) as d:
+            thought = Thought()
+            d.model.turns["t"] = [thought]
+            await d.load("t")
+            async with d.working():
+                await thought.begun.wait()
+                valkey.kill()
+                d.fleet.kill(WORKER.name)
+                await until(lambda: WORKER.name not in d.shop.board.rows)
+                await asyncio.to_thread(valkey.start)
+
+
+async def test_a_store_that_is_away_costs_no_private_copy_and_no_attempt() -> None:
+    with own_valkey() as valkey:
+        async with daemonlet(valkey.url, ProjectId("p")) as d:
+            first = Thought(create("src/new.py", "Y = 2\n"))
+            d.model.turns["t"] = [first, [finish()]]
+            await d.load("t")
+            async with d.working():
+                await first.begun.wait()
+                valkey.kill()
+                first.may_end.set()
+                await until(lambda: d.shop.board.rows[WORKER.name].state is WorkerState.WAITING)
+                assert "the store is away" in d.shop.board.rows[WORKER.name].doing
+                await asyncio.to_thread(valkey.start)
+                await d.store.queue.release_all_leases(why="as after its lease ran out")
+                task = await d.wait_until("t", TaskState.DONE)
+            assert task.attempt == 1
+
+
+async def test_a_stop_with_the_store_away_ends_in_time() -> None:
+    with own_valkey() as valkey:
+        async with daemonlet(valkey.url, ProjectId("p")) as d:
+            thought = Thought()
+            d.model.turns["t"] = [thought]
+            await d.load("t")
+            async with asyncio.timeout(15), d.working():
+                await thought.begun.wait()
+                valkey.kill()
+            assert not d.fleet.claims
+
+
+async def test_a_stop_waits_for_the_turn_and_hands_the_task_back(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d, asyncio.TaskGroup() as group:
+        thought = Thought(create("src/new.py", "Y = 2\n"))
+        d.model.turns["t"] = [thought]
+        await d.load("t")
+        async with d.working():
+            await thought.begun.wait()
+            stopping = group.create_task(d.fleet.stop(now=False))
+            await asyncio.sleep(0)
+            assert d.fleet.claims, "it is not cut off"
+            with pytest.raises(DaemonError, match="stopping"):
+                d.fleet.spawn(Role.ARCHITECT, 1)
+            thought.may_end.set()
+            await stopping
+        task = await d.task("t")
+        assert (task.state, task.attempt) == (TaskState.QUEUED, 0)
+
+
+async def test_a_second_stop_cuts_the_turn_off(valkey_url: str, project_id: ProjectId) -> None:
+    async with daemonlet(valkey_url, project_id) as d, asyncio.TaskGroup() as group:
+        thought = Thought()
+        d.model.turns["t"] = [thought]
+        await d.load("t")
+        async with d.working():
+            await thought.begun.wait()
+            first = group.create_task(d.fleet.stop(now=False))
+            await asyncio.sleep(0)
+            async with asyncio.timeout(5):
+                await d.fleet.stop(now=True)
+                await first
+        assert (await d.task("t")).state is TaskState.QUEUED
+
+
+async def test_a_paused_fleet_drains_at_once_and_takes_nobody_new(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        await d.store.queue.set_paused(True)
+        await d.load("t")
+        drained: list[bool] = []
+        d.fleet.on_drained = lambda: drained.append(True)
+        async with d.working(WORKER, OTHER):
+            await d.wait_for(EventKind.WORKER_STARTED)
+            d.fleet.drain()
+            await until(lambda: bool(drained))
+            d.fleet.drain()
+            with pytest.raises(RpcError):
+                await d.requests.answer("spawn", {"role": "nobody"})
+            with pytest.raises(DaemonError, match="draining"):
+                await d.requests.answer("spawn", {"role": "architect"})
+        assert drained == [True]
+
+
+async def test_without_a_model_nobody_is_spawned(valkey_url: str, project_id: ProjectId) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        fleet = Fleet(d.shop, d.shop.clock, no_workers_because="there is no model")
+        with pytest.raises(DaemonError, match="there is no model"):
+            fleet.spawn(Role.ARCHITECT, 1)
+
+
+async def test_only_the_run_of_that_claim_is_interrupted(valkey_url: str, project_id: ProjectId) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        thought = Thought(create("src/new.py", "Y = 2\n"), finish())
+        d.model.turns["t"] = [thought]
+        await d.load("t")
+        async with d.working():
+            await thought.begun.wait()
+            (claim,) = d.fleet.claims
+            assert not d.fleet.interrupt("t", FencingToken(claim.token - 1))
+            thought.may_end.set()
+            await d.wait_until("t", TaskState.DONE)
+
+
+async def test_leases_that_lapsed_while_the_machine_slept_are_renewed_not_taken_away(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id, lease_s=5) as d:
+        thought = Thought(create("src/new.py", "Y = 2\n"), finish())
+        d.model.turns["t"] = [thought]
+        await d.load("t")
+        async with d.working():
+            await thought.begun.wait()
+            (claim,) = d.fleet.claims
+            lease = f"{claim.token}:t"
+            await d.store.client.zadd(d.store.keys.of("lease"), {lease: 1})
+            await d.chores.reap()
+            assert (await d.task("t")).state is TaskState.RUNNING
+            thought.may_end.set()
+            assert (await d.wait_until("t", TaskState.DONE)).attempt == 1
+
+
+async def test_a_lease_that_is_really_gone_ends_the_run_and_the_worker_goes_on(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        thought = Thought()
+        d.model.turns |= {"t": [thought], "u": [[create("src/u.py", "U = 1\n"), finish()]]}
+        await d.load("t")
+        async with d.working():
+            await thought.begun.wait()
+            await d.store.client.delete(d.store.keys.of("lease"))
+            await d.chores.heartbeat()
+            await d.load("u")
+            await d.wait_until("u", TaskState.DONE)
+
+
+def full_disk(step: str) -> None:
+    if step == "blobs":
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+async def test_a_full_disk_holds_the_run_and_costs_no_attempt(valkey_url: str, project_id: ProjectId) -> None:
+    async with daemonlet(valkey_url, project_id, attempts=1) as d:
+        d.model.turns["t"] = [[create("src/new.py", "Y = 2\n"), finish()]]
+        await d.load("t")
+        d.fault.append(full_disk)
+        async with d.working():
+            paused = await d.wait_for(EventKind.RUN_PAUSED)
+            assert "full" in paused.data["why"]
+            await d.idle()
+            task = await d.task("t")
+            assert (task.state, task.attempt) == (TaskState.QUEUED, 0)
+            assert not (d.root / "src/new.py").exists()
+            d.fault.remove(full_disk)
+            await d.requests.answer("resume", {})
+            await d.wait_until("t", TaskState.DONE)
+        assert d.model.asked == ["t"], "the work was kept"
+
+
+async def test_a_transcript_that_cannot_be_written_is_no_crash(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id, attempts=1) as d:
+        d.model.turns["t"] = [[create("src/new.py", "Y = 2\n"), finish()]]
+        (d.paths.transcripts_dir / "t").write_text("a file where a folder must be")
+        await d.load("t")
+        async with d.working():
+            task = await d.wait_until("t", TaskState.FAILED)
+        assert "the private copy failed" in task.why
+        assert d.model.asked == []
+        assert d.fleet.restarts == 0
+
+
+async def test_a_repository_that_vanishes_holds_the_run(valkey_url: str, project_id: ProjectId) -> None:
+    async with daemonlet(valkey_url, project_id, attempts=1) as d:
+        thought = Thought(create("src/new.py", "Y = 2\n"), finish())
+        d.model.turns |= {"t": [thought], "u": [[finish()]]}
+        await d.load("t", "u")
+        async with d.working():
+            await thought.begun.wait()
+            shutil.move(d.root, d.root.with_name("moved"))
+            thought.may_end.set()
+            paused = await d.wait_for(EventKind.RUN_PAUSED)
+            assert "is gone" in paused.data["why"]
+            await d.idle()
+            assert [(await d.task(task)).state for task in "tu"] == [TaskState.QUEUED] * 2
+            shutil.move(d.root.with_name("moved"), d.root)
+
+
+async def test_a_run_that_breaks_is_told_and_its_attempts_are_bounded(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id, attempts=1) as d:
+
+        async def burst() -> list[Block]:
+            raise RuntimeError("a bug of ours")
+
+        d.model.turns |= {"t": [burst], "u": [[create("src/u.py", "U = 1\n"), finish()]]}
+        await d.load("t")
+        async with d.working():
+            task = await d.wait_until("t", TaskState.FAILED)
+            assert "a bug of ours" in task.why
+            await d.wait_for(EventKind.WORKER_CRASHED)
+            await d.load("u")
+            await d.wait_until("u", TaskState.DONE)
+        assert d.fleet.restarts == 1
+
+
+async def test_a_broken_invariant_stops_everything(valkey_url: str, project_id: ProjectId) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+
+        async def broken() -> list[Block]:
+            raise AssertionError("an invariant")
+
+        d.model.turns["t"] = [broken]
+        await d.load("t")
+        with pytest.raises(ExceptionGroup) as ended:
+            await _until_it_ends(d)
+        assert ended.group_contains(AssertionError, match="an invariant")
+
+
+async def _until_it_ends(d: Daemonlet) -> None:
+    async with d.working():
+        await asyncio.Event().wait()
+
+
+async def test_one_paid_model_serves_all_tasks_of_a_run(valkey_url: str, project_id: ProjectId) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        await d.load("t")
+        assert d.shop.paid_model() is d.shop.paid_model()
+        first = d.shop.paid_model()
+        await d.runs.begin_if_none(any_open=True)
+        assert d.shop.paid_model() is first

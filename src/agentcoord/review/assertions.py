@@ -1,0 +1,224 @@
+"""Reading the assertions of Python code from its syntax tree: what can still fail, and how hard it is.
+
+Separate from `python_tests`, which finds the tests; the small readers of names and sources that
+both need stand here.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeGuard
+
+_BROAD = frozenset({"Exception", "BaseException", "AssertionError"})
+_LEAVES = (ast.Return, ast.Raise, ast.Continue, ast.Break)
+_TOLERANCES = frozenset({"abs", "rel", "delta", "abs_tol", "rel_tol", "atol", "rtol"})
+_TEXT_CHARS = 120
+# How hard an assertion is to satisfy: a value, a bound or membership, a mere truth, nothing at all.
+_EXACT, _PARTLY, _TRUTHY, _VOID = 3, 2, 1, 0
+_METHODS = {
+    "assertTrue": _TRUTHY,
+    "assertFalse": _TRUTHY,
+    "assertIsNotNone": _TRUTHY,
+    "assertIsNone": _EXACT,
+    "assertIn": _PARTLY,
+    "assertNotIn": _PARTLY,
+    "assertNotEqual": _PARTLY,
+    "assertIsInstance": _PARTLY,
+    "assertGreater": _PARTLY,
+    "assertGreaterEqual": _PARTLY,
+    "assertLess": _PARTLY,
+    "assertLessEqual": _PARTLY,
+    "assertAlmostEqual": _PARTLY,
+    "assertNotAlmostEqual": _PARTLY,
+    "assertRegex": _PARTLY,
+}
+"""Others, such as assertEqual, are exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assertion:
+    """One thing that a test requires."""
+
+    text: str
+    """As source, at most 120 characters."""
+    line: int
+    strength: int
+    shape: str
+    """Its source without literals: equal shapes differ in expected values only."""
+    upper_bounds: tuple[float, ...] = ()
+    """Numbers that something must stay below, tolerances included."""
+    lower_bounds: tuple[float, ...] = ()
+
+
+def assertions_of(body: Sequence[ast.stmt]) -> Iterator[Assertion]:
+    """Every assertion that can still fail, in order."""
+    for statement in body:
+        match statement:
+            case ast.Assert():
+                yield _of_test(statement.test, statement.lineno, source_of(statement))
+            case ast.If(test=ast.Constant(value=value)):
+                yield from assertions_of(statement.body if value else statement.orelse)
+            case ast.Try() if _swallows(statement):
+                yield from assertions_of([*statement.orelse, *statement.finalbody])
+            case ast.With() | ast.AsyncWith():
+                if not any(name_of(called(item.context_expr)) == "suppress" for item in statement.items):
+                    yield from _raising(statement)
+                    yield from assertions_of(statement.body)
+            case ast.Expr(value=ast.Call() | ast.Await()):
+                yield from _of_call(statement)
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                yield from assertions_of(statement.body)
+            case _:
+                for part in bodies_of(statement):
+                    yield from assertions_of(part)
+        if isinstance(statement, _LEAVES):
+            return
+
+
+def _of_test(test: ast.expr, line: int, text: str) -> Assertion:
+    upper: list[float] = []
+    lower: list[float] = []
+    for node in ast.walk(test):
+        if isinstance(node, ast.Compare):
+            _take_bounds(node, upper, lower)
+        if isinstance(node, ast.Call):
+            upper += _tolerances(node)
+    return Assertion(text, line, _strength(test), _shape(test), tuple(upper), tuple(lower))
+
+
+def _strength(test: ast.expr) -> int:
+    match test:
+        case ast.Constant():
+            return _VOID if test.value else _EXACT
+        case ast.Tuple() | ast.List() | ast.Dict() | ast.JoinedStr() | ast.Lambda():
+            return _VOID
+        case ast.BoolOp(op=ast.Or()):
+            return min(_TRUTHY, *(_strength(value) for value in test.values))
+        case ast.BoolOp():
+            return max(_strength(value) for value in test.values)
+        case ast.Compare(left=left, ops=[op], comparators=[right]):
+            if ast.dump(left) == ast.dump(right):
+                return _VOID
+            if isinstance(op, ast.Eq):
+                return _EXACT
+            if isinstance(op, ast.IsNot) and isinstance(right, ast.Constant) and right.value is None:
+                return _TRUTHY
+            return _EXACT if isinstance(op, ast.Is) else _PARTLY
+        case ast.Compare():
+            return _PARTLY
+        case ast.Call() if name_of(test.func) in ("isinstance", "hasattr", "callable", "issubclass"):
+            return _PARTLY
+        case _:
+            return _TRUTHY
+
+
+def _of_call(statement: ast.Expr) -> Iterator[Assertion]:
+    call = statement.value.value if isinstance(statement.value, ast.Await) else statement.value
+    if not isinstance(call, ast.Call):
+        return
+    name = name_of(call.func)
+    if name.startswith("assert") and len(name) > len("assert"):
+        strength = _METHODS.get(name, _EXACT)
+        literals = [argument for argument in call.args if isinstance(argument, ast.Constant)]
+        if call.args and len(literals) == len(call.args):
+            strength = _VOID
+        numbers = [float(arg.value) for arg in literals if _is_number(arg.value)]
+        below = numbers if name.startswith("assertLess") else []
+        above = numbers if name.startswith("assertGreater") else []
+        yield Assertion(
+            source_of(statement),
+            statement.lineno,
+            strength,
+            _shape(call),
+            (*below, *_tolerances(call)),
+            tuple(above),
+        )
+    elif name in ("fail", "raises", "warns") and not isinstance(statement.value, ast.Await):
+        yield Assertion(source_of(statement), statement.lineno, _EXACT, _shape(call))
+
+
+def _raising(statement: ast.With | ast.AsyncWith) -> Iterator[Assertion]:
+    """`with pytest.raises(...)`: naming a base of all exceptions requires nearly nothing."""
+    for item in statement.items:
+        call = item.context_expr
+        name = name_of(called(call))
+        if isinstance(call, ast.Call) and (name in ("raises", "warns") or name.startswith("assert")):
+            broad = bool(call.args) and name_of(call.args[0]) in _BROAD
+            narrow = any(keyword.arg == "match" for keyword in call.keywords)
+            strength = _TRUTHY if broad else _EXACT if narrow else _PARTLY
+            yield Assertion(source_of(call), statement.lineno, strength, _shape(call))
+
+
+def _take_bounds(compare: ast.Compare, upper: list[float], lower: list[float]) -> None:
+    sides = [compare.left, *compare.comparators]
+    for left, op, right in zip(sides, compare.ops, sides[1:], strict=False):
+        ascending = isinstance(op, ast.Lt | ast.LtE)
+        if not ascending and not isinstance(op, ast.Gt | ast.GtE):
+            continue
+        for side, is_right in ((left, False), (right, True)):
+            if isinstance(side, ast.Constant) and _is_number(side.value):
+                (upper if ascending == is_right else lower).append(float(side.value))
+
+
+def _tolerances(call: ast.Call) -> list[float]:
+    return [
+        float(keyword.value.value)
+        for keyword in call.keywords
+        if keyword.arg in _TOLERANCES
+        and isinstance(keyword.value, ast.Constant)
+        and _is_number(keyword.value.value)
+    ]
+
+
+def _swallows(statement: ast.Try) -> bool:
+    """Whether a failing assertion in the body would go unnoticed."""
+    for handler in statement.handlers:
+        kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+        broad = any(kind is None or name_of(kind) in _BROAD for kind in kinds)
+        if broad and not any(isinstance(node, ast.Raise) for node in ast.walk(handler)):
+            return True
+    return False
+
+
+def bodies_of(statement: ast.stmt) -> Iterator[list[ast.stmt]]:
+    for name in ("body", "orelse", "finalbody"):
+        part = getattr(statement, name, None)
+        if isinstance(part, list):
+            yield part
+    for handler in getattr(statement, "handlers", []):
+        yield handler.body
+    for case in getattr(statement, "cases", []):
+        yield case.body
+
+
+def _shape(node: ast.AST) -> str:
+    """The tree's text with every literal taken out."""
+    return "".join(
+        f"{type(inner).__name__}:{getattr(inner, 'id', getattr(inner, 'attr', ''))};"
+        for inner in ast.walk(node)
+        if not isinstance(inner, ast.expr_context)
+    )
+
+
+def called(node: ast.AST | None) -> ast.AST | None:
+    return node.func if isinstance(node, ast.Call) else node
+
+
+def name_of(node: ast.AST | None) -> str:
+    """The last part of a dotted name; empty for anything else."""
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+        case _:
+            return ""
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def source_of(node: ast.AST) -> str:
+    text = " ".join(ast.unparse(node).split())
+    return text if len(text) <= _TEXT_CHARS else text[: _TEXT_CHARS - 1] + "…"

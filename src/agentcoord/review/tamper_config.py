@@ -1,0 +1,188 @@
+"""Tamper rules for what decides how checks run: their configuration, their thresholds, their scripts.
+
+Whole files by name, or only the tables of a shared file that belong to a check; lines that differ
+in nothing but a number of a threshold; comments that silence a warning.
+"""
+
+from __future__ import annotations
+
+import configparser
+import json
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from agentcoord.review.flags import ChangedFile, Flag, FlagKind, is_test, text_of
+
+_WHOLE = re.compile(
+    r"(^|/)(pytest\.ini|\.pytest\.ini|tox\.ini|noxfile\.py|\.coveragerc|\.?ruff\.toml|\.?mypy\.ini|\.flake8|\.pylintrc"
+    r"|pyrightconfig\.json|agentcoord\.toml|codecov\.ya?ml|\.codecov\.ya?ml|phpunit\.xml(\.dist)?|\.rspec"
+    r"|\.mocharc\.\w+|(jest|vitest|karma|playwright|cypress|ava|nyc|eslint)\.conf(ig)?\.\w+|\.nycrc(\.json)?"
+    r"|\.eslintrc(\.\w+)?|\.golangci\.ya?ml|clippy\.toml|\.swiftlint\.yml)$"
+)
+_TOML_TABLES = frozenset(
+    {
+        "pytest",
+        "coverage",
+        "ruff",
+        "mypy",
+        "pyright",
+        "tox",
+        "nox",
+        "pylint",
+        "flake8",
+        "bandit",
+        "interrogate",
+    }
+)
+_CFG_SECTION = re.compile(r"^(tool:pytest|pytest|coverage|flake8|mypy|pylint|tox|testenv)")
+_PACKAGE_KEYS = ("scripts", "jest", "c8", "nyc", "mocha", "ava", "eslintConfig")
+_MAKEFILE = re.compile(r"(^|/)(GNU)?[Mm]akefile$|\.mk$|(^|/)[Jj]ustfile$")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_AT_LEAST = re.compile(
+    r"fail[_-]under|coverage|threshold|\bmin(?:imum)?\b|\bmin_|branches|functions|statements", re.IGNORECASE
+)
+_AT_MOST = re.compile(r"time_?out|\bmax[-_]?\w*|reruns|retries|tolerance|allowed", re.IGNORECASE)
+_SILENCER = re.compile(
+    r"#\s*(?:noqa|type:\s*ignore|pragma:\s*no\s*cover|nosec|pylint:\s*disable|pyright:\s*ignore|mypy:\s*ignore)"
+    r"|eslint-disable|@ts-(?:ignore|nocheck|expect-error)|istanbul ignore|//\s*nolint|#\[allow\("
+    r"|@SuppressWarnings"
+)
+_LINE_CHARS = 2_000
+
+
+def config_flags(file: ChangedFile, run_by_checks: Collection[str]) -> list[Flag]:
+    """Flags for a file that decides how checks run; none for a file that was not there before."""
+    if file.before is None:
+        return _added(file)
+    thresholds = _threshold_flags(file) if _may_hold_thresholds(file, run_by_checks) else []
+    words = _changed_setting(file, run_by_checks)
+    if not words or thresholds:
+        return thresholds
+    return [Flag(FlagKind.CONFIGURATION_CHANGED, file.path, _first_changed_line(file), words)]
+
+
+def silenced_flags(file: ChangedFile) -> list[Flag]:
+    """New comments that silence a linter, a type checker or the coverage of a line."""
+    known = Counter(line.strip() for line in text_of(file.before).splitlines() if _SILENCER.search(line))
+    flags = []
+    for number, line in enumerate(text_of(file.after).splitlines(), 1):
+        text = line.strip()
+        if not _SILENCER.search(line[:_LINE_CHARS]):
+            continue
+        if known[text] > 0:
+            known[text] -= 1
+        else:
+            flags.append(Flag(FlagKind.WARNING_SILENCED, file.path, number, text[:120]))
+    return flags
+
+
+def _added(file: ChangedFile) -> list[Flag]:
+    """A new configuration file can overrule the one that was used."""
+    if _WHOLE.search(file.path):
+        return [Flag(FlagKind.CONFIGURATION_CHANGED, file.path, 1, "a new file that configures checks")]
+    return []
+
+
+def _changed_setting(file: ChangedFile, run_by_checks: Collection[str]) -> str:
+    """What of the file decides how checks run and changed, in words; empty for nothing."""
+    name = file.path.rpartition("/")[2]
+    if file.path in run_by_checks and not is_test(file.path):
+        return "a check runs this file"
+    if _WHOLE.search(file.path):
+        return "it configures checks"
+    if name == "pyproject.toml":
+        return _tables_changed(_toml_tables(file.before), _toml_tables(file.after))
+    if name == "setup.cfg":
+        return _tables_changed(_cfg_sections(file.before), _cfg_sections(file.after))
+    if name == "package.json":
+        return _tables_changed(_package_parts(file.before), _package_parts(file.after))
+    if _MAKEFILE.search(file.path):
+        gone = Counter(text_of(file.before).splitlines()) - Counter(text_of(file.after).splitlines())
+        if any(line.strip() and not line.lstrip().startswith("#") for line in gone):
+            return "lines of it were changed or taken out"
+    return ""
+
+
+def _tables_changed(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> str:
+    if before is None or after is None:
+        return "it cannot be read any more" if after is None else "what it was could not be read"
+    changed = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+    return f"the settings of {', '.join(changed)}" if changed else ""
+
+
+def _toml_tables(content: bytes | None) -> dict[str, Any] | None:
+    try:
+        tool = tomllib.loads(text_of(content)).get("tool", {})
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return None
+    return (
+        {key: value for key, value in tool.items() if key in _TOML_TABLES} if isinstance(tool, dict) else {}
+    )
+
+
+def _cfg_sections(content: bytes | None) -> dict[str, Any] | None:
+    parser = configparser.RawConfigParser(strict=False)
+    try:
+        parser.read_string(text_of(content))
+    except configparser.Error:
+        return None
+    return {name: dict(parser[name]) for name in parser.sections() if _CFG_SECTION.match(name)}
+
+
+def _package_parts(content: bytes | None) -> dict[str, Any] | None:
+    try:
+        found = json.loads(text_of(content))
+    except (ValueError, RecursionError):
+        return None
+    return {key: found[key] for key in _PACKAGE_KEYS if key in found} if isinstance(found, dict) else {}
+
+
+def _may_hold_thresholds(file: ChangedFile, run_by_checks: Collection[str]) -> bool:
+    name = file.path.rpartition("/")[2]
+    known = name in ("pyproject.toml", "setup.cfg", "package.json")
+    return bool(
+        known or _WHOLE.search(file.path) or _MAKEFILE.search(file.path) or file.path in run_by_checks
+    ) or (is_test(file.path) and not file.path.endswith(".py"))
+
+
+def _threshold_flags(file: ChangedFile) -> list[Flag]:
+    """Lines that differ in a number alone, where the number is a bar that was made easier to pass."""
+    before: dict[str, list[str]] = {}
+    after_lines = text_of(file.after).splitlines()
+    same = Counter(after_lines)
+    for line in text_of(file.before).splitlines():
+        if same[line] > 0:
+            same[line] -= 1
+        else:
+            before.setdefault(_NUMBER.sub("#", line).strip(), []).append(line)
+    same = Counter(text_of(file.before).splitlines())
+    flags = []
+    for number, line in enumerate(after_lines, 1):
+        if same[line] > 0:
+            same[line] -= 1
+            continue
+        old = before.get(_NUMBER.sub("#", line).strip())
+        if old and _is_easier(old.pop(0), line):
+            words = f"is now {line.strip()[:120]}"
+            flags.append(Flag(FlagKind.THRESHOLD_LOWERED, file.path, number, words))
+    return flags
+
+
+def _is_easier(before: str, after: str) -> bool:
+    pairs = list(zip(_NUMBER.findall(before), _NUMBER.findall(after), strict=False))
+    lower = any(float(new) < float(old) for old, new in pairs)
+    higher = any(float(new) > float(old) for old, new in pairs)
+    if _AT_MOST.search(after):
+        return higher
+    return lower and _AT_LEAST.search(after) is not None
+
+
+def _first_changed_line(file: ChangedFile) -> int:
+    before = text_of(file.before).splitlines()
+    for number, line in enumerate(text_of(file.after).splitlines(), 1):
+        if number > len(before) or before[number - 1] != line:
+            return number
+    return len(before)

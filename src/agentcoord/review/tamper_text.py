@@ -1,0 +1,75 @@
+"""Tamper rules for tests in other languages, by careful patterns over their lines.
+
+Counts are compared for a whole file, since there is no parser: fewer tests or fewer assertions
+than before, or new words that skip. Comments count as taken out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from agentcoord.review.flags import ChangedFile, Flag, FlagKind, text_of
+
+_TEST = re.compile(
+    r"\b(?:it|test|specify)(?:\.each\b.*?)?\s*\(\s*['\"`]"
+    r"|^\s*(?:it|specify|scenario)\s+['\"]"
+    r"|^\s*func\s+(?:Test|Benchmark|Fuzz)\w+\s*\("
+    r"|^\s*#\[(?:\w+::)*test\b"
+    r"|^\s*@(?:Test|ParameterizedTest|RepeatedTest)\b"
+    r"|^\s*\[(?:Test|Fact|Theory|TestMethod)\b"
+    r"|^\s*(?:public\s+)?function\s+test\w+\s*\("
+    r"|^\s*def\s+test_\w+"
+)
+_ASSERTION = re.compile(
+    r"\bexpect\s*[({]|\bexpect_\w+\s*\(|\bassert\w*\s*!?\s*[(.]|\bassert\s|\bshould\b|\.to\.\w"
+    r"|\bt\.(?:Error|Errorf|Fatal|Fatalf|Fail|FailNow)\s*\(|\brequire\.\w+\s*\(|\bXCTAssert\w*\s*\("
+    r"|\b(?:EXPECT|ASSERT|CHECK|REQUIRE)_?\w*\s*\("
+)
+_SKIP = re.compile(
+    r"\b(?:it|test|describe|context|suite)\.(?:skip|todo|only|failing)\b|\bx(?:it|test|describe)\s*\("
+    r"|\bf(?:it|describe)\s*\(|\bt\.Skip(?:f|Now)?\s*\(|^\s*#\[ignore\b|^\s*@(?:Disabled|Ignore)\b"
+    r"|\[(?:Ignore|Skip)\b|\bSkip\s*=\s*\"|\bmarkTestSkipped\s*\(|^\s*(?:pending|skip)\b|\bGTEST_SKIP\b"
+)
+_COMMENT = re.compile(r"^\s*(?://|#(?!\[)|\*|/\*|--|;)")
+
+
+def text_flags(file: ChangedFile) -> list[Flag]:
+    """Compare one test file with what it was; a new file cannot take anything away."""
+    if file.before is None:
+        return []
+    before, after = text_of(file.before).splitlines(), text_of(file.after).splitlines()
+    flags = []
+    for kind, pattern, noun in (
+        (FlagKind.TEST_DELETED, _TEST, "tests"),
+        (FlagKind.ASSERTION_REMOVED, _ASSERTION, "assertions"),
+    ):
+        was, now = _lines_with(pattern, before), _lines_with(pattern, after)
+        if len(now) < len(was):
+            line, gone = _first_gone(was, now)
+            words = f"it had {len(was)} {noun} and has {len(now)}; gone: {gone}"
+            flags.append(Flag(kind, file.path, line, words))
+    known = Counter(text for _, text in _lines_with(_SKIP, before))
+    for line, text in _lines_with(_SKIP, after):
+        if known[text] > 0:
+            known[text] -= 1
+        else:
+            flags.append(Flag(FlagKind.TEST_SKIPPED, file.path, line, text))
+    return flags
+
+
+def _lines_with(pattern: re.Pattern[str], lines: list[str]) -> list[tuple[int, str]]:
+    return [
+        (number, line.strip()[:120])
+        for number, line in enumerate(lines, 1)
+        if not _COMMENT.match(line) and pattern.search(line[:2_000])
+    ]
+
+
+def _first_gone(was: list[tuple[int, str]], now: list[tuple[int, str]]) -> tuple[int, str]:
+    left = Counter(text for _, text in now)
+    for line, text in was:
+        if left[text] == 0:
+            return line, text
+        left[text] -= 1
+    return was[-1]

@@ -1,0 +1,153 @@
+"""Tamper rules for configuration, thresholds, other languages and silenced warnings."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentcoord.review.flags import MOST_FLAGS, ChangedFile, Flag, FlagKind
+from agentcoord.review.tamper import find_flags
+
+
+def flags(path: str, before: str | None, after: str, *commands: str) -> tuple[Flag, ...]:
+    return find_flags(
+        [ChangedFile(path, None if before is None else before.encode(), after.encode())], commands
+    )
+
+
+def kinds(path: str, before: str | None, after: str, *commands: str) -> list[FlagKind]:
+    return [flag.kind for flag in flags(path, before, after, *commands)]
+
+
+PYPROJECT = """[project]
+name = "shop"
+
+[tool.pytest.ini_options]
+addopts = "-q"
+
+[tool.coverage.report]
+fail_under = 90
+"""
+
+
+def test_check_configuration_is_flagged_with_its_first_changed_line() -> None:
+    flag = flags("pytest.ini", "[pytest]\naddopts = -q\n", "[pytest]\naddopts = -q -k nothing\n")[0]
+    assert (flag.kind, flag.line, flag.holds) == (FlagKind.CONFIGURATION_CHANGED, 2, True)
+    assert kinds("pytest.ini", None, "[pytest]\n") == [FlagKind.CONFIGURATION_CHANGED]
+
+
+def test_only_the_tables_of_checks_in_a_shared_file_count() -> None:
+    assert flags("pyproject.toml", PYPROJECT, PYPROJECT.replace('"shop"', '"store"')) == ()
+    found = flags("pyproject.toml", PYPROJECT, PYPROJECT.replace('"-q"', '"-q --ignore=tests"'))
+    assert [(flag.kind, flag.words) for flag in found] == [
+        (FlagKind.CONFIGURATION_CHANGED, "the settings of pytest")
+    ]
+    assert kinds("pyproject.toml", PYPROJECT, "[tool") == [FlagKind.CONFIGURATION_CHANGED]
+    package = '{"dependencies": {"a": "1"}, "scripts": {"test": "jest"}}'
+    assert flags("package.json", package, package.replace('"1"', '"2"')) == ()
+    assert kinds("package.json", package, package.replace('"jest"', '"true"')) == [
+        FlagKind.CONFIGURATION_CHANGED
+    ]
+    assert kinds("setup.cfg", "[flake8]\nmax-line-length = 80\n", "[flake8]\nignore = E\n") == [
+        FlagKind.CONFIGURATION_CHANGED
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "before", "after"),
+    [
+        ("pyproject.toml", PYPROJECT, PYPROJECT.replace("fail_under = 90", "fail_under = 60")),
+        (".coveragerc", "[report]\nfail_under = 90\n", "[report]\nfail_under = 89.5\n"),
+        ("pytest.ini", "[pytest]\ntimeout = 20\n", "[pytest]\ntimeout = 600\n"),
+        ("jest.config.js", "  branches: 80,\n", "  branches: 8,\n"),
+        ("Makefile", "test:\n\tpytest --cov-fail-under=90\n", "test:\n\tpytest --cov-fail-under=10\n"),
+    ],
+)
+def test_a_lowered_bar_is_a_threshold(path: str, before: str, after: str) -> None:
+    found = flags(path, before, after)
+    assert [flag.kind for flag in found] == [FlagKind.THRESHOLD_LOWERED]
+    assert found[0].line > 0
+    assert FlagKind.THRESHOLD_LOWERED not in kinds(path, after, before)
+
+
+def test_a_script_that_a_check_runs_is_configuration() -> None:
+    changed = ("scripts/check.sh", "pytest\n", "true\n")
+    assert kinds(*changed, "bash ./scripts/check.sh") == [FlagKind.CONFIGURATION_CHANGED]
+    assert kinds(*changed, "bash scripts/check.sh") == [FlagKind.CONFIGURATION_CHANGED]
+    assert flags(*changed, "python -m pytest") == ()
+
+
+def test_a_makefile_may_grow_but_not_change() -> None:
+    before = "test:\n\tpytest\n"
+    assert flags("Makefile", before, before + "docs:\n\tmkdocs\n") == ()
+    assert kinds("Makefile", before, "test:\n\ttrue\n") == [FlagKind.CONFIGURATION_CHANGED]
+
+
+JAVASCRIPT = """describe('prices', () => {
+  it('adds', () => {
+    expect(add(1, 2)).toBe(3);
+  });
+  it('takes off', () => {
+    expect(off(3)).toBe(2);
+  });
+});
+"""
+GO = 'func TestSum(t *testing.T) {\n\tif Sum(1) != 1 {\n\t\tt.Fatal("no")\n\t}\n}\n'
+RUST = "#[test]\nfn sums() {\n    assert_eq!(sum(1), 1);\n}\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "before", "after", "kind"),
+    [
+        ("a.test.js", JAVASCRIPT, JAVASCRIPT.replace("it('adds'", "it.skip('adds'"), FlagKind.TEST_SKIPPED),
+        ("a.test.js", JAVASCRIPT, JAVASCRIPT.replace("it('adds'", "it.only('adds'"), FlagKind.TEST_SKIPPED),
+        (
+            "a.test.js",
+            JAVASCRIPT,
+            JAVASCRIPT.replace("    expect(off(3)).toBe(2);\n", ""),
+            FlagKind.ASSERTION_REMOVED,
+        ),
+        ("a_test.go", GO, GO.replace("\tif Sum", '\tt.Skip("later")\n\tif Sum'), FlagKind.TEST_SKIPPED),
+        ("a_test.go", GO, GO.replace("TestSum", "helperSum"), FlagKind.TEST_DELETED),
+        ("tests/a.rs", RUST, RUST.replace("#[test]\n", "#[test]\n#[ignore]\n"), FlagKind.TEST_SKIPPED),
+        ("tests/a.rs", RUST, RUST.replace("    assert_eq!(sum(1), 1);\n", ""), FlagKind.ASSERTION_REMOVED),
+        (
+            "src/test/AText.java",
+            "@Test\nvoid a() { assertEquals(1, f()); }\n",
+            "void a() { assertEquals(1, f()); }\n",
+            FlagKind.TEST_DELETED,
+        ),
+    ],
+)
+def test_other_languages_lose_tests_and_assertions_too(
+    path: str, before: str, after: str, kind: FlagKind
+) -> None:
+    found = flags(path, before, after)
+    assert kind in {flag.kind for flag in found}
+    assert all(flag.line > 0 for flag in found)
+    assert not any(flag.holds for flag in flags(path, before, before + "\n// more\n"))
+
+
+def test_silenced_warnings_are_told_and_hold_nothing() -> None:
+    found = flags("src/a.py", "x = f()\n", "x = f()  # type: ignore[arg-type]\ny = g()  # noqa: E501\n")
+    assert [(flag.kind, flag.line, flag.holds) for flag in found] == [
+        (FlagKind.WARNING_SILENCED, 1, False),
+        (FlagKind.WARNING_SILENCED, 2, False),
+    ]
+
+
+def test_plain_code_is_never_flagged() -> None:
+    assert flags("src/contest.py", "def skip():\n    assert a\n", "timeout = 5\n") == ()
+    assert flags("README.md", "assert\n", "") == ()
+
+
+def test_flags_are_bounded_and_the_weightiest_come_first() -> None:
+    many = "\n".join(f"x{n} = 1  # noqa" for n in range(1_000))
+    found = find_flags(
+        [
+            ChangedFile("a.py", b"", many.encode()),
+            ChangedFile("pytest.ini", b"[pytest]\n", b"[pytest]\nx=1\n"),
+        ],
+        [],
+    )
+    assert len(found) == MOST_FLAGS
+    assert found[0].path == "pytest.ini"

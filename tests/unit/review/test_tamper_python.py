@@ -1,0 +1,214 @@
+"""Tamper rules for Python tests: what is flagged, where, and what honest work looks like."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+
+from agentcoord.review.flags import ChangedFile, Flag, FlagKind
+from agentcoord.review.tamper import find_flags
+
+OLD = """
+import pytest
+
+
+def test_sum():
+    total = add(1, 2)
+    assert total == 3
+    assert add(0, 0) == 0
+
+
+class TestPrices:
+    def test_discount(self):
+        assert price(10) == 9
+"""
+
+
+def flags(before: str | None, after: str, *, path: str = "tests/test_a.py") -> tuple[Flag, ...]:
+    old = None if before is None else textwrap.dedent(before).encode()
+    return find_flags([ChangedFile(path, old, textwrap.dedent(after).encode())], [])
+
+
+def one(before: str, after: str) -> Flag:
+    found = flags(before, after)
+    assert len(found) == 1, found
+    return found[0]
+
+
+def body(*lines: str) -> str:
+    """A test with these lines."""
+    return "def test_x():\n" + "\n".join(f"    {line}" for line in lines) + "\n"
+
+
+def test_a_deleted_test_is_flagged_where_it_stood() -> None:
+    flag = one(OLD, OLD[: OLD.index("class TestPrices")])
+    assert (flag.kind, flag.line, flag.words) == (
+        FlagKind.TEST_DELETED,
+        12,
+        "TestPrices::test_discount is gone",
+    )
+    assert flag.holds
+    assert str(flag).startswith("tests/test_a.py:12: test deleted: ")
+
+
+def test_a_renamed_test_with_the_same_body_is_none() -> None:
+    assert flags(OLD, OLD.replace("test_sum", "test_sums_of_two")) == ()
+
+
+def test_a_test_renamed_so_that_it_is_not_collected_is_deleted() -> None:
+    assert one(OLD, OLD.replace("test_sum", "_test_sum")).kind is FlagKind.TEST_DELETED
+    assert one(OLD, OLD.replace("class TestPrices", "class Prices")).kind is FlagKind.TEST_DELETED
+
+
+def test_a_test_moved_to_another_file_of_the_same_change_is_none() -> None:
+    head, tail = OLD.split("class TestPrices")
+    moved = [
+        ChangedFile("tests/test_a.py", OLD.encode(), head.encode()),
+        ChangedFile("tests/test_b.py", None, ("class TestPrices" + tail).encode()),
+    ]
+    assert find_flags(moved, []) == ()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "@pytest.mark.skip",
+        "@pytest.mark.skipif(True, reason='x')",
+        "@pytest.mark.xfail",
+        "@unittest.expectedFailure",
+    ],
+)
+def test_a_decorator_that_skips_is_flagged_with_its_line(words: str) -> None:
+    flag = one(OLD, OLD.replace("def test_sum", f"{words}\ndef test_sum"))
+    assert (flag.kind, flag.holds) == (FlagKind.TEST_SKIPPED, True)
+    assert "test_sum" in flag.words
+
+
+@pytest.mark.parametrize(
+    "words", ["pytest.skip('later')", "raise unittest.SkipTest", "pytest.importorskip('x')"]
+)
+def test_a_skip_inside_a_test_is_flagged(words: str) -> None:
+    found = flags(OLD, OLD.replace("    total = add", f"    {words}\n    total = add"))
+    assert FlagKind.TEST_SKIPPED in {flag.kind for flag in found}
+
+
+def test_a_skip_of_the_whole_module_or_class_is_flagged() -> None:
+    for after in (
+        OLD.replace("def test_sum", "pytestmark = pytest.mark.skip\n\n\ndef test_sum"),
+        OLD.replace("class TestPrices", "@pytest.mark.skip\nclass TestPrices"),
+        OLD.replace("def test_sum", "pytest.skip('x', allow_module_level=True)\n\n\ndef test_sum"),
+        OLD.replace("class TestPrices:", "class TestPrices:\n    __test__ = False"),
+    ):
+        assert one(OLD, after).kind is FlagKind.TEST_SKIPPED
+
+
+def test_skips_that_were_there_before_and_new_tests_that_skip_are_none() -> None:
+    skipped = OLD.replace("def test_sum", "@pytest.mark.skip\ndef test_sum")
+    assert flags(skipped, skipped.replace("total == 3", "total == 3  # three")) == ()
+    assert flags(None, skipped) == ()
+    assert (
+        flags(
+            OLD, OLD + "\n\n@pytest.mark.skipif(WINDOWS, reason='x')\ndef test_new():\n    assert f() == 1\n"
+        )
+        == ()
+    )
+
+
+def test_a_removed_assertion_is_flagged_with_what_it_was() -> None:
+    flag = one(OLD, OLD.replace("    assert add(0, 0) == 0\n", ""))
+    assert flag.kind is FlagKind.ASSERTION_REMOVED
+    assert "assert add(0, 0) == 0" in flag.words
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("if False:", "    assert f() == 1"),
+        ("return", "assert f() == 1"),
+        ("try:", "    assert f() == 1", "except Exception:", "    pass"),
+        ("with contextlib.suppress(AssertionError):", "    assert f() == 1"),
+        ("pass",),
+    ],
+)
+def test_an_assertion_that_can_no_longer_fail_is_removed(lines: tuple[str, ...]) -> None:
+    assert one(body("assert f() == 1"), body(*lines)).kind is FlagKind.ASSERTION_REMOVED
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("assert f() == 1", "assert f()"),
+        ("assert f() == 1", "assert f() is not None"),
+        ("assert f() == 1", "assert True"),
+        ("assert f() == 1", "assert f() == f()"),
+        ("assert f() == 1", "assert f() == 1 or True"),
+        ("assert f() == 1", "assert isinstance(f(), int)"),
+        ("assert f() == 1", "assert (f() == 1, 'always true')"),
+        ("self.assertEqual(f(), 1)", "self.assertTrue(f())"),
+        ("self.assertEqual(f(), 1)", "self.assertIsInstance(f(), int)"),
+        ("with pytest.raises(KeyError):\n        f()", "with pytest.raises(Exception):\n        f()"),
+        (
+            "with pytest.raises(KeyError, match='x'):\n        f()",
+            "with pytest.raises(KeyError):\n        f()",
+        ),
+    ],
+)
+def test_a_weaker_assertion_is_flagged(before: str, after: str) -> None:
+    flag = one(body(before), body(after))
+    assert (flag.kind, flag.holds) == (FlagKind.ASSERTION_WEAKENED, True)
+    assert (
+        one(body(after, "assert g() == 1"), body(before, "assert g() >= 1")).kind
+        is FlagKind.ASSERTION_WEAKENED
+    )
+    assert not any(each.holds for each in flags(body(after), body(before))), (
+        "the other way round it is stronger"
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("assert seconds < 0.5", "assert seconds < 5"),
+        ("assert coverage >= 90", "assert coverage >= 50"),
+        ("assert 90 <= coverage", "assert 50 <= coverage"),
+        ("assert x == pytest.approx(1.0, abs=0.01)", "assert x == pytest.approx(1.0, abs=1)"),
+        ("self.assertLess(seconds, 1)", "self.assertLess(seconds, 60)"),
+    ],
+)
+def test_a_bound_that_moves_outwards_is_a_lowered_threshold(before: str, after: str) -> None:
+    assert one(body(before), body(after)).kind is FlagKind.THRESHOLD_LOWERED
+    assert not any(flag.holds for flag in flags(body(after), body(before)))
+
+
+def test_another_expected_value_is_told_and_holds_nothing() -> None:
+    flag = one(body("assert f() == 1"), body("assert f() == 2"))
+    assert (flag.kind, flag.holds) == (FlagKind.EXPECTATION_CHANGED, False)
+
+
+def test_fewer_parametrized_cases_are_deleted_tests() -> None:
+    cases = "@pytest.mark.parametrize('a', [1, 2, 3])\ndef test_x(a):\n    assert f(a) == a\n"
+    assert one(cases, cases.replace("[1, 2, 3]", "[1]")).words == "test_x had 3 cases and has 1"
+    assert flags(cases, cases.replace("[1, 2, 3]", "[1, 2, 3, 4]")) == ()
+
+
+def test_hooks_that_steer_the_run_are_flagged_and_fixtures_are_not() -> None:
+    conftest = "import pytest\n\n\n@pytest.fixture\ndef a():\n    return 1\n"
+    hook = "\n\ndef pytest_collection_modifyitems(items):\n    items.clear()\n"
+    found = flags(conftest, conftest + hook, path="conftest.py")
+    assert [(flag.kind, flag.line) for flag in found] == [(FlagKind.CONFIGURATION_CHANGED, 9)]
+    assert (
+        flags(conftest, conftest + "\n\n@pytest.fixture\ndef b():\n    return 2\n", path="conftest.py") == ()
+    )
+    assert flags("", "import os\n\nos._exit(0)\n", path="tests/conftest.py")[0].line == 3
+
+
+def test_more_tests_and_more_assertions_are_honest_work() -> None:
+    more = OLD.replace("    assert total == 3\n", "    assert total == 3\n    assert total > 2\n")
+    assert flags(OLD, more + "\n\ndef test_new():\n    assert add(2, 2) == 4\n") == ()
+
+
+def test_hostile_sources_are_flagged_and_end_nobody() -> None:
+    for after in ("def (", "x = " + "(" * 5_000 + ")" * 5_000, "a\0b"):
+        assert one(OLD, after).holds
+    assert one(OLD, "# " + "x" * 2_000_000).holds

@@ -19,7 +19,6 @@ from agentcoord.agent.outcomes import (
     GiveUpKind,
     LoopLimits,
     LoopOutcome,
-    context_full,
 )
 from agentcoord.agent.patience import Patience
 from agentcoord.agent.ports import Files, Questions
@@ -32,6 +31,7 @@ from agentcoord.llm.api import Block, StopReason, Turn
 _WARN_TURNS_LEFT = 5
 _SUMMARY_CHARS = 4_000
 _MENDED_BY_TOOL_CALLS = (
+    GiveUpKind.CONTEXT_WINDOW,
     GiveUpKind.EMPTY_TURN,
     GiveUpKind.PAUSED_TURN,
     GiveUpKind.REFUSED,
@@ -60,6 +60,8 @@ class Answering:
         self._patience = patience
         self._limits = limits
         self._stopping = stopping
+        self._untold = 0
+        """Answers of the owner in notes that are not on disk yet."""
 
     async def answer(self, turn: Turn) -> LoopOutcome | None:
         """React to the pending turn by its stop reason."""
@@ -78,7 +80,7 @@ class Answering:
                 gave_up = self._patience.spend(GiveUpKind.PAUSED_TURN, limits.pause_limit, why)
                 return await self._go_on(turn, replies.PAUSED_TURN, gave_up)
             case StopReason.CONTEXT_WINDOW:
-                return context_full()
+                raise AssertionError("a full window is answered by beginning anew")
             case StopReason.UNKNOWN:
                 why = "the model's server ends turns for reasons that are not known"
                 gave_up = self._patience.spend(GiveUpKind.UNKNOWN_STOP, limits.empty_limit, why)
@@ -98,6 +100,7 @@ class Answering:
         else:
             text = replies.with_notes(words, await self._notes())
             await self._transcript.add_user(text, self._patience.to_dict())
+            await self._note_told()
         return None
 
     async def _hear_end_of_turn(self, turn: Turn) -> LoopOutcome | None:
@@ -139,6 +142,9 @@ class Answering:
         for position, group in enumerate(groups):
             if self._stopping.is_set() or not group:
                 return
+            changing = [call.tool_use_id for call in group if not call.may_run_beside_others]
+            if changing:
+                await self._transcript.add_began(changing)
             results = await self._runner.run_side_by_side(group)
             wrote = wrote or any(result.wrote for result in results)
             texts = [result.text for result in results]
@@ -151,6 +157,7 @@ class Answering:
                 for call, text, result in zip(group, texts, results, strict=True)
             ]
             await self._transcript.add_results(blocks_back, self._patience.to_dict())
+            await self._note_told()
 
     async def _hear_claims(self, claims: list[Block]) -> LoopOutcome | None:
         """Judge `finish_task`; several in one turn count as the first."""
@@ -182,25 +189,36 @@ class Answering:
         else:
             text = replies.with_notes(words, await self._notes())
             await self._transcript.add_user(text, self._patience.to_dict())
+            await self._note_told()
         return None
 
     async def answer_inherited(self) -> None:
-        """Answer the calls that an interrupted process left open; a claim alone is simply made again."""
-        pending = self._transcript.pending_turn
-        open_calls = self._transcript.unanswered()
-        if pending is None or pending.stop_reason is not StopReason.TOOL_USE:
+        """Answer the calls of a turn that an interrupted process left in the middle of a call.
+
+        Where none was under way, the open calls simply run: nothing of them has happened.
+        """
+        if not self._transcript.outcome_unknown():
             return
-        if any(block.get("name") != finish.NAME for block in open_calls):
-            await self._refuse_calls(open_calls, replies.UNKNOWN_OUTCOME)
+        open_calls = self._transcript.unanswered()
+        texts = [
+            replies.UNKNOWN_OUTCOME if self._transcript.has_begun(str(call["id"])) else replies.NEVER_RAN
+            for call in open_calls
+        ]
+        await self._answer_with_errors(open_calls, texts)
 
     async def _refuse_calls(self, calls: list[Block], words: str) -> None:
-        """Answer all of `calls` with the same error, notes in the last."""
-        texts = [words] * (len(calls) - 1) + [replies.with_notes(words, await self._notes())]
+        """Answer all of `calls` with the same error."""
+        await self._answer_with_errors(calls, [words] * len(calls))
+
+    async def _answer_with_errors(self, calls: list[Block], texts: list[str]) -> None:
+        """Answer `calls`, which end the turn, with an error each, notes in the last."""
+        texts = [*texts[:-1], replies.with_notes(texts[-1], await self._notes())]
         blocks = [
             replies.tool_result(str(call["id"]), text, is_error=True)
             for call, text in zip(calls, texts, strict=True)
         ]
         await self._transcript.add_results(blocks, self._patience.to_dict())
+        await self._note_told()
 
     async def _note_progress(self, *, wrote: bool) -> list[str]:
         """Count idle turns; return what the model should be told about it."""
@@ -218,13 +236,20 @@ class Answering:
     async def _notes(self) -> list[str]:
         """Return what the model should hear at this point: answers of the owner, few turns left."""
         notes = []
-        answers = await self._questions.take_answers()
+        answers = await self._questions.answers()
         if answers:
             notes.append(replies.answered(answers))
+        self._untold = len(answers)
         left = self._limits.max_turns - self._transcript.turns
         if left == _WARN_TURNS_LEFT:
             notes.append(replies.turns_left(left))
         return notes
+
+    async def _note_told(self) -> None:
+        """The notes are on disk: the answers in them need not be told again."""
+        if self._untold:
+            count, self._untold = self._untold, 0
+            await self._questions.told(count)
 
     def _spent_on_calls(self) -> GaveUp | None:
         """Return how the attempt ends if some kind of call went wrong too often in a row."""

@@ -2,8 +2,8 @@
 
 Theory of operation. The transcript is the state. `run` looks at it: with a turn pending it answers
 that turn, else it asks for the next one. Every step is on disk before the next begins, so that a
-loop over a reopened transcript goes on as if nothing had happened; only calls whose outcome the
-crash made unknown are answered with just that. Each way a turn can go wrong has its own answer and
+loop over a reopened transcript goes on as if nothing had happened; only a call that a crash broke off
+is answered with just that: nobody knows what it did. Each way a turn can go wrong has its own answer and
 its own counter (`answering`, `patience`), and every counter has a bound that ends the attempt.
 
 A claim to be finished leaves its turn pending: `reject` answers it with what the checks said, and
@@ -13,10 +13,13 @@ A claim to be finished leaves its turn pending: `reject` answers it with what th
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from agentcoord.agent import replies
 from agentcoord.agent.answering import Answering
 from agentcoord.agent.calls import CallRunner
+from agentcoord.agent.compaction import SUMMARY_MAX_TOKENS, Compaction
+from agentcoord.agent.live_text import LiveText
 from agentcoord.agent.outcomes import (
     ClaimsFinished,
     GaveUp,
@@ -25,7 +28,6 @@ from agentcoord.agent.outcomes import (
     LoopLimits,
     LoopOutcome,
     OutOfMoney,
-    context_full,
 )
 from agentcoord.agent.patience import Patience
 from agentcoord.agent.ports import Files, Gateway, Questions, Reporter, Shell
@@ -36,7 +38,7 @@ from agentcoord.agent.transcript import Transcript, sendable_content
 from agentcoord.clock import Clock
 from agentcoord.domain.events import EventKind
 from agentcoord.errors import AgentError
-from agentcoord.llm.api import PaidTurn, Progress, SpendRefused, StopReason, TurnRequest
+from agentcoord.llm.api import Message, PaidTurn, Progress, SpendRefused, StopReason, TurnRequest
 
 __all__ = [
     "AgentLoop",
@@ -98,7 +100,10 @@ class AgentLoop:
             limits=limits,
             stopping=stopping,
         )
-        self._inherited = transcript.pending_turn is not None and not transcript.stopped_in_order
+        self._compaction = Compaction(
+            transcript=transcript, files=files, patience=self._patience, limits=limits
+        )
+        self._inherited = transcript.pending_turn is not None
 
     async def run(self) -> LoopOutcome:
         """Go on until there is an outcome.
@@ -115,13 +120,16 @@ class AgentLoop:
         while True:
             outcome: LoopOutcome | None
             if self._stopping.is_set():
-                if transcript.pending_turn is not None:
-                    await transcript.add_stop()
                 return Interrupted()
-            if transcript.pending_turn is not None:
+            pending = transcript.pending_turn
+            if pending is not None and pending.stop_reason is StopReason.CONTEXT_WINDOW:
+                outcome = await self._make_room()
+            elif transcript.pending_turn is not None:
                 outcome = await self._answering.answer(transcript.pending_turn)
             elif transcript.turns >= self._limits.max_turns:
                 outcome = GaveUp(f"all {self._limits.max_turns} turns were used", GiveUpKind.TURNS)
+            elif self._compaction.is_due():
+                outcome = await self._summarise()
             else:
                 outcome = await self._ask()
             if outcome is not None:
@@ -149,15 +157,7 @@ class AgentLoop:
         """Take one turn from the model and store it."""
         transcript = self._transcript
         self._reporter.doing("thinking")
-        request = TurnRequest(
-            model=self._model,
-            system=tuple(transcript.system),
-            messages=tuple(transcript.messages),
-            tools=self._tools,
-            max_tokens=self._patience.max_tokens,
-            effort=self._effort,
-        )
-        paid = await self._gateway.take_turn(request, Progress())
+        paid = await self._take_turn(transcript.messages, self._patience.max_tokens)
         if isinstance(paid, SpendRefused):
             return OutOfMoney(paid)
         outcome = None
@@ -165,15 +165,50 @@ class AgentLoop:
             outcome = await self._store_void(paid)
         else:
             await transcript.add_turn(paid.turn, paid.cost_usd_micros, usage=paid.usage)
+        self._report_turn(paid)
+        return outcome
+
+    async def _summarise(self) -> OutOfMoney | None:
+        """Have the model say what it needs to go on, and begin a new conversation with it."""
+        self._reporter.doing("summarising the conversation")
+        most = min(SUMMARY_MAX_TOKENS, self._limits.max_tokens)
+        paid = await self._take_turn(self._compaction.asking(), most)
+        if isinstance(paid, SpendRefused):
+            return OutOfMoney(paid)
+        await self._compaction.begin_anew(paid)
+        self._report_turn(paid)
+        return None
+
+    async def _make_room(self) -> GaveUp | None:
+        """The window is full: begin anew without asking the model, which has no room to answer."""
+        why = "the conversation filled the model's context window"
+        gave_up = self._patience.spend(GiveUpKind.CONTEXT_WINDOW, self._limits.context_limit, why)
+        if gave_up is not None or not self._compaction.is_possible():
+            return gave_up or GaveUp(why, GiveUpKind.CONTEXT_WINDOW)
+        await self._compaction.begin_anew(None)
+        return None
+
+    async def _take_turn(self, messages: Sequence[Message], max_tokens: int) -> PaidTurn | SpendRefused:
+        request = TurnRequest(
+            model=self._model,
+            system=tuple(self._transcript.system),
+            messages=tuple(messages),
+            tools=self._tools,
+            max_tokens=max_tokens,
+            effort=self._effort,
+        )
+        live = LiveText(self._reporter.text)
+        return await self._gateway.take_turn(request, Progress(on_text=live.note))
+
+    def _report_turn(self, paid: PaidTurn) -> None:
         self._reporter.event(
             EventKind.TASK_TURN,
-            turn=transcript.turns,
+            turn=self._transcript.turns,
             model=paid.turn.model,
             stop_reason=str(paid.turn.stop_reason),
             usage=paid.usage.to_dict(),
             cost_usd_micros=paid.cost_usd_micros,
         )
-        return outcome
 
     async def _store_void(self, paid: PaidTurn) -> GaveUp | None:
         """Store a turn that cannot be part of the conversation, with what is said in its place."""
@@ -187,7 +222,8 @@ class AgentLoop:
                 reply = ""
                 gave_up = self._patience.count_cut()
             case StopReason.CONTEXT_WINDOW:
-                reply, gave_up = "", context_full()
+                # Room is made as soon as this is stored.
+                reply, gave_up = "", None
             case _:
                 reply, why = replies.EMPTY_TURN, "the model's turns are empty"
                 gave_up = self._patience.spend(GiveUpKind.EMPTY_TURN, limits.empty_limit, why)
@@ -199,4 +235,6 @@ class AgentLoop:
             reply=reply,
             patience=self._patience.to_dict(),
         )
+        if paid.turn.stop_reason is StopReason.CONTEXT_WINDOW:
+            return await self._make_room()
         return gave_up

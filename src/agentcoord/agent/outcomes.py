@@ -32,7 +32,7 @@ class GiveUpKind(StrEnum):
     REFUSED = "refused"
     """The model refuses to go on."""
     CONTEXT_WINDOW = "context_window"
-    """The conversation fills the model's context window."""
+    """The model's context window is too small for the conversation, even begun anew."""
     UNKNOWN_STOP = "unknown_stop"
     """The server names stop reasons that nobody knows."""
 
@@ -52,11 +52,6 @@ class GaveUp:
     why: str
     """One sentence for people, and for the next attempt."""
     kind: GiveUpKind
-
-
-def context_full() -> GaveUp:
-    """Nothing more fits into the conversation; the next attempt begins a new one."""
-    return GaveUp("the conversation filled the model's context window", GiveUpKind.CONTEXT_WINDOW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +77,11 @@ class LoopLimits:
     max_tokens: int = 16_000
     """Output allowance of a turn; doubles after a cut turn, up to `max_tokens_grown`."""
     max_tokens_grown: int = 64_000
+    compact_at_tokens: int = 90_000
+    """A conversation this long is summarised and begun anew: well within every window, and below the
+    100,000 from which on Haiku's whole request costs five times as much."""
+    context_limit: int = 3
+    """Full windows in a row that end the attempt; each before is answered by beginning anew."""
     tool_timeout_s: float = 120.0
     """Of one command."""
     call_deadline_s: float = 300.0

@@ -102,6 +102,13 @@ class Reporter(Protocol):
         """Say in a few words what the worker is at this moment."""
         ...
 
+    def text(self, piece: str) -> None:
+        """Hand on a piece of what the model says while it says it; never blocks.
+
+        The pieces of one turn are bounded; those of a try that broke are followed by the next try's.
+        """
+        ...
+
 
 class Questions(Protocol):
     """Questions to the person, each with a default that is assumed until answered."""
@@ -110,6 +117,13 @@ class Questions(Protocol):
         """Store the question; the agent goes on with the default."""
         ...
 
-    async def take_answers(self) -> Sequence[tuple[str, str]]:
-        """Return (question, answer) pairs that came since the last call."""
+    async def answers(self) -> Sequence[tuple[str, str]]:
+        """Return (question, answer) pairs that came and are not told yet, oldest first."""
+        ...
+
+    async def told(self, count: int) -> None:
+        """The `count` oldest answers are in the transcript: do not hand them out again.
+
+        What dies before this is called is told a second time, never not at all.
+        """
         ...

@@ -35,7 +35,7 @@ INSTRUCTIONS_CHARS = 32_000
 NOTES_CHARS = 12_000
 """What the needs changed, and what an earlier attempt left, are each cut at this."""
 
-_TEXTS = ("system", *(str(role) for role in Role))
+_TEXTS = ("system", "summarise", *(str(role) for role in Role))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Briefing:
 
 
 def prompt_text(name: str) -> str:
-    """Return one of the shipped texts: `system`, or the name of a role."""
+    """Return one of the shipped texts: `system`, `summarise`, or the name of a role."""
     source = resources.files("agentcoord.agent").joinpath("text", f"{name}.md")
     return source.read_text(encoding="utf-8").strip()
 

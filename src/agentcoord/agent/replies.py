@@ -11,8 +11,11 @@ from agentcoord.domain.files import ChangeSet
 from agentcoord.llm.api import Block, StopReason
 
 UNKNOWN_OUTCOME = (
-    "The outcome is unknown: the daemon was interrupted while this call ran or before it began. "
-    "Look before you repeat it."
+    "The outcome is unknown: the daemon was interrupted while this call ran. Look before you repeat it."
+)
+NEVER_RAN = (
+    "This call did not run: the daemon was interrupted before it began. Look at what the calls before it "
+    "did, and make it again if you still want it."
 )
 NOT_FINISHED_AFTER_ERROR = (
     "Not accepted: another call of the same turn failed. Look at its result, mend it, and call "
@@ -99,6 +102,22 @@ def no_change(changes: ChangeSet) -> str:
         words += f" Deletions are not carried over: {_listed([c.path for c in changes.reported])}."
     words += " Make the change inside the scope."
     return words + " If the task truly needs none, call finish_task once more and say why."
+
+
+def begun_anew(summary: str, changed: Sequence[str], recent: str) -> str:
+    """Tell a new conversation what the one before it was about."""
+    stand = (
+        "## Where you stand\n\nYou have worked on this task already. That conversation became too long and "
+        "this one goes on from its summary; your private copy is as you left it.\n\n<summary>\n"
+        f"{summary}\n</summary>"
+    )
+    parts = [stand]
+    listed = "\n".join(f"- `{path}`" for path in changed) or "None so far."
+    parts.append(f"## Files that differ from where you began\n\n{listed}")
+    if recent.strip():
+        parts.append(f"## What happened last\n\n{recent}")
+    parts.append("Go on with the task.")
+    return "\n\n".join(parts)
 
 
 def with_notes(text: str, notes: Sequence[str]) -> str:

@@ -8,9 +8,14 @@ in mid-write) is dropped; anything unreadable before it is corruption and is ref
 A *void* turn is paid for and kept on disk, but not part of the conversation: the service refuses to
 be sent it back (nothing in it but a cut thought, or nothing at all), or says not to (a refusal).
 
-Records: `opening`, `turn`, `results`, `user`, and `stop` (the daemon ended in order: of the calls
-without a result none has begun). Each may carry the loop's `patience`, so that counters
-survive a restart.
+A call that may change something is marked as *begun* before it runs: of the calls that a dead process
+left without a result, only those have an outcome that nobody knows; the others never ran.
+
+A *compaction* ends the conversation and begins the next one in one record, with the summary that
+the model gave (and was paid for) in it. What was said before stays in the file, and in `earlier`.
+
+Records: `opening`, `turn`, `began`, `results`, `user`, `compaction`. Each may carry the loop's
+`patience`, so that counters survive a restart.
 """
 
 from __future__ import annotations
@@ -22,11 +27,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from agentcoord.agent.transcript_records import append_durably, text_message, turn_from_dict, turn_to_dict
 from agentcoord.domain.usage import NO_USAGE, ZERO_USD, Usage, UsdMicros
 from agentcoord.errors import AgentError
-from agentcoord.llm.api import Block, Message, StopReason, Turn
+from agentcoord.llm.api import Block, Message, PaidTurn, StopReason, Turn
 
 FORMAT_VERSION = 1
+_CHARS_PER_TOKEN = 3
+"""On the safe side for code and JSON."""
 
 _THINKING = frozenset({"thinking", "redacted_thinking"})
 
@@ -62,8 +70,12 @@ class Transcript:
         self.cost_usd_micros: UsdMicros = ZERO_USD
         self.pending_turn: Turn | None = None
         """The last turn, as long as no `results` or `user` record has fully answered it."""
-        self.stopped_in_order = False
-        """The last record is a `stop`: no unanswered call has begun, so all may still run."""
+        self.earlier: list[list[Message]] = []
+        """The conversations that compactions ended, oldest first."""
+        self._opening: Message | None = None
+        self._begun: set[str] = set()
+        self._measured_tokens = 0
+        self._measured_messages = 0
         self.patience: Mapping[str, Any] = {}
         """The loop's counters as last written."""
 
@@ -127,7 +139,7 @@ class Transcript:
         assert void or sendable_content(turn), "a turn that cannot be sent back is void"
         record: dict[str, Any] = {
             "kind": "turn",
-            "turn": _turn_to_dict(turn),
+            "turn": turn_to_dict(turn),
             "cost_usd_micros": cost,
             "usage": (turn.usage if usage is None else usage).to_dict(),
         }
@@ -144,9 +156,51 @@ class Transcript:
         assert text.strip(), "the service refuses blank text"
         await self._append({"kind": "user", "text": text}, patience)
 
-    async def add_stop(self) -> None:
-        """Note that the calls without a result have not begun: they may run when this is reopened."""
-        await self._append({"kind": "stop"})
+    async def add_began(self, tool_use_ids: Sequence[str]) -> None:
+        """Note, before they run, that these calls of the pending turn may have an effect from now on."""
+        await self._append({"kind": "began", "ids": list(tool_use_ids)})
+
+    async def add_compaction(
+        self, first_message: Message, paid: PaidTurn | None, patience: Mapping[str, Any] | None = None
+    ) -> None:
+        """End the conversation, and begin the next one with `first_message`.
+
+        `paid` is the turn that summarised, if there was one; it counts and is no part of either.
+        """
+        record: dict[str, Any] = {"kind": "compaction", "message": first_message}
+        if paid is not None:
+            record |= {
+                "turn": turn_to_dict(paid.turn),
+                "cost_usd_micros": paid.cost_usd_micros,
+                "usage": paid.usage.to_dict(),
+            }
+        await self._append(record, patience)
+
+    @property
+    def opening(self) -> Message:
+        """The very first message; there must be one."""
+        assert self._opening is not None, "the conversation has not begun"
+        return self._opening
+
+    @property
+    def replies(self) -> int:
+        """How many turns of the model the conversation holds."""
+        return sum(message["role"] == "assistant" for message in self.messages)
+
+    def size_tokens(self) -> int:
+        """Return about how many tokens the next request sends of the conversation.
+
+        What the server counted for the newest turn, and an estimate for what came after it.
+        """
+        later = self.messages[self._measured_messages :]
+        return self._measured_tokens + -(-len(json.dumps(later, ensure_ascii=False)) // _CHARS_PER_TOKEN)
+
+    def outcome_unknown(self) -> bool:
+        """Whether an unanswered call had begun: if no process runs it now, nobody knows what it did."""
+        return any(block["id"] in self._begun for block in self.unanswered())
+
+    def has_begun(self, tool_use_id: str) -> bool:
+        return tool_use_id in self._begun
 
     def unanswered(self) -> list[Block]:
         """Return the `tool_use` blocks of the pending turn that have no result yet, in order."""
@@ -171,7 +225,7 @@ class Transcript:
         if patience is not None:
             record["patience"] = dict(patience)
         line = json.dumps(record, separators=(",", ":")).encode("ascii") + b"\n"
-        await asyncio.to_thread(_append_durably, self.path, line)
+        await asyncio.to_thread(append_durably, self.path, line)
         # What is kept is what a reader of the file would get: no object is shared with the caller.
         self._apply(json.loads(line))
 
@@ -183,34 +237,51 @@ class Transcript:
                     raise ValueError(f"format version {record['version']} is not known")
                 system, prompt_hash, message = record["system"], record["prompt_hash"], record["message"]
                 self.system, self.prompt_hash, self.messages = system, prompt_hash, [message]
+                self._opening = message
             case "turn":
                 self._apply_turn(record)
             case "results":
                 self._apply_results(record["blocks"])
             case "user":
-                self.messages.append(_text_message(record["text"]))
+                self.messages.append(text_message(record["text"]))
                 self.pending_turn = None
-            case "stop":
-                pass
+            case "began":
+                self._begun.update(record["ids"])
+            case "compaction":
+                self._apply_compaction(record)
             case other:
                 raise ValueError(f"record kind {other!r} is not known")
-        self.stopped_in_order = record["kind"] == "stop"
         if "patience" in record:
             self.patience = record["patience"]
 
     def _apply_turn(self, record: dict[str, Any]) -> None:
-        # Everything is read before anything is changed: a record applies whole or not at all.
-        turn = _turn_from_dict(record["turn"])
-        usage = self.usage + Usage.from_dict(record["usage"])
-        cost = UsdMicros(self.cost_usd_micros + int(record["cost_usd_micros"]))
-        self.turns, self.usage, self.cost_usd_micros = self.turns + 1, usage, cost
+        turn = turn_from_dict(record["turn"])
+        self._count_turn(record)
         if record.get("void"):
             self.pending_turn = None
             if record["reply"]:
-                self.messages.append(_text_message(record["reply"]))
+                self.messages.append(text_message(record["reply"]))
             return
         self.messages.append({"role": "assistant", "content": sendable_content(turn)})
         self.pending_turn = turn
+        self._begun = set()
+        if turn.usage.prompt_tokens:
+            self._measured_tokens = turn.usage.prompt_tokens + turn.usage.output_tokens
+            self._measured_messages = len(self.messages)
+
+    def _apply_compaction(self, record: dict[str, Any]) -> None:
+        message = record["message"]
+        if "turn" in record:
+            self._count_turn(record)
+        self.earlier.append(self.messages)
+        self.messages, self.pending_turn, self._begun = [message], None, set()
+        self._measured_tokens = self._measured_messages = 0
+
+    def _count_turn(self, record: dict[str, Any]) -> None:
+        # Everything is read before anything is changed: a record applies whole or not at all.
+        usage = self.usage + Usage.from_dict(record["usage"])
+        cost = UsdMicros(self.cost_usd_micros + int(record["cost_usd_micros"]))
+        self.turns, self.usage, self.cost_usd_micros = self.turns + 1, usage, cost
 
     def _apply_results(self, blocks: list[Block]) -> None:
         if self.messages[-1]["role"] == "user":
@@ -219,47 +290,3 @@ class Transcript:
             self.messages.append({"role": "user", "content": list(blocks)})
         if not self.unanswered():
             self.pending_turn = None
-
-
-def _text_message(text: str) -> Message:
-    return {"role": "user", "content": [{"type": "text", "text": text}]}
-
-
-def _turn_to_dict(turn: Turn) -> dict[str, Any]:
-    return {
-        "content": list(turn.content),
-        "stop_reason": str(turn.stop_reason),
-        "usage": turn.usage.to_dict(),
-        "model": turn.model,
-        "request_id": turn.request_id,
-    }
-
-
-def _turn_from_dict(raw: dict[str, Any]) -> Turn:
-    return Turn(
-        content=tuple(raw["content"]),
-        stop_reason=StopReason(raw["stop_reason"]),
-        usage=Usage.from_dict(raw["usage"]),
-        model=raw["model"],
-        request_id=raw["request_id"],
-    )
-
-
-def _append_durably(path: Path, line: bytes) -> None:
-    """Write one whole line and fsync it; a new file's folder is synced too."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    is_new = not path.exists()
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        rest = memoryview(line)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    if is_new:
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

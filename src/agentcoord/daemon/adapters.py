@@ -32,6 +32,8 @@ from agentcoord.workspace.scope import ScopeRules
 
 READ_LIMIT_BYTES = 10 * 1024 * 1024
 LOCK_WAIT_S = 20.0
+SAYS_CHARS = 2_000
+"""The end of what the model says at this moment, kept for whoever looks."""
 TOLD_WAIT_MS = 100
 """A lock that is taken sooner was free, and the time was the round trip's."""
 
@@ -182,6 +184,10 @@ class TaskReporter:
 
     def doing(self, words: str) -> None:
         self._board.set_state(self._row, WorkerState.WORKING, words)
+        self._row.says = ""
+
+    def text(self, piece: str) -> None:
+        self._row.says = (self._row.says + piece)[-SAYS_CHARS:]
 
 
 class TaskQuestions:
@@ -204,5 +210,8 @@ class TaskQuestions:
             default=default,
         )
 
-    async def take_answers(self) -> Sequence[tuple[str, str]]:
-        return await self._book.take_answers(self._task)
+    async def answers(self) -> Sequence[tuple[str, str]]:
+        return await self._book.answers(self._task)
+
+    async def told(self, count: int) -> None:
+        await self._book.answers(self._task, told=count)

@@ -197,6 +197,8 @@ class TaskRunner:
                     return _Ended(TaskState.PARKED, verdict.why, keep_copy=True)
                 case Red():
                     words = feedback(verdict.report, red_before=self._shop.prover.red_before)
+                    # Into the transcript first: the next attempt is told from it what was red.
+                    await loop.reject(words)
                     names = ", ".join(each.name for each in verdict.report.red)
                     print_of_it = verdict.report.fingerprint()
                     if print_of_it == last_red:
@@ -205,13 +207,13 @@ class TaskRunner:
                         )
                     last_red = print_of_it
                 case str():
-                    words, names = verdict, verdict
+                    names = verdict
+                    await loop.reject(verdict)
                 case _:
                     assert_never(verdict)
             if check_round == settings.models.check_rounds:
                 return self._failed_attempt(claim.task, f"not proven after {check_round + 1} tries: {names}")
             await self._back_to_running(claim)
-            await loop.reject(words)
         raise AssertionError("the last round returns")
 
     async def _prove(self, claim: Claim, workspace: Workspace) -> Landed | Red | Held | str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from agentcoord.agent.loop import AgentLoop, LoopLimits
 from agentcoord.agent.prompts import Briefing, repository_map
+from agentcoord.agent.retrospect import earlier_attempts
 from agentcoord.agent.transcript import Transcript
 from agentcoord.config.sections import BudgetSection
 from agentcoord.daemon.adapters import LockedFiles, SandboxedShell, TaskQuestions, TaskReporter, policy_for
@@ -90,7 +91,9 @@ async def make_briefing(shop: Workshop, row: WorkerRow, task: Task, files: Locke
         protect=shop.settings.project.protect,
         needs_notes=notes,
         repo_map=repository_map(await files.list_files(), token_bound=MAP_TOKENS),
-        earlier_attempt=task.why if task.attempt > 1 else "",
+        earlier_attempt=await asyncio.to_thread(
+            earlier_attempts, shop.transcripts / task.id, task.attempt, task.why
+        ),
     )
 
 

@@ -27,6 +27,8 @@ class WorkerRow:
     turns: int = 0
     cost_usd_micros: int = 0
     model: str = ""
+    says: str = ""
+    """The end of what the model is saying at this moment."""
 
     @property
     def task(self) -> TaskId | None:

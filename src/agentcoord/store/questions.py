@@ -47,9 +47,12 @@ class QuestionBook:
         """Answer the oldest open question of `task`. False when it has none."""
         return bool(await self.scripts.run(ScriptName.ANSWER, task, text))
 
-    async def take_answers(self, task: TaskId) -> list[tuple[str, str]]:
-        """Return (question, answer) pairs that came since the last call, oldest first."""
-        flat = await self.scripts.run(ScriptName.TAKE_ANSWERS, task)
+    async def answers(self, task: TaskId, *, told: int = 0) -> list[tuple[str, str]]:
+        """Return (question, answer) pairs of `task`, oldest first, after forgetting the `told` oldest.
+
+        They stay until they are told of, so that a crash in between loses none.
+        """
+        flat = await self.scripts.run(ScriptName.TAKE_ANSWERS, task, told)
         questions = [json.loads(raw)["question"] for raw in flat[::2]]
         return list(zip(questions, flat[1::2], strict=True))
 

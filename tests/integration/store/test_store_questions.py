@@ -1,4 +1,4 @@
-"""Questions: asked once, answered once, taken once."""
+"""Questions: asked once, answered once, and told until somebody says that they are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from agentcoord.domain.ids import ProjectId, TaskId
 from agentcoord.store import OpenQuestion
 
 
-async def test_answers_go_to_the_oldest_question_and_are_taken_once(
+async def test_answers_go_to_the_oldest_question_and_stay_until_they_are_told(
     valkey_url: str, project_id: ProjectId
 ) -> None:
     t, u = TaskId("t"), TaskId("u")
@@ -22,13 +22,16 @@ async def test_answers_go_to_the_oldest_question_and_are_taken_once(
             OpenQuestion(u, 2, "Why?", "because", NIGHT_MS),
             OpenQuestion(t, 3, "When?", "now", NIGHT_MS + 1),
         ]
-        assert await book.take_answers(t) == []
+        assert await book.answers(t) == []
         assert await book.answer(t, "the second")
         assert [q.number for q in await book.open()] == [2, 3]
         assert await book.answer(t, "später")
         assert not await book.answer(t, "too late")
-        assert await book.take_answers(t) == [("Which?", "the second"), ("When?", "später")]
-        assert await book.take_answers(t) == []
+        both = [("Which?", "the second"), ("When?", "später")]
+        assert await book.answers(t) == both
+        assert await book.answers(t) == both, "whoever crashed before it was told is told again"
+        assert await book.answers(t, told=1) == both[1:]
+        assert await book.answers(t, told=1) == []
         assert not await book.answer(TaskId("nobody"), "?")
 
 
@@ -40,4 +43,4 @@ async def test_questions_outlive_the_store(valkey_url: str, project_id: ProjectI
         await store.questions.answer(t, "b")
     async with open_store(valkey_url, project_id, HandClock()) as store:
         assert [q.question for q in await store.questions.open()] == ["Really?"]
-        assert await store.questions.take_answers(t) == [("Which?", "b")]
+        assert await store.questions.answers(t) == [("Which?", "b")]

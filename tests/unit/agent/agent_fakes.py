@@ -157,6 +157,7 @@ class RecordingReporter:
     def __init__(self) -> None:
         self.events: list[tuple[EventKind, dict[str, object]]] = []
         self.words: list[str] = []
+        self.pieces: list[str] = []
 
     def event(self, kind: EventKind, **data: object) -> None:
         json.dumps(data)  # The event log stores JSON.
@@ -164,6 +165,9 @@ class RecordingReporter:
 
     def doing(self, words: str) -> None:
         self.words.append(words)
+
+    def text(self, piece: str) -> None:
+        self.pieces.append(piece)
 
     def of(self, kind: EventKind) -> list[dict[str, object]]:
         return [data for each, data in self.events if each is kind]
@@ -174,14 +178,16 @@ class MemoryQuestions:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
-        self.answers: list[tuple[str, str]] = []
+        self.given: list[tuple[str, str]] = []
 
     async def ask(self, question: str, default: str) -> None:
         self.asked.append((question, default))
 
-    async def take_answers(self) -> Sequence[tuple[str, str]]:
-        taken, self.answers = self.answers, []
-        return taken
+    async def answers(self) -> Sequence[tuple[str, str]]:
+        return tuple(self.given)
+
+    async def told(self, count: int) -> None:
+        del self.given[:count]
 
 
 class StillClock:

@@ -37,6 +37,7 @@ from agentcoord.agent.loop import (
     LoopOutcome,
     OutOfMoney,
 )
+from agentcoord.agent.ports import CommandResult
 from agentcoord.agent.transcript import Transcript
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.usage import UsdMicros
@@ -284,7 +285,7 @@ async def test_calls_that_change_something_run_in_order(path: Path) -> None:
 async def test_an_answer_of_the_owner_rides_on_the_last_result(path: Path) -> None:
     ask = call_block("q", "ask_human", question="Tabs?", default="spaces")
     night = Night(path, turn_of(ask), turn_of(WRITE), turn_of(finish_block("f")))
-    night.gateway.before_answer = lambda: night.questions.answers.append(("Tabs?", "yes, tabs"))
+    night.gateway.before_answer = lambda: night.questions.given.append(("Tabs?", "yes, tabs"))
     await night.run()
     assert "the owner answers: yes, tabs" in night.results()[0]["content"]
     assert_well_formed(night.gateway.requests[-1].messages)
@@ -527,7 +528,8 @@ async def test_a_stop_before_the_first_turn_costs_nothing(path: Path) -> None:
     assert night.gateway.requests == []
 
 
-async def test_calls_open_after_a_crash_are_answered_as_unknown_and_not_run(path: Path) -> None:
+async def _crashed_with(path: Path, *, begun: Sequence[str]) -> Night:
+    """A night whose process died with two commands and a claim open, of which some had begun."""
     night = Night(path)
     await night.transcript.add_opening([text_block("s")], {"role": "user", "content": [text_block("u")]}, "h")
     calls = [
@@ -536,16 +538,69 @@ async def test_calls_open_after_a_crash_are_answered_as_unknown_and_not_run(path
         finish_block("f"),
     ]
     await night.transcript.add_turn(turn_of(*calls), TURN_COST)
+    if begun:
+        await night.transcript.add_began(begun)
     night.reopen(turn_of(WRITE), turn_of(finish_block("g")))
+    return night
+
+
+async def test_after_a_crash_only_the_call_under_way_is_unknown_and_the_rest_never_ran(path: Path) -> None:
+    night = await _crashed_with(path, begun=["b1"])
     assert isinstance(await night.run(), ClaimsFinished)
     assert night.shell.commands == []
-    assert [(r["tool_use_id"], r["is_error"]) for r in night.results()[:3]] == [
-        ("b1", True),
-        ("b2", True),
-        ("f", True),
-    ]
-    assert "outcome is unknown" in night.results()[0]["content"]
+    results = night.results()[:3]
+    assert [(r["tool_use_id"], r["is_error"]) for r in results] == [("b1", True), ("b2", True), ("f", True)]
+    assert "outcome is unknown" in results[0]["content"]
+    assert "did not run" in results[1]["content"]
+    assert "did not run" in results[2]["content"]
     assert_well_formed(night.gateway.requests[-1].messages)
+
+
+async def test_calls_of_which_none_had_begun_before_a_crash_simply_run(path: Path) -> None:
+    night = await _crashed_with(path, begun=[])
+    night.gateway.answers.insert(0, turn_of(call_block("b3", "bash", command="three")))
+    assert isinstance(await night.run(), ClaimsFinished)
+    assert night.shell.commands == ["one", "two", "three"]
+    assert not night.results()[0].get("is_error")
+
+
+async def test_a_view_that_a_crash_interrupted_is_simply_viewed_again(path: Path) -> None:
+    night = Night(path, turn_of(edit_block("v1", "view", "src/a.py")))
+
+    async def die(_: str) -> None:
+        raise asyncio.CancelledError
+
+    night.files.on_read = die
+    with pytest.raises(asyncio.CancelledError):
+        await night.run()
+    night.files.on_read = None
+    night.reopen(turn_of(WRITE), turn_of(finish_block("f")))
+    assert isinstance(await night.run(), ClaimsFinished)
+    assert night.results()[0]["content"] == "     1\ta = 1"
+
+
+async def test_an_answer_is_told_again_when_a_crash_came_before_it_was_on_disk(path: Path) -> None:
+    night = Night(path, turn_of(call_block("b", "bash", command="make")))
+    night.questions.given.append(("Tabs?", "yes"))
+    aside = path.with_suffix(".aside")
+
+    def lose_the_disk(_: str) -> CommandResult:
+        path.rename(aside)
+        path.mkdir()
+        return CommandResult(0, "made\n", False, False, 1)
+
+    night.shell = FakeShell(lose_the_disk)
+    night.reopen(*night.gateway.answers)
+    with pytest.raises(IsADirectoryError):
+        await night.run()
+    assert night.questions.given == [("Tabs?", "yes")], "it was read and is not on disk"
+    path.rmdir()
+    aside.rename(path)
+    night.reopen(turn_of(WRITE), turn_of(finish_block("f")))
+    assert isinstance(await night.run(), ClaimsFinished)
+    assert "the owner answers: yes" in night.results()[0]["content"]
+    assert night.questions.given == []
+    assert "owner answers" not in night.results()[1]["content"]
 
 
 async def test_a_claim_open_after_a_crash_is_made_again_without_a_call(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from agentcoord.agent.replies import tool_result
 from agentcoord.agent.transcript import Transcript, sendable_content
 from agentcoord.domain.usage import Usage, UsdMicros
 from agentcoord.errors import AgentError
-from agentcoord.llm.api import Block, Message, StopReason
+from agentcoord.llm.api import Block, Message, PaidTurn, StopReason
 
 SYSTEM: list[Block] = [{"type": "text", "text": "rules é \ud83d\ude00"}]
 FIRST: Message = {"role": "user", "content": [{"type": "text", "text": "Task id: a"}]}
@@ -49,7 +50,9 @@ def state_of(transcript: Transcript) -> tuple[object, ...]:
         transcript.unanswered(),
         transcript.prompt_hash,
         transcript.patience,
-        transcript.stopped_in_order,
+        transcript.outcome_unknown(),
+        conversation_bytes([], [m for messages in transcript.earlier for m in messages]),
+        transcript.size_tokens(),
     )
 
 
@@ -70,6 +73,8 @@ async def test_a_conversation_reopens_byte_for_byte_after_every_record(opened: T
     calls = (call_block("t1", "bash", command="ls \x7f é"), call_block("t2", "search", pattern="x"))
     await opened.add_turn(turn_of(THOUGHT, text_block("I look."), *calls), TURN_COST)
     assert_reopens_alike(opened)
+    await opened.add_began(["t1"])
+    assert_reopens_alike(opened)
     await opened.add_results([tool_result("t1", "a\nb")], {"growth": 1})
     assert_reopens_alike(opened)
     await opened.add_results([tool_result("t2", "no", is_error=True)])
@@ -77,8 +82,6 @@ async def test_a_conversation_reopens_byte_for_byte_after_every_record(opened: T
     await opened.add_turn(end_turn(text_block("Done.")), TURN_COST)
     assert_reopens_alike(opened)
     await opened.add_user("Red.")
-    assert_reopens_alike(opened)
-    await opened.add_stop()
     assert_reopens_alike(opened)
     assert [message["role"] for message in opened.messages] == [
         "user",
@@ -88,6 +91,50 @@ async def test_a_conversation_reopens_byte_for_byte_after_every_record(opened: T
         "user",
     ]
     assert opened.messages[1]["content"][0] == THOUGHT
+
+
+async def test_a_compaction_begins_anew_keeps_both_and_counts_its_turn(opened: Transcript) -> None:
+    await opened.add_turn(turn_of(call_block("t1", "bash", command="ls")), TURN_COST)
+    await opened.add_began(["t1"])
+    before = list(opened.messages)
+    opening = opened.opening
+    summary = PaidTurn(end_turn(text_block("So far.")), UsdMicros(30), TURN_USAGE)
+    anew: Message = {"role": "user", "content": [text_block("Task id: a"), text_block("So far.")]}
+    await opened.add_compaction(anew, summary, {"growth": 1})
+    assert_reopens_alike(opened)
+    assert (opened.messages, opened.earlier) == ([anew], [before])
+    assert opened.opening == opening
+    assert (opened.turns, opened.cost_usd_micros) == (2, TURN_COST + 30)
+    assert opened.pending_turn is None
+    await opened.add_turn(end_turn(text_block("On.")), TURN_COST)
+    await opened.add_compaction(anew, None)
+    assert_reopens_alike(opened)
+    assert len(opened.earlier) == 2
+    assert opened.turns == 3
+
+
+async def test_the_size_is_what_the_server_counted_and_an_estimate_of_what_came_after(
+    opened: Transcript,
+) -> None:
+    start = opened.size_tokens()
+    assert 0 < start < 100
+    usage = Usage(input_tokens=1_000, cache_read_tokens=50_000, output_tokens=300)
+    await opened.add_turn(replace(end_turn(text_block("x")), usage=usage), TURN_COST)
+    assert opened.size_tokens() - 51_300 < 10
+    await opened.add_user("y" * 3_000)
+    assert 52_300 < opened.size_tokens() < 52_400
+    assert_reopens_alike(opened)
+
+
+async def test_only_a_call_that_had_begun_has_an_unknown_outcome(opened: Transcript) -> None:
+    calls = (call_block("t1", "bash", command="a"), call_block("t2", "bash", command="b"))
+    await opened.add_turn(turn_of(*calls), TURN_COST)
+    assert not opened.outcome_unknown()
+    await opened.add_began(["t1"])
+    assert opened.outcome_unknown()
+    assert (opened.has_begun("t1"), opened.has_begun("t2")) == (True, False)
+    await opened.add_results([tool_result("t1", "done")])
+    assert not opened.outcome_unknown()
 
 
 async def test_counts_add_up(opened: Transcript) -> None:

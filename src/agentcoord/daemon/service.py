@@ -26,6 +26,7 @@ import structlog
 from agentcoord import __version__
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.daemon.compose import composed
+from agentcoord.daemon.loop_watch import watched_loop
 from agentcoord.daemon.start_args import StartArgs
 from agentcoord.errors import AgentCoordError, DaemonAlreadyRunningError, DaemonError
 from agentcoord.telemetry.logs import logging_to
@@ -150,9 +151,10 @@ def _first_leaf(group: BaseException) -> BaseException:
 
 
 async def _serve(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str], starter: _Starter) -> None:
-    async with composed(paths, args, env) as daemon:
-        with daemon.shutdown.on_signals():
-            await daemon.run(lambda: starter.tell({"ready": True}))
+    with watched_loop():
+        async with composed(paths, args, env) as daemon:
+            with daemon.shutdown.on_signals():
+                await daemon.run(lambda: starter.tell({"ready": True}))
     log.info("daemon_stopped")
 
 

@@ -1,0 +1,150 @@
+"""The small parts that everything hangs on: ending, stopping, regular chores, faults, the loop's watch."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import errno
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from daemon_fakes import HandClock
+
+from agentcoord.daemon.chores import AWAY_PERIOD_S, deadline_passed, periodic
+from agentcoord.daemon.loop_watch import watched_loop
+from agentcoord.daemon.machine_faults import fault_of
+from agentcoord.daemon.shutdown import Shutdown
+from agentcoord.daemon.to_its_end import to_its_end
+from agentcoord.errors import StoreUnavailableError, WorkspaceError
+
+
+async def test_work_under_way_ends_although_its_caller_is_cancelled_again_and_again() -> None:
+    may_end, log = asyncio.Event(), []
+
+    async def work() -> None:
+        await may_end.wait()
+        log.append("ended")
+
+    async def caller() -> None:
+        try:
+            await to_its_end(work())
+        finally:
+            log.append("let go")
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(caller())
+        for _ in range(3):
+            await asyncio.sleep(0)
+            task.cancel()
+        await asyncio.sleep(0)
+        assert log == []
+        may_end.set()
+    assert task.cancelled()
+    assert log == ["ended", "let go"]
+
+
+async def test_what_the_work_returns_and_raises_comes_out() -> None:
+    async def work(fails: bool) -> int:
+        if fails:
+            raise KeyError("x")
+        return 3
+
+    assert await to_its_end(work(fails=False)) == 3
+    with pytest.raises(KeyError):
+        await to_its_end(work(fails=True))
+
+
+async def test_a_cancelled_caller_does_not_lose_the_cancellation_to_the_works_error() -> None:
+    may_end = asyncio.Event()
+
+    async def work() -> None:
+        await may_end.wait()
+        raise KeyError("x")
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(to_its_end(work()))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.sleep(0)
+        may_end.set()
+    assert task.cancelled()
+
+
+async def test_asking_twice_means_at_once_and_a_signal_is_a_question() -> None:
+    shutdown = Shutdown()
+    with shutdown.on_signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await shutdown.asked() is False
+        os.kill(os.getpid(), signal.SIGINT)
+        await shutdown.asked_now()
+        assert await shutdown.asked() is True
+
+
+async def test_a_stop_asked_before_anybody_waits_is_not_lost() -> None:
+    shutdown = Shutdown()
+    shutdown.ask(now=False)
+    assert await shutdown.asked() is False
+
+
+async def test_a_chore_that_meets_a_store_that_is_away_is_due_again_after_a_second() -> None:
+    clock, outcomes = HandClock(), [False, True, True, False]
+    runs: list[float] = []
+
+    async def chore() -> None:
+        runs.append(clock.now_s)
+        if outcomes[len(runs) - 1]:
+            raise StoreUnavailableError("away")
+        if len(runs) == len(outcomes):
+            raise asyncio.CancelledError
+
+    async def period_s() -> float:
+        return 20.0
+
+    with pytest.raises(asyncio.CancelledError):
+        await periodic(clock, period_s, chore)
+    assert clock.slept == [20.0, 20.0, AWAY_PERIOD_S, AWAY_PERIOD_S]
+
+
+@pytest.mark.parametrize(
+    ("started", "now", "passed"),
+    [
+        ("22:00", "06:59", False),
+        ("22:00", "07:00", True),
+        ("06:00", "07:01", True),
+        ("07:00", "07:30", False),
+    ],
+)
+def test_the_deadline_is_the_first_one_after_the_start(started: str, now: str, passed: bool) -> None:
+    zone = datetime.UTC
+    began = datetime.datetime.fromisoformat(f"2026-11-22T{started}").replace(tzinfo=zone)
+    at = datetime.datetime.fromisoformat(f"2026-11-22T{now}").replace(tzinfo=zone)
+    if at < began:
+        at += datetime.timedelta(days=1)
+    assert deadline_passed(began, at, "07:00") is passed
+
+
+def test_a_full_disk_is_seen_through_every_translation(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    translated = WorkspaceError("the journal refused")
+    translated.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    assert "full" in (fault_of(translated, tmp_path, tmp_path) or "")
+    assert fault_of(WorkspaceError("its own fault"), tmp_path, tmp_path) is None
+
+
+def test_a_repository_that_is_gone_is_the_machines_fault(tmp_path: Path) -> None:
+    assert "is gone" in (fault_of(WorkspaceError("?"), tmp_path / "away", tmp_path) or "")
+
+
+async def test_a_loop_that_hangs_is_given_up_from_outside() -> None:
+    given_up = threading.Event()
+    with watched_loop(look_every_s=0.01, told_after_s=0.05, ended_after_s=0.1, end=given_up.set):
+        await asyncio.to_thread(given_up.wait, 0.3)
+        assert not given_up.is_set(), "a loop that turns is left alone"
+        give_up_at = time.monotonic() + 5
+        while not given_up.is_set() and time.monotonic() < give_up_at:
+            pass  # The loop is stuck right here.
+        assert given_up.is_set()

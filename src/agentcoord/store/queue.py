@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeVar, cast
 
 from redis.asyncio import Redis
@@ -86,7 +87,7 @@ class TaskQueue:
         """
         if advance(current, to) not in HELD_STATES:
             raise IllegalMoveError(f"a move to {to} ends the claim: it has a method of its own")
-        found = await self.scripts.run(ScriptName.MOVE, claim.task.id, claim.token, current, to, why)
+        found = await self.dispatcher.move(claim, current, to, why=why)
         if found == "":
             raise _lease_lost(claim)
         if found != current:
@@ -104,14 +105,43 @@ class TaskQueue:
         if deadline is None or float(deadline) <= self.clock.now_ms():
             raise _lease_lost(claim)
 
-    async def complete(self, claim: Claim, landed: Sequence[LandedFile]) -> None:
+    async def complete(
+        self, claim: Claim, landed: Sequence[LandedFile], *, current: TaskState = TaskState.LANDING
+    ) -> None:
         """Move a landing task to done and release what needs it. Repeating it changes nothing.
 
-        A lease past its deadline that nobody took is still good here: the files are already landed.
-        Raises LeaseLostError when the token is stale or the task is not landing.
+        With `current` running or checking, the task passes through the states between in the same step:
+        for work that has nothing to check or land. A lease past its deadline that nobody took is still
+        good here: the files are already landed.
+        Raises LeaseLostError when the token is stale or the task is not in `current`.
         """
-        await self.dispatcher.finish(claim, landed)
+        _pass_through(current)
+        await self.dispatcher.finish(claim, landed, current=current)
         self.on_lease_ended(claim.task.id)
+
+    async def complete_and_claim(
+        self,
+        claim: Claim,
+        landed: Sequence[LandedFile],
+        worker: WorkerSpec,
+        *,
+        current: TaskState = TaskState.LANDING,
+        on_completed: Callable[[], None] = lambda: None,
+    ) -> Claim:
+        """Do what `complete` does and then `claim`, in one call to the server when there is work.
+
+        `on_completed` is called in between, without awaiting. When completing is refused, or the caller
+        is cancelled, what was claimed is given back. Raises what both raise.
+        """
+        _pass_through(current)
+
+        def completed() -> None:
+            self.on_lease_ended(claim.task.id)
+            on_completed()
+
+        return await self.dispatcher.finish_and_claim(
+            claim, landed, worker, current=current, on_finished=completed
+        )
 
     async def requeue(self, claim: Claim, *, why: str, counts_attempt: bool, delay_ms: int = 0) -> None:
         """Put a held task back at its old place in line, now or after `delay_ms`."""
@@ -294,6 +324,16 @@ class TaskQueue:
 def _held_states_that_may_become(to: TaskState) -> str:
     """The held states from which the table allows `to`, as scripts take a set."""
     return ",".join(sorted(state for state in HELD_STATES if to in LEGAL_MOVES[state]))
+
+
+def _pass_through(current: TaskState) -> None:
+    """Check that the table of moves leads from `current` to done, one step after the other."""
+    path = (TaskState.RUNNING, TaskState.CHECKING, TaskState.LANDING, TaskState.DONE)
+    if current not in path[:-1]:
+        raise IllegalMoveError(f"a {current} task cannot become {TaskState.DONE}")
+    rest = path[path.index(current) :]
+    for one, following in pairwise(rest):
+        advance(one, following)
 
 
 def _lease_lost(claim: Claim) -> LeaseLostError:

@@ -35,7 +35,6 @@ class ScriptName(StrEnum):
     LOAD = "load"
     DISPATCH = "dispatch"
     HEARTBEAT = "heartbeat"
-    MOVE = "move"
     BOOK = "book"
     REQUEUE = "requeue"
     PARK = "park"

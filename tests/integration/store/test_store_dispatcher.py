@@ -22,7 +22,7 @@ from store_kit import (
 
 from agentcoord.domain.ids import ProjectId
 from agentcoord.domain.states import TaskState
-from agentcoord.errors import StoreUnavailableError
+from agentcoord.errors import IllegalMoveError, LeaseLostError, StoreUnavailableError
 from agentcoord.store import Store
 
 _S = TaskState
@@ -213,3 +213,92 @@ async def test_a_cancelled_owner_is_cancelled_not_grouped(valkey_url: str, proje
         await opened.wait()
         owner.cancel()
     assert owner.cancelled()
+
+
+async def test_finishing_and_wanting_the_next_is_one_call(valkey_url: str, project_id: ProjectId) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, spec("a"), spec("b", "a"))
+        held = await claim(store)
+        before = await evalsha_calls(store)
+        told: list[bool] = []
+        following = await store.queue.complete_and_claim(
+            held, [landed("x")], ANYBODY, current=_S.RUNNING, on_completed=lambda: told.append(True)
+        )
+        assert (following.task.id, told) == ("b", [True])
+        assert await evalsha_calls(store) == before + 1
+        assert await states(store) == {"a": _S.DONE, "b": _S.RUNNING}
+
+
+async def test_moves_of_one_moment_are_one_call(valkey_url: str, project_id: ProjectId) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, spec("a"), spec("b"))
+        held = [await claim(store), await claim(store)]
+        before = await evalsha_calls(store)
+        async with asyncio.TaskGroup() as group:
+            for one in held:
+                group.create_task(store.queue.move(one, _S.RUNNING, _S.CHECKING, why="to be proved"))
+        assert await evalsha_calls(store) == before + 1
+        assert await states(store) == {"a": _S.CHECKING, "b": _S.CHECKING}
+        assert (await task_of(store, "b")).why == "to be proved"
+
+
+async def test_a_refused_finish_leaves_no_task_claimed(valkey_url: str, project_id: ProjectId) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, spec("a"), spec("b"))
+        held = await claim(store)
+        await store.queue.cancel(held.task.id, why="no")
+        with pytest.raises(LeaseLostError):
+            await store.queue.complete_and_claim(held, [], ANYBODY, current=_S.RUNNING)
+        again = await claim(store)
+        assert (again.task.id, again.task.attempt) == ("b", 1)
+
+
+async def test_a_finish_that_is_cancelled_while_its_next_task_comes_gives_that_back(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        for spins in range(0, 40, 2):
+            await load(store, spec(f"a{spins}", priority=5), spec("next", priority=1))
+            held = await claim(store)
+            async with asyncio.TaskGroup() as group:
+                asking = group.create_task(
+                    store.queue.complete_and_claim(held, [], ANYBODY, current=_S.RUNNING)
+                )
+                for _ in range(spins):
+                    await asyncio.sleep(0)
+                asking.cancel()
+            following = await claim(store) if asking.cancelled() else asking.result()
+            assert following.task.id in {"next", held.task.id}
+            assert following.task.attempt <= 1 + (following.task.id == held.task.id)
+            await store.queue.requeue(following, why="", counts_attempt=False)
+            if following.task.id == held.task.id:
+                await store.queue.cancel(held.task.id, why="")
+
+
+async def test_a_move_whose_answer_was_lost_is_made_once(
+    valkey_url: str, project_id: ProjectId, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("p")
+    async with (
+        lossy_proxy(valkey_url, folder) as (url, proxy),
+        open_store(url, project_id, HandClock()) as store,
+    ):
+        await load(store, spec("a"))
+        held = await claim(store)
+        proxy.lose_next_answer = True
+        await store.queue.move(held, _S.RUNNING, _S.CHECKING)
+        assert proxy.answer_lost.is_set()
+        assert await states(store) == {"a": _S.CHECKING}
+
+
+@pytest.mark.parametrize("current", [_S.QUEUED, _S.DONE, _S.PARKED])
+async def test_only_a_held_task_passes_through_to_done(
+    valkey_url: str, project_id: ProjectId, current: TaskState
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, spec("a"))
+        held = await claim(store)
+        with pytest.raises(IllegalMoveError):
+            await store.queue.complete(held, [], current=current)
+        with pytest.raises(LeaseLostError):
+            await store.queue.complete(held, [], current=_S.CHECKING)

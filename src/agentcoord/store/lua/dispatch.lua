@@ -2,20 +2,24 @@
 -- out tasks to everybody who waits for one: the one call of the moment.
 -- ARGV  1 now_ms  2 lease_ms  3 how many heads of a route to compare  4 name of the dispatcher
 --       5 number of this call  6 whether it may be a repetition ('1')
---       7 done  8 blocked  9 queued  10 running  11 landing  12 csv of held states
---       13 how many finished; then 5 each: id, token, JSON of its files, lines added, lines removed
+--       7 done  8 blocked  9 queued  10 running  11 csv of held states
+--       12 how many moves; then 5 each: id, token, expected held state, next held state, why
+--       how many finished; then 6 each: id, token, expected state, JSON of its files, lines added, removed
 --       how many given back; then 2 each: id, token
 --       how many waiters; then 2 each: worker, csv of its tags
--- Returns {{1 or 0 a finished task: 0 when its token is stale}, {grant, ...}},
+-- Returns {{the state a moved task was in; '' when its token is stale; moved only from the expected one},
+--       {1 or 0 a finished task: 0 when its token is stale or it is not in the expected state}, {grant, ...}},
 --       grant {index of the waiter from 0, id, token, deadline_ms, attempt, body, flat list of the task's fields}.
 -- Cost  constant calls for the batch, one read of the heads a covered route, and about 4 a finished, 2 a
 --       handed-out task, 2 a released dependent; at most 1,000 of each kind.
 -- Invariant: what is handed out is leased to exactly one waiter, in this call or (repeated after a lost
---       answer) in the one that it repeats. A repeated `finished` is 1 again: done by that same token.
+--       answer) in the one that it repeats. A repeated `finished` is 1 again: done by that same token; so
+--       is a repeated move that finds its next state.
 local now, lease_ms, look = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local reply_key, number = P .. 'reply:' .. ARGV[4], ARGV[5]
-local done, blocked, queued, running, landing = ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11]
-local held = set_of(ARGV[12])
+local repeated = ARGV[6] == '1'
+local done, blocked, queued, running = ARGV[7], ARGV[8], ARGV[9], ARGV[10]
+local held = set_of(ARGV[11])
 
 local function release_dependents(ids)
   local has = in_chunks('SMISMEMBER', P .. 'hd', ids)
@@ -35,20 +39,36 @@ local function release_dependents(ids)
   end
 end
 
+local function move_tasks(at, count)
+  local found = {}
+  for i = 1, count do
+    local id, expected, to = ARGV[at], ARGV[at + 2], ARGV[at + 3]
+    local state = held_state(id, ARGV[at + 1]) or ''
+    if state == expected then
+      move_state(id, state, to, 'why', ARGV[at + 4])
+    elseif repeated and state == to then
+      state = expected
+    end
+    found[i] = state
+    at = at + 5
+  end
+  return found
+end
+
 local function finish_tasks(at, count)
   local results, ids, members = {}, {}, {}
   for i = 1, count do
-    local id, token = ARGV[at], ARGV[at + 1]
+    local id, token, expected = ARGV[at], ARGV[at + 1], ARGV[at + 2]
     local task = redis.call('HMGET', task_key(id), 'state', 'token')
     local mine = task[2] == token
-    if mine and task[1] == landing then
+    if mine and task[1] == expected then
       ids[#ids + 1] = id
       members[#members + 1] = token .. ':' .. id
-      move_state(id, landing, done, 'why', '', 'ended_at', ARGV[1], 'files', ARGV[at + 2],
-        'lines_added', ARGV[at + 3], 'lines_removed', ARGV[at + 4])
+      move_state(id, expected, done, 'why', '', 'ended_at', ARGV[1], 'files', ARGV[at + 3],
+        'lines_added', ARGV[at + 4], 'lines_removed', ARGV[at + 5])
     end
-    results[i] = (mine and (task[1] == landing or task[1] == done)) and 1 or 0
-    at = at + 5
+    results[i] = (mine and (task[1] == expected or task[1] == done)) and 1 or 0
+    at = at + 6
   end
   if #ids > 0 then
     in_chunks('ZREM', P .. 'lease', members)
@@ -230,15 +250,18 @@ local function remembered()
   return grants
 end
 
-local at = 14
-local finished = tonumber(ARGV[13])
-local results = finish_tasks(at, finished)
-at = at + finished * 5
+local at = 13
+local moves = tonumber(ARGV[12])
+local found = move_tasks(at, moves)
+at = at + moves * 5
+local finished = tonumber(ARGV[at])
+local results = finish_tasks(at + 1, finished)
+at = at + 1 + finished * 6
 local returned = tonumber(ARGV[at])
 take_back(at + 1, returned)
 at = at + 1 + returned * 2
 
-local grants = ARGV[6] == '1' and remembered() or nil
+local grants = repeated and remembered() or nil
 if not grants then
   grants = hand_out(at + 1, tonumber(ARGV[at]))
   if #grants > 0 then lease(grants) end
@@ -250,4 +273,4 @@ if #grants > 0 then
   local bodies = redis.call('MGET', unpack(body_keys))
   for i, g in ipairs(grants) do replies[i] = {g.index, g.id, g.token, g.deadline, g.attempt, bodies[i], g.fields} end
 end
-return finish({results, replies})
+return finish({found, results, replies})

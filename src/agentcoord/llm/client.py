@@ -5,7 +5,8 @@ so it is imported in a thread when the first call is made (or `warm_up` is await
 when this module is. Deliberately absent: retries (the SDK's are off; the gateway owns them,
 behind one governor), prices, and the SDK's tool runner.
 
-Theory of operation of a turn. The stream is read event by event. `message_start` says what
+Theory of operation of a turn. The stream is read event by event, and put together here, not by
+the SDK's own message stream (`stream_reading` says why). `message_start` says what
 the prompt cost; from then on the call counts as billed. A turn exists only when a stop reason
 came: a connection that closes cleanly in the middle looks like an ordinary end otherwise.
 Whatever goes wrong is raised as one of our four errors; what was seen until then stays in
@@ -111,38 +112,34 @@ class AnthropicModel:
     async def _stream_turn(
         self, client: anthropic.AsyncAnthropic, request: TurnRequest, progress: Progress
     ) -> Turn:
-        manager = client.messages.stream(**_parameters(request, self._capabilities))
         try:
-            try:
-                async with asyncio.timeout(self._timeouts.first_byte_s) as first_byte:
-                    stream = await manager.__aenter__()
-            except TimeoutError as error:
-                if not first_byte.expired():
-                    raise
-                raise LlmRetryableError(
-                    f"no answer began within {self._timeouts.first_byte_s:g} s"
-                ) from error
-            except _foreign_errors() as error:
-                raise self._translated(error, request.model, progress, began=False) from error
-            self._note_headers(stream.response.headers, request.model, progress)
-
+            async with asyncio.timeout(self._timeouts.first_byte_s) as first_byte:
+                stream = await client.messages.create(**_parameters(request, self._capabilities), stream=True)
+        except TimeoutError as error:
+            if not first_byte.expired():
+                raise
+            raise LlmRetryableError(f"no answer began within {self._timeouts.first_byte_s:g} s") from error
+        except _foreign_errors() as error:
+            raise self._translated(error, request.model, progress, began=False) from error
+        try:
+            headers = stream.response.headers
+            self._note_headers(headers, request.model, progress)
             reading = StreamReading()
             events = aiter(stream)
             while True:
                 try:
-                    event = await anext(events)
+                    begins = reading.note(await anext(events), progress)
                 except StopAsyncIteration:
                     break
                 except _foreign_errors() as error:
                     raise self._translated(error, request.model, progress, began=True) from error
-                await reading.note(event, progress)
+                if begins and progress.on_start is not None:
+                    await progress.on_start()
             if not progress.started:
                 raise LlmRetryableError("the server's answer held no message: not a Messages API stream")
-            return reading.finish(
-                stream.current_message_snapshot, progress, request_id=stream.request_id or ""
-            )
+            return reading.finish(progress, request_id=headers.get("request-id", ""))
         finally:
-            await manager.__aexit__(None, None, None)
+            await stream.close()
 
     def _translated(self, error: Exception, model: str, progress: Progress, *, began: bool) -> LlmError:
         """Return our error for what the SDK or its transport raised, noting a refusal's headers."""

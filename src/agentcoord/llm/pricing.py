@@ -113,8 +113,8 @@ class PriceList:
             raise LlmPriceError(
                 f"no price is known for the model {model!r}, so no cap could hold",
                 mend=(
-                    f"name a file with its price in models.price_file ([[model]] with name, as_of, {', '.join(_KINDS)} "
-                    f"in USD per million tokens; 0 for a local model), or use one of {', '.join(self.models)}"
+                    "name a file with its price in models.price_file ([[model]] with name, as_of, "
+                    f"{', '.join(_KINDS)} in USD per million tokens; 0 for a local model), or use one of {', '.join(self.models)}"
                 ),
             )
         return found

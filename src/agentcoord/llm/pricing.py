@@ -110,11 +110,12 @@ class PriceList:
         if found is None and (dated := _DATED_NAME.fullmatch(model)):
             found = self.models.get(dated["name"])
         if found is None:
+            keys, known = ", ".join(_KINDS), ", ".join(self.models)
             raise LlmPriceError(
                 f"no price is known for the model {model!r}, so no cap could hold",
                 mend=(
-                    "name a file with its price in models.price_file ([[model]] with name, as_of, "
-                    f"{', '.join(_KINDS)} in USD per million tokens; 0 for a local model), or use one of {', '.join(self.models)}"
+                    f"name a file with its price in models.price_file ([[model]] with name, as_of, {keys} "
+                    f"in USD per million tokens; 0 for a local model), or use one of {known}"
                 ),
             )
         return found

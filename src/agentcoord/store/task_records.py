@@ -8,8 +8,10 @@ Deliberately absent: reading and writing; `queue` and `dispatcher` do it.
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from agentcoord.domain.files import LandedFile
 from agentcoord.domain.ids import FencingToken, TaskId, WorkerName
@@ -19,6 +21,12 @@ from agentcoord.domain.usage import NO_USAGE, Usage, UsdMicros
 
 COST_FIELD = "cost"
 TURNS_FIELD = "turns"
+PACKED_FROM_CHARS = 256
+"""Shorter bodies stay plain JSON: packing would save nothing."""
+_PACKED_MARK = b"\0"
+"""What a packed body begins with; a plain one begins with a brace."""
+_PACKED_WINDOW_BITS = -12
+"""Raw deflate with a window of 4 KB: a small window is quick to set up, and bodies are small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +48,32 @@ def landed_totals(landed: Sequence[LandedFile]) -> LandedTotals:
 
 
 def encode_body(spec: TaskSpec) -> str:
-    """Return the spec as JSON without its needs; equal specs give equal text."""
+    """Return the spec as JSON without its needs, packed when that is shorter; equal specs, equal text.
+
+    Packed text is bytes that the client's surrogate escapes carry, not words for anybody to read.
+    """
     raw = spec.to_dict()
     del raw["needs"]
-    return json.dumps(raw, sort_keys=True, separators=(",", ":"))
+    body = json.dumps(raw, sort_keys=True, separators=(",", ":"))
+    if len(body) < PACKED_FROM_CHARS:
+        return body
+    packer = zlib.compressobj(level=1, wbits=_PACKED_WINDOW_BITS, memLevel=5)
+    packed = _PACKED_MARK + packer.compress(body.encode()) + packer.flush()
+    return packed.decode(errors="surrogateescape") if len(packed) < len(body) else body
+
+
+def decode_body(body: str) -> dict[str, Any]:
+    """Read what `encode_body` wrote."""
+    if not body.startswith("{"):
+        packed = body.encode(errors="surrogateescape")[len(_PACKED_MARK) :]
+        body = zlib.decompress(packed, wbits=_PACKED_WINDOW_BITS).decode()
+    raw: dict[str, Any] = json.loads(body)
+    return raw
 
 
 def decode_task(body: str, fields: Mapping[str, str]) -> Task:
     """Build a task from its body and its hash."""
-    raw = json.loads(body)
+    raw = decode_body(body)
     raw["needs"] = [need for need in fields.get("needs", "").split(",") if need]
     return Task(
         spec=TaskSpec.from_dict(raw),

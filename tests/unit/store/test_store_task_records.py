@@ -11,7 +11,14 @@ from agentcoord.domain.ids import TaskId
 from agentcoord.domain.states import ReviewState, TaskState
 from agentcoord.domain.task import Task, TaskSpec
 from agentcoord.domain.usage import Usage, UsdMicros
-from agentcoord.store.task_records import decode_task, encode_body, landed_totals, pairs_to_dict, usage_args
+from agentcoord.store.task_records import (
+    decode_body,
+    decode_task,
+    encode_body,
+    landed_totals,
+    pairs_to_dict,
+    usage_args,
+)
 
 SPEC = TaskSpec(
     id=TaskId("t"),
@@ -63,7 +70,7 @@ def test_a_fresh_task_has_the_defaults() -> None:
 
 
 def test_a_body_holds_no_needs_and_equal_specs_have_equal_bodies() -> None:
-    assert "needs" not in json.loads(encode_body(SPEC))
+    assert "needs" not in decode_body(encode_body(SPEC))
     assert encode_body(SPEC) == encode_body(replace(SPEC, needs=()))
     assert encode_body(SPEC) != encode_body(replace(SPEC, title="U"))
 
@@ -83,3 +90,16 @@ def test_a_landing_is_summed_up() -> None:
 def test_flat_lists_become_mappings_and_back() -> None:
     assert pairs_to_dict(["a", "1", "b", "2"]) == {"a": "1", "b": "2"}
     assert usage_args(Usage(input_tokens=1))[:2] == ["input_tokens", 1]
+
+
+def test_a_long_body_of_words_is_packed_to_about_half() -> None:
+    words = replace(SPEC, description=" ".join(f"word{i} of the description" for i in range(60)))
+    assert len(encode_body(words).encode(errors="surrogateescape")) < len(words.description) / 2
+    assert decode_task(encode_body(words), FILLED).spec == words
+
+
+@given(st.text(min_size=200, max_size=3000))
+def test_a_packed_body_survives_the_clients_encoding(description: str) -> None:
+    spec = replace(SPEC, description=description)
+    sent = encode_body(spec).encode(errors="surrogateescape")
+    assert decode_task(sent.decode(errors="surrogateescape"), FILLED).spec == spec

@@ -36,11 +36,12 @@ from agentcoord.domain.events import EventKind
 from agentcoord.domain.worker import DEFAULT_TAGS, MISSION_WORKERS
 from agentcoord.errors import AgentCoordError
 from agentcoord.sandbox.policy import Limits
+from agentcoord.telemetry.metrics import Metrics, Reading, StoreReading
 from agentcoord.wire.messages import ExitCode, RpcCode
 
 NOTE: Final = "<!-- Made by scripts/make_reference.py from the code; change the code, then run it. -->"
 
-WITHOUT_EFFECT: Final = {"project.setup": "project.setup", "metrics.port": "settings.metrics"}
+WITHOUT_EFFECT: Final[dict[str, str]] = {}
 """Settings that are read and not used yet, with the words whose appearance in the code ends that."""
 _EXIT_CODES: Final = {
     ExitCode.OK: "Done.",
@@ -62,8 +63,37 @@ def generated_pages() -> dict[Path, str]:
         "settings.md": settings_page,
         "events.md": events_page,
         "errors-exit-codes.md": errors_page,
+        "metrics.md": metrics_page,
     }
     return {folder / name: make() for name, make in makers.items()}
+
+
+def metrics_page() -> str:
+    """Every metric of the Prometheus endpoint, from the page that it serves."""
+    store = StoreReading(0.0, {"queued": 0}, 0.0, 0.0, 1.0, 0.0, 1.0, 0)
+    reading = Reading(
+        "0", 0.0, ready=True, loop_lag_s=0.0, loop_lag_max_s=0.0, workers={"idle": 1}, store=store
+    )
+    metrics = Metrics()
+    rows = [
+        (f"`{name}`", kind, ", ".join(f"`{label}`" for label in labels), words)
+        for name, kind, labels, words in metrics.described(reading)
+    ]
+    return "\n".join(
+        [
+            "# Metrics",
+            "",
+            NOTE,
+            "",
+            "Served for Prometheus at `http://127.0.0.1:PORT/metrics` when `metrics.port` is set; `/healthz` answers",
+            "200 while the event loop runs, `/readyz` 200 while workers run and the store answers, else 503.",
+            "A dashboard for Grafana and alert rules are in [config/](../../config). Counters begin at 0 with each",
+            "start of the daemon; the process's own `process_*` metrics are there too.",
+            "",
+            *table(("Metric", "Kind", "Labels", "Meaning"), rows),
+            "",
+        ]
+    )
 
 
 def commands_page() -> str:

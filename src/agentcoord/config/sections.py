@@ -23,8 +23,6 @@ class ProjectSection:
     """Never, even inside the scope."""
     share: tuple[str, ...] = (".venv", "node_modules")
     """Ignored folders that checks need, shown read-only."""
-    setup: str = ""
-    """A command run once in a new workspace."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,7 @@ class Chores:
         """
         await self.heartbeat()
         for task in await self._shop.store.queue.reap():
-            self._shop.hub.emit(EventKind.TASK_QUEUED, task=task, why="its lease expired")
+            self._shop.hub.emit(EventKind.TASK_QUEUED, task=task, why="its lease expired", lease_lost=True)
         self._shop.board.touch()
 
     async def watch_deadline(self) -> None:

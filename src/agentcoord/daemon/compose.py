@@ -24,6 +24,7 @@ from agentcoord.config.paths import ProjectPaths
 from agentcoord.config.sections import Settings
 from agentcoord.daemon.baseline import BaselineKeeper
 from agentcoord.daemon.chores import Chores
+from agentcoord.daemon.companions import Loop, companions
 from agentcoord.daemon.connection import Desk
 from agentcoord.daemon.control import ControlServer
 from agentcoord.daemon.event_hub import EventHub
@@ -76,6 +77,7 @@ class Daemon:
     state: DaemonState
     shutdown: Shutdown
     has_model: bool
+    companions: tuple[Loop, ...]
 
     async def run(self, on_ready: Callable[[], None]) -> None:
         """Work until a stop is asked for; returns when every worker has handed its task back."""
@@ -110,6 +112,8 @@ class Daemon:
             group.create_task(self.baseline.run(), name="baseline")
             group.create_task(self._warm(), name="warm")
             self.chores.start(group)
+            for loop in self.companions:
+                group.create_task(loop(), name="companion")
 
     async def _warm(self) -> None:
         """Build the private copies ahead of need; a task that needs one says what is wrong with it."""
@@ -196,7 +200,19 @@ async def composed(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str])
             baseline.want()
         server = ControlServer(Desk(requests, views, hub, store.events, shop.board, clock))
         await stack.enter_async_context(server.serving(paths.socket))
-        yield Daemon(shop, fleet, chores, baseline, state, shutdown, source.model is not None)
+        beside = await companions(
+            stack,
+            shop=shop,
+            fleet=fleet,
+            views=views,
+            state=state,
+            runs=runs,
+            lag=chores.lag,
+            shutdown=shutdown,
+            paths=paths,
+            env=env,
+        )
+        yield Daemon(shop, fleet, chores, baseline, state, shutdown, source.model is not None, beside)
 
 
 def build_workshop(

@@ -71,6 +71,10 @@ class EventHub:
     def epoch(self) -> str:
         return self._log.epoch
 
+    @property
+    def subscribers(self) -> int:
+        return len(self._subscriptions)
+
     async def load_recent(self) -> None:
         """Fill `recent` from the store; once, at start."""
         self.seq = await self._log.last_seq()

@@ -1,0 +1,123 @@
+"""Metrics: what is counted, and that dashboards and alerts ask for what there is."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from agentcoord.domain.events import Event, EventKind
+from agentcoord.telemetry.metrics import Metrics, Reading, StoreReading
+
+ROOT = Path(__file__).resolve().parents[3]
+STORE = StoreReading(0.001, {"queued": 2, "done": 1}, 1.5, 0.25, 6.0, 2.5, 20.0, 3)
+READING = Reading("9.9", 1000.0, True, 0.002, 0.5, {"idle": 6}, 1, 6, 2, 4, STORE)
+USAGE = {"input_tokens": 100, "output_tokens": 20}
+NIGHT = (
+    Event(EventKind.TASK_CLAIMED, 1_000, "a", "w"),
+    Event(EventKind.TASK_TURN, 4_000, "a", "w", {"model": "m", "usage": USAGE, "cost_usd_micros": 500_000}),
+    Event(EventKind.TASK_TOOL, 5_000, "a", "w", {"tool": "bash", "is_error": True}),
+    Event(EventKind.TASK_TURN, 11_000, "a", "w", {"model": "m", "usage": USAGE, "cost_usd_micros": 0}),
+    Event(EventKind.LOCK_WAITED, 11_000, "a", "w", {"outcome": "taken", "ms": 700}),
+    Event(EventKind.RATE_LIMITED, 11_000, None, None, {"model": "m", "wait_s": 2.5}),
+    Event(EventKind.TASK_CHECKING, 11_000, "a", "w"),
+    Event(EventKind.TASK_CHECKED, 12_000, "a", "w", {"ok": True, "ms": 900}),
+    Event(EventKind.TASK_LANDING, 12_000, "a", "w"),
+    Event(EventKind.TASK_DONE, 12_000, "a", "w", {"files": ["x"], "merged": ["x"]}),
+    Event(EventKind.TASK_QUEUED, 13_000, "b", None, {"why": "its lease expired", "lease_lost": True}),
+)
+
+
+def samples(page: bytes) -> dict[str, float]:
+    """Each sample by its name and labels, as Prometheus writes them."""
+    return {
+        sample.name + "".join(f"|{key}={value}" for key, value in sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(page.decode())
+        for sample in family.samples
+    }
+
+
+def after(*events: Event, reading: Reading = READING) -> dict[str, float]:
+    metrics = Metrics()
+    for event in events:
+        metrics.count(event)
+    return samples(metrics.exposition(reading))
+
+
+def test_a_night_is_counted_in_seconds_dollars_and_tokens() -> None:
+    found = after(*NIGHT)
+    assert found["agentcoord_claims_total"] == 1
+    assert found["agentcoord_turns_total|model=m"] == 2
+    assert found["agentcoord_tokens_total|kind=input|model=m"] == 200
+    assert found["agentcoord_cost_usd_total|model=m"] == 0.5
+    assert found["agentcoord_turn_duration_seconds_sum|model=m"] == 3 + 6
+    assert found["agentcoord_tool_calls_total|error=true|tool=bash"] == 1
+    assert found["agentcoord_lock_wait_seconds_sum|outcome=taken"] == 0.7
+    assert found["agentcoord_rate_limit_wait_seconds_total|model=m"] == 2.5
+    assert found["agentcoord_check_runs_total|ok=true"] == 1
+    assert found["agentcoord_landings_total"] == 1
+    assert found["agentcoord_merged_files_total"] == 1
+    assert found["agentcoord_lease_losses_total"] == 1
+    assert found["agentcoord_conflicts_total"] == 0
+
+
+def test_work_that_is_parked_while_it_is_proven_is_a_conflict_and_a_question_is_none() -> None:
+    proven = (*NIGHT[:9], Event(EventKind.TASK_PARKED, 12_500, "a", "w", {"why": "conflict"}))
+    assert after(*proven)["agentcoord_conflicts_total"] == 1
+    asked = (*NIGHT[:2], Event(EventKind.TASK_PARKED, 12_500, "a", "w", {"why": "a cap"}))
+    assert after(*asked)["agentcoord_conflicts_total"] == 0
+
+
+def test_a_reading_becomes_gauges_and_an_absent_store_leaves_its_own_out() -> None:
+    found = after()
+    assert found["agentcoord_tasks|state=queued"] == 2
+    assert found["agentcoord_run_cap_usd"] == 6.0
+    assert found["agentcoord_worker_restarts_total"] == 4
+    assert found["agentcoord_store_up"] == 1
+    away = after(reading=Reading("9.9", 1000.0, True, 0.0, 0.0))
+    assert away["agentcoord_store_up"] == 0
+    assert not any(name.startswith("agentcoord_tasks|") for name in away)
+
+
+@pytest.mark.parametrize("path", ["config/grafana/agentcoord.json", "config/prometheus/alerts.yml"])
+def test_dashboard_and_alerts_ask_only_for_metrics_that_there_are(path: str) -> None:
+    text = (ROOT / path).read_text()
+    asked = set(re.findall(r"\b(?:agentcoord|process)_[a-z_]+\b", text))
+    there_are = {name.partition("|")[0] for name in after(*NIGHT)}
+    assert asked
+    assert asked <= there_are
+
+
+def test_every_panel_of_the_dashboard_has_a_place_of_its_own() -> None:
+    board = json.loads((ROOT / "config/grafana/agentcoord.json").read_text())
+    cells: set[tuple[int, int]] = set()
+    for panel in board["panels"]:
+        place = panel["gridPos"]
+        own = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & own
+        assert max(x for x, _ in own) < 24
+        cells |= own
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is no part of this environment")
+def test_promtool_finds_no_fault_with_metrics_and_rules() -> None:
+    metrics = Metrics()
+    for event in NIGHT:
+        metrics.count(event)
+    page = metrics.exposition(READING)
+    for words, fed in (
+        (["promtool", "check", "metrics"], page),
+        (["promtool", "check", "rules", str(ROOT / "config/prometheus/alerts.yml")], b""),
+        (["promtool", "check", "config", str(ROOT / "config/prometheus/scrape.yml")], b""),
+    ):
+        done = subprocess.run(words, input=fed, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b""), done.stderr

@@ -220,6 +220,14 @@ class _Reading:
         effort = values["models"].get("effort", "medium")
         if effort not in ("", "low", "medium", "high", "xhigh", "max"):
             self.say(f"models.effort {effort!r} is none of low, medium, high, xhigh, max")
+        for key, known in (("on_tamper", ("hold", "flag")), ("pre_existing", ("allow", "refuse"))):
+            chosen = values["checks"].get(key, known[0])
+            if chosen not in known:
+                self.say(f"checks.{key} {chosen!r} is none of {', '.join(known)}{_nearest(chosen, known)}")
+        for key in ("junit_files", "unread_files"):
+            for glob in values["checks"].get(key, ()):
+                if not glob.strip("/") or glob.startswith("/") or ".." in glob.split("/"):
+                    self.say(f"checks.{key}: {glob!r} is no glob of paths inside the repository")
         deadline = values["budget"].get("deadline", "")
         if deadline and not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", deadline):
             self.say(f"budget.deadline {deadline!r} is not a time such as 07:00")

@@ -34,6 +34,14 @@ class ChecksSection:
     """One check's time; after that it counts as red."""
     parallel: int = 2
     """How many check runs may go on at once."""
+    on_tamper: str = "hold"
+    """hold: a change that deletes, skips or weakens tests waits for a person; flag: it lands, flagged."""
+    pre_existing: str = "allow"
+    """allow: tests that failed before a task do not stop it; refuse: every check must exit 0."""
+    junit_files: tuple[str, ...] = ()
+    """Globs of JUnit XML that checks write, for verdicts a test; plain pytest commands need none."""
+    unread_files: tuple[str, ...] = ()
+    """Globs of files that no check reads: when only these change under a task, its proof stands."""
 
 
 @dataclass(frozen=True, slots=True)

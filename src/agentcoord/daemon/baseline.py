@@ -12,7 +12,7 @@ from agentcoord.daemon.run_book import RunBook
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
 from agentcoord.errors import AgentCoordError, ReviewError, StoreError
-from agentcoord.review.checks import CheckReport
+from agentcoord.review.checks import BASELINE, CheckReport
 
 STORE_AWAY_S = 5.0
 _SETTING = "baseline_run"
@@ -52,13 +52,14 @@ class BaselineKeeper:
         if await shop.store.get_setting(_SETTING) == run:
             stored = await self._stored()
             if stored is not None:
-                shop.prover.adopt_baseline(stored)
+                known = await asyncio.to_thread(shop.check_book.stored_known)
+                shop.prover.adopt_baseline(stored, known)
                 return
         await shop.prover.run_baseline()
         await shop.store.set_setting(_SETTING, run)
 
     async def _stored(self) -> CheckReport | None:
         try:
-            return await asyncio.to_thread(self._shop.check_book.stored, "baseline")
+            return await asyncio.to_thread(self._shop.check_book.stored, BASELINE)
         except (ReviewError, OSError):
             return None  # Damaged: it is made again.

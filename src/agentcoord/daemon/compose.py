@@ -30,6 +30,7 @@ from agentcoord.daemon.control import ControlServer
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.fleet import Fleet
 from agentcoord.daemon.model_source import ModelSource, open_model
+from agentcoord.daemon.patient_ledger import PatientLedger
 from agentcoord.daemon.proving import Prover
 from agentcoord.daemon.redis_server import embedded_server
 from agentcoord.daemon.requests import Requests
@@ -50,6 +51,7 @@ from agentcoord.llm.gateway import PaidModel
 from agentcoord.llm.pacing import Governor
 from agentcoord.llm.pricing import PriceList
 from agentcoord.review.checks import CheckBook
+from agentcoord.review.flag_book import FlagBook
 from agentcoord.sandbox.backend import Sandbox
 from agentcoord.sandbox.choose import choose_sandbox
 from agentcoord.sandbox.toolchain import toolchain_prefixes
@@ -240,7 +242,7 @@ def build_workshop(
         size=len(settings.workers),
         proof_slots=settings.checks.parallel,
     )
-    book = CheckBook(paths.checks_dir)
+    book = CheckBook(paths.checks_dir, clock)
     prover = Prover(
         repo=repo,
         pool=pool,
@@ -248,8 +250,8 @@ def build_workshop(
         sandbox=sandbox,
         toolchains=toolchains,
         book=book,
-        project_checks=settings.checks.commands,
-        check_timeout_s=settings.checks.timeout_s,
+        flags=FlagBook(paths.checks_dir / "flags"),
+        checks=settings.checks,
         hub=hub,
         redactor=redactor,
     )
@@ -269,7 +271,7 @@ def build_workshop(
             of_run[runs.run] = PaidModel(
                 source.model_or_refusal,
                 governor=governor,
-                ledger=store.ledger,
+                ledger=PatientLedger(store.ledger, clock),
                 prices=prices,
                 clock=clock,
                 new_id=lambda: uuid.uuid4().hex,

@@ -32,7 +32,7 @@ class EventKind(StrEnum):
     """A tool call ended: `tool`, `summary`, `is_error`, `ms`."""
     TASK_CHECKING = "task.checking"
     TASK_CHECKED = "task.checked"
-    """`check`, `exit_code`, `ms`, `ok`."""
+    """`check`, `exit_code`, `ms`, `ok`, `excused`, and tests: `new_failures`, `old_failures`, `flaky`."""
     TASK_LANDING = "task.landing"
     TASK_DONE = "task.done"
     """`files`, `lines_added`, `lines_removed`, `cost_usd_micros`."""

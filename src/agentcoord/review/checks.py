@@ -1,12 +1,14 @@
 """Check runs: the project's own commands, their exit codes, and what a worker is told of them.
 
 The daemon alone decides from these whether a task is done. A check is green when it exits 0
-within its time, and by nothing else. Where the commands run is the caller's: a function that
-runs one command in the sandbox is handed in.
+within its time. A red one lets a task land only when its tests were reported one by one and all
+that failed did so before the task (see `verdict` and docs/decisions/0006-verdicts.md). Where the
+commands run is the caller's: a function that runs one check is handed in.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
@@ -15,13 +17,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from agentcoord.clock import Clock
 from agentcoord.errors import ReviewError
-from agentcoord.sandbox.policy import KilledBy, Result
+from agentcoord.review.green_shelf import GreenShelf
+from agentcoord.review.verdict import KnownTests, Verdict
 
-RunCommand = Callable[[str], Awaitable[Result]]
-"""Runs one command on the tree under check."""
+RunCheck = Callable[[str, str], Awaitable["CheckOutcome"]]
+"""Runs one check, by its name and command, on the tree under check."""
+BASELINE = "+baseline"
+"""The key of the baseline's report; no task can be called so."""
+_KNOWN = "+known-tests"
 FEEDBACK_CHARS = 6_000
 """Of one red check, for the worker."""
+_TESTS_TOLD = 15
 _FAILING_LINE = re.compile(
     r"(?i)\b(error|fail(ed|ure)?|traceback|assert\w*|exception|panic|expected|undefined|cannot)\b"
 )
@@ -38,10 +46,19 @@ class CheckOutcome:
     output: str
     duration_ms: int
     timed_out: bool = False
+    verdict: Verdict | None = None
+    """None when the command reports no single tests."""
+    excused: bool = False
+    """Red for nothing but tests that were red before the task."""
+
+    @property
+    def green(self) -> bool:
+        return self.exit_code == 0 and not self.timed_out
 
     @property
     def ok(self) -> bool:
-        return self.exit_code == 0 and not self.timed_out
+        """Whether a task may land on it."""
+        return self.green or self.excused
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +91,7 @@ def failing_lines(output: str, *, most: int = 40) -> str:
 
 
 def feedback(report: CheckReport, *, red_before: frozenset[str]) -> str:
-    """Say to a worker what is red: failing lines first, then the end of the output.
+    """Say to a worker what is red: failing tests and lines first, then the end of the output.
 
     `red_before` names the checks that the untouched tree fails too.
     """
@@ -82,7 +99,9 @@ def feedback(report: CheckReport, *, red_before: frozenset[str]) -> str:
     for each in report.red:
         how = "took too long and was stopped" if each.timed_out else f"exit code {each.exit_code}"
         parts.append(f"\n## {each.name}: {how}\n$ {each.command}")
-        if each.name in red_before:
+        if each.verdict is not None:
+            parts += _words_of_tests(each.verdict)
+        elif each.name in red_before:
             parts.append("(This check was red before you began; it must be green to land.)")
         lines = failing_lines(each.output, most=15)
         if lines:
@@ -92,18 +111,37 @@ def feedback(report: CheckReport, *, red_before: frozenset[str]) -> str:
     return "\n".join(parts)
 
 
+def _words_of_tests(verdict: Verdict) -> list[str]:
+    """Whose failures these are, a bounded number of each."""
+    parts = []
+    if verdict.new:
+        shown = [f"- {test}: {verdict.words.get(test, '')}" for test in verdict.new[:_TESTS_TOLD]]
+        parts.append(f"{len(verdict.new)} tests fail that did not fail before:\n" + "\n".join(shown))
+    if verdict.gone:
+        parts.append(
+            f"{len(verdict.gone)} tests were run before and are not any more: "
+            + ", ".join(verdict.gone[:_TESTS_TOLD])
+        )
+    if verdict.before:
+        parts.append(
+            f"{len(verdict.before)} tests failed before you began and still do; they are not yours: "
+            + ", ".join(verdict.before[:_TESTS_TOLD])
+        )
+    return parts
+
+
 class CheckBook:
     """Runs checks, and keeps every report on disk: a verdict per tree and command, an output per claim.
 
-    Identical tree and command: a stored green verdict is used instead of a second run. A red one is
-    run again, because it may be flaky and costs only time.
+    Identical tree, command and surroundings: a stored green verdict is used instead of a second
+    run, also after a restart. A red one is run again, because it may be flaky and costs only time.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, clock: Clock) -> None:
         self._home = home
-        self._green: dict[tuple[str, str], CheckOutcome] = {}
+        self._green = GreenShelf(home / "green", clock)
         self.runs = 0
-        """Commands really run since the start."""
+        """Checks really run since the start."""
         self.run_ms = 0
 
     async def run(
@@ -111,52 +149,66 @@ class CheckBook:
         commands: Sequence[tuple[str, str]],
         *,
         tree_hash: str,
-        run: RunCommand,
+        surroundings: str,
+        run: RunCheck,
         on_outcome: Callable[[CheckOutcome], None],
     ) -> CheckReport:
         """Run (name, command) pairs in order, stopping at nothing, and report all.
 
-        Raises what `run` raises (SandboxError: nothing ran).
+        `tree_hash` empty: every check is run. `surroundings` names what a check sees beside the
+        tree. Raises what `run` raises (SandboxError: nothing ran).
         """
         outcomes = []
         for name, command in commands:
-            outcome = self._green.get((tree_hash, command))
+            outcome = None
+            key = f"{tree_hash}\n{surroundings}\n{command}" if tree_hash else ""
+            raw = await asyncio.to_thread(self._green.find, key) if key else None
+            if raw is not None:
+                outcome = outcome_from({**raw, "name": name})
             if outcome is None:
-                outcome = _outcome_of(name, command, await run(command))
+                outcome = await run(name, command)
                 self.runs += 1
                 self.run_ms += outcome.duration_ms
-            if outcome.ok and tree_hash:
-                if len(self._green) > 10_000:
-                    self._green.clear()
-                self._green[tree_hash, command] = outcome
+                if key and outcome.green:
+                    await asyncio.to_thread(self._green.keep, key, asdict(outcome))
             outcomes.append(outcome)
             on_outcome(outcome)
         return CheckReport(tuple(outcomes), tree_hash)
 
     def store(self, key: str, report: CheckReport) -> None:
-        """Write the report under `key` (a task id or `baseline`), replacing the one before. Blocking."""
-        path = self._path(key)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(
-            json.dumps(
-                {"tree_hash": report.tree_hash, "outcomes": [asdict(each) for each in report.outcomes]}
-            ),
-            encoding="utf-8",
-            errors="backslashreplace",
+        """Write the report under `key` (a task's id, or BASELINE), replacing the one before. Blocking."""
+        self._write(
+            key, {"tree_hash": report.tree_hash, "outcomes": [asdict(each) for each in report.outcomes]}
         )
-        temporary.replace(path)
 
     def stored(self, key: str) -> CheckReport | None:
         """Read what `store` wrote; None when there is nothing. Blocking."""
         try:
             raw = json.loads(self._path(key).read_text(encoding="utf-8"))
-            return CheckReport(tuple(_outcome_from(each) for each in raw["outcomes"]), raw["tree_hash"])
+            return CheckReport(tuple(outcome_from(each) for each in raw["outcomes"]), raw["tree_hash"])
         except FileNotFoundError:
             return None
         except (KeyError, TypeError, ValueError) as error:
             raise ReviewError(
                 f"the stored check report of {key} is damaged", mend="run the checks again"
             ) from error
+
+    def store_known(self, known: KnownTests) -> None:
+        """Write the tests of the baseline, as landings have brought them up to date. Blocking."""
+        self._write(_KNOWN, known.to_dict())
+
+    def stored_known(self) -> KnownTests:
+        """Read what `store_known` wrote; knows nothing when there is nothing, or it is damaged. Blocking."""
+        try:
+            return KnownTests.from_dict(json.loads(self._path(_KNOWN).read_text(encoding="utf-8")))
+        except (OSError, ValueError, AttributeError, TypeError):
+            return KnownTests()
+
+    def _write(self, key: str, value: Mapping[str, object]) -> None:
+        path = self._path(key)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(value), encoding="utf-8", errors="backslashreplace")
+        temporary.replace(path)
 
     def _path(self, key: str) -> Path:
         return self._home / f"{key}.json"
@@ -168,16 +220,12 @@ def commands_for(task_check: str, project_checks: Mapping[str, str]) -> list[tup
     return own + list(project_checks.items())
 
 
-def _outcome_of(name: str, command: str, result: Result) -> CheckOutcome:
-    return CheckOutcome(
-        name=name,
-        command=command,
-        exit_code=result.exit_code,
-        output=result.output,
-        duration_ms=result.duration_ms,
-        timed_out=result.killed_by is KilledBy.TIMEOUT,
-    )
-
-
-def _outcome_from(raw: dict[str, Any]) -> CheckOutcome:
-    return CheckOutcome(**raw)
+def outcome_from(raw: Mapping[str, Any]) -> CheckOutcome:
+    """Read what `asdict` made of an outcome. Raises TypeError, KeyError or ValueError for anything else."""
+    verdict = raw.get("verdict")
+    if verdict is not None:
+        facts: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in verdict.items()
+        }
+        verdict = Verdict(**facts)
+    return CheckOutcome(**{**raw, "verdict": verdict})

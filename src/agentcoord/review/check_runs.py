@@ -1,0 +1,146 @@
+"""Running one check in a copy of the tree and finding out whose its failures are.
+
+Theory of operation. A plain pytest command is asked for JUnit XML in the copy; for other runners
+the configuration may name the files they write. A red run is held against the baseline. Tests
+that failed anew are run once more, alone: those that pass now may be flaky, or may only fail
+beside others, so the whole check is run a second time, and that run counts. Deliberately absent:
+the order of checks and stored verdicts (`checks`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from agentcoord.errors import ReviewError, WorkspaceError
+from agentcoord.review.checks import CheckOutcome
+from agentcoord.review.junit import JUNIT_BYTES, Cases, joined, read_junit
+from agentcoord.review.pytest_command import ADD_OPTIONS, JUNIT_NAME, alone_command, is_pytest
+from agentcoord.review.verdict import KnownTests, judge, only_pre_existing
+from agentcoord.sandbox.policy import KilledBy, Result
+from agentcoord.workspace.files import SafeTree
+
+RunCommand = Callable[[str, Mapping[str, str]], Awaitable[Result]]
+"""Runs one command with additions to its environment, on the tree under check."""
+KnownNow = Callable[[bool], Awaitable[KnownTests]]
+"""What tests did before; told whether this run is red, for which it is worth waiting a while."""
+RERUN_MOST = 20
+"""More new failures than this are no flakiness."""
+MOST_JUNIT_FILES = 500
+_Signatures = Mapping[str, tuple[int, int, int]]
+
+
+class CheckRuns:
+    """Runs the checks of one proof in one copy. Not for two checks at once."""
+
+    def __init__(
+        self,
+        run: RunCommand,
+        files: SafeTree,
+        *,
+        known: KnownNow,
+        junit_files: Sequence[str] = (),
+        excuse_pre_existing: bool = True,
+    ) -> None:
+        """`junit_files`: globs, relative to the copy, of what other runners than pytest write."""
+        self._run = run
+        self._files = files
+        self._known = known
+        self._junit_files = tuple(junit_files)
+        self._excuse = excuse_pre_existing
+        self.cases: dict[tuple[str, str], Cases] = {}
+        """Of each check that reported its tests, by name and command; the newest run's."""
+
+    async def check(self, name: str, command: str) -> CheckOutcome:
+        """Run and judge one check. Raises what the run raises."""
+        outcome = await self._judged(name, command)
+        verdict = outcome.verdict
+        if outcome.ok or outcome.timed_out or verdict is None or not 0 < len(verdict.new) <= RERUN_MOST:
+            return outcome
+        suspects = frozenset(verdict.new)
+        alone = await asyncio.to_thread(alone_command, command, suspects, self._is_there)
+        if alone is None:
+            return outcome
+        _, cases = await self._run_once(alone)
+        if cases is None or not suspects <= cases.ran - cases.failed:
+            return outcome
+        second = await self._judged(name, command)
+        if second.verdict is None:
+            return second
+        flaky = tuple(sorted(suspects - set(second.verdict.new)))
+        return replace(
+            second,
+            verdict=replace(second.verdict, flaky=flaky),
+            duration_ms=outcome.duration_ms + second.duration_ms,
+        )
+
+    async def _judged(self, name: str, command: str) -> CheckOutcome:
+        result, cases = await self._run_once(command)
+        outcome = CheckOutcome(
+            name=name,
+            command=command,
+            exit_code=result.exit_code,
+            output=result.output,
+            duration_ms=result.duration_ms,
+            timed_out=result.killed_by is KilledBy.TIMEOUT,
+        )
+        if cases is None:
+            return outcome
+        self.cases[name, command] = cases
+        known = await self._known(not outcome.green)
+        verdict = judge(cases, known.of(name, command))
+        excused = (
+            self._excuse
+            and result.killed_by is KilledBy.NOBODY
+            and only_pre_existing(command, result.exit_code, result.output, verdict)
+        )
+        return replace(outcome, verdict=verdict, excused=excused)
+
+    async def _run_once(self, command: str) -> tuple[Result, Cases | None]:
+        with_pytest = is_pytest(command)
+        before = await asyncio.to_thread(self._make_ready)
+        result = await self._run(command, {"PYTEST_ADDOPTS": ADD_OPTIONS} if with_pytest else {})
+        return result, await asyncio.to_thread(self._read_reports, before, with_pytest=with_pytest)
+
+    def _is_there(self, word: str) -> bool:
+        try:
+            return self._files.exists(word)
+        except WorkspaceError:
+            return False  # It leads out of the copy.
+
+    def _make_ready(self) -> _Signatures:
+        _remove(self._files.root / JUNIT_NAME)
+        return self._signatures()
+
+    def _read_reports(self, before: _Signatures, *, with_pytest: bool) -> Cases | None:
+        """Read what this run has written; None when that is nothing, or nothing that can be trusted."""
+        names = [name for name, signature in self._signatures().items() if before.get(name) != signature]
+        if with_pytest and self._files.exists(JUNIT_NAME):
+            names.append(JUNIT_NAME)
+        try:
+            parts = [read_junit(self._files.read_bytes(name, limit=JUNIT_BYTES)) for name in names]
+        except (ReviewError, WorkspaceError, OSError):
+            parts = []
+        _remove(self._files.root / JUNIT_NAME)
+        return joined(parts) if parts else None
+
+    def _signatures(self) -> _Signatures:
+        found: dict[str, tuple[int, int, int]] = {}
+        for glob in self._junit_files:
+            for path in self._files.root.glob(glob):
+                with contextlib.suppress(OSError):
+                    facts = path.lstat()
+                    name = path.relative_to(self._files.root).as_posix()
+                    found[name] = (facts.st_mtime_ns, facts.st_size, facts.st_ino)
+                if len(found) >= MOST_JUNIT_FILES:
+                    return found
+        return found
+
+
+def _remove(path: Path) -> None:
+    """Remove a file of ours; what a command put there instead is no report, and is left."""
+    with contextlib.suppress(OSError):
+        path.unlink()

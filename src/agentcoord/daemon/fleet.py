@@ -31,6 +31,7 @@ BACK_OFF_FIRST_S = 1.0
 BACK_OFF_MOST_S = 60.0
 STORE_AWAY_MOST_S = 5.0
 """How long a worker waits at most before it asks a store that was away again."""
+STORE_AWAY = "the store is away"
 MAX_WORKERS = 64
 STOP_GRACE_S = 20.0
 """How long a stopping worker may take to end its model turn or tool call before it is cut off."""
@@ -50,6 +51,8 @@ class Fleet:
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._killed: set[str] = set()
+        self._owed: dict[FencingToken, Claim] = {}
+        """Claims of runs that broke while the store was away: their leases are kept until it is back."""
         self._over = asyncio.Event()
         self._draining = False
         self.on_drained: Callable[[], None] = lambda: None
@@ -57,8 +60,9 @@ class Fleet:
 
     @property
     def claims(self) -> list[Claim]:
-        """What is held right now."""
-        return [row.claim for row in self._shop.board.rows.values() if row.claim is not None]
+        """What is held right now, by a run or by a worker that waits to give it back."""
+        running = [row.claim for row in self._shop.board.rows.values() if row.claim is not None]
+        return [*running, *self._owed.values()]
 
     @property
     def specs(self) -> list[WorkerSpec]:
@@ -181,7 +185,7 @@ class Fleet:
             except StoreUnavailableError as away:
                 pause_s = min(back_off_s, STORE_AWAY_MOST_S)
                 log.warning("store_away", worker=row.spec.name, error=str(away))
-                self._shop.board.set_state(row, WorkerState.WAITING, "the store is away")
+                self._shop.board.set_state(row, WorkerState.WAITING, STORE_AWAY)
             except Exception as error:
                 if isinstance(error, ExceptionGroup) and error.subgroup(AssertionError) is not None:
                     raise
@@ -215,13 +219,24 @@ class Fleet:
         finally:
             self._runs.pop(row.spec.name, None)
         for error in broken:
-            await to_its_end(self._give_back(claim, error))
+            await self._give_back_for_sure(row, claim, error)
             raise error
 
-    async def _give_back(self, claim: Claim, error: Exception) -> None:
-        """A run broke: its task is queued again, the attempt counted, or failed when they are spent.
+    async def _give_back_for_sure(self, row: WorkerRow, claim: Claim, error: Exception) -> None:
+        """Give a broken run's claim back, if need be when the store is there again."""
+        self._owed[claim.token] = claim
+        try:
+            while not await to_its_end(self._give_back(claim, error)):
+                self._shop.board.set_state(row, WorkerState.WAITING, STORE_AWAY)
+                await self._clock.sleep(BACK_OFF_FIRST_S)
+        finally:
+            del self._owed[claim.token]
 
-        What has landed already never fails: the next claim finds it in the journal and says done.
+    async def _give_back(self, claim: Claim, error: Exception) -> bool:
+        """Queue the task again, the attempt counted, or fail it when they are spent.
+
+        False when the store is away. What has landed already never fails: the next claim finds it in
+        the journal and says done.
         """
         task, queue = claim.task, self._shop.store.queue
         why = f"the worker crashed: {error!r}"
@@ -237,9 +252,12 @@ class Fleet:
                 self._shop.hub.emit(EventKind.TASK_REQUEUED, task=task.id, why=why)
         except LeaseLostError:
             pass  # It ended or moved on before the crash.
+        except StoreUnavailableError:
+            return False
         except (AgentCoordError, OSError) as failure:
             # The lease runs out by itself, and the reaper queues the task again.
             log.warning("give_back_failed", task=task.id, error=str(failure))
+        return True
 
     def _tell_crash(self, row: WorkerRow, error: Exception) -> None:
         self._shop.hub.emit(

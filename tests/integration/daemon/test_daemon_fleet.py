@@ -78,6 +78,27 @@ async def test_a_kill_is_not_swallowed_when_handing_back_fails() -> None:
 
 
 async def test_a_store_that_is_away_costs_no_private_copy_and_no_attempt() -> None:
+    """It goes away while a tool's lock is to be taken: the run breaks, and goes on from its last turn."""
+    with own_valkey() as valkey:
+        async with daemonlet(valkey.url, ProjectId("p")) as d:
+            first, second = Thought(create("src/a.py", "A = 1\n")), Thought(create("src/b.py", "B = 1\n"))
+            d.model.turns["t"] = [first, second, [finish()]]
+            await d.load("t")
+            async with d.working():
+                first.may_end.set()
+                await second.begun.wait()
+                await d.store.client.delete(d.store.keys.of("locks"))
+                valkey.kill()
+                second.may_end.set()
+                await until(lambda: d.shop.board.rows[WORKER.name].state is WorkerState.WAITING)
+                assert "the store is away" in d.shop.board.rows[WORKER.name].doing
+                assert d.fleet.claims, "its lease is kept alive as soon as that is possible"
+                await asyncio.to_thread(valkey.start)
+                task = await d.wait_until("t", TaskState.DONE)
+            assert (task.attempt, task.files) == (1, ("src/a.py", "src/b.py"))
+
+
+async def test_a_turn_is_booked_once_the_store_is_back_and_not_paid_again() -> None:
     with own_valkey() as valkey:
         async with daemonlet(valkey.url, ProjectId("p")) as d:
             first = Thought(create("src/new.py", "Y = 2\n"))
@@ -87,12 +108,11 @@ async def test_a_store_that_is_away_costs_no_private_copy_and_no_attempt() -> No
                 await first.begun.wait()
                 valkey.kill()
                 first.may_end.set()
-                await until(lambda: d.shop.board.rows[WORKER.name].state is WorkerState.WAITING)
-                assert "the store is away" in d.shop.board.rows[WORKER.name].doing
                 await asyncio.to_thread(valkey.start)
-                await d.store.queue.release_all_leases(why="as after its lease ran out")
-                task = await d.wait_until("t", TaskState.DONE)
-            assert task.attempt == 1
+                await d.wait_until("t", TaskState.DONE)
+            assert d.model.asked == ["t", "t"]
+            totals = await d.store.ledger.totals(run=d.runs.run, day=d.runs.day())
+            assert totals.run_reserved_usd_micros == 0
 
 
 async def test_a_stop_with_the_store_away_ends_in_time() -> None:

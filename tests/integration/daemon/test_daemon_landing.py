@@ -140,7 +140,6 @@ async def test_a_landing_whose_last_word_the_store_missed_is_told_by_the_next_cl
                 await d.idle()
                 assert (d.root / LANDED_FILE).exists()
                 await asyncio.to_thread(valkey.start)
-                await d.store.queue.release_all_leases(why="as at a restart")
                 await d.wait_until("t", TaskState.DONE)
             assert (await d.task("t")).files == (LANDED_FILE,)
             assert d.model.asked == ["t"], "the work was not done twice"

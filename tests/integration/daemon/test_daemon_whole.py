@@ -1,0 +1,256 @@
+"""The composed daemon in this process: its servers die, its store is away; it stays orderly."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from daemon_kit import PATIENCE_S, OwnValkey, own_valkey, until
+
+from agentcoord.config.paths import ProjectPaths
+from agentcoord.daemon.compose import Daemon, composed
+from agentcoord.daemon.service import run_foreground
+from agentcoord.daemon.start_args import StartArgs
+from agentcoord.errors import AgentCoordError, DaemonError, RpcError, StoreUnavailableError
+from agentcoord.wire.client import ControlClient, Subscription
+from agentcoord.wire.messages import Method, RpcCode, Topic
+from workspace_kit import make_repo
+
+SCRIPT = """task = "t"
+[[turn]]
+thinking_ms = {thinking_ms}
+[[turn.tool]]
+name = "str_replace_based_edit_tool"
+[turn.tool.input]
+command = "create"
+path = "src/new.py"
+file_text = "Y = 2\\n"
+[[turn.tool]]
+name = "finish_task"
+[turn.tool.input]
+summary = "done"
+decisions = []
+"""
+PLAN = '[[task]]\nid = "t"\ntitle = "A task"\n'
+
+
+@dataclass
+class Place:
+    """A project on disk and what a daemon for it is told."""
+
+    base: Path
+    env: dict[str, str]
+
+    @property
+    def root(self) -> Path:
+        return self.base / "repo"
+
+    @property
+    def paths(self) -> ProjectPaths:
+        return ProjectPaths.of(self.root, self.env)
+
+    def script(self, *, thinking_ms: int = 0) -> StartArgs:
+        scripts = self.base / "scripts"
+        scripts.mkdir(exist_ok=True)
+        (scripts / "t.toml").write_text(SCRIPT.format(thinking_ms=thinking_ms))
+        return StartArgs(rehearse=scripts, unsafe_no_sandbox=True)
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    base = Path(tempfile.mkdtemp(prefix="ac-w-"))
+    make_repo(base / "repo", {"src/app.py": b"X = 1\n", "agentcoord.toml": b'[checks]\ntests = "true"\n'})
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(base),
+        "XDG_STATE_HOME": str(base / "s"),
+        "XDG_RUNTIME_DIR": str(base / "r"),
+        "AGENTCOORD_ALLOW_ROOT": "1",
+    }
+    made = Place(base, env)
+    made.paths.make()
+    yield made
+    shutil.rmtree(base, ignore_errors=True)
+
+
+@asynccontextmanager
+async def running(
+    place: Place, args: StartArgs | None = None, **env: str
+) -> AsyncIterator[tuple[Daemon, asyncio.Task[None]]]:
+    """A daemon that works inside the block; stopped at its end unless it was before."""
+    made = composed(place.paths, args or StartArgs(unsafe_no_sandbox=True), place.env | env)
+    async with made as daemon, asyncio.TaskGroup() as group:
+        ready = asyncio.Event()
+        task = group.create_task(daemon.run(ready.set))
+        await ready.wait()
+        yield daemon, task
+        daemon.shutdown.ask(now=True)
+
+
+@asynccontextmanager
+async def connected(place: Place) -> AsyncIterator[ControlClient]:
+    async with ControlClient.connect(place.paths.socket, client_name="test") as client:
+        yield client
+
+
+async def event(place: Place, kind: str, **data: object) -> Mapping[str, Any]:
+    """Wait for an event, past ones included."""
+    async with asyncio.timeout(PATIENCE_S), connected(place) as client:
+        notices = await _following(client)
+        async for notice in notices:
+            found: Mapping[str, Any] = notice.params["event"]
+            if found["kind"] == kind and data.items() <= found["data"].items():
+                return found
+    raise AssertionError("the subscription ended")
+
+
+async def _following(client: ControlClient) -> Subscription:
+    """Subscribe to all events as soon as the store is there."""
+    while True:
+        try:
+            return await client.subscribe([Topic.EVENTS], since=(client.hello["epoch"], 0))
+        except RpcError as away:
+            if away.code != RpcCode.UNAVAILABLE:
+                raise
+            await asyncio.sleep(0.02)
+
+
+def child_running(*words: str) -> int | None:
+    """The process that this one started with these words in its command line."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            line = (stat.parent / "cmdline").read_bytes().decode("utf-8", "replace")
+        except OSError:
+            continue
+        if parent == os.getpid() and all(word in line for word in words):
+            return int(stat.parent.name)
+    return None
+
+
+async def test_a_rehearsal_server_that_dies_in_mid_turn_is_brought_back_and_the_task_ends_done(
+    place: Place,
+) -> None:
+    async with running(place, place.script(thinking_ms=1_500)):
+        async with connected(place) as client:
+            await client.call(Method.LOAD, text=PLAN)
+        await event(place, "task.claimed")
+        pid = child_running("agentcoord.llm.rehearsal", str(place.base))
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        told = await event(place, "error", where="rehearsal server")
+        assert "started again" in told["data"]["error"]
+        await event(place, "task.done")
+    assert child_running("agentcoord.llm.rehearsal", str(place.base)) is None
+
+
+async def test_an_embedded_valkey_that_dies_in_mid_night_is_told_and_the_task_ends_done(
+    place: Place,
+) -> None:
+    async with running(place, place.script(thinking_ms=1_500)):
+        async with connected(place) as client:
+            await client.call(Method.LOAD, text=PLAN)
+        await event(place, "task.claimed")
+        pid = child_running("valkey-server", str(place.base))
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        assert "started again" in (await event(place, "error", where="store"))["data"]["error"]
+        done = await event(place, "task.done")
+        assert done["data"]["files"] == ["src/new.py"]
+    assert (place.root / "src/new.py").read_bytes() == b"Y = 2\n"
+
+
+async def test_a_store_that_goes_away_ends_neither_the_daemon_nor_its_subscribers(place: Place) -> None:
+    with own_valkey() as valkey:
+        async with (
+            running(place, AGENTCOORD_REDIS_URL=valkey.url) as (daemon, task),
+            connected(place) as client,
+        ):
+            notices = await client.subscribe([Topic.STATUS])
+            valkey.kill()
+            daemon.baseline.want()
+            daemon.shop.board.touch()
+            await _refused(client)
+            assert not task.done()
+            await asyncio.to_thread(valkey.start)
+            async with asyncio.timeout(PATIENCE_S):
+                async for notice in notices:
+                    if notice.params["baseline"] == "green":
+                        break
+
+
+async def _refused(client: ControlClient) -> None:
+    with pytest.raises(AgentCoordError):
+        await client.call(Method.TASKS)
+
+
+@pytest.mark.parametrize("how", ["killed", "hung"])
+async def test_a_stop_while_the_store_is_away_ends_in_time_and_without_an_error(
+    place: Place, how: str
+) -> None:
+    with own_valkey() as valkey:
+        try:
+            async with asyncio.timeout(40), running(place, AGENTCOORD_REDIS_URL=valkey.url) as (daemon, task):
+                _take_away(valkey, how)
+                daemon.shutdown.ask(now=False)
+                await task
+        finally:
+            valkey.go_on()
+
+
+def _take_away(valkey: OwnValkey, how: str) -> None:
+    if how == "killed":
+        valkey.kill()
+    else:
+        valkey.hang()
+
+
+async def test_copies_that_cannot_be_built_ahead_are_told_and_end_nothing(place: Place) -> None:
+    shutil.rmtree(place.paths.workspaces_dir)
+    place.paths.workspaces_dir.write_text("a file where a folder must be")
+    async with running(place) as (_, task):
+        assert await event(place, "error", where="private copies")
+        assert not task.done()
+
+
+async def test_a_client_may_stop_the_daemon_it_talks_to(place: Place) -> None:
+    async with running(place) as (_, task), connected(place) as client:
+        assert (await client.call(Method.STOP))["stopping"] is True
+        await task
+
+
+def test_what_keeps_the_daemon_from_starting_is_said_in_words_whatever_wraps_it(place: Place) -> None:
+    """The socket cannot be bound after the rehearsal server and the store have been started."""
+    place.paths.socket.mkdir()
+    with pytest.raises(AgentCoordError) as refused:
+        run_foreground(place.root, args=place.script(), env=place.env)
+    assert not isinstance(refused.value, StoreUnavailableError)
+
+
+def test_the_starter_is_told_once_and_its_descriptor_is_never_used_again(place: Place) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with pytest.raises(DaemonError):
+        run_foreground(
+            place.root, args=StartArgs(rehearse=place.base / "none"), env=place.env, ready_fd=writing
+        )
+    taken = os.open(os.devnull, os.O_RDONLY)
+    assert taken == min(taken, writing), "the number is free"
+    os.close(taken)
+
+
+async def test_nothing_is_left_behind_by_a_daemon_that_stopped(place: Place) -> None:
+    async with running(place, place.script()):
+        pass
+    await until(lambda: child_running(str(place.base)) is None)
+    assert not place.paths.socket.exists()
+    assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []

@@ -31,10 +31,10 @@ from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.fleet import Fleet
 from agentcoord.daemon.model_source import ModelSource, open_model
 from agentcoord.daemon.patient_ledger import PatientLedger
-from agentcoord.daemon.patient_ledger import PatientLedger
 from agentcoord.daemon.proving import Prover
 from agentcoord.daemon.redis_server import embedded_server
 from agentcoord.daemon.requests import Requests
+from agentcoord.daemon.resume_times import keep_waiting
 from agentcoord.daemon.run_book import RunBook
 from agentcoord.daemon.shutdown import Shutdown
 from agentcoord.daemon.snapshot import DaemonState, Views
@@ -263,6 +263,7 @@ def build_workshop(
         ),
     )
 
+    keep_waiting(governor, hub.recent, clock.now_ms())
     of_run: dict[RunId, PaidModel] = {}
 
     def paid_model() -> PaidModel:

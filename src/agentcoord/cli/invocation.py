@@ -14,10 +14,10 @@ from typing import Any
 from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.terminal import Terminal
 from agentcoord.config.paths import ProjectPaths, find_root
+from agentcoord.config.root_rule import ALLOW_ROOT_VARIABLE, root_allowed
 from agentcoord.wire.call import call_once
 from agentcoord.wire.messages import ExitCode, Method
 
-ALLOW_ROOT_VARIABLE = "AGENTCOORD_ALLOW_ROOT"
 CALL_TIMEOUT_S = 60.0
 
 
@@ -51,7 +51,7 @@ class Invocation:
 
     def may_be_root(self, flag: bool) -> bool:
         """Whether working as root was allowed, by `--allow-root` or the variable."""
-        return flag or self.env.get(ALLOW_ROOT_VARIABLE, "") not in ("", "0")
+        return root_allowed(self.env, flag=flag)
 
     def refuse_root(self, flag: bool) -> None:
         """Raise CommandError when we are root and nobody allowed that."""

@@ -12,8 +12,9 @@ from typing import Annotated
 import typer
 
 from agentcoord import __version__
-from agentcoord.cli.invocation import ALLOW_ROOT_VARIABLE, Invocation
+from agentcoord.cli.invocation import Invocation
 from agentcoord.cli.terminal import Terminal
+from agentcoord.config.root_rule import ALLOW_ROOT_VARIABLE
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a page.")]
 JsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]

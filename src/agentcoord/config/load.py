@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from agentcoord.config.paths import CONFIG_NAME
+from agentcoord.config.root_rule import ALLOW_ROOT_VARIABLE
 from agentcoord.config.sections import (
     BudgetSection,
     ChecksSection,
@@ -40,7 +41,7 @@ SECTIONS: dict[str, type] = {
     "metrics": MetricsSection,
 }
 ENV_PREFIX = "AGENTCOORD_"
-OTHER_VARIABLES = frozenset({"AGENTCOORD_ALLOW_ROOT"})
+OTHER_VARIABLES = frozenset({ALLOW_ROOT_VARIABLE})
 """Variables of ours that are no settings."""
 _SECRET = re.compile(r"(api[_-]?key|auth[_-]?token|secret|password)", re.IGNORECASE)
 

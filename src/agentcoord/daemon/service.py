@@ -25,6 +25,7 @@ import structlog
 
 from agentcoord import __version__
 from agentcoord.config.paths import ProjectPaths
+from agentcoord.config.root_rule import root_allowed
 from agentcoord.daemon.compose import composed
 from agentcoord.daemon.loop_watch import watched_loop
 from agentcoord.daemon.start_args import StartArgs
@@ -175,7 +176,7 @@ class _Starter:
 
 def refuse_root(args: StartArgs, env: Mapping[str, str]) -> None:
     """Raises DaemonError when this is root and nobody said that it may be."""
-    if os.geteuid() == 0 and not args.allow_root and env.get("AGENTCOORD_ALLOW_ROOT") != "1":
+    if os.geteuid() == 0 and not root_allowed(env, flag=args.allow_root):
         raise DaemonError(
             "this is root; workers' commands would run with root's reach",
             mend="run as an ordinary user, or say --allow-root (or AGENTCOORD_ALLOW_ROOT=1)",

@@ -24,6 +24,7 @@ from agentcoord.config.sections import (
     ChecksSection,
     MetricsSection,
     ModelsSection,
+    NotifySection,
     ProjectSection,
     RedisSection,
     Settings,
@@ -39,10 +40,14 @@ SECTIONS: dict[str, type] = {
     "budget": BudgetSection,
     "redis": RedisSection,
     "metrics": MetricsSection,
+    "notify": NotifySection,
 }
 ENV_PREFIX = "AGENTCOORD_"
 OTHER_VARIABLES = frozenset({ALLOW_ROOT_VARIABLE})
 """Variables of ours that are no settings."""
+PERSONAL = frozenset({"notify.command", "notify.url"})
+"""Settings that only a person may make: they run, or tell, outside of the sandbox."""
+NOTICES = NotifySection().events
 _SECRET = re.compile(r"(api[_-]?key|auth[_-]?token|secret|password)", re.IGNORECASE)
 
 
@@ -128,6 +133,9 @@ class _Reading:
                 self.say(
                     f"{name}.{key} looks like a secret; this file is committed: put it in the environment"
                 )
+            elif f"{name}.{key}" in PERSONAL:
+                variable = f"{ENV_PREFIX}{name}_{key}".upper()
+                self.say(f"{name}.{key} is yours and not the repository's: set {variable} instead")
             elif key not in hints:
                 self.say(f"unknown key {name}.{key}{_nearest(key, hints)}")
             else:
@@ -229,6 +237,9 @@ class _Reading:
             for glob in values["checks"].get(key, ()):
                 if not glob.strip("/") or glob.startswith("/") or ".." in glob.split("/"):
                     self.say(f"checks.{key}: {glob!r} is no glob of paths inside the repository")
+        for word in values["notify"].get("events", ()):
+            if word not in NOTICES:
+                self.say(f"notify.events: {word!r} is none of {', '.join(NOTICES)}{_nearest(word, NOTICES)}")
         deadline = values["budget"].get("deadline", "")
         if deadline and not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", deadline):
             self.say(f"budget.deadline {deadline!r} is not a time such as 07:00")

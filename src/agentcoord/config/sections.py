@@ -105,6 +105,20 @@ class MetricsSection:
 
 
 @dataclass(frozen=True, slots=True)
+class NotifySection:
+    """`[notify]`: who is told in the night."""
+
+    command: str = ""
+    """A shell command that is handed each notice; from the environment alone."""
+    url: str = ""
+    """Of ntfy, Slack, Discord or any webhook; from the environment alone."""
+    desktop: bool = False
+    """Show notices on this machine's desktop."""
+    events: tuple[str, ...] = ("finished", "needs_you", "budget", "failures", "restarted")
+    """Which notices."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All of it, and where each value came from."""
 
@@ -114,6 +128,7 @@ class Settings:
     budget: BudgetSection = field(default_factory=BudgetSection)
     redis: RedisSection = field(default_factory=RedisSection)
     metrics: MetricsSection = field(default_factory=MetricsSection)
+    notify: NotifySection = field(default_factory=NotifySection)
     workers: tuple[WorkerSpec, ...] = MISSION_WORKERS
     """`[[worker]]`; none given: the six of the mission."""
     origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))

@@ -12,11 +12,17 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from agentcoord.config.paths import ProjectPaths
+from agentcoord.config.sections import NotifySection
+from agentcoord.daemon.budget_watch import BudgetWatch
 from agentcoord.daemon.chores import LoopLag
 from agentcoord.daemon.fleet import Fleet
+from agentcoord.daemon.notifications import Notifier, Send, by_command, by_desktop, by_url, desk_for
 from agentcoord.daemon.run_book import RunBook
+from agentcoord.daemon.service_manager import ServiceManager
 from agentcoord.daemon.shutdown import Shutdown
+from agentcoord.daemon.sleep_inhibitor import SleepInhibitor, inhibiting_command
 from agentcoord.daemon.snapshot import DaemonState, Views
+from agentcoord.daemon.stop_file import StopFile
 from agentcoord.daemon.workshop import Workshop
 
 Loop = Callable[[], Coroutine[Any, Any, None]]
@@ -39,9 +45,22 @@ async def companions(
 
     Raises DaemonError when the metrics endpoint cannot listen.
     """
-    del runs, shutdown, paths, env
-    loops: list[Loop] = []
-    port = shop.settings.metrics.port
+    settings, clock = shop.settings, shop.clock
+    loops: list[Loop] = [
+        StopFile(paths.state_dir, clock, lambda: shutdown.ask(now=False)).run,
+        BudgetWatch(shop.store.ledger, runs, settings.budget, shop.hub, clock).run,
+    ]
+    manager = ServiceManager(env, clock, state.pid)
+    if manager.is_there:
+        loops.append(manager.run)
+    keep_awake = inhibiting_command(env)
+    if keep_awake:
+        loops.append(SleepInhibitor(shop.board, keep_awake).run)
+    ways = ways_to_notify(settings.notify, env)
+    if ways:
+        desk = desk_for(paths.root.name, settings.notify.events, shop.hub)
+        loops.append(Notifier(shop.hub, desk, views.status, ways).run)
+    port = settings.metrics.port
     if port:
         from agentcoord.daemon.metrics_server import Gauges, MetricsServer
 
@@ -49,3 +68,15 @@ async def companions(
         await stack.enter_async_context(server.serving(port))
         loops.append(server.follow)
     return tuple(loops)
+
+
+def ways_to_notify(notify: NotifySection, env: Mapping[str, str]) -> list[Send]:
+    """Every way that is set up; none is not an error."""
+    ways: list[Send] = []
+    if notify.command:
+        ways.append(by_command(notify.command, env))
+    if notify.url:
+        ways.append(by_url(notify.url))
+    if notify.desktop and (desktop := by_desktop(env)) is not None:
+        ways.append(desktop)
+    return ways

@@ -164,3 +164,15 @@ def test_an_unreadable_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "agentcoord.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="cannot read"):
         load_settings(tmp_path, {})
+
+
+@pytest.mark.parametrize("key", ["command", "url"])
+def test_where_to_notify_comes_from_the_person_and_not_from_the_repository(key: str) -> None:
+    with pytest.raises(ConfigError, match=f"AGENTCOORD_NOTIFY_{key.upper()}"):
+        read_settings(f'[notify]\n{key} = "x"\n', {})
+    assert getattr(read_settings("", {f"AGENTCOORD_NOTIFY_{key.upper()}": "x"}).notify, key) == "x"
+
+
+def test_a_notice_that_does_not_exist_is_told_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="did you mean finished"):
+        read_settings('[notify]\nevents = ["finish"]\n', {})

@@ -1,0 +1,177 @@
+"""Sends notices to a person: a command of theirs, a URL (ntfy, Slack, Discord, any webhook), the desktop.
+
+Where to send comes from the person's environment alone: a committed file must not make a stranger's
+machine run a command or tell a server of its work. One notice at a time, each with a deadline; one
+that cannot be sent is logged and dropped. Deliberately absent: what is worth telling (`notices`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import sys
+import urllib.request
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http.client import HTTPException
+from urllib.parse import urlsplit
+
+import structlog
+
+from agentcoord.daemon.event_hub import EventHub
+from agentcoord.daemon.notices import Notice, NoticeDesk, died_before
+from agentcoord.errors import StoreError
+from agentcoord.wire.messages import StatusView
+
+SEND_TIMEOUT_S = 20.0
+SECRET_VARIABLES = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
+
+Send = Callable[[Notice], Awaitable[None]]
+log = structlog.get_logger("notify")
+
+
+def by_command(command: str, env: Mapping[str, str]) -> Send:
+    """Run `command` in a shell: the notice in `NOTICE_KIND`, `NOTICE_TITLE` and `NOTICE_TEXT`, and as
+    JSON on its standard input. It does not see the API key.
+    """
+    clean = {name: value for name, value in env.items() if name not in SECRET_VARIABLES}
+
+    async def send(notice: Notice) -> None:
+        facts = {"NOTICE_KIND": str(notice.kind), "NOTICE_TITLE": notice.title, "NOTICE_TEXT": notice.text}
+        await _run(["/bin/sh", "-c", command], {**clean, **facts}, _as_json(notice))
+
+    return send
+
+
+def by_url(url: str) -> Send:
+    """Post to a URL, in the shape that its host expects."""
+
+    async def send(notice: Notice) -> None:
+        await asyncio.to_thread(_post, request_for(url, notice))
+
+    return send
+
+
+def by_desktop(env: Mapping[str, str]) -> Send | None:
+    """Show it on this machine's desktop; None where there is no way to."""
+    tool = "osascript" if sys.platform == "darwin" else "notify-send"
+    path = shutil.which(tool, path=env.get("PATH"))
+    if path is None:
+        return None
+
+    async def send(notice: Notice) -> None:
+        await _run([path, *_desktop_words(tool, notice)], env, b"")
+
+    return send
+
+
+def _desktop_words(tool: str, notice: Notice) -> Sequence[str]:
+    if tool == "osascript":
+        script = "on run argv\ndisplay notification (item 2 of argv) with title (item 1 of argv)\nend run"
+        return ["-e", script, notice.title, notice.text]
+    urgency = "critical" if notice.urgent else "normal"
+    return ["--app-name=agentcoord", f"--urgency={urgency}", "--", notice.title, notice.text]
+
+
+def request_for(url: str, notice: Notice) -> urllib.request.Request:
+    """The request that tells `notice` to `url`. Raises ValueError for anything but http and https."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme not in ("http", "https") or not host:
+        raise ValueError("notify.url is no http(s) address")
+    words = f"{notice.title}\n{notice.text}"
+    headers = {"Content-Type": "application/json"}
+    if host == "ntfy.sh" or host.startswith("ntfy."):
+        body = notice.text.encode()
+        priority = "high" if notice.urgent else "default"
+        headers = {"Title": notice.title.encode("ascii", "replace").decode(), "Priority": priority}
+    elif host == "hooks.slack.com":
+        body = json.dumps({"text": words}).encode()
+    elif host in ("discord.com", "discordapp.com"):
+        body = json.dumps({"content": words, "allowed_mentions": {"parse": []}}).encode()
+    else:
+        body = _as_json(notice)
+    return urllib.request.Request(url, body, headers, method="POST")  # noqa: S310 - looked at above
+
+
+def _post(request: urllib.request.Request) -> None:
+    with urllib.request.urlopen(request, timeout=SEND_TIMEOUT_S) as answer:  # noqa: S310 - looked at above
+        answer.read(4096)
+
+
+def _as_json(notice: Notice) -> bytes:
+    return json.dumps(
+        {"kind": str(notice.kind), "title": notice.title, "text": notice.text, "urgent": notice.urgent}
+    ).encode()
+
+
+async def _run(words: Sequence[str], env: Mapping[str, str], fed: bytes) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *words,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+        env=dict(env),
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(SEND_TIMEOUT_S):
+            await process.communicate(fed)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        raise OSError(f"it ended with exit code {process.returncode}")
+
+
+class Notifier:
+    """Follows the events and sends. `run()` belongs in the daemon's task group."""
+
+    def __init__(
+        self,
+        hub: EventHub,
+        desk: NoticeDesk,
+        status: Callable[[], Awaitable[StatusView]],
+        ways: Sequence[Send],
+    ) -> None:
+        self._hub = hub
+        self._desk = desk
+        self._status = status
+        self._ways = tuple(ways)
+
+    async def run(self) -> None:
+        """Tell, for ever."""
+        with self._hub.subscribed() as subscription:
+            while True:
+                await subscription.ready.wait()
+                subscription.lagged = False
+                for event in subscription.take_all():
+                    notice = self._desk.notice_of(event)
+                    if notice is not None:
+                        await self._tell(notice)
+                    if self._desk.asks_whether_over(event):
+                        await self._tell_if_over()
+
+    async def _tell_if_over(self) -> None:
+        try:
+            notice = self._desk.finished(await self._status())
+        except StoreError as error:
+            log.warning("end_not_told", error=str(error))
+            return
+        if notice is not None:
+            await self._tell(notice)
+
+    async def _tell(self, notice: Notice) -> None:
+        log.info("notice", kind=str(notice.kind), title=notice.title)
+        for send in self._ways:
+            try:
+                await send(notice)
+            except (OSError, TimeoutError, ValueError, HTTPException) as error:
+                # Neither the address nor what it answers: a webhook's URL is a secret.
+                log.warning("notice_not_sent", kind=str(notice.kind), error=type(error).__name__)
+
+
+def desk_for(project: str, wanted: Sequence[str], hub: EventHub) -> NoticeDesk:
+    """The desk of a daemon that is about to say that it started."""
+    return NoticeDesk(project, wanted, died=died_before(hub.recent))

@@ -1,0 +1,64 @@
+"""The daemon as a service: metrics, the STOP file, notices, as a user meets them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import time
+import urllib.request
+from collections.abc import Callable
+
+from night_kit import Night, wait_gone
+
+PATIENCE_S = 30.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait for what nobody announces; bounded."""
+    give_up_at = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.02)
+
+
+def test_a_stop_file_ends_the_daemon_in_order(a_night: Night) -> None:
+    pid = a_night.start()
+    (a_night.paths.state_dir / "STOP").touch()
+    assert wait_gone(pid, PATIENCE_S)
+    assert not (a_night.paths.state_dir / "STOP").exists()
+    assert '"daemon_stopped"' in a_night.paths.log_file.read_text()
+    a_night.start()
+    assert a_night.run("agentcoordd", "stop").code == 0
+
+
+def test_metrics_are_served_where_the_settings_say(a_night: Night) -> None:
+    port = free_port()
+    a_night.env["AGENTCOORD_METRICS_PORT"] = str(port)
+    a_night.start()
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        page = answer.read().decode()
+    assert 'agentcoord_workers{state="idle"} 6.0' in page
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
+        assert answer.read() == b"ready\n"
+    a_night.run("agentcoordd", "stop")
+
+
+def test_a_daemon_that_was_killed_is_told_of_by_the_next(a_night: Night) -> None:
+    told = a_night.base / "told"
+    a_night.env["AGENTCOORD_NOTIFY_COMMAND"] = f"cat >> {told}; echo >> {told}"
+    first = a_night.start()
+    asyncio.run(a_night.wait_for("daemon.started"))
+    os.kill(first, signal.SIGKILL)
+    a_night.start()
+    until(lambda: told.exists() and told.read_text().endswith("}\n"))
+    assert json.loads(told.read_text())["kind"] == "restarted"
+    a_night.run("agentcoordd", "stop")

@@ -1,0 +1,184 @@
+"""Notices: what is told in the night, how often, and where it goes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from daemon_fakes import HandClock, MemoryLog
+
+from agentcoord.config.sections import BudgetSection, NotifySection
+from agentcoord.daemon.budget_watch import nearly_spent
+from agentcoord.daemon.companions import ways_to_notify
+from agentcoord.daemon.event_hub import EventHub
+from agentcoord.daemon.notices import Notice, NoticeDesk, NoticeKind, died_before
+from agentcoord.daemon.notifications import Notifier, by_command, request_for
+from agentcoord.domain.events import Event, EventKind
+from agentcoord.domain.usage import Usage, UsdMicros
+from agentcoord.store.budget_ledger import CapScope, Totals
+from agentcoord.store.event_log import EventLog
+from agentcoord.wire.messages import StatusView
+
+ALL = NotifySection().events
+NOTICE = Notice(NoticeKind.NEEDS_YOU, "shop needs you", "a asks: which?", urgent=True)
+
+
+def desk(*, died: bool = False, wanted: tuple[str, ...] = ALL) -> NoticeDesk:
+    return NoticeDesk("shop", wanted, died=died)
+
+
+def event(kind: EventKind, at_ms: int = 0, task: str = "a", **data: object) -> Event:
+    return Event(kind, at_ms, task, None, data)
+
+
+def status(*, ended: bool) -> StatusView:
+    counts = {"done": 3, "failed": 1, "parked": 0, "cancelled": 0}
+    return cast("StatusView", {"ended": ended, "counts": counts, "spend": {"spent_usd": 1.25}})
+
+
+def test_a_question_needs_you_and_a_flood_of_them_is_one_notice_a_minute() -> None:
+    told = desk()
+    first = told.notice_of(event(EventKind.QUESTION_ASKED, 0, question="which?"))
+    assert first is not None
+    assert (first.kind, first.text, first.urgent) == (NoticeKind.NEEDS_YOU, "a asks: which?", True)
+    assert told.notice_of(event(EventKind.TASK_PARKED, 59_000, why="conflict")) is None
+    assert told.notice_of(event(EventKind.TASK_PARKED, 60_000, why="conflict")) is not None
+
+
+def test_a_clock_that_jumps_back_does_not_silence_the_night() -> None:
+    told = desk()
+    assert told.notice_of(event(EventKind.TASK_PARKED, 9_000_000, why="x"))
+    assert told.notice_of(event(EventKind.TASK_PARKED, 0, why="x"))
+
+
+def test_three_failures_in_a_row_are_told_and_a_success_begins_anew() -> None:
+    told = desk()
+    failed = [event(EventKind.TASK_FAILED, i * 100_000) for i in range(5)]
+    assert [told.notice_of(each) for each in failed[:2]] == [None, None]
+    assert told.notice_of(event(EventKind.TASK_DONE)) is None
+    assert [told.notice_of(each) for each in failed[2:4]] == [None, None]
+    notice = told.notice_of(failed[4])
+    assert notice is not None
+    assert notice.kind is NoticeKind.FAILURES
+
+
+def test_a_pause_by_hand_is_not_told_and_one_of_the_daemons_is() -> None:
+    assert desk().notice_of(event(EventKind.RUN_PAUSED)) is None
+    assert desk().notice_of(event(EventKind.RUN_PAUSED, why="no credit"))
+
+
+def test_the_end_of_a_run_is_told_once_a_run() -> None:
+    told = desk()
+    over = event(EventKind.TASK_DONE)
+    assert not told.asks_whether_over(over)
+    told.asks_whether_over(event(EventKind.PLAN_LOADED))
+    assert told.asks_whether_over(over)
+    assert told.finished(status(ended=False)) is None
+    notice = told.finished(status(ended=True))
+    assert notice is not None
+    assert notice.text.startswith("3 of 4 tasks done, 1 failed, $1.25 spent")
+    assert told.finished(status(ended=True)) is None
+    told.asks_whether_over(event(EventKind.TASK_CLAIMED))
+    assert told.finished(status(ended=True)) is not None
+
+
+def test_both_steps_of_the_budget_are_told() -> None:
+    warned = desk().notice_of(
+        event(EventKind.BUDGET_WARNED, scope="run", spent_usd_micros=5_000_000, cap_usd_micros=6_000_000)
+    )
+    assert warned is not None
+    assert warned.text == "$5.00 of the run cap of $6.00 is spent."
+    assert desk().notice_of(event(EventKind.BUDGET_REACHED, scope="run"))
+
+
+def test_a_restart_is_told_only_after_a_death() -> None:
+    started, stopping = event(EventKind.DAEMON_STARTED), event(EventKind.DAEMON_STOPPING)
+    assert not died_before([])
+    assert not died_before([started, stopping, event(EventKind.TASK_DONE)])
+    assert died_before([started, stopping, started, event(EventKind.TASK_TURN)])
+    assert desk(died=False).notice_of(started) is None
+    told = desk(died=True)
+    assert told.notice_of(started)
+    assert told.notice_of(event(EventKind.DAEMON_STARTED, 999_999)) is None
+
+
+def test_what_nobody_asked_for_is_not_told() -> None:
+    assert desk(wanted=("finished",)).notice_of(event(EventKind.TASK_PARKED, why="x")) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "check"),
+    [
+        ("https://ntfy.sh/mine", lambda body, head: body == b"a asks: which?" and head["Priority"] == "high"),
+        ("https://hooks.slack.com/x", lambda body, head: json.loads(body)["text"].startswith("shop")),
+        ("https://discord.com/api/webhooks/1/x", lambda body, head: "content" in json.loads(body)),
+        ("http://127.0.0.1:9/x", lambda body, head: json.loads(body)["kind"] == "needs_you"),
+    ],
+)
+def test_each_host_is_told_in_its_own_shape(url: str, check: Callable[[bytes, dict[str, str]], bool]) -> None:
+    request = request_for(url, NOTICE)
+    assert isinstance(request.data, bytes)
+    assert request.get_method() == "POST"
+    assert check(request.data, dict(request.headers))
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://x/y", "nonsense", "http://"])
+def test_only_web_addresses_are_told(url: str) -> None:
+    with pytest.raises(ValueError, match=r"notify\.url"):
+        request_for(url, NOTICE)
+
+
+async def test_a_command_gets_the_words_and_not_the_key(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    env = {"PATH": "/usr/bin:/bin", "ANTHROPIC_API_KEY": "sk-secret", "OUT": str(out)}
+    await by_command('{ echo "$NOTICE_KIND|$NOTICE_TITLE|$ANTHROPIC_API_KEY"; cat; } > "$OUT"', env)(NOTICE)
+    first, _, rest = out.read_text().partition("\n")
+    assert first == "needs_you|shop needs you|"
+    assert json.loads(rest)["text"] == "a asks: which?"
+
+
+async def test_a_way_that_fails_does_not_keep_the_next_from_telling() -> None:
+    heard: list[Notice] = []
+
+    async def hear(notice: Notice) -> None:
+        heard.append(notice)
+        all_heard.set()
+
+    async def never_ends() -> Any:
+        return status(ended=False)
+
+    all_heard = asyncio.Event()
+    hub = EventHub(cast("EventLog", MemoryLog()), HandClock())
+    ways = [by_command("exit 3", {}), hear]
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(hub.run()),
+            group.create_task(Notifier(hub, desk(), never_ends, ways).run()),
+        ]
+        await asyncio.sleep(0)
+        hub.emit(EventKind.TASK_PARKED, task="a", why="x")
+        async with asyncio.timeout(10):
+            await all_heard.wait()
+        for each in tasks:
+            each.cancel()
+    assert [each.kind for each in heard] == [NoticeKind.NEEDS_YOU]
+
+
+def test_nothing_is_sent_where_nothing_is_set_up() -> None:
+    assert ways_to_notify(NotifySection(), {}) == []
+    assert len(ways_to_notify(NotifySection(command="true", url="http://x/"), {})) == 2
+
+
+def test_four_fifths_of_a_cap_are_worth_a_warning_and_no_cap_never_is() -> None:
+    def totals(run: int, day: int) -> Totals:
+        return Totals(UsdMicros(run), UsdMicros(0), UsdMicros(day), UsdMicros(0), Usage(), {}, {})
+
+    budget = BudgetSection(run_usd=1.0, day_usd=10.0)
+    assert list(nearly_spent(totals(799_999, 7_999_999), budget)) == []
+    assert [each.scope for each in nearly_spent(totals(800_000, 0), budget)] == [CapScope.RUN]
+    assert [each.scope for each in nearly_spent(totals(1, 9_000_000), budget)] == [CapScope.DAY]
+    assert list(nearly_spent(totals(10**9, 10**9), BudgetSection(run_usd=0, day_usd=0))) == []

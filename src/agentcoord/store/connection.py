@@ -1,9 +1,7 @@
-"""Opening a project's store: the client, its bounds, and the parts that share it.
+"""Opening a project's store: the parts that share one client, and what concerns all of them.
 
-Separate so that the parts know nothing of URLs, pools and time-outs. The client never repeats a
-command by itself: a script that changes something may have run although its answer was lost, and only
-its caller knows whether repeating it is harmless (the dispatcher's calls are; see there).
-Deliberately absent: starting a server (`daemon.redis_server`).
+Separate so that the parts know nothing of each other's making.
+Deliberately absent: kinds of servers (`client`), and starting one (`daemon.redis_server`).
 """
 
 from __future__ import annotations
@@ -13,17 +11,14 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from urllib.parse import quote
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis
 
 from agentcoord.clock import Clock
 from agentcoord.domain.ids import FencingToken, ProjectId
 from agentcoord.domain.states import HELD_STATES
-from agentcoord.errors import StoreError
 from agentcoord.store.budget_ledger import BudgetLedger
+from agentcoord.store.client import connected, unix_url
 from agentcoord.store.dispatcher import Dispatcher
 from agentcoord.store.event_log import EventLog
 from agentcoord.store.file_locks import FileLocks
@@ -32,7 +27,6 @@ from agentcoord.store.questions import QuestionBook
 from agentcoord.store.queue import TaskQueue
 from agentcoord.store.scripts import (
     BATCH,
-    CALL_TIMEOUT_S,
     Scripts,
     calling,
     load_sources,
@@ -40,15 +34,10 @@ from agentcoord.store.scripts import (
     read_text,
 )
 
-CONNECTIONS = 16
-"""The most connections of one store; who needs one more waits."""
+__all__ = ["CleanupOutcome", "Store", "unix_url"]
+
 CLOSE_TIMEOUT_S = 5.0
 """How long closing waits for what the workers have just handed in."""
-
-
-def unix_url(socket_path: str) -> str:
-    """Return the URL of a server on a Unix socket, whatever letters its path has."""
-    return f"unix://{quote(socket_path)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +69,11 @@ class Store:
     async def open(
         cls, url: str, project: ProjectId, *, clock: Clock, lease_ms: int = 60_000
     ) -> AsyncIterator[Store]:
-        """Connect to `unix:///path`, `redis://...` or `rediss://...`, and run the store until the exit.
+        """Connect to a server, Sentinel or Cluster (`client.connected`), and run the store until the exit.
 
         Raises StoreUnavailableError when the server does not answer, StoreError for a wrong URL.
         """
-        async with _client(url) as client:
+        async with connected(url) as client:
             store = await cls._build(client, Keys(project), clock, lease_ms)
             body_error: BaseException | None = None
             async with asyncio.TaskGroup() as owner:
@@ -171,38 +160,14 @@ class Store:
 
     async def _unlink_all(self) -> int:
         removed = 0
-        cursor = 0
         async with calling("remove the project's keys"):
-            while True:
-                cursor, names = await self.client.scan(cursor, match=self.keys.scan_pattern, count=BATCH)
-                if names:
+            names: list[str] = []
+            async for name in self.client.scan_iter(match=self.keys.scan_pattern, count=BATCH):
+                names.append(name)
+                if len(names) == BATCH:
                     removed += await self.client.unlink(*names)
-                if cursor == 0:
-                    break
+                    names.clear()
+            if names:
+                removed += await self.client.unlink(*names)
         self.queue.dispatcher.paused = False
         return removed
-
-
-@asynccontextmanager
-async def _client(url: str) -> AsyncIterator[Redis]:
-    try:
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=CONNECTIONS,
-            timeout=None,  # Every call is bounded by `calling`, this wait included.
-            socket_timeout=None,
-            socket_connect_timeout=CALL_TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
-            decode_responses=True,
-            encoding_errors="surrogateescape",
-            client_name="agentcoord",
-        )
-    except ValueError as error:
-        raise StoreError(
-            f"redis.url is not usable: {error}", mend="use unix:///path or redis://host:port/0"
-        ) from error
-    client = Redis.from_pool(pool)
-    try:
-        yield client
-    finally:
-        await client.aclose()

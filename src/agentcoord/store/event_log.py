@@ -42,7 +42,7 @@ class EventLog:
             self.epoch, first = await self.scripts.run(
                 ScriptName.APPEND_EVENTS, self.spare_epoch, KEPT_EVENTS, *texts
             )
-            stored += [replace(event, seq=first + i) for i, event in enumerate(piece)]
+            stored += [_numbered(event, first + i) for i, event in enumerate(piece)]
         return stored
 
     async def read(self, *, after: int, limit: int = 1000) -> list[Event]:
@@ -61,3 +61,8 @@ class EventLog:
     async def last_seq(self) -> int:
         """Return the number of the newest event; 0 when there is none."""
         return int(await read_text(self.client, self.keys.of("events:last")) or 0)
+
+
+def _numbered(event: Event, seq: int) -> Event:
+    """Return the event with its number; built directly, because `replace` costs five times as much."""
+    return Event(event.kind, event.at_ms, event.task, event.worker, event.data, seq)

@@ -16,7 +16,15 @@ from importlib import resources
 from typing import Any, cast
 
 from redis.asyncio import Redis
-from redis.exceptions import ClusterDownError, MasterDownError, ReadOnlyError, RedisError, TryAgainError
+from redis.exceptions import (
+    ClusterDownError,
+    MasterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+    TryAgainError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -27,6 +35,10 @@ BATCH = 1000
 """The most items that one script call is given, so that none blocks the server for long."""
 CALL_TIMEOUT_S = 5.0
 """How long one call may take, the wait for a free connection included."""
+
+
+_PASSING = ("BUSY ", "NOREPLICAS ", "UNKILLABLE ", "UNBLOCKED ")
+"""What answers begin with that another moment will change: nothing was carried out."""
 
 
 class ScriptName(StrEnum):
@@ -89,10 +101,18 @@ async def calling(doing: str) -> AsyncIterator[None]:
         ClusterDownError,
         MasterDownError,
         TryAgainError,
+        RedisClusterException,
         OSError,
     ) as error:
         raise _unavailable(doing, str(error)) from error
+    except OutOfMemoryError as error:
+        raise StoreError(
+            f"Redis is out of memory and refused to {doing}: {error}",
+            mend="raise maxmemory of the server, or run: agentcoord cleanup",
+        ) from error
     except RedisError as error:
+        if str(error).startswith(_PASSING):
+            raise _unavailable(doing, str(error)) from error
         raise StoreError(f"Redis failed to {doing}: {error}") from error
 
 

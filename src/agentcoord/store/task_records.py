@@ -25,6 +25,12 @@ PACKED_FROM_CHARS = 256
 """Shorter bodies stay plain JSON: packing would save nothing."""
 _PACKED_MARK = b"\0"
 """What a packed body begins with; a plain one begins with a brace."""
+_PACKED_FRAME = (
+    b'"],"title":"","writes":[""]}","priority":3,"tags":["testing","backend","docs"],"title":"'
+    b'{"budget_usd_micros":null,"check":"python -m pytest -q tests/","description":"'
+)
+"""What most bodies have in common: packing refers to it. Stored bodies need it as it is: another frame
+takes another mark."""
 _PACKED_WINDOW_BITS = -12
 """Raw deflate with a window of 4 KB: a small window is quick to set up, and bodies are small."""
 
@@ -57,7 +63,7 @@ def encode_body(spec: TaskSpec) -> str:
     body = json.dumps(raw, sort_keys=True, separators=(",", ":"))
     if len(body) < PACKED_FROM_CHARS:
         return body
-    packer = zlib.compressobj(level=1, wbits=_PACKED_WINDOW_BITS, memLevel=5)
+    packer = zlib.compressobj(level=1, wbits=_PACKED_WINDOW_BITS, memLevel=5, zdict=_PACKED_FRAME)
     packed = _PACKED_MARK + packer.compress(body.encode()) + packer.flush()
     return packed.decode(errors="surrogateescape") if len(packed) < len(body) else body
 
@@ -66,7 +72,7 @@ def decode_body(body: str) -> dict[str, Any]:
     """Read what `encode_body` wrote."""
     if not body.startswith("{"):
         packed = body.encode(errors="surrogateescape")[len(_PACKED_MARK) :]
-        body = zlib.decompress(packed, wbits=_PACKED_WINDOW_BITS).decode()
+        body = zlib.decompressobj(_PACKED_WINDOW_BITS, zdict=_PACKED_FRAME).decompress(packed).decode()
     raw: dict[str, Any] = json.loads(body)
     return raw
 
@@ -98,7 +104,8 @@ def decode_task(body: str, fields: Mapping[str, str]) -> Task:
 
 def decode_usage(fields: Mapping[str, str], prefix: str = "") -> Usage:
     """Read the five kinds of tokens from fields named `prefix` + kind; missing ones are 0."""
-    return Usage.from_dict({kind: int(fields.get(prefix + kind, 0)) for kind in NO_USAGE.to_dict()})
+    counts = {kind: int(fields[prefix + kind]) for kind in Usage.__slots__ if prefix + kind in fields}
+    return Usage(**counts) if counts else NO_USAGE
 
 
 def usage_args(usage: Usage) -> list[str | int]:

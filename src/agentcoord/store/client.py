@@ -1,0 +1,153 @@
+"""A client for any kind of server that `redis.url` may name: one server, Sentinel, or Cluster.
+
+Separate so that everything else in the room sees one client, whatever stands behind it. The client
+never repeats a command by itself: a script that changes something may have run although its answer
+was lost, and only its caller knows whether repeating it is harmless.
+Deliberately absent: time-outs of single calls, and what failures mean (`scripts.calling`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, cast
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
+
+from hiredis import pack_command
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.backoff import NoBackoff
+
+from agentcoord.errors import StoreError
+from agentcoord.store.scripts import CALL_TIMEOUT_S
+
+CONNECTIONS = 16
+"""The most connections of one store; who needs one more waits."""
+SENTINEL_PORT = 26379
+SERVER_PORT = 6379
+_USABLE = (
+    "use unix:///path, redis://host:port/0, rediss:// for TLS, "
+    "redis+sentinel://host:port,host:port/service/0 or redis+cluster://host:port,host:port"
+)
+
+
+def unix_url(socket_path: str) -> str:
+    """Return the URL of a server on a Unix socket, whatever letters its path has."""
+    return f"unix://{quote(socket_path)}"
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Redis]:
+    """Give a client for `url` and close it at the end; nothing is sent before the first call.
+
+    Besides the forms that redis-py knows (`unix://`, `redis://`, `rediss://`, each with `user:password@`)
+    there are `redis+sentinel://` and `redis+cluster://`, with `rediss+` for TLS; a query such as
+    `?ssl_ca_certs=/path` is handed on. Raises StoreError when the URL is not usable.
+    """
+    try:
+        client = _client_of(url)
+    except (ValueError, TypeError) as error:
+        raise StoreError(f"redis.url is not usable: {error}", mend=_USABLE) from error
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+def _client_of(url: str) -> Redis:
+    parts = urlsplit(url)
+    match parts.scheme.partition("+"):
+        case ("redis" | "rediss", "+", "sentinel"):
+            return _behind_sentinel(parts)
+        case ("redis" | "rediss", "+", "cluster"):
+            return _of_cluster(parts)
+        case _:
+            pool = BlockingConnectionPool.from_url(url, **_pool_bounds(), **_shared())
+            pool.connection_class = _packing_in_c(pool.connection_class)
+            return Redis.from_pool(pool)
+
+
+def _pool_bounds() -> dict[str, Any]:
+    # No time-out: every call is bounded by `calling`, the wait for a connection included.
+    return {"max_connections": CONNECTIONS, "timeout": None}
+
+
+def _shared() -> dict[str, Any]:
+    return {
+        "socket_timeout": None,
+        "socket_connect_timeout": CALL_TIMEOUT_S,
+        "retry": Retry(NoBackoff(), 0),
+        "decode_responses": True,
+        "encoding_errors": "surrogateescape",
+        "client_name": "agentcoord",
+    }
+
+
+class _BoundedSentinelPool(SentinelConnectionPool, BlockingConnectionPool):
+    """Connections to whoever is the master now; who needs one too many waits, as with one server."""
+
+
+def _behind_sentinel(parts: SplitResult) -> Redis:
+    service, _, database = parts.path.strip("/").partition("/")
+    if not service:
+        raise ValueError("the name of the service is missing: redis+sentinel://host:port/service")
+    options = _credentials(parts) | dict(parse_qsl(parts.query))
+    if parts.scheme.startswith("rediss"):
+        options["ssl"] = True
+    watchers = Sentinel(  # type: ignore[no-untyped-call]  # redis-py leaves this constructor untyped.
+        _hosts(parts, SENTINEL_PORT),
+        sentinel_kwargs={"socket_timeout": CALL_TIMEOUT_S, "socket_connect_timeout": CALL_TIMEOUT_S},
+        **_shared(),
+        **options,
+    )
+    pool = _BoundedSentinelPool(  # type: ignore[no-untyped-call]  # As above.
+        service, watchers, db=int(database or 0), **_pool_bounds(), **watchers.connection_kwargs
+    )
+    return Redis.from_pool(pool)
+
+
+def _of_cluster(parts: SplitResult) -> Redis:
+    options: dict[str, Any] = _credentials(parts) | dict(parse_qsl(parts.query))
+    if parts.scheme.startswith("rediss"):
+        options["ssl"] = True
+    client = RedisCluster(
+        startup_nodes=[ClusterNode(host, port) for host, port in _hosts(parts, SERVER_PORT)],
+        max_connections=CONNECTIONS,
+        **_shared(),
+        **options,
+    )
+    # It has every method that we use, with the same meaning, because all our keys lie in one slot.
+    return cast("Redis", client)
+
+
+def _hosts(parts: SplitResult, default_port: int) -> list[tuple[str, int]]:
+    hosts = []
+    for host in parts.netloc.rpartition("@")[2].split(","):
+        one = urlsplit(f"//{host}")
+        if not one.hostname:
+            raise ValueError(f"a host is missing in {parts.netloc!r}")
+        hosts.append((one.hostname, one.port or default_port))
+    return hosts
+
+
+def _credentials(parts: SplitResult) -> dict[str, Any]:
+    user, _, password = parts.netloc.rpartition("@")[0].partition(":")
+    named = {"username": unquote(user), "password": unquote(password)}
+    return {name: value for name, value in named.items() if value}
+
+
+def _packing_in_c(connection: type[AbstractConnection]) -> type[AbstractConnection]:
+    """Return the kind of connection with its script calls packed by hiredis: each has hundreds of words."""
+
+    class PackingInC(connection):  # type: ignore[misc, valid-type]  # mypy: a base only known when run.
+        def pack_command(self, *args: Any) -> list[bytes]:
+            if args[0] == "EVALSHA":
+                with suppress(UnicodeEncodeError):  # Escaped bytes, which only redis-py itself can pack.
+                    return [pack_command(args)]
+            packed: list[bytes] = super().pack_command(*args)
+            return packed
+
+    return PackingInC

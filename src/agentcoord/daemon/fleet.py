@@ -245,8 +245,11 @@ class Fleet:
             landed = record is not None and is_landing_of(task, record)
             own_fault = not (landed or isinstance(error, StoreUnavailableError))
             if own_fault and task.attempt >= self._shop.settings.models.attempts:
-                await queue.fail(claim, why=why)
+                dependents = await queue.fail(claim, why=why)
                 self._shop.hub.emit(EventKind.TASK_FAILED, task=task.id, why=why)
+                for dependent in dependents:
+                    because = f"{task.id}, which it needs, failed"
+                    self._shop.hub.emit(EventKind.TASK_FAILED, task=dependent, why=because)
             else:
                 await queue.requeue(claim, why=why, counts_attempt=own_fault)
                 self._shop.hub.emit(EventKind.TASK_REQUEUED, task=task.id, why=why)

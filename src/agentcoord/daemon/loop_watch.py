@@ -24,6 +24,8 @@ TOLD_AFTER_S = 10.0
 """Of silence; then the stack of the loop's thread is logged, once a hang."""
 ENDED_AFTER_S = 120.0
 """Of silence; then the process ends. Longer than a lease: its tasks are given up by then."""
+STOP_MOST_S = 120.0
+"""How long an orderly stop may take, from the first request to the end of the process."""
 STUCK_EXIT_CODE = 70
 
 log = structlog.get_logger("loop")
@@ -54,6 +56,34 @@ def watched_loop(
         yield
     finally:
         watch.over.set()
+
+
+class StopTimer:
+    """Ends the process when an orderly stop takes too long, whatever hangs: a thread, a command, a disk."""
+
+    def __init__(
+        self, *, stop_most_s: float = STOP_MOST_S, end: Callable[[], None] = _end_the_process
+    ) -> None:
+        self._end = end
+        self._timer = threading.Timer(stop_most_s, self._give_up)
+        self._timer.daemon = True
+
+    def start(self) -> None:
+        """Begin to count; again does nothing."""
+        if self._timer.ident is None:
+            self._timer.start()
+
+    def cancel(self) -> None:
+        """The stop came to its end."""
+        self._timer.cancel()
+
+    def _give_up(self) -> None:
+        stacks = {
+            number: "".join(traceback.format_stack(frame))
+            for number, frame in sys._current_frames().items()  # noqa: SLF001 - documented for exactly this
+        }
+        log.critical("stop_given_up", stacks=stacks)
+        self._end()
 
 
 class _Watch:

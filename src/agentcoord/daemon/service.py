@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -27,13 +28,15 @@ from agentcoord import __version__
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.config.root_rule import root_allowed
 from agentcoord.daemon.compose import composed
-from agentcoord.daemon.loop_watch import watched_loop
+from agentcoord.daemon.loop_watch import StopTimer, watched_loop
 from agentcoord.daemon.start_args import StartArgs
 from agentcoord.errors import AgentCoordError, DaemonAlreadyRunningError, DaemonError
 from agentcoord.telemetry.logs import logging_to
 
 READY_TIMEOUT_S = 90.0
 LOG_TAIL_LINES = 20
+THREADS = 32
+"""For blocking work: copies of six workers must not hold up what a command wants to read."""
 _PR_SET_DUMPABLE = 4
 
 log = structlog.get_logger("daemon")
@@ -126,9 +129,10 @@ def run_foreground(
 
 def _serve_in_words(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str], starter: _Starter) -> None:
     """Serve; what ends it is logged, and leaves as the one error that a person can act on, if it is one."""
+    stop_timer = StopTimer()
     try:
         forbid_reading_our_memory()
-        asyncio.run(_serve(paths, args, env, starter))
+        asyncio.run(_serve(paths, args, env, starter, stop_timer))
     except AgentCoordError as error:
         log.error("daemon_cannot_go_on", error=error.message, mend=error.mend)
         raise
@@ -143,6 +147,8 @@ def _serve_in_words(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str]
     except BaseException:
         log.critical("daemon_died", exc_info=True)
         raise
+    finally:
+        stop_timer.cancel()
 
 
 def _first_leaf(group: BaseException) -> BaseException:
@@ -151,9 +157,14 @@ def _first_leaf(group: BaseException) -> BaseException:
     return group
 
 
-async def _serve(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str], starter: _Starter) -> None:
+async def _serve(
+    paths: ProjectPaths, args: StartArgs, env: Mapping[str, str], starter: _Starter, stop_timer: StopTimer
+) -> None:
+    threads = ThreadPoolExecutor(THREADS, thread_name_prefix="work")
+    asyncio.get_running_loop().set_default_executor(threads)
     with watched_loop():
         async with composed(paths, args, env) as daemon:
+            daemon.shutdown.on_ask = stop_timer.start
             with daemon.shutdown.on_signals():
                 await daemon.run(lambda: starter.tell({"ready": True}))
     log.info("daemon_stopped")

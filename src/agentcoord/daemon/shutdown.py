@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 
 class Shutdown:
@@ -18,12 +18,15 @@ class Shutdown:
     def __init__(self) -> None:
         self._asked = asyncio.Event()
         self._now = asyncio.Event()
+        self.on_ask: Callable[[], None] = lambda: None
+        """Called at each request."""
 
     def ask(self, *, now: bool) -> None:
         """Ask for a stop; `now`, or asking a second time, cuts running turns off."""
         if now or self._asked.is_set():
             self._now.set()
         self._asked.set()
+        self.on_ask()
 
     async def asked(self) -> bool:
         """Wait for the first request; return whether it is for now."""

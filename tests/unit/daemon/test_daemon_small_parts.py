@@ -15,7 +15,7 @@ import pytest
 from daemon_fakes import HandClock
 
 from agentcoord.daemon.chores import AWAY_PERIOD_S, deadline_passed, periodic
-from agentcoord.daemon.loop_watch import watched_loop
+from agentcoord.daemon.loop_watch import StopTimer, watched_loop
 from agentcoord.daemon.machine_faults import fault_of
 from agentcoord.daemon.shutdown import Shutdown
 from agentcoord.daemon.to_its_end import to_its_end
@@ -148,3 +148,19 @@ async def test_a_loop_that_hangs_is_given_up_from_outside() -> None:
         while not given_up.is_set() and time.monotonic() < give_up_at:
             pass  # The loop is stuck right here.
         assert given_up.is_set()
+
+
+def test_a_stop_that_never_ends_is_given_up() -> None:
+    given_up = threading.Event()
+    timer = StopTimer(stop_most_s=0.01, end=given_up.set)
+    timer.start()
+    timer.start()
+    assert given_up.wait(5)
+
+
+def test_a_stop_that_ended_is_left_alone() -> None:
+    given_up = threading.Event()
+    timer = StopTimer(stop_most_s=0.2, end=given_up.set)
+    timer.start()
+    timer.cancel()
+    assert not given_up.wait(0.3)

@@ -1,4 +1,4 @@
-"""The Typer side of `agentcoordd`: start, run, stop, restart, status, logs."""
+"""The Typer side of `agentcoordd`: start, run, stop, restart, status, logs; see `service_commands` too."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agentcoord.cli import service_commands
 from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.daemon_log import lines_from_now, log_line, newest_lines
 from agentcoord.cli.invocation import Invocation
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 app = group("The AgentCoord daemon: hosts the workers of one project. Talk to it with `agentcoord`.")
 app.callback()(surroundings)
+app.add_typer(service_commands.commands)
 
 Rehearse = Annotated[
     Path | None,
@@ -152,11 +154,19 @@ def _start(invocation: Invocation, args: StartArgs, *, given: StartArgs, as_json
 
 
 @app.command(epilog=example("agentcoordd status", "agentcoordd status --json | jq -r .state"))
-def status(context: typer.Context, as_json: Json = False) -> None:
+def status(
+    context: typer.Context,
+    of_all: Annotated[bool, typer.Option("--all", help="Every daemon of yours, whatever project.")] = False,
+    as_json: Json = False,
+) -> None:
     """Show whether the daemon runs: pid, socket, version.
 
     Exits 3 when it does not.
     """
+    if of_all:
+        from agentcoord.cli.every_daemon import answer_every_daemon
+
+        finish(answer_every_daemon(invocation_of(context), as_json=as_json))
     finish(answer_daemon_status(invocation_of(context), as_json=as_json))
 
 

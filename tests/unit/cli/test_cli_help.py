@@ -73,6 +73,7 @@ def test_every_command_of_the_design_is_there() -> None:
             "wait",
             "config",
             "locks",
+            "report",
             "ctl kill",
             "ctl pause",
             "ctl resume",
@@ -82,7 +83,8 @@ def test_every_command_of_the_design_is_there() -> None:
     }
     assert {" ".join(words) for words in words_of_every_command(app)} == wanted
     daemon_words = {" ".join(words) for words in words_of_every_command(daemon_app)}
-    assert daemon_words == {"start", "run", "stop", "restart", "status", "logs"}
+    services = {"reload", "install-service", "uninstall-service"}
+    assert daemon_words == {"start", "run", "stop", "restart", "status", "logs"} | services
 
 
 @pytest.mark.parametrize("program", ["agentcoord", "agentcoordd"])

@@ -1,0 +1,161 @@
+"""`agentcoordd install-service`, `uninstall-service` and `reload`: the daemon as the system's business."""
+
+from __future__ import annotations
+
+import getpass
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agentcoord.cli.boundary import CommandError
+from agentcoord.cli.invocation import Invocation
+from agentcoord.cli.options import AllowRoot, example, group, invocation_of
+from agentcoord.cli.starting import args_to_resume, start, start_args, stop
+from agentcoord.tui.styled import Span, Tone
+from agentcoord.wire.messages import ExitCode
+
+if TYPE_CHECKING:
+    from agentcoord.daemon.service_units import Unit
+
+TOOL_TIMEOUT_S = 30.0
+commands = group("")
+
+Now = Annotated[bool, typer.Option("--now", help="Start it too, at once.")]
+Print = Annotated[bool, typer.Option("--print", help="Print the file; write nothing.")]
+
+
+@commands.command("install-service", epilog=example("agentcoordd install-service --now"))
+def install_service(
+    context: typer.Context, now: Now = False, only_print: Print = False, allow_root: AllowRoot = False
+) -> None:
+    """Have the system keep this project's daemon.
+
+    A systemd user unit, or a launchd agent on macOS: started at login, restarted after a crash.
+    """
+    invocation = invocation_of(context)
+    unit = _unit(invocation, allow_root=allow_root)
+    terminal = invocation.terminal
+    if only_print:
+        terminal.text(unit.text)
+        return
+    invocation.refuse_root(allow_root)
+    _refuse_strangers(unit)
+    unit.path.parent.mkdir(parents=True, exist_ok=True)
+    unit.path.write_text(unit.text, encoding="utf-8")
+    terminal.text(f"wrote {unit.path}")
+    if sys.platform == "darwin":
+        if now:
+            _tool(invocation, ["launchctl", "bootstrap", f"gui/{invocation.uid}", str(unit.path)])
+        return
+    _tool(invocation, ["systemctl", "--user", "daemon-reload"])
+    _tool(invocation, ["systemctl", "--user", "enable", *(["--now"] if now else []), unit.name])
+    from agentcoord.daemon.service_units import key_file
+
+    terminal.say(f"the key, if you use one: ANTHROPIC_API_KEY=... in {key_file(invocation.env)} (chmod 600)")
+    _tell_of_linger(invocation)
+
+
+@commands.command("uninstall-service", epilog=example("agentcoordd uninstall-service"))
+def uninstall_service(context: typer.Context) -> None:
+    """Take the service away again, and stop what it runs."""
+    invocation = invocation_of(context)
+    unit = _unit(invocation, allow_root=True)
+    if not unit.path.exists():
+        raise CommandError(
+            f"no service is installed for this project ({unit.path})",
+            exit_code=ExitCode.NOT_FOUND,
+            mend="agentcoordd install-service",
+        )
+    _refuse_strangers(unit)
+    if sys.platform == "darwin":
+        _tool(invocation, ["launchctl", "bootout", f"gui/{invocation.uid}/{unit.name}"])
+    else:
+        _tool(invocation, ["systemctl", "--user", "disable", "--now", unit.name])
+    unit.path.unlink()
+    if sys.platform != "darwin":
+        _tool(invocation, ["systemctl", "--user", "daemon-reload"])
+    invocation.terminal.text(f"removed {unit.path}")
+
+
+@commands.command("reload", epilog=example("agentcoordd reload"))
+def reload(context: typer.Context, allow_root: AllowRoot = False) -> None:
+    """Take up a changed agentcoord.toml.
+
+    A file with a mistake is refused, and the daemon goes on as it is. Else the daemon ends in order
+    and starts anew as it was started; its tasks go on from their last complete turn.
+    """
+    from agentcoord.config.load import load_settings
+
+    invocation = invocation_of(context)
+    invocation.refuse_root(allow_root)
+    paths = invocation.paths()
+    args = args_to_resume(paths, start_args(allow_root=invocation.may_be_root(allow_root)), always=True)
+    load_settings(paths.root, invocation.env, args.flags)
+    stop(paths, now=False)
+    started = start(invocation, args)
+    invocation.terminal.text(f"pid     {started.pid}")
+
+
+def _unit(invocation: Invocation, *, allow_root: bool) -> Unit:
+    from agentcoord.daemon.service_units import launchd_agent, systemd_unit
+
+    paths = invocation.paths()
+    words = [sys.executable, "-m", "agentcoord.cli.agentcoordd", "-C", str(paths.root), "run"]
+    if invocation.uid == 0 and invocation.may_be_root(allow_root):
+        words.append("--allow-root")
+    env = {**invocation.env, "HOME": invocation.env.get("HOME") or str(paths.state_dir.anchor)}
+    return (launchd_agent if sys.platform == "darwin" else systemd_unit)(paths, words, env)
+
+
+def _refuse_strangers(unit: Unit) -> None:
+    """Leave a file alone that somebody else wrote."""
+    from agentcoord.daemon.service_units import MADE_BY_US
+
+    if unit.path.exists() and MADE_BY_US not in unit.path.read_text(encoding="utf-8", errors="replace"):
+        raise CommandError(
+            f"{unit.path} was not made by this command; it was left as it is",
+            exit_code=ExitCode.REFUSED,
+            mend=f"move {unit.path} away",
+        )
+
+
+def _tool(invocation: Invocation, words: Sequence[str]) -> None:
+    """Run the service manager's own tool; what it refuses is told with the command to repeat."""
+    done = _ran(invocation, words)
+    if done is not None and done.returncode == 0:
+        return
+    said = "it is not here" if done is None else done.stderr.strip().splitlines()[-1:] or ["it failed"]
+    reason = said if isinstance(said, str) else said[0]
+    invocation.terminal.say(Span("warning: ", Tone.WARN), f"{words[0]}: {reason}")
+    invocation.terminal.say(Span("fix: ", Tone.GOOD), f"in a login session, run: {' '.join(words)}")
+
+
+def _tell_of_linger(invocation: Invocation) -> None:
+    """Without lingering, the user's services end at logout."""
+    user = getpass.getuser()
+    done = _ran(invocation, ["loginctl", "show-user", user, "--property=Linger"])
+    if done is None or done.stdout.strip() != "Linger=yes":
+        invocation.terminal.say(Span("warning: ", Tone.WARN), "it ends when you log out")
+        invocation.terminal.say(Span("fix: ", Tone.GOOD), f"loginctl enable-linger {user}")
+
+
+def _ran(invocation: Invocation, words: Sequence[str]) -> subprocess.CompletedProcess[str] | None:
+    tool = shutil.which(words[0], path=invocation.env.get("PATH"))
+    if tool is None:
+        return None
+    try:
+        return subprocess.run(
+            [tool, *words[1:]],
+            env=dict(invocation.env),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TOOL_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from agentcoord.domain.states import ENDED_STATES, TaskState
+from agentcoord.domain.states import ENDED_STATES, ReviewState, TaskState
 from agentcoord.domain.worker import WorkerState
 from agentcoord.tui.model import DashboardModel
 from agentcoord.wire.messages import NeedsYou
@@ -18,6 +18,8 @@ NO_CONNECTION: Final = "There is no connection to the daemon now."
 REVIEW: Final = "review"
 """The kind of need that is no hurry: a landed task that nobody judged yet."""
 NO_TASK: Final = "Select a task first."
+QUESTION: Final = "question"
+"""The kind of need that an answer ends."""
 
 
 def why_not_pause(model: DashboardModel) -> str:
@@ -87,3 +89,59 @@ def next_need(needs: Sequence[NeedsYou], after: str | None) -> NeedsYou | None:
     tasks = [need["task"] for need in waiting]
     last = len(tasks) - 1 - tasks[::-1].index(after) if after in tasks else -1
     return waiting[(last + 1) % len(waiting)]
+
+
+def why_not_retry(model: DashboardModel, task_id: str | None) -> str:
+    """Only what ended without a result, or waits for a person, can be tried again."""
+    if not model.live:
+        return NO_CONNECTION
+    task = model.tasks.get(task_id or "")
+    if task is None:
+        return NO_TASK
+    if task["state"] not in (TaskState.FAILED, TaskState.CANCELLED, TaskState.PARKED):
+        return f"{task['id']} is {task['state']}: only failed, cancelled and parked tasks can be retried."
+    return ""
+
+
+def why_not_accept(model: DashboardModel, task_id: str | None) -> str:
+    """A person judges what landed, once."""
+    return _why_not_judge(model, task_id, ReviewState.ACCEPTED)
+
+
+def why_not_undo(model: DashboardModel, task_id: str | None) -> str:
+    """Only what stands in the tree can be taken out of it."""
+    return _why_not_judge(model, task_id, ReviewState.UNDONE)
+
+
+def why_not_answer(model: DashboardModel, task_id: str | None) -> str:
+    """Only a question can be answered."""
+    if not model.live:
+        return NO_CONNECTION
+    if task_id is None or task_id not in model.tasks:
+        return NO_TASK
+    asks = any(need["task"] == task_id and need["kind"] == QUESTION for need in model.needs_you)
+    return "" if asks else f"{task_id} asks nothing."
+
+
+def why_not_review(model: DashboardModel) -> str:
+    """A review needs something that landed."""
+    if not model.live:
+        return NO_CONNECTION
+    waiting = any(
+        task["state"] == TaskState.DONE and task["review"] == ReviewState.UNREVIEWED
+        for task in model.tasks.values()
+    )
+    return "" if waiting else "Nothing waits for a review."
+
+
+def _why_not_judge(model: DashboardModel, task_id: str | None, verdict: ReviewState) -> str:
+    if not model.live:
+        return NO_CONNECTION
+    task = model.tasks.get(task_id or "")
+    if task is None:
+        return NO_TASK
+    if task["state"] != TaskState.DONE:
+        return f"{task['id']} has not landed: it is {task['state']}."
+    if task["review"] in (verdict, ReviewState.UNDONE):
+        return f"{task['id']} is {task['review']} already."
+    return ""

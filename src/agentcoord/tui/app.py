@@ -21,12 +21,14 @@ from agentcoord.domain.events import EventKind
 from agentcoord.tui.context import Context
 from agentcoord.tui.event_text import NEWSWORTHY, sentence, tone_of
 from agentcoord.tui.feed import Feed, FeedSource
-from agentcoord.tui.messages import DiffWanted, TaskWanted
+from agentcoord.tui.messages import DiffWanted, ReviewWanted, TaskWanted, WorkerWanted
 from agentcoord.tui.model import DashboardModel, Part
 from agentcoord.tui.screens.diff import DiffScreen
 from agentcoord.tui.screens.live import LiveScreen
 from agentcoord.tui.screens.main import MainScreen
+from agentcoord.tui.screens.review import ReviewScreen
 from agentcoord.tui.screens.task_detail import TaskDetailScreen
+from agentcoord.tui.screens.worker import WorkerScreen
 from agentcoord.tui.source import SocketSource
 from agentcoord.tui.styled import Tone
 from agentcoord.tui.themes import NIGHT, THEMES
@@ -46,9 +48,16 @@ class DashboardApp(App[None]):
     ENABLE_COMMAND_PALETTE = True
 
     def __init__(
-        self, source: FeedSource, *, project_name: str, clock: Clock, zone: tzinfo | None = None
+        self,
+        source: FeedSource,
+        *,
+        project_name: str,
+        clock: Clock,
+        zone: tzinfo | None = None,
+        begin_with_review: bool = False,
     ) -> None:
         super().__init__()
+        self._review_owed = begin_with_review
         self.model = DashboardModel(now_ms=clock.now_ms())
         self._clock = clock
         self._feed = Feed(source, self.model, clock)
@@ -84,12 +93,21 @@ class DashboardApp(App[None]):
                 if isinstance(screen, LiveScreen) and screen.is_mounted:
                     screen.show(parts)
         self._tell(self.model.take_news())
+        if self._review_owed and self.model.live and self.model.status is not None:
+            self._review_owed = False
+            self.post_message(ReviewWanted())
 
     def on_task_wanted(self, message: TaskWanted) -> None:
         self.push_screen(TaskDetailScreen(self._collaborators, message.task_id))
 
     def on_diff_wanted(self, message: DiffWanted) -> None:
         self.push_screen(DiffScreen(self._collaborators, message.task_id))
+
+    def on_worker_wanted(self, message: WorkerWanted) -> None:
+        self.push_screen(WorkerScreen(self._collaborators, message.name))
+
+    def on_review_wanted(self, message: ReviewWanted) -> None:
+        self.push_screen(ReviewScreen(self._collaborators, message.task_id))
 
     def _tell(self, news: Sequence[Mapping[str, Any]]) -> None:
         """Toast what a person should hear; many at once become one."""
@@ -100,12 +118,17 @@ class DashboardApp(App[None]):
             self.notify(f"and {len(worthy) - TOASTS_AT_ONCE} more, see the events", markup=False)
 
 
-def run_dashboard(socket_path: Path, *, project_name: str) -> int:
+def run_dashboard(socket_path: Path, *, project_name: str, begin_with_review: bool = False) -> int:
     """Show the daemon behind `socket_path` until the person quits; return an exit code."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         sys.stderr.write("The dashboard needs a terminal. Without one: agentcoord status\n")
         return ExitCode.USAGE
-    app = DashboardApp(SocketSource(socket_path), project_name=project_name, clock=SystemClock())
+    app = DashboardApp(
+        SocketSource(socket_path),
+        project_name=project_name,
+        clock=SystemClock(),
+        begin_with_review=begin_with_review,
+    )
     app.run()
     return app.return_code or ExitCode.OK
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import tzinfo
 
 from agentcoord.clock import Clock
@@ -21,3 +21,5 @@ class Context:
     """Shown until the daemon told the project's name."""
     zone: tzinfo | None = None
     """For times of day; None: the machine's."""
+    command_history: list[str] = field(default_factory=list)
+    """Lines that were entered after `:`, oldest first."""

@@ -24,11 +24,22 @@ KEYS: Final = (
         "Main view",
         (
             ("Tab 1 2 3", "next pane; workers, tasks, events"),
-            ("Enter", "open the task"),
+            ("Enter", "open the task, or watch the worker"),
+            ("a r y u", "answer its question, retry, accept, undo the task"),
+            ("v", "review what landed, riskiest first"),
+            ("Space *", "mark this task, all shown; a key is then for all marked"),
+            (":", "a command; Tab completes, the arrows bring lines back"),
             ("/", "filter the tasks; Enter keeps it, Esc clears it"),
             ("d", "diff of the task; there ] and [ are next and previous file"),
             ("x", "in workers: kill it, its task goes back; else: cancel the task"),
             ("f", "follow the newest event"),
+        ),
+    ),
+    (
+        "Review",
+        (
+            ("y r u", "accept; reject with a reason, a new task asks again; undo"),
+            ("n N } {", "next and previous task, next and previous file"),
         ),
     ),
     (

@@ -19,3 +19,18 @@ class DiffWanted(Message):
     """Show what one task changed."""
 
     task_id: str
+
+
+@dataclass
+class WorkerWanted(Message):
+    """Watch one worker."""
+
+    name: str
+
+
+@dataclass
+class ReviewWanted(Message):
+    """Walk through what landed."""
+
+    task_id: str | None = None
+    """Where to begin; None: with the riskiest."""

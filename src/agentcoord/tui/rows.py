@@ -6,7 +6,7 @@ to the columns; fitting them to a terminal is `widgets/columns.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from agentcoord.domain.states import HELD_STATES, TaskState
@@ -63,9 +63,14 @@ def asking_tasks(needs_you: Iterable[NeedsYou]) -> frozenset[str]:
     return frozenset(need["task"] for need in needs_you if need["kind"] == "question")
 
 
-def sorted_tasks(tasks: Iterable[TaskView]) -> list[TaskView]:
+def sorted_tasks(tasks: Iterable[TaskView], asking: Collection[str] = ()) -> list[TaskView]:
     """Needs-you first, then running, queued, blocked, done; by priority, then by age."""
-    return sorted(tasks, key=lambda t: (_ORDER.get(t["state"], 3), -t["priority"], t["queued_at"]))
+
+    def place(task: TaskView) -> tuple[int, int, int]:
+        rank = 0 if task["id"] in asking else _ORDER.get(task["state"], 3)
+        return rank, -task["priority"], task["queued_at"]
+
+    return sorted(tasks, key=place)
 
 
 def task_row(task: TaskView, *, asks: bool) -> Row:

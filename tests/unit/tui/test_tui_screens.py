@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from textual.pilot import Pilot
 from textual.widgets import Input
 from tui_fakes import (
-    FakeDaemon,
-    HandClock,
-    app_for,
     event,
     need,
     refusing,
@@ -24,83 +18,20 @@ from tui_fakes import (
     toasts,
     worker,
 )
+from tui_night import a_night, night
 
 from agentcoord.domain.events import EventKind
 from agentcoord.errors import RpcError
-from agentcoord.tui.app import DashboardApp
 from agentcoord.tui.feed import BACKOFF_S
 from agentcoord.tui.screens.confirm import ConfirmScreen
 from agentcoord.tui.screens.diff import DiffScreen
 from agentcoord.tui.screens.help import HelpScreen
 from agentcoord.tui.screens.main import MainScreen
 from agentcoord.tui.screens.task_detail import TaskDetailScreen
-from agentcoord.tui.widgets.line_table import LineTable
-from agentcoord.wire.messages import Method, Notification, Snapshot
+from agentcoord.tui.screens.worker import WorkerScreen
+from agentcoord.wire.messages import Method, Notification
 
 DIFF = "diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-old\n+new\n"
-
-
-def a_night(**more: Any) -> Snapshot:
-    """Four tasks in different states, two workers."""
-    return snapshot(
-        [
-            task("api", "running", worker="Backend-Engineer-1", turns=3, cost_usd=0.44, priority=5),
-            task("docs", "queued", tags=["docs"]),
-            task("cli", "parked", why="a conflict in cli.py", worker="Backend-Engineer-2"),
-            task(
-                "tests", "done", tags=["testing"], files=["t.py"], lines_added=9, worker="Testing-Engineer-1"
-            ),
-        ],
-        [
-            worker("Backend-Engineer-1", "working", task="api", title="Improve api", doing="edits api.py"),
-            worker("Testing-Engineer-1"),
-        ],
-        **more,
-    )
-
-
-class Night:
-    """A dashboard that runs on a fake daemon."""
-
-    def __init__(self, daemon: FakeDaemon, clock: HandClock, app: DashboardApp, pilot: Pilot[None]) -> None:
-        self.daemon = daemon
-        self.clock = clock
-        self.app = app
-        self.pilot = pilot
-
-    async def press(self, *keys: str) -> None:
-        await self.pilot.press(*keys)
-        await settle(self.pilot)
-
-    async def see(self, text: str) -> None:
-        """Wait until the screen shows a text; fail with the screen if it never does."""
-        try:
-            await settle(self.pilot, until=lambda: text in "\n".join(screen_lines(self.app)))
-        except AssertionError:
-            raise AssertionError(f"no {text!r} in:\n" + "\n".join(screen_lines(self.app))) from None
-
-    async def told(self, text: str) -> None:
-        """Wait for a toast."""
-        await settle(self.pilot, until=lambda: any(text in toast for toast in toasts(self.app)))
-
-    def table(self, name: str) -> LineTable:
-        return self.app.screen_stack[0].query_one(f"#{name}", LineTable)
-
-    def shown(self, name: str) -> list[str]:
-        return [row.key for row in self.table(name).rows]
-
-
-@asynccontextmanager
-async def night(
-    taken: Snapshot | None = None, *, size: tuple[int, int] = (120, 40), running: bool = True
-) -> AsyncIterator[Night]:
-    daemon, clock = FakeDaemon(taken if taken is not None else a_night()), HandClock()
-    daemon.running = running
-    app = app_for(daemon, clock)
-    async with app.run_test(size=size) as pilot:
-        n = Night(daemon, clock, app, pilot)
-        await settle(pilot, until=lambda: app.model.live or bool(app.model.link.reason))
-        yield n
 
 
 class TestMainScreen:
@@ -123,7 +54,7 @@ class TestMainScreen:
                 lines[38].startswith("╰─ cli: a conflict in cli.py ")
                 or "cli: a conflict in cli.py" in lines[38]
             )
-            assert lines[39].startswith(" enter open  d diff  x cancel  ! next that needs you")
+            assert lines[39].startswith(" enter open  d diff  x cancel  r retry  ")
 
     async def test_at_80_columns_the_panes_stack_and_names_are_short(self) -> None:
         async with night(size=(80, 24)) as n:
@@ -214,7 +145,7 @@ class TestFilter:
         async with night() as n:
             await n.press("slash", *"qpxd!")
             assert n.app.is_running
-            assert n.app.screen.query_one(Input).value == "qpxd!"
+            assert n.app.screen.query_one("#filter", Input).value == "qpxd!"
             assert n.daemon.calls == []
 
     async def test_a_filter_that_finds_nothing_says_so(self) -> None:
@@ -359,12 +290,16 @@ class TestOtherScreens:
             await n.see("All done now.")
             assert len(n.daemon.answered(Method.TASK)) == 2
 
-    async def test_enter_on_a_worker_opens_its_task_or_says_that_it_has_none(self) -> None:
+    async def test_enter_on_a_worker_shows_it_and_then_its_task(self) -> None:
         async with night() as n:
             n.daemon.answers[Method.TASK] = lambda p: detail_of(p["id"])
             await n.press("1", "enter")
+            assert isinstance(n.app.screen, WorkerScreen)
+            await n.press("enter")
             assert isinstance(n.app.screen, TaskDetailScreen)
-            await n.press("escape", "1", "j", "enter")
+            await n.press("escape", "right_square_bracket")
+            await n.see("Testing-Engineer-1 · idle")
+            await n.press("enter")
             await n.told("Testing-Engineer-1 has no task now.")
 
     async def test_next_need_in_the_detail_goes_on_to_the_next_task(self) -> None:

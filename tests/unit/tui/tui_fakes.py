@@ -264,8 +264,16 @@ def snapshot(
     }
 
 
-def app_for(daemon: FakeDaemon, clock: HandClock | None = None) -> DashboardApp:
-    return DashboardApp(daemon, project_name="shop", clock=clock or HandClock(), zone=UTC)
+def app_for(
+    daemon: FakeDaemon, clock: HandClock | None = None, *, begin_with_review: bool = False
+) -> DashboardApp:
+    return DashboardApp(
+        daemon,
+        project_name="shop",
+        clock=clock or HandClock(),
+        zone=UTC,
+        begin_with_review=begin_with_review,
+    )
 
 
 async def settle(pilot: Pilot[None], *, until: Callable[[], bool] = lambda: True) -> None:

@@ -6,23 +6,23 @@ effect first asks `actions` whether it is possible, and a key that cannot act sa
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from agentcoord.domain.states import HELD_STATES
 from agentcoord.errors import AgentCoordError
 from agentcoord.tui import actions
 from agentcoord.tui.context import Context
+from agentcoord.tui.effects import Effect, choose, question
 from agentcoord.tui.messages import DiffWanted
 from agentcoord.tui.model import Part
+from agentcoord.tui.screens.ask import AskScreen
 from agentcoord.tui.screens.confirm import ConfirmScreen
 from agentcoord.tui.screens.help import HelpScreen
 from agentcoord.tui.text import harmless, plural
 from agentcoord.wire.messages import Method
-
-CANCEL_WHY: Final = "cancelled in the dashboard"
 
 
 class LiveScreen(Screen[None]):
@@ -68,21 +68,42 @@ class LiveScreen(Screen[None]):
         paused = status is not None and status["state"] == "paused"
         self.run_worker(self._pause_or_resume(paused=paused), group="effects")
 
-    def cancel_task(self, task_id: str | None) -> None:
-        """Cancel a task, after a person confirmed it."""
-        if (why_not := actions.why_not_cancel(self.model, task_id)) or task_id is None:
-            self.say(why_not, warn=True)
+    def act(self, effect: Effect, wanted: Sequence[str]) -> None:
+        """Do something to tasks, after a person confirmed what needs it; say why not for the others."""
+        choice = choose(effect, self.model, wanted)
+        if choice.refused:
+            more = f" And {len(choice.refused) - 1} more." if len(choice.refused) > 1 else ""
+            self.say(f"{choice.refused[0]}{more}", warn=True)
+        if not choice.possible:
             return
-        task = self.model.tasks[task_id]
-        consequence = f"Nobody works on it any more; `agentcoord retry {task_id}` brings it back."
-        if task["worker"] and task["state"] in HELD_STATES:
-            consequence = f"{task['worker']} stops working on it; what it did so far does not land."
+        if not effect.always_ask and len(choice.possible) == 1:
+            self.run_worker(self._act(effect, choice.possible), group="effects")
+            return
 
         def decided(yes: bool | None) -> None:
             if yes:
-                self.run_worker(self._cancel(task_id), group="effects")
+                self.run_worker(self._act(effect, choice.possible), group="effects")
 
-        self.app.push_screen(ConfirmScreen(f"Cancel {task_id}?", consequence), decided)
+        consequence = effect.consequence(self.model, choice.possible)
+        self.app.push_screen(ConfirmScreen(question(effect, choice.possible), consequence), decided)
+
+    def answer_task(self, task_id: str | None) -> None:
+        """Ask the person for the answer to a task's question."""
+        if (why_not := actions.why_not_answer(self.model, task_id)) or task_id is None:
+            self.say(why_not, warn=True)
+            return
+        need = next(n for n in self.model.needs_you if n["task"] == task_id and n["kind"] == actions.QUESTION)
+
+        def decided(text: str | None) -> None:
+            if text:
+                self.run_worker(self.send_answer(task_id, text), group="effects")
+
+        self.app.push_screen(AskScreen(f"{task_id} asks", need["text"], placeholder="Your answer"), decided)
+
+    async def send_answer(self, task_id: str, text: str) -> None:
+        """Tell a worker what it asked for."""
+        if await self.ask(Method.ANSWER, id=task_id, text=text) is not None:
+            self.say(f"{task_id} has its answer.")
 
     def kill_worker(self, name: str | None) -> None:
         """Kill a worker, after a person confirmed it."""
@@ -109,10 +130,19 @@ class LiveScreen(Screen[None]):
         if await self.ask(Method.RESUME if paused else Method.PAUSE) is not None:
             self.say("Resumed: workers claim tasks again." if paused else "Paused: running tasks go on.")
 
-    async def _cancel(self, task_id: str) -> None:
-        answer = await self.ask(Method.CANCEL, id=task_id, why=CANCEL_WHY)
-        if answer is not None:
-            self.say(f"{task_id} is {answer.get('state', 'cancelled')}.")
+    async def _act(self, effect: Effect, tasks: Sequence[str]) -> None:
+        """One request a task; a refusal of one does not keep the others."""
+        told = []
+        for task_id in tasks:
+            answer = await self.ask(effect.method, id=task_id, **dict(effect.parameters))
+            if answer is not None:
+                told.append(effect.told(task_id, answer))
+        if told:
+            self.say(told[0] if len(told) == 1 else f"{effect.verb}: {plural(len(told), 'task')} done.")
+            self.acted(tasks)
+
+    def acted(self, tasks: Sequence[str]) -> None:
+        """An effect on these tasks was carried out."""
 
     async def _kill(self, name: str) -> None:
         answer = await self.ask(Method.KILL, worker=name)

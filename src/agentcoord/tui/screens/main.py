@@ -6,6 +6,7 @@ comes ready from the pure modules; this file only decides what is redrawn when.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from textual import on
@@ -15,19 +16,24 @@ from textual.containers import Container, Vertical
 from textual.widgets import Input
 
 from agentcoord.tui import actions
+from agentcoord.tui.commands import Command, complete, parse_command
 from agentcoord.tui.context import Context
+from agentcoord.tui.effects import ACCEPT, CANCEL, RETRY, UNDO
 from agentcoord.tui.empty_text import no_events, no_tasks, no_workers
 from agentcoord.tui.filtering import TaskFilter, parse_filter
 from agentcoord.tui.header import header_lines
-from agentcoord.tui.messages import TaskWanted
-from agentcoord.tui.model import Link, Part
+from agentcoord.tui.messages import ReviewWanted, TaskWanted, WorkerWanted
+from agentcoord.tui.model import DashboardModel, Link, Part
 from agentcoord.tui.rows import TASK_COLUMNS, WORKER_COLUMNS, asking_tasks, sorted_tasks, task_row, worker_row
+from agentcoord.tui.screens.command_run import run_command
 from agentcoord.tui.screens.live import LiveScreen
+from agentcoord.tui.widgets.command_line import CommandLine
 from agentcoord.tui.widgets.event_table import EventTable
 from agentcoord.tui.widgets.frame import write_subtitle, write_title
 from agentcoord.tui.widgets.header_bar import HeaderBar
 from agentcoord.tui.widgets.key_bar import Hint, KeyBar
 from agentcoord.tui.widgets.line_table import HEADER_LINES, LineTable
+from agentcoord.tui.widgets.rate_panel import RatePanel
 
 EMPTY_LINES: Final = 2
 """What an empty worker table needs to say what to do next."""
@@ -38,13 +44,21 @@ class MainScreen(LiveScreen):
 
     AUTO_FOCUS = "#tasks"
     VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]  # noqa: RUF012 - as Screen declares it
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012 - as Screen declares it
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (140, "-broad")]  # noqa: RUF012 - as Screen declares it
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "app.quit", "Quit", show=False),
         Binding("slash", "filter", "Filter", show=False),
         Binding("escape", "clear_filter", "Clear the filter", show=False),
         Binding("d", "diff", "Diff", show=False),
         Binding("x", "kill", "Kill or cancel", show=False),
+        Binding("a", "answer", "Answer", show=False),
+        Binding("r", "retry", "Retry", show=False),
+        Binding("y", "accept", "Accept", show=False),
+        Binding("u", "undo", "Undo", show=False),
+        Binding("v", "review", "Review", show=False),
+        Binding("space", "mark", "Mark", show=False),
+        Binding("asterisk", "mark_shown", "Mark all shown", show=False),
+        Binding("colon", "command", "Command", show=False),
         Binding("f", "follow", "Follow events", show=False),
         Binding("exclamation_mark", "next_need", "Next that needs you", show=False),
         Binding("1", "pane('workers')", "Workers", show=False),
@@ -53,11 +67,15 @@ class MainScreen(LiveScreen):
     ]
     DEFAULT_CSS = """
     MainScreen {
-        #workers {
+        #upper {
             height: 9;
             max-height: 40%;
+            layout: horizontal;
         }
-        #workers, #tasks-pane, #events {
+        #workers { width: 1fr; height: 100%; }
+        #rates { display: none; width: 30; height: 100%; }
+        &.-broad #rates { display: block; }
+        #workers, #rates, #tasks-pane, #events {
             border: round $foreground 25%;
             border-title-color: $foreground 70%;
             border-subtitle-color: $text-warning;
@@ -105,12 +123,15 @@ class MainScreen(LiveScreen):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._filter = TaskFilter()
+        self._marks: frozenset[str] = frozenset()
         self._need_shown: str | None = None
         """The task that `!` went to last."""
 
     def compose(self) -> ComposeResult:
         yield HeaderBar(id="header")
-        yield LineTable(WORKER_COLUMNS, id="workers")
+        with Container(id="upper"):
+            yield LineTable(WORKER_COLUMNS, id="workers")
+            yield RatePanel(id="rates")
         with Container(id="lower"):
             with Vertical(id="tasks-pane"):
                 yield Input(
@@ -118,6 +139,7 @@ class MainScreen(LiveScreen):
                 )
                 yield LineTable(TASK_COLUMNS, id="tasks")
             yield EventTable(id="events", zone=self.context.zone)
+        yield CommandLine(lambda line: complete(line, self.model), self.context.command_history)
         yield KeyBar()
 
     def on_mount(self) -> None:
@@ -134,6 +156,8 @@ class MainScreen(LiveScreen):
             self._draw_header()
         if parts & (Part.WORKERS | Part.CLOCK | Part.LINK):
             self._draw_workers()
+        if parts & (Part.EVENTS | Part.STATUS | Part.CLOCK):
+            self._draw_rates()
         if parts & (Part.TASKS | Part.LINK):
             self._draw_tasks()
         if parts & (Part.EVENTS | Part.LINK):
@@ -149,7 +173,10 @@ class MainScreen(LiveScreen):
         field.focus()
 
     def action_clear_filter(self) -> None:
-        """Show all tasks again."""
+        """Take the marks away; without any, show all tasks again."""
+        if self._marks:
+            self._mark(frozenset())
+            return
         field = self.query_one("#filter", Input)
         field.value = ""
         field.display = False
@@ -168,7 +195,52 @@ class MainScreen(LiveScreen):
         if self._focused_pane() == "workers":
             self.kill_worker(self.query_one("#workers", LineTable).cursor_key)
         else:
-            self.cancel_task(self._selected_task())
+            self.act(CANCEL, self._wanted())
+
+    def action_retry(self) -> None:
+        """Queue the marked tasks again, or the selected one."""
+        self.act(RETRY, self._wanted())
+
+    def action_accept(self) -> None:
+        """Mark the marked tasks as good, or the selected one."""
+        self.act(ACCEPT, self._wanted())
+
+    def action_undo(self) -> None:
+        """Take the marked tasks back, or the selected one."""
+        self.act(UNDO, self._wanted())
+
+    def action_answer(self) -> None:
+        """Answer the question of the selected task."""
+        self.answer_task(self._selected_task())
+
+    def action_review(self) -> None:
+        """Walk through what landed."""
+        if why_not := actions.why_not_review(self.model):
+            self.say(why_not, warn=True)
+        else:
+            self.post_message(ReviewWanted())
+
+    def action_mark(self) -> None:
+        """Mark the selected task, or take its mark away, and go on to the next."""
+        tasks = self.query_one("#tasks", LineTable)
+        if not tasks.has_focus or tasks.cursor_key is None:
+            self.say("Marks are for tasks: press 2 first.", warn=True)
+            return
+        self._mark(self._marks ^ {tasks.cursor_key})
+        tasks.action_move(1)
+
+    def action_mark_shown(self) -> None:
+        """Mark every task that the filter shows, or take all marks away."""
+        shown = frozenset(row.key for row in self.query_one("#tasks", LineTable).rows)
+        self._mark(frozenset() if self._marks >= shown else self._marks | shown)
+
+    def action_command(self) -> None:
+        """Let the person type a command."""
+        self.query_one(CommandLine).begin()
+
+    def acted(self, tasks: Sequence[str]) -> None:
+        """Marks have served their purpose."""
+        self._mark(self._marks - set(tasks))
 
     def action_follow(self) -> None:
         """Follow the newest event, or stop following."""
@@ -208,11 +280,7 @@ class MainScreen(LiveScreen):
 
     @on(LineTable.Chosen, "#workers")
     def _worker_chosen(self, event: LineTable.Chosen) -> None:
-        task = self._task_of_worker(event.key)
-        if task is None:
-            self.say(f"{event.key} has no task now.")
-        else:
-            self.post_message(TaskWanted(task))
+        self.post_message(WorkerWanted(event.key))
 
     @on(LineTable.Chosen, "#events")
     def _event_chosen(self) -> None:
@@ -221,6 +289,18 @@ class MainScreen(LiveScreen):
             self.say("This event belongs to no task.")
         else:
             self.post_message(TaskWanted(task))
+
+    @on(CommandLine.Entered)
+    def _command_entered(self, event: CommandLine.Entered) -> None:
+        command = parse_command(event.line)
+        if isinstance(command, Command) and command.name == "filter":
+            self.query_one("#filter", Input).value = " ".join(command.words)
+        else:
+            run_command(self, event.line, self._wanted())
+
+    @on(CommandLine.Left)
+    def _command_left(self) -> None:
+        self.query_one("#tasks").focus()
 
     @on(LineTable.Moved)
     def _moved(self, event: LineTable.Moved) -> None:
@@ -249,14 +329,23 @@ class MainScreen(LiveScreen):
         short = self.has_class("-narrow")
         table.set_rows([worker_row(worker, now_ms=now_ms, short=short) for worker in self.model.workers])
         write_title(table, "1 Workers")
-        table.styles.height = max(EMPTY_LINES, len(table.rows)) + HEADER_LINES + table.gutter.height
+        rows = max(EMPTY_LINES, len(table.rows))
+        self.query_one("#upper").styles.height = rows + HEADER_LINES + table.gutter.height
+
+    def _draw_rates(self) -> None:
+        panel = self.query_one(RatePanel)
+        write_title(panel, "Last hour")
+        panel.read(self.model, now_ms=self.context.clock.now_ms())
 
     def _draw_tasks(self) -> None:
         table = self.query_one("#tasks", LineTable)
         asking = asking_tasks(self.model.needs_you)
         shown = [task for task in self.model.tasks.values() if self._filter.matches(task)]
         table.set_empty(no_tasks(self.model, self._filter))
-        table.set_rows([task_row(task, asks=task["id"] in asking) for task in sorted_tasks(shown)])
+        ordered = sorted_tasks(shown, asking)
+        table.set_rows([task_row(task, asks=task["id"] in asking) for task in ordered])
+        if gone := self._marks - set(self.model.tasks):
+            self._mark(self._marks - gone)
         self._draw_task_frame()
 
     def _draw_task_frame(self) -> None:
@@ -266,7 +355,8 @@ class MainScreen(LiveScreen):
         count, total = len(table.rows), len(self.model.tasks)
         counted = f"{count} of {total}" if self._filter else str(total)
         shown_filter = f" /{self._filter.text}" if self._filter else ""
-        write_title(pane, f"2 Tasks {counted}{shown_filter}")
+        marked = f" · {len(self._marks)} marked" if self._marks else ""
+        write_title(pane, f"2 Tasks {counted}{shown_filter}{marked}")
         task = self.model.tasks.get(table.cursor_key or "")
         write_subtitle(pane, f"{task['id']}: {task['why']}" if task and task["why"] else "")
 
@@ -289,17 +379,42 @@ class MainScreen(LiveScreen):
                 Hint("enter", "open", "", usable=task is not None, rank=2),
                 Hint("d", "diff", "diff", usable=not actions.why_not_diff(model, task)),
                 Hint("x", "kill" if in_workers else "cancel", "kill", usable=not kill),
+                *self._task_hints(model, task),
                 Hint("!", "next that needs you", "next_need", usable=bool(model.needs_you), rank=1),
                 Hint("p", "resume" if paused else "pause", "pause", usable=not actions.why_not_pause(model)),
                 Hint("/", "filter", "filter"),
-                Hint("f", "follow", "follow", rank=4),
-                Hint("tab", "pane", "", rank=3),
+                Hint("␣", "mark", "mark", rank=4),
+                Hint(":", "command", "command", rank=2),
+                Hint("f", "follow", "follow", rank=7),
+                Hint("tab", "pane", "", rank=6),
                 Hint("?", "help", "show_help"),
                 Hint("q", "quit", "app.quit"),
             ]
         )
 
+    def _task_hints(self, model: DashboardModel, task: str | None) -> list[Hint]:
+        """Keys for what a person can decide about a task."""
+        return [
+            _decision("a", "answer", actions.why_not_answer(model, task)),
+            _decision("r", "retry", actions.why_not_retry(model, task)),
+            _decision("y", "accept", actions.why_not_accept(model, task)),
+            _decision("u", "undo", actions.why_not_undo(model, task)),
+            _decision("v", "review", actions.why_not_review(model)),
+        ]
+
     # What is selected.
+
+    def _mark(self, marks: frozenset[str]) -> None:
+        self._marks = marks
+        self.query_one("#tasks", LineTable).set_marks(marks)
+        self._draw_task_frame()
+
+    def _wanted(self) -> list[str]:
+        """What an effect is for: the marked tasks, or the selected one."""
+        if self._marks:
+            return [task for task in self.model.tasks if task in self._marks]
+        selected = self._selected_task()
+        return [] if selected is None else [selected]
 
     def _apply_filter(self, text: str) -> None:
         self._filter = parse_filter(text)
@@ -320,3 +435,8 @@ class MainScreen(LiveScreen):
 
     def _task_of_worker(self, name: str | None) -> str | None:
         return next((w["task"] for w in self.model.workers if w["name"] == name), None)
+
+
+def _decision(key: str, name: str, why_not: str) -> Hint:
+    """A key that is possible now stands before those that are not."""
+    return Hint(key, name, name, usable=not why_not, rank=5 if why_not else 1)

@@ -10,6 +10,7 @@ from textual.binding import Binding, BindingType
 from agentcoord.tui import actions
 from agentcoord.tui.context import Context
 from agentcoord.tui.detail_text import detail_lines
+from agentcoord.tui.effects import ACCEPT, CANCEL, RETRY, UNDO
 from agentcoord.tui.messages import TaskWanted
 from agentcoord.tui.model import Part
 from agentcoord.tui.screens.live import LiveScreen
@@ -27,6 +28,10 @@ class TaskDetailScreen(LiveScreen):
         Binding("escape,q", "close", "Back", show=False),
         Binding("x", "cancel", "Cancel the task", show=False),
         Binding("d", "diff", "Diff", show=False),
+        Binding("a", "answer", "Answer", show=False),
+        Binding("r", "retry", "Retry", show=False),
+        Binding("y", "accept", "Accept", show=False),
+        Binding("u", "undo", "Undo", show=False),
         Binding("exclamation_mark", "next_need", "Next that needs you", show=False),
     ]
     DEFAULT_CSS = """
@@ -72,7 +77,23 @@ class TaskDetailScreen(LiveScreen):
 
     def action_cancel(self) -> None:
         """Cancel this task."""
-        self.cancel_task(self.task_id)
+        self.act(CANCEL, [self.task_id])
+
+    def action_retry(self) -> None:
+        """Queue this task again."""
+        self.act(RETRY, [self.task_id])
+
+    def action_accept(self) -> None:
+        """Mark this task as good."""
+        self.act(ACCEPT, [self.task_id])
+
+    def action_undo(self) -> None:
+        """Take this task back."""
+        self.act(UNDO, [self.task_id])
+
+    def action_answer(self) -> None:
+        """Answer this task's question."""
+        self.answer_task(self.task_id)
 
     def action_diff(self) -> None:
         """Show what this task changed."""
@@ -112,6 +133,10 @@ class TaskDetailScreen(LiveScreen):
             Hint("esc", "back", "close"),
             Hint("d", "diff", "diff", usable=not actions.why_not_diff(model, task)),
             Hint("x", "cancel", "cancel", usable=not actions.why_not_cancel(model, task)),
+            Hint("a", "answer", "answer", usable=not actions.why_not_answer(model, task), rank=4),
+            Hint("r", "retry", "retry", usable=not actions.why_not_retry(model, task), rank=4),
+            Hint("y", "accept", "accept", usable=not actions.why_not_accept(model, task), rank=4),
+            Hint("u", "undo", "undo", usable=not actions.why_not_undo(model, task), rank=4),
             Hint("!", "next that needs you", "next_need", usable=bool(model.needs_you), rank=1),
             Hint("p", "pause", "pause", usable=not actions.why_not_pause(model), rank=3),
             Hint("j k", "scroll", "", rank=2),

@@ -79,6 +79,7 @@ class LineTable(Toned, ScrollView, can_focus=True):
         self._cursor = 0
         self._widths: list[int] = []
         self._empty: tuple[Line, ...] = ()
+        self._marks: frozenset[str] = frozenset()
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -114,6 +115,13 @@ class LineTable(Toned, ScrollView, can_focus=True):
             self._empty = tuple(lines)
             if not self._rows:
                 self.refresh()
+
+    def set_marks(self, keys: frozenset[str]) -> None:
+        """Show a bar before the rows with these keys."""
+        for key in self._marks ^ keys:
+            if key in self._index_of:
+                self._refresh_row(self._index_of[key])
+        self._marks = keys
 
     def select(self, key: str) -> bool:
         """Move the cursor to a row; return whether it is there."""
@@ -187,7 +195,7 @@ class LineTable(Toned, ScrollView, can_focus=True):
         return self._line_of(Row("", tuple(cells)))
 
     def _line_of(self, row: Row) -> Line:
-        spans: list[Span] = [Span(" ")]
+        spans: list[Span] = [Span("▌", Tone.ACCENT) if row.key in self._marks else Span(" ")]
         for cell, column, width in zip(row.cells, self._columns, self._widths, strict=True):
             if width:
                 spans.append(Span(fit(cell.text, width, right=column.right), cell.tone))

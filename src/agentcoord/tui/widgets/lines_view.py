@@ -30,6 +30,7 @@ class LinesView(Toned, ScrollView, can_focus=True):
     ]
     DEFAULT_CSS = """
     LinesView {
+        overflow: auto auto;
         scrollbar-size: 1 1;
     }
     """

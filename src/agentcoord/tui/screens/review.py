@@ -1,0 +1,279 @@
+"""The review: landed tasks by risk, each with its reasons, its proof and its diff; then a verdict.
+
+Reads every landed task and its diff once when it opens; verdicts arrive as rows, like everywhere.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from typing import ClassVar, Final, cast
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+
+from agentcoord.domain.states import ReviewState, TaskState
+from agentcoord.errors import AgentCoordError
+from agentcoord.tui import actions
+from agentcoord.tui.context import Context
+from agentcoord.tui.effects import ACCEPT, UNDO, dependents_of
+from agentcoord.tui.model import Part
+from agentcoord.tui.rejection import second_try
+from agentcoord.tui.review_text import REVIEW_COLUMNS, Case, by_risk, case_lines, queue_row
+from agentcoord.tui.screens.ask import AskScreen
+from agentcoord.tui.screens.live import LiveScreen
+from agentcoord.tui.styled import Span, Tone
+from agentcoord.tui.text import plural
+from agentcoord.tui.widgets.frame import write_subtitle, write_title
+from agentcoord.tui.widgets.key_bar import Hint, KeyBar
+from agentcoord.tui.widgets.line_table import LineTable
+from agentcoord.tui.widgets.lines_view import LinesView
+from agentcoord.wire.messages import Method, TaskDetail
+
+MOST_CHARS: Final = 400_000
+"""Beyond this a task's diff is cut here."""
+
+
+class ReviewScreen(LiveScreen):
+    """Walks through what landed."""
+
+    AUTO_FOCUS = "#case"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012 - as Screen declares it
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q", "close", "Back", show=False),
+        Binding("n,right_square_bracket", "step(1)", "Next", show=False),
+        Binding("N,left_square_bracket", "step(-1)", "Previous", show=False),
+        Binding("right_curly_bracket", "file(1)", "Next file", show=False),
+        Binding("left_curly_bracket", "file(-1)", "Previous file", show=False),
+        Binding("y", "accept", "Accept", show=False),
+        Binding("u", "undo", "Undo", show=False),
+        Binding("r", "reject", "Reject", show=False),
+        Binding("d", "diff", "Diff", show=False),
+    ]
+    DEFAULT_CSS = """
+    ReviewScreen {
+        & #cases { height: 1fr; layout: horizontal; }
+        & #queue { width: 38; height: 100%; }
+        & #case { width: 1fr; height: 100%; }
+        & #queue, & #case {
+            border: round $foreground 25%;
+            border-title-color: $foreground 70%;
+            border-subtitle-color: $text-warning;
+        }
+        & #queue:focus, & #case:focus {
+            border: round $primary;
+            border-title-color: $text-primary;
+            border-title-style: bold;
+        }
+        &.-narrow #cases { layout: vertical; }
+        &.-narrow #queue { width: 100%; height: 7; }
+        &.-narrow #case { width: 100%; height: 1fr; }
+    }
+    """
+
+    def __init__(self, context: Context, task_id: str | None = None) -> None:
+        super().__init__(context)
+        self._begin_with = task_id
+        self._cases: dict[str, Case] = {}
+        """In the order of review."""
+        self._shown: str | None = None
+        self._starts: list[int] = []
+
+    def compose(self) -> ComposeResult:
+        with Container(id="cases"):
+            yield LineTable(REVIEW_COLUMNS, id="queue")
+            yield LinesView(id="case")
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        self.query_one("#case", LinesView).set_lines([(Span(" Reading what landed ...", Tone.MUTED),)])
+        self.run_worker(self._read(), group="review", exclusive=True)
+        self.show(Part.ALL)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._draw_case)
+
+    def show(self, parts: Part) -> None:
+        """Verdicts change the list and the page's first line."""
+        if parts & (Part.TASKS | Part.LINK):
+            self._draw_queue()
+            self._draw_case()
+        self._draw_keys()
+
+    # Keys.
+
+    def action_close(self) -> None:
+        """Go back."""
+        self.dismiss()
+
+    def action_step(self, by: int) -> None:
+        """Go to the next or the previous task."""
+        self.query_one("#queue", LineTable).action_move(by)
+
+    def action_file(self, by: int) -> None:
+        """Scroll to the next or the previous file of the diff."""
+        view = self.query_one("#case", LinesView)
+        if not self._starts:
+            self.say("There is no diff here.")
+            return
+        at = round(view.scroll_y)
+        i = bisect_right(self._starts, at) if by > 0 else bisect_left(self._starts, at) - 1
+        view.show_line(self._starts[max(0, min(i, len(self._starts) - 1))])
+
+    def action_accept(self) -> None:
+        """It is good; go on to the next."""
+        self.act(ACCEPT, self._wanted())
+
+    def action_undo(self) -> None:
+        """Take it back; go on to the next."""
+        self.act(UNDO, self._wanted())
+
+    def action_diff(self) -> None:
+        """The diff alone, on the whole screen."""
+        self.open_diff(self._current)
+
+    def action_reject(self) -> None:
+        """Take it back and ask for it again, with the reason."""
+        task_id = self._current
+        if (why_not := actions.why_not_undo(self.model, task_id)) or task_id is None:
+            self.say(why_not, warn=True)
+            return
+        dependents = dependents_of(self.model, [task_id])
+        more = "Its change is taken back, and a new task asks for the work again with your reason."
+        if dependents:
+            more += f" These need it and stay as they are: {', '.join(dependents)}."
+
+        def decided(reason: str | None) -> None:
+            if reason:
+                self.run_worker(self._reject(task_id, reason), group="effects")
+
+        self.app.push_screen(
+            AskScreen(f"Why do you reject {task_id}?", more, placeholder="The reason"), decided
+        )
+
+    def acted(self, tasks: Sequence[str]) -> None:
+        """Go on to the next task that waits."""
+        self._go_on(after=tasks[-1])
+
+    @on(LineTable.Moved, "#queue")
+    def _moved(self) -> None:
+        self._draw_case()
+        self._draw_keys()
+
+    @on(LineTable.Chosen, "#queue")
+    def _chosen(self) -> None:
+        self.query_one("#case").focus()
+
+    # Work.
+
+    async def _read(self) -> None:
+        """Read every landed task that nobody judged, and put them in order."""
+        waiting = [
+            row["id"]
+            for row in self.model.tasks.values()
+            if row["state"] == TaskState.DONE
+            and (row["review"] == ReviewState.UNREVIEWED or row["id"] == self._begin_with)
+        ]
+        cases = []
+        for number, task_id in enumerate(waiting, 1):
+            write_subtitle(self.query_one("#queue"), f"reading {number} of {len(waiting)}")
+            detail = await self.ask(Method.TASK, id=task_id)
+            if detail is not None:
+                diff, cut = await self._diff(task_id)
+                cases.append(Case(cast("TaskDetail", detail), diff, cut))
+        self._cases = {case.task_id: case for case in by_risk(cases)}
+        self._draw_queue()
+        if self._begin_with is not None:
+            self.query_one("#queue", LineTable).select(self._begin_with)
+        self._draw_case()
+        self._draw_keys()
+
+    async def _diff(self, task_id: str) -> tuple[str, bool]:
+        text, offset = "", 0
+        try:
+            while True:
+                piece = await self.context.source.call(Method.DIFF, id=task_id, offset=offset)
+                text += str(piece["text"])
+                following = piece["next_offset"]
+                if following is None or len(text) >= MOST_CHARS:
+                    return text, following is not None
+                offset = int(following)
+        except AgentCoordError:
+            return text, True
+
+    async def _reject(self, task_id: str, reason: str) -> None:
+        """Undo, then load the second try; when the undo conflicts, nothing is asked for."""
+        undone = await self.ask(Method.UNDO, id=task_id)
+        if undone is None:
+            return
+        if undone.get("conflicts"):
+            self.say(UNDO.told(task_id, undone), warn=True)
+            return
+        again = second_try(self._cases[task_id].detail, reason, self.model.tasks)
+        loaded = await self.ask(Method.LOAD, text=again.plan, format="toml", source="review")
+        if loaded is not None:
+            self.say(f"{task_id} is undone; {again.id} asks for it again with your reason.")
+            self.acted([task_id])
+
+    def _go_on(self, *, after: str) -> None:
+        queue = self.query_one("#queue", LineTable)
+        order = list(self._cases)
+        at = order.index(after) if after in order else -1
+        waiting = [task for task in order[at + 1 :] + order[: at + 1] if self._waits(task) and task != after]
+        if waiting:
+            queue.select(waiting[0])
+        else:
+            self.say("Everything that landed is judged.")
+
+    def _waits(self, task_id: str) -> bool:
+        row = self.model.tasks.get(task_id)
+        return row is not None and row["review"] == ReviewState.UNREVIEWED
+
+    # Drawing.
+
+    @property
+    def _current(self) -> str | None:
+        return self.query_one("#queue", LineTable).cursor_key
+
+    def _wanted(self) -> list[str]:
+        return [] if self._current is None else [self._current]
+
+    def _draw_queue(self) -> None:
+        queue = self.query_one("#queue", LineTable)
+        queue.set_empty([(Span("Nothing waits for a review.", Tone.MUTED),)] if not self._cases else ())
+        queue.set_rows([queue_row(case, self.model.tasks.get(task)) for task, case in self._cases.items()])
+        left = sum(self._waits(task) for task in self._cases)
+        write_title(queue, "Review")
+        write_subtitle(queue, f"{plural(left, 'task')} to judge" if self._cases else "")
+
+    def _draw_case(self) -> None:
+        case = self._cases.get(self._current or "")
+        view = self.query_one("#case", LinesView)
+        if case is None:
+            return
+        lines, self._starts = case_lines(case, self.model.tasks.get(case.task_id), width=view.size.width)
+        write_title(view, f"{case.task_id}  {case.detail['task']['title']}")
+        write_subtitle(view, "" if self.model.live else "no connection: this may be stale")
+        if tuple(lines) != view.lines:
+            view.set_lines(lines)
+        if self._shown != case.task_id:
+            self._shown = case.task_id
+            view.show_line(0)
+
+    def _draw_keys(self) -> None:
+        model, task = self.model, self._current
+        judge = not actions.why_not_undo(model, task)
+        self.query_one(KeyBar).set_hints(
+            [
+                Hint("y", "accept", "accept", usable=not actions.why_not_accept(model, task)),
+                Hint("r", "reject with a reason", "reject", usable=judge),
+                Hint("u", "undo", "undo", usable=judge),
+                Hint("n N", "next, previous", "step(1)", usable=len(self._cases) > 1, rank=1),
+                Hint("} {", "next, previous file", "file(1)", usable=bool(self._starts), rank=3),
+                Hint("d", "diff alone", "diff", usable=not actions.why_not_diff(model, task), rank=4),
+                Hint("?", "help", "show_help", rank=2),
+                Hint("esc", "back", "close"),
+            ]
+        )

@@ -1,0 +1,65 @@
+"""What one worker did, as lines: its facts, then its events in order. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import tzinfo
+from typing import Any
+
+from agentcoord.tui.event_text import sentence, tone_of
+from agentcoord.tui.glyphs import worker_glyph
+from agentcoord.tui.styled import Line, Span, Tone
+from agentcoord.tui.text import money, one_line, time_of_day, wrap
+from agentcoord.wire.messages import WorkerView
+
+_STAMP_CELLS = 10
+
+
+def worker_lines(
+    worker: WorkerView | None,
+    events: Iterable[Mapping[str, Any]],
+    name: str,
+    *,
+    width: int,
+    zone: tzinfo | None,
+) -> list[Line]:
+    """The facts, and one paragraph an event; a task's name stands where it changes."""
+    lines: list[Line] = _facts(worker) if worker is not None else []
+    task: str | None = None
+    for event in events:
+        if event.get("worker") != name:
+            continue
+        if event.get("task") and event["task"] != task:
+            task = str(event["task"])
+            lines += [(), (Span(f" {one_line(task)}", Tone.TITLE),)]
+        stamp = time_of_day(int(event.get("at_ms") or 0), zone)
+        for i, text in enumerate(wrap(sentence(event, with_task=False), max(20, width - _STAMP_CELLS - 3))):
+            lines.append(
+                (
+                    Span(f" {stamp if i == 0 else '':<{_STAMP_CELLS}}", Tone.MUTED),
+                    Span(text, tone_of(event)),
+                )
+            )
+    if len(lines) <= len(_facts(worker) if worker is not None else []):
+        lines += [(), (Span(" It has done nothing yet that this view saw.", Tone.MUTED),)]
+    return lines
+
+
+def _facts(worker: WorkerView) -> list[Line]:
+    glyph = worker_glyph(worker["state"])
+    lines: list[Line] = [
+        (
+            Span(f" {glyph.text} {one_line(worker['state'])}", glyph.tone),
+            Span(f"  {one_line(worker['role'])}, takes {one_line(', '.join(worker['tags']))}", Tone.MUTED),
+        )
+    ]
+    if worker["task"]:
+        lines.append(
+            (
+                Span(f" {one_line(worker['task'])}", Tone.ACCENT),
+                Span(f"  {one_line(worker['title'])}"),
+                Span(f"  turn {worker['turns']}, {money(worker['cost_usd'])}", Tone.MUTED),
+                Span(f"  {one_line(worker['model'])}", Tone.MUTED),
+            )
+        )
+    return lines

@@ -8,6 +8,7 @@ from agentcoord.cli import (
     project_commands,
     reading_commands,
     report_command,
+    review_command,
 )
 from agentcoord.cli.options import group, surroundings
 
@@ -15,6 +16,13 @@ app = group(
     "A night shift for your repository: six Claude workers, one daemon, nothing committed until you say so."
 )
 app.callback()(surroundings)
-for room in (project_commands, night_commands, reading_commands, report_command, changing_commands):
+for room in (
+    project_commands,
+    night_commands,
+    reading_commands,
+    report_command,
+    review_command,
+    changing_commands,
+):
     app.add_typer(room.commands)
 app.add_typer(changing_commands.ctl, name="ctl")

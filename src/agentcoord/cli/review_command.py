@@ -1,0 +1,150 @@
+"""`agentcoord review`: walk through what landed; the dashboard's screen, or plain prompts without one."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, TextIO, cast
+
+import typer
+
+from agentcoord.cli.invocation import Invocation
+from agentcoord.cli.options import example, finish, group, invocation_of, terminal_of
+from agentcoord.cli.terminal import Terminal
+from agentcoord.domain.states import ReviewState, TaskState
+from agentcoord.errors import AgentCoordError, DaemonNotRunningError
+from agentcoord.tui.rejection import second_try
+from agentcoord.tui.review_text import Case, by_risk, case_lines
+from agentcoord.tui.styled import Span, Tone
+from agentcoord.tui.text import plural
+from agentcoord.wire.client import ControlClient
+from agentcoord.wire.messages import ExitCode, Method, TaskDetail, TaskView
+
+commands = group("")
+
+DIFF_CHARS: Final = 400_000
+PAGE_CELLS: Final = 100
+KEYS: Final = "[a]ccept  [r]eject REASON  [u]ndo  [n]ext  [q]uit"
+
+
+@commands.command(
+    epilog=example("agentcoord review", "printf 'a\\nr no test for the empty list\\n' | agentcoord review")
+)
+def review(
+    context: typer.Context,
+    plain: Annotated[bool, typer.Option("--plain", help="Prompts on lines, also in a terminal.")] = False,
+) -> None:
+    """Walk through what landed, riskiest first: accept, undo, or reject with a reason.
+
+    Without a terminal it reads one answer a line from standard input.
+    """
+    invocation, terminal = invocation_of(context), terminal_of(context)
+    if not plain and terminal.width and sys.stdin.isatty():
+        from agentcoord.tui.app import run_dashboard
+
+        paths = invocation.paths()
+        finish(run_dashboard(paths.socket, project_name=paths.root.name, begin_with_review=True))
+    finish(PlainReview(invocation, terminal, sys.stdin).walk())
+
+
+class PlainReview:
+    """Prints a task, reads a verdict, carries it out; ends with the tasks or with the answers."""
+
+    def __init__(self, invocation: Invocation, terminal: Terminal, answers: TextIO) -> None:
+        self._invocation = invocation
+        self._terminal = terminal
+        self._answers = answers
+        self._known: set[str] = set()
+        """Ids of all tasks, so that a second try gets one of its own."""
+
+    def walk(self) -> int:
+        """Walk through all of them and return the exit code."""
+        cases = by_risk(asyncio.run(self._collect()))
+        if not cases:
+            self._terminal.say("nothing waits for a review")
+            return ExitCode.OK
+        refused = False
+        for number, case in enumerate(cases, 1):
+            title = f"{number} of {len(cases)}: {case.task_id}  {case.detail['task']['title']}"
+            lines, _ = case_lines(case, None, width=self._terminal.width or PAGE_CELLS)
+            self._terminal.lines([(Span(title, Tone.TITLE),), *lines, ()])
+            verdict = self._verdict(case)
+            if verdict is None:
+                break
+            refused |= not verdict
+        return ExitCode.REFUSED if refused else ExitCode.OK
+
+    def _verdict(self, case: Case) -> bool | None:
+        """Ask until there is a verdict; whether it was carried out, None to stop here."""
+        while True:
+            self._terminal.say(Span(f"{case.task_id}: {KEYS}", Tone.STRONG))
+            line = self._answers.readline()
+            word, _, rest = line.strip().partition(" ")
+            if not line or word in ("q", "quit"):
+                return None
+            if word in ("n", "next"):
+                return True
+            if word in ("a", "accept", "y", "u", "undo") or (word in ("r", "reject") and rest.strip()):
+                return self._carry_out(word[0], case, rest.strip())
+            self._terminal.say(
+                "a reason must follow r" if word in ("r", "reject") else "one of these, please"
+            )
+
+    def _carry_out(self, word: str, case: Case, reason: str) -> bool:
+        """Do it and say what came of it; a refusal is said too, and the walk goes on."""
+        try:
+            if word in "ay":
+                self._invocation.ask(Method.ACCEPT, id=case.task_id)
+                self._terminal.say(f"{case.task_id} is accepted")
+                return True
+            return self._take_back(case, reason if word == "r" else "")
+        except DaemonNotRunningError:
+            raise
+        except AgentCoordError as error:
+            self._terminal.say(Span("refused: ", Tone.BAD), error.message)
+            return False
+
+    def _take_back(self, case: Case, reason: str) -> bool:
+        answer = self._invocation.ask(Method.UNDO, id=case.task_id)
+        conflicts = cast("Sequence[str]", answer["conflicts"])
+        if conflicts:
+            changed = f"{plural(len(conflicts), 'file')} changed since: {', '.join(conflicts)}"
+            self._terminal.say(Span("refused: ", Tone.BAD), f"{case.task_id} cannot be undone, {changed}")
+            return False
+        if not reason:
+            self._terminal.say(f"{case.task_id} is undone")
+            return True
+        again = second_try(case.detail, reason, self._known)
+        self._invocation.ask(Method.LOAD, text=again.plan, format="toml", source="review")
+        self._known.add(again.id)
+        self._terminal.say(f"{case.task_id} is undone; {again.id} asks for it again with your reason")
+        return True
+
+    async def _collect(self) -> list[Case]:
+        socket = self._invocation.paths().socket
+        async with ControlClient.connect(socket, client_name="agentcoord review") as client:
+            rows: list[dict[str, Any]] = []
+            offset: int | None = 0
+            while offset is not None:
+                page = await client.call(Method.TASKS, offset=offset)
+                rows += page["tasks"]
+                offset = page.get("next_offset")
+            self._known = {row["id"] for row in rows}
+            return [await _case(client, row["id"]) for row in rows if _waits(cast("TaskView", row))]
+
+
+def _waits(row: TaskView) -> bool:
+    return row["state"] == TaskState.DONE and row["review"] == ReviewState.UNREVIEWED
+
+
+async def _case(client: ControlClient, task_id: str) -> Case:
+    detail = await client.call(Method.TASK, id=task_id)
+    text, offset = "", 0
+    while True:
+        piece = await client.call(Method.DIFF, id=task_id, offset=offset)
+        text += str(piece["text"])
+        following = piece["next_offset"]
+        if following is None or len(text) >= DIFF_CHARS:
+            return Case(cast("TaskDetail", detail), text, cut=following is not None)
+        offset = int(following)

@@ -69,6 +69,10 @@ def finish() -> Block:
     return call("finish_task", summary="Did it.", decisions=[])
 
 
+def bash(command: str) -> Block:
+    return call("bash", command=command)
+
+
 Step = list[Block] | Callable[[], Awaitable[list[Block]]]
 """The blocks of one turn, or what is awaited for them."""
 
@@ -277,27 +281,39 @@ class OwnValkey:
         self._folder = folder
         self.socket = folder / "v.sock"
         self.url = f"unix://{self.socket}"
+        self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
     def start(self) -> None:
         self.socket.unlink(missing_ok=True)
         words = [str(get_binary_path()), "--port", "0", "--unixsocket", str(self.socket), "--save", ""]
         words += ["--appendonly", "yes", "--dir", str(self._folder)]
+        if self._process is not None:
+            self.kill()
         self._process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
         give_up_at = time.monotonic() + PATIENCE_S
         while not _answers(self.socket):
             assert time.monotonic() < give_up_at, "Valkey did not start"
             time.sleep(0.01)
 
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None
+        return self._process
+
+    @property
+    def is_alive(self) -> bool:
+        return self.process.poll() is None
+
     def hang(self) -> None:
-        self._process.send_signal(signal.SIGSTOP)
+        self.process.send_signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
-        self._process.send_signal(signal.SIGCONT)
+        self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        self.process.kill()
+        self.process.wait()
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import pytest
 from daemon_kit import (
     WORKER,
     Daemonlet,
+    bash,
     create,
     daemonlet,
     finish,
@@ -17,7 +18,7 @@ from daemon_kit import (
     until,
 )
 
-from agentcoord.daemon.fleet import Fleet
+from agentcoord.daemon.fleet import STORE_AWAY, Fleet
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import FencingToken, ProjectId
 from agentcoord.domain.states import TaskState
@@ -66,36 +67,44 @@ async def test_a_worker_killed_the_moment_it_claims_leaves_the_task_to_another(
 async def test_a_kill_is_not_swallowed_when_handing_back_fails() -> None:
     with own_valkey() as valkey:
         async with daemonlet(valkey.url, ProjectId("p")) as d:
-            thought = Thought()
-            d.model.turns["t"] = [thought]
+            d.model.turns["t"] = [[bash(f"kill -9 {valkey.process.pid}; sleep 30")]]
             await d.load("t")
             async with d.working():
-                await thought.begun.wait()
-                valkey.kill()
+                await until(lambda: not valkey.is_alive)
                 d.fleet.kill(WORKER.name)
                 await until(lambda: WORKER.name not in d.shop.board.rows)
                 await asyncio.to_thread(valkey.start)
 
 
 async def test_a_store_that_is_away_costs_no_private_copy_and_no_attempt() -> None:
-    """It goes away while a tool's lock is to be taken: the run breaks, and goes on from its last turn."""
+    """It goes away before a tool takes a file's lock: the run breaks, and goes on from its last turn."""
     with own_valkey() as valkey:
         async with daemonlet(valkey.url, ProjectId("p")) as d:
-            first, second = Thought(create("src/a.py", "A = 1\n")), Thought(create("src/b.py", "B = 1\n"))
-            d.model.turns["t"] = [first, second, [finish()]]
+            d.model.turns["t"] = [
+                [create("src/a.py", "A = 1\n")],
+                [bash(f"kill -9 {valkey.process.pid}"), create("src/b.py", "B = 1\n")],
+                [create("src/c.py", "C = 1\n"), finish()],
+            ]
             await d.load("t")
             async with d.working():
-                first.may_end.set()
-                await second.begun.wait()
-                await d.store.client.delete(d.store.keys.of("locks"))
-                valkey.kill()
-                second.may_end.set()
-                await until(lambda: d.shop.board.rows[WORKER.name].state is WorkerState.WAITING)
-                assert "the store is away" in d.shop.board.rows[WORKER.name].doing
+                await d.wait_for(EventKind.WORKER_STARTED)
+                row = d.shop.board.rows[WORKER.name]
+                await until(lambda: (row.state, row.doing) == (WorkerState.WAITING, STORE_AWAY))
                 assert d.fleet.claims, "its lease is kept alive as soon as that is possible"
                 await asyncio.to_thread(valkey.start)
                 task = await d.wait_until("t", TaskState.DONE)
-            assert (task.attempt, task.files) == (1, ("src/a.py", "src/b.py"))
+            assert (task.attempt, task.files) == (1, ("src/a.py", "src/c.py"))
+            assert d.model.asked == ["t"] * 3, "no turn was paid twice"
+
+
+async def test_a_stop_with_the_store_away_ends_in_time() -> None:
+    with own_valkey() as valkey:
+        async with daemonlet(valkey.url, ProjectId("p")) as d:
+            d.model.turns["t"] = [[bash(f"kill -9 {valkey.process.pid}; sleep 30")]]
+            await d.load("t")
+            async with asyncio.timeout(15), d.working():
+                await until(lambda: not valkey.is_alive)
+            assert not d.fleet.claims
 
 
 async def test_a_turn_is_booked_once_the_store_is_back_and_not_paid_again() -> None:
@@ -113,18 +122,6 @@ async def test_a_turn_is_booked_once_the_store_is_back_and_not_paid_again() -> N
             assert d.model.asked == ["t", "t"]
             totals = await d.store.ledger.totals(run=d.runs.run, day=d.runs.day())
             assert totals.run_reserved_usd_micros == 0
-
-
-async def test_a_stop_with_the_store_away_ends_in_time() -> None:
-    with own_valkey() as valkey:
-        async with daemonlet(valkey.url, ProjectId("p")) as d:
-            thought = Thought()
-            d.model.turns["t"] = [thought]
-            await d.load("t")
-            async with asyncio.timeout(15), d.working():
-                await thought.begun.wait()
-                valkey.kill()
-            assert not d.fleet.claims
 
 
 async def test_a_stop_waits_for_the_turn_and_hands_the_task_back(

@@ -116,7 +116,15 @@ class Daemon:
             group.create_task(self._warm(), name="warm")
             self.chores.start(group)
             for loop in self.companions:
-                group.create_task(loop(), name="companion")
+                group.create_task(self._accompanied(loop), name="companion")
+
+    async def _accompanied(self, loop: Loop) -> None:
+        """Run a companion; that it failed is told, and no reason to end the night."""
+        try:
+            await loop()
+        except Exception as error:
+            log.error("companion_failed", exc_info=error)
+            self.shop.hub.emit(EventKind.ERROR, where="companion", error=f"{type(error).__name__}: {error}")
 
     async def _warm(self) -> None:
         """Build the private copies ahead of need; a task that needs one says what is wrong with it."""

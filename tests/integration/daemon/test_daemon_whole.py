@@ -9,7 +9,7 @@ import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +220,19 @@ async def test_copies_that_cannot_be_built_ahead_are_told_and_end_nothing(place:
     async with running(place) as (_, task):
         assert await event(place, "error", where="private copies")
         assert not task.done()
+
+
+async def test_a_companion_that_fails_is_told_and_ends_nothing(place: Place) -> None:
+    async def broken() -> None:
+        raise RuntimeError("a bug of its own")
+
+    made = composed(place.paths, StartArgs(unsafe_no_sandbox=True), place.env)
+    async with made as daemon, asyncio.TaskGroup() as group:
+        task = group.create_task(replace(daemon, companions=(broken,)).run(lambda: None))
+        told = await event(place, "error", where="companion")
+        assert "a bug of its own" in told["data"]["error"]
+        assert not task.done()
+        daemon.shutdown.ask(now=True)
 
 
 async def test_a_client_may_stop_the_daemon_it_talks_to(place: Place) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
 from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.options import Json, TaskName, example, group, invocation_of, terminal_of
 from agentcoord.tui.text import plural
-from agentcoord.wire.messages import ExitCode, Method
+from agentcoord.wire.messages import ExitCode, Method, UndoView
 
 commands = group("")
 ctl = group("Steer the running daemon: kill, pause, resume, drain.")
 
+AnyTaskName = Annotated[str, typer.Argument(metavar="ID", help="The task's id, unless --all is given.")]
+AllReviewed = Annotated[bool, typer.Option("--all", help="Every done task that is not reviewed yet.")]
 All = Annotated[bool, typer.Option("--all", help="Every one, not only what is stale.")]
 
 
@@ -70,31 +72,80 @@ def answer(
     _tell(context, "answer", as_json, f"{task_id} has its answer", answer)
 
 
-@commands.command(epilog=example("agentcoord accept unit-tests"))
-def accept(context: typer.Context, task_id: TaskName, as_json: Json = False) -> None:
+@commands.command(epilog=example("agentcoord land unit-tests"))
+def land(context: typer.Context, task_id: TaskName, as_json: Json = False) -> None:
+    """Let a flagged change land that waits for you.
+
+    Exactly this change: it is checked again, and nothing is made anew or paid for.
+    """
+    answer = invocation_of(context).ask(Method.LAND, id=task_id)
+    _tell(context, "land", as_json, f"{task_id} is {answer['state']}; it lands if it is green", answer)
+
+
+@commands.command(epilog=example("agentcoord accept unit-tests", "agentcoord accept --all"))
+def accept(
+    context: typer.Context, task_id: AnyTaskName = "", everything: AllReviewed = False, as_json: Json = False
+) -> None:
     """Mark a done task as reviewed and good. (The commit stays yours.)"""
+    _one_or_all(task_id, everything)
+    if everything:
+        answer = invocation_of(context).ask(Method.ACCEPT, all=True)
+        _tell(context, "accept", as_json, f"accepted {', '.join(answer['tasks']) or 'nothing'}", answer)
+        return
     answer = invocation_of(context).ask(Method.ACCEPT, id=task_id)
     _tell(context, "accept", as_json, f"{task_id} is {answer['review']}", answer)
 
 
-@commands.command(epilog=example("agentcoord undo unit-tests"))
-def undo(context: typer.Context, task_id: TaskName, as_json: Json = False) -> None:
+@commands.command(epilog=example("agentcoord undo unit-tests", "agentcoord undo --all"))
+def undo(
+    context: typer.Context,
+    task_id: AnyTaskName = "",
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every task that landed and is not accepted, newest first.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Even if tasks that need it have landed on top of it.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Take one task's changes back, and only those."""
-    answer = invocation_of(context).ask(Method.UNDO, id=task_id)
-    parts = []
-    if answer["restored"]:
-        parts.append(f"restored {', '.join(answer['restored'])}")
-    if answer["merged"]:
-        parts.append(f"took its lines out of {', '.join(answer['merged'])}")
-    if parts or as_json or not answer["conflicts"]:
-        _tell(context, "undo", as_json, f"{task_id}: {'; '.join(parts) or 'nothing to restore'}", answer)
-    if answer["conflicts"]:
+    _one_or_all(task_id, everything)
+    if everything:
+        answer = invocation_of(context).ask(Method.UNDO, all=True)
+        views = cast("list[UndoView]", answer["tasks"])
+        _tell(context, "undo", as_json, "\n".join(map(_undo_words, views)) or "nothing to undo", answer)
+    else:
+        answer = invocation_of(context).ask(Method.UNDO, id=task_id, yes=yes)
+        views = [cast("UndoView", answer)]
+        _tell(context, "undo", as_json, _undo_words(views[0]), answer)
+    stuck = [view for view in views if view["conflicts"]]
+    if stuck:
+        names = ", ".join(view["id"] for view in stuck)
+        files = [path for view in stuck for path in view["conflicts"]]
         raise CommandError(
-            f"{task_id} cannot be undone in {plural(len(answer['conflicts']), 'file')} that changed since",
+            f"{names} cannot be undone in {plural(len(files), 'file')} that changed since",
             exit_code=ExitCode.REFUSED,
-            problems=answer["conflicts"],
-            mend=f"agentcoord diff {task_id} | git apply -R --reject, then look at the *.rej files",
+            problems=files,
+            mend=f"agentcoord diff {stuck[0]['id']} | git apply -R --3way, and settle the conflicts by hand",
         )
+
+
+def _one_or_all(task_id: str, everything: bool) -> None:
+    if everything == bool(task_id):
+        raise CommandError(
+            "name one task, or say --all", exit_code=ExitCode.USAGE, mend="agentcoord tasks lists them"
+        )
+
+
+def _undo_words(view: UndoView) -> str:
+    parts = []
+    if view["restored"]:
+        parts.append(f"restored {', '.join(view['restored'])}")
+    if view["merged"]:
+        parts.append(f"took its lines out of {', '.join(view['merged'])}")
+    if view["conflicts"]:
+        parts.append("not undone")
+    return f"{view['id']}: {'; '.join(parts) or 'nothing to restore'}"
 
 
 @commands.command(epilog=example("agentcoord cleanup", "agentcoord cleanup --all"))

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentcoord.cli.render import Column, cell, fields, table
+from agentcoord.cli.review_pages import flag_lines, tests_lines
 from agentcoord.tui.glyphs import NEEDS_YOU, task_glyph, task_word, worker_glyph
 from agentcoord.tui.styled import Line, Span, Tone
 from agentcoord.tui.text import harmless, money, one_line, plural, span, time_of_day
@@ -243,6 +244,9 @@ def task_page(detail: TaskDetail, event_lines: Sequence[Line]) -> list[Line]:
             ("lines", f"+{task['lines_added']} -{task['lines_removed']}" if task["files"] else ""),
         ]
     )
+    flags = detail.get("flags", [])
+    if flags:
+        lines += [(), (Span("Flags", Tone.TITLE),), *flag_lines(flags)]
     for title, text in (("Description", detail["description"]), ("Summary", detail["summary"])):
         if text:
             lines += [(), (Span(title, Tone.TITLE),), *_paragraph(text)]
@@ -257,6 +261,7 @@ def task_page(detail: TaskDetail, event_lines: Sequence[Line]) -> list[Line]:
             sign = Span("✔ ", Tone.GOOD) if check["ok"] else Span("✗ ", Tone.BAD)
             words = f"{one_line(check['name'])}: exit {check['exit_code']}, {check['ms'] / 1000:.1f} s"
             lines.append((sign, Span(words), Span(f"  {one_line(check['command'])}", Tone.MUTED)))
+            lines += tests_lines(check.get("tests"))
             if not check["ok"]:
                 lines += _paragraph(check["output"])
     if event_lines:

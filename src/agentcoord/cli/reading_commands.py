@@ -22,11 +22,12 @@ from agentcoord.cli.options import (
 from agentcoord.cli.pages import NEWEST_EVENTS, task_page
 from agentcoord.cli.progress import event_line
 from agentcoord.cli.reading import COSTS, LOCKS, STATS, STATUS, TASKS, WORKERS, Reading, answer
+from agentcoord.cli.review_pages import blame_page, path_inside
 from agentcoord.cli.terminal import Terminal
 from agentcoord.clock import SystemClock
 from agentcoord.tui.diff_lines import diff_lines
 from agentcoord.wire.client import ControlClient
-from agentcoord.wire.messages import Method, StatusView, TaskDetail, Topic
+from agentcoord.wire.messages import BlamedLineView, BlameView, Method, StatusView, TaskDetail, Topic
 
 commands = group("")
 
@@ -104,6 +105,28 @@ def diff(context: typer.Context, task_id: TaskName, as_json: Json = False) -> No
     else:
         # Byte for byte, so that it can be applied.
         terminal.text(patch)
+
+
+@commands.command(epilog=example("agentcoord blame src/prices.py"))
+def blame(
+    context: typer.Context,
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A file of the project.")],
+    as_json: Json = False,
+) -> None:
+    """Show which task wrote which line of a file; `-`: no task did."""
+    invocation, terminal = invocation_of(context), terminal_of(context)
+    inside = path_inside(path, folder=invocation.folder, root=invocation.paths().root)
+    lines: list[BlamedLineView] = []
+    offset: int | None = 0
+    while offset is not None:
+        page = cast("BlameView", invocation.ask(Method.BLAME, path=inside, offset=offset))
+        lines += page["lines"]
+        offset = page["next_offset"]
+    if as_json:
+        numbered = [{"line": number, **line} for number, line in enumerate(lines, 1)]
+        terminal.document("agentcoord.blame", {"path": inside, "lines": numbered})
+    else:
+        terminal.lines(blame_page(lines))
 
 
 @commands.command(epilog=example("agentcoord logs -f", "agentcoord logs --task unit-tests -n 50 --json"))

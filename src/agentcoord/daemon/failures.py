@@ -21,6 +21,8 @@ def _failure_of(error: BaseException) -> tuple[RpcCode, str, ErrorData]:
     match error:
         case RpcError():
             data: ErrorData = {"exit_code": error.exit_code, "mend": error.mend}
+            if error.problems:
+                data["problems"] = list(error.problems)
             return RpcCode(error.code), error.message, data
         case PlanError():
             return (

@@ -7,27 +7,25 @@ the exit code and the mend. Deliberately absent: connections and frames (`contro
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
 
 from agentcoord import __version__
 from agentcoord.daemon.fleet import Fleet
+from agentcoord.daemon.params import Answer, Params, no_such_task, number_of, refused, task_id_of, text_of
+from agentcoord.daemon.reviewing import Reviewing
 from agentcoord.daemon.run_book import RunBook
 from agentcoord.daemon.snapshot import Views, pages
-from agentcoord.daemon.task_run import is_landing_of
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.plan import read_plan
-from agentcoord.domain.states import ENDED_STATES, HELD_STATES, SETTLED_STATES, ReviewState, TaskState
+from agentcoord.domain.states import ENDED_STATES, HELD_STATES, SETTLED_STATES, TaskState
 from agentcoord.domain.task import Task
 from agentcoord.domain.worker import Role
 from agentcoord.errors import RpcError
 from agentcoord.wire.messages import PIECE_CHARS, PROTOCOL_VERSION, ExitCode, Method, RpcCode
 
-Params = Mapping[str, Any]
-Answer = Mapping[str, Any]
 MAX_SPAWN = 16
 
 
@@ -54,6 +52,7 @@ class Requests:
         self._stop = stop
         self._drain = drain
         self._on_load = on_load
+        reviewing = self._reviewing = Reviewing(shop, views)
         self._methods: dict[str, Callable[[Params], Awaitable[Answer]]] = {
             Method.HELLO: self._hello,
             Method.STATUS: self._status,
@@ -74,8 +73,10 @@ class Requests:
             Method.CANCEL: self._cancel,
             Method.ANSWER: self._answer,
             Method.DIFF: self._diff,
-            Method.UNDO: self._undo,
-            Method.ACCEPT: self._accept,
+            Method.BLAME: reviewing.blame,
+            Method.LAND: reviewing.land,
+            Method.UNDO: reviewing.undo,
+            Method.ACCEPT: reviewing.accept,
             Method.STOP: self._stop_now,
         }
 
@@ -112,17 +113,17 @@ class Requests:
         return await self._views.status()
 
     async def _tasks(self, params: Params) -> Answer:
-        offset = _number(params, "offset", default=0, least=0)
+        offset = number_of(params, "offset", default=0, least=0)
         tasks = await self._views.tasks()
         page = next(pages(tasks[offset:]), [])
         following = offset + len(page)
         return {"tasks": page, "next_offset": following if following < len(tasks) else None}
 
     async def _task(self, params: Params) -> Answer:
-        task_id = _task_id(params)
+        task_id = task_id_of(params)
         detail = await self._views.task(task_id)
         if detail is None:
-            raise _no_such_task(task_id)
+            raise no_such_task(task_id)
         return detail
 
     async def _workers(self, _params: Params) -> Answer:
@@ -142,9 +143,9 @@ class Requests:
         tasks = await queue.all()
         read = partial(
             read_plan,
-            _text(params, "text"),
-            format=_text(params, "format", default="toml"),
-            source=_text(params, "source", default="plan"),
+            text_of(params, "text"),
+            format=text_of(params, "format", default="toml"),
+            source=text_of(params, "source", default="plan"),
             known={task.id for task in tasks},
             workers=self._fleet.specs,
         )
@@ -168,7 +169,7 @@ class Requests:
         }
 
     async def _spawn(self, params: Params) -> Answer:
-        role = _text(params, "role")
+        role = text_of(params, "role")
         if role not in list(Role):
             raise RpcError(
                 f"no role {role!r}; there are {', '.join(Role)}",
@@ -176,7 +177,7 @@ class Requests:
                 exit_code=ExitCode.USAGE,
                 mend="agentcoord spawn --role backend-engineer",
             )
-        count = _number(params, "n", default=1, least=1, most=MAX_SPAWN)
+        count = number_of(params, "n", default=1, least=1, most=MAX_SPAWN)
         names = self._fleet.spawn(Role(role), count)
         if not names:
             raise RpcError(
@@ -188,7 +189,7 @@ class Requests:
         return {"workers": names}
 
     async def _kill(self, params: Params) -> Answer:
-        names = list(self._shop.board.rows) if params.get("all") is True else [_text(params, "worker")]
+        names = list(self._shop.board.rows) if params.get("all") is True else [text_of(params, "worker")]
         killed = [name for name in names if self._fleet.kill(name)]
         if not killed and params.get("all") is not True:
             raise RpcError(
@@ -248,9 +249,9 @@ class Requests:
         return answer
 
     async def _retry(self, params: Params) -> Answer:
-        task = await self._find(_task_id(params))
+        task = await self._find(task_id_of(params))
         if not await self._shop.store.queue.retry(task.id):
-            raise _refused(
+            raise refused(
                 f"{task.id} is {task.state}; only failed, cancelled and parked tasks can be tried again"
             )
         self._shop.hub.emit(EventKind.TASK_QUEUED, task=task.id, why="asked for again")
@@ -258,26 +259,26 @@ class Requests:
         return await self._state_of(task.id)
 
     async def _cancel(self, params: Params) -> Answer:
-        task_id = _task_id(params)
-        why = _text(params, "why", default="") or "cancelled by you"
+        task_id = task_id_of(params)
+        why = text_of(params, "why", default="") or "cancelled by you"
         # A task that is landing is either cancelled before its files go in, or it is done by then.
         async with self._shop.prover.between_landings():
             task = await self._find(task_id)
-            if task.state not in ENDED_STATES and await self._has_landed(task):
-                raise _refused(
+            if task.state not in ENDED_STATES and await self._reviewing.has_landed(task):
+                raise refused(
                     f"the files of {task_id} have landed; it will be done as soon as a worker is free",
                     mend=f"agentcoord undo {task_id}",
                 )
             if not await self._shop.store.queue.cancel(task_id, why=why):
-                raise _refused(f"{task_id} is {(await self._find(task_id)).state} already")
+                raise refused(f"{task_id} is {(await self._find(task_id)).state} already")
         self._fleet.interrupt(task_id)
         self._shop.hub.emit(EventKind.TASK_CANCELLED, task=task_id, why=why)
         self._shop.board.touch()
         return await self._state_of(task_id)
 
     async def _answer(self, params: Params) -> Answer:
-        task = await self._find(_task_id(params))
-        if not await self._shop.store.questions.answer(task.id, _text(params, "text")):
+        task = await self._find(task_id_of(params))
+        if not await self._shop.store.questions.answer(task.id, text_of(params, "text")):
             raise RpcError(
                 f"{task.id} has no open question",
                 code=RpcCode.NOT_FOUND,
@@ -287,91 +288,17 @@ class Requests:
         return {"id": task.id}
 
     async def _diff(self, params: Params) -> Answer:
-        task = await self._find(_task_id(params))
-        offset = _number(params, "offset", default=0, least=0)
+        task = await self._find(task_id_of(params))
+        offset = number_of(params, "offset", default=0, least=0)
         text = await self._shop.lander.diff(task.id)
         following = offset + PIECE_CHARS
         return {"text": text[offset:following], "next_offset": following if following < len(text) else None}
 
-    async def _undo(self, params: Params) -> Answer:
-        task = await self._find(_task_id(params))
-        done = task.state is TaskState.DONE
-        # The journal knows what stands in the tree, even if the store missed that it landed.
-        if task.review is ReviewState.UNDONE or not (done or await self._has_landed(task)):
-            state = "undone" if task.review is ReviewState.UNDONE else task.state
-            raise _refused(f"{task.id} is {state}: there is nothing of it to undo")
-        outcome = await self._shop.lander.undo(task.id)
-        if not outcome.conflicts:
-            if done:
-                await self._shop.store.queue.set_review(task.id, ReviewState.UNDONE)
-            self._shop.hub.emit(
-                EventKind.TASK_UNDONE,
-                task=task.id,
-                restored=list(outcome.restored),
-                merged=list(outcome.merged),
-            )
-            self._shop.board.touch()
-        return {
-            "id": task.id,
-            "restored": list(outcome.restored),
-            "merged": list(outcome.merged),
-            "conflicts": list(outcome.conflicts),
-            "patch": outcome.patch[:PIECE_CHARS],
-        }
-
-    async def _accept(self, params: Params) -> Answer:
-        task = await self._find(_task_id(params))
-        if task.state is not TaskState.DONE or task.review is ReviewState.UNDONE:
-            raise _refused(f"{task.id} is {task.state}; only a done task can be accepted")
-        await self._shop.store.queue.set_review(task.id, ReviewState.ACCEPTED)
-        self._shop.hub.emit(EventKind.TASK_ACCEPTED, task=task.id)
-        self._shop.board.touch()
-        return {"id": task.id, "review": str(ReviewState.ACCEPTED)}
-
-    async def _has_landed(self, task: Task) -> bool:
-        record = await self._shop.lander.landed(task.id)
-        return record is not None and is_landing_of(task, record)
-
     async def _find(self, task_id: TaskId) -> Task:
         task = await self._shop.store.queue.get(task_id)
         if task is None:
-            raise _no_such_task(task_id)
+            raise no_such_task(task_id)
         return task
 
     async def _state_of(self, task_id: TaskId) -> Answer:
         return {"id": task_id, "state": str((await self._find(task_id)).state)}
-
-
-def _text(params: Params, key: str, *, default: str | None = None) -> str:
-    value = params.get(key, default)
-    if not isinstance(value, str):
-        raise _bad_params(f"{key} must be a text")
-    return value
-
-
-def _number(params: Params, key: str, *, default: int, least: int, most: int = 2**53) -> int:
-    value = params.get(key, default)
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise _bad_params(f"{key} must be a whole number from {least} to {most}")
-    return value
-
-
-def _task_id(params: Params) -> TaskId:
-    return TaskId(_text(params, "id"))
-
-
-def _bad_params(words: str) -> RpcError:
-    return RpcError(words, code=RpcCode.INVALID_PARAMS, exit_code=ExitCode.USAGE)
-
-
-def _refused(words: str, mend: str = "agentcoord tasks shows the states") -> RpcError:
-    return RpcError(words, code=RpcCode.REFUSED, exit_code=ExitCode.REFUSED, mend=mend)
-
-
-def _no_such_task(task_id: TaskId) -> RpcError:
-    return RpcError(
-        f"no task is called {task_id!r}",
-        code=RpcCode.NOT_FOUND,
-        exit_code=ExitCode.NOT_FOUND,
-        mend="agentcoord tasks lists them",
-    )

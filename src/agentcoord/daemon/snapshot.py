@@ -18,6 +18,7 @@ from typing import Any
 from agentcoord import __version__
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.daemon.chores import LoopLag
+from agentcoord.daemon.review_views import check_views, flag_views
 from agentcoord.daemon.run_book import RunBook
 from agentcoord.daemon.task_run import SUMMARY_NAME
 from agentcoord.daemon.worker_row import WorkerRow
@@ -28,12 +29,10 @@ from agentcoord.domain.ids import TaskId
 from agentcoord.domain.states import ENDED_STATES, HELD_STATES, SETTLED_STATES, ReviewState, TaskState
 from agentcoord.domain.task import Task
 from agentcoord.domain.usage import Usage, UsdMicros, usd
-from agentcoord.review.checks import CheckReport
 from agentcoord.store.budget_ledger import Totals
 from agentcoord.store.questions import OpenQuestion
 from agentcoord.wire.messages import (
     FRAME_BYTES,
-    CheckView,
     CostsView,
     LockView,
     NeedsYou,
@@ -49,7 +48,6 @@ from agentcoord.wire.messages import (
 )
 
 SNAPSHOT_EVENTS = 200
-CHECK_OUTPUT_CHARS = 4_000
 FILES_SHOWN = 2_000
 NEEDS_SHOWN = 500
 PAGE_BYTES = FRAME_BYTES // 2
@@ -81,6 +79,10 @@ class Views:
         self._state = state
         self._runs = runs
         self._lag = lag
+
+    @property
+    def journal_home(self) -> Path:
+        return self._paths.journal_dir
 
     def project(self) -> ProjectView:
         root = self._paths.root
@@ -166,6 +168,7 @@ class Views:
         if task is None:
             return None
         report = await asyncio.to_thread(self._shop.check_book.stored, task_id)
+        flagged = await asyncio.to_thread(self._shop.prover.flagging.book.of, task_id)
         words = await asyncio.to_thread(read_summary, self._shop.transcripts / task_id / SUMMARY_NAME)
         questions = [each for each in await self._shop.store.questions.open() if each.task == task_id]
         return {
@@ -173,6 +176,7 @@ class Views:
             "description": task.spec.description,
             "check": task.spec.check,
             "checks": check_views(report),
+            "flags": flag_views(flagged.flags if flagged else ()),
             "summary": str(words.get("summary", "")),
             "decisions": [str(each) for each in words.get("decisions", [])],
             "questions": [
@@ -331,20 +335,6 @@ def tokens_view(usage: Usage) -> TokensView:
         "cache_read": usage.cache_read_tokens,
         "output": usage.output_tokens,
     }
-
-
-def check_views(report: CheckReport | None) -> list[CheckView]:
-    return [
-        {
-            "name": each.name,
-            "command": each.command,
-            "exit_code": each.exit_code,
-            "ok": each.ok,
-            "ms": each.duration_ms,
-            "output": each.output[-CHECK_OUTPUT_CHARS:],
-        }
-        for each in (report.outcomes if report else ())
-    ]
 
 
 def forecast_usd(tasks: list[Task], spent: UsdMicros) -> float | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 import structlog
@@ -86,6 +86,7 @@ class TaskRunner:
 
         Cancelled, it lets go of the private copy and leaves the claim to `hand_back`.
         """
+        claim = await self._as_let_land(claim)
         shop, task = self._shop, claim.task
         model = model_for(task, shop.settings.models.ladder)
         shop.board.began(self._row, claim, model)
@@ -126,6 +127,8 @@ class TaskRunner:
             return await self._without_copy(error)
         keep = True
         try:
+            if not workspace.resumed and await self._is_let_land(task.id):
+                return await self._lost_before_landing(task)
             self._emit(
                 EventKind.TASK_CLAIMED,
                 task.id,
@@ -191,11 +194,13 @@ class TaskRunner:
             verdict = await self._prove(claim, workspace)
             match verdict:
                 case Landed():
+                    await self._spend_permission(claim.task.id)
                     return None
                 case Held():
                     await self._keep_patch(claim.task.id, verdict.patch)
                     return _Ended(TaskState.PARKED, verdict.why, keep_copy=True)
                 case Red():
+                    await self._spend_permission(claim.task.id)
                     words = feedback(verdict.report, red_before=self._shop.prover.red_before)
                     # Into the transcript first: the next attempt is told from it what was red.
                     await loop.reject(words)
@@ -272,6 +277,34 @@ class TaskRunner:
             merged=list(merged),
             cost_usd_micros=self._row.cost_usd_micros,
         )
+
+    async def _as_let_land(self, claim: Claim) -> Claim:
+        """The claim, on the attempt whose flagged change a person lets land, if there is one.
+
+        Its private copy and its transcript go by that attempt; its last turn is the claim to be
+        finished, which is simply heard again.
+        """
+        noted = await asyncio.to_thread(self._shop.prover.flagging.book.of, claim.task.id)
+        if noted is None or not noted.permitted:
+            return claim
+        return replace(claim, task=replace(claim.task, attempt=noted.attempt))
+
+    async def _is_let_land(self, task: TaskId) -> bool:
+        noted = await asyncio.to_thread(self._shop.prover.flagging.book.of, task)
+        return noted is not None and noted.permitted
+
+    async def _lost_before_landing(self, task: Task) -> _Ended:
+        """What a person let land is gone: nothing else lands under that permission."""
+        await self._spend_permission(task.id)
+        return _Ended(
+            TaskState.PARKED,
+            f"the change that you let land is gone: its private copy was needed (agentcoord retry {task.id})",
+        )
+
+    async def _spend_permission(self, task: TaskId) -> None:
+        """A person's word to land a flagged change is good for one try."""
+        if await self._is_let_land(task):
+            await asyncio.to_thread(self._shop.prover.flagging.book.set_permitted, task, permitted=False)
 
     async def _ended_by(self, task: Task, outcome: GaveUp | OutOfMoney | Interrupted) -> _Ended:
         match outcome:

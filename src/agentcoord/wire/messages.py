@@ -61,10 +61,14 @@ class Method(StrEnum):
     """{id, text} -> {id}"""
     DIFF = "diff"
     """{id, offset} -> Piece"""
+    BLAME = "blame"
+    """{path, offset: 0 unless given} -> BlameView: a page of lines at a time"""
+    LAND = "land"
+    """{id} -> {id, state}: lets a change that was held for its flags land as it is"""
     UNDO = "undo"
-    """{id} -> UndoView"""
+    """{id, yes: bool} -> UndoView; {all: true} -> {tasks: [UndoView]}: newest first, accepted ones stay"""
     ACCEPT = "accept"
-    """{id} -> {id, review}"""
+    """{id} -> {id, review}; {all: true} -> {tasks: [id]}"""
     STOP = "stop"
     """{now: bool} -> {stopping: true}"""
 
@@ -188,6 +192,36 @@ class CheckView(TypedDict):
     ms: int
     output: str
     """The last 4,000 characters."""
+    excused: NotRequired[bool]
+    """Red for nothing but tests that were red before the task."""
+    tests: NotRequired[TestsView | None]
+    """None when the command reports no single tests."""
+
+
+class TestsView(TypedDict):
+    """The tests of one check run against the baseline: numbers, and at most 50 names of each."""
+
+    ran: int
+    ran_before: int
+    """0 without a baseline."""
+    new_failures: list[str]
+    old_failures: list[str]
+    fixed: list[str]
+    flaky: list[str]
+    gone: list[str]
+    """Ran before, and now did not."""
+
+
+class FlagView(TypedDict):
+    """A place where a change may make its checks say less."""
+
+    kind: str
+    path: str
+    line: int
+    """0: the whole file."""
+    words: str
+    holds: bool
+    """Whether it keeps a task from landing under `checks.on_tamper = "hold"`."""
 
 
 class TaskDetail(TypedDict):
@@ -198,6 +232,8 @@ class TaskDetail(TypedDict):
     check: str
     checks: list[CheckView]
     """Of its newest check run."""
+    flags: NotRequired[list[FlagView]]
+    """Of its newest green change, the weightiest first."""
     summary: str
     decisions: list[str]
     questions: list[dict[str, Any]]
@@ -341,6 +377,20 @@ class UndoView(TypedDict):
     merged: list[str]
     conflicts: list[str]
     patch: str
+
+
+class BlamedLineView(TypedDict):
+    task: str | None
+    """None: no task wrote it."""
+    text: str
+    """At most 500 characters."""
+
+
+class BlameView(TypedDict):
+    path: str
+    lines: list[BlamedLineView]
+    next_offset: int | None
+    """None at the end."""
 
 
 class Piece(TypedDict):

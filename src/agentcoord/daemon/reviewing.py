@@ -1,0 +1,160 @@
+"""What a person decides about changes: undo, accept, let land, and asking who wrote a line.
+
+The requests of the control socket that end in a landing or take one back; separate from the others
+because each of them must leave journal and store of one mind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from agentcoord.daemon.params import Answer, Params, no_such_task, number_of, refused, task_id_of, text_of
+from agentcoord.daemon.review_views import blame_view
+from agentcoord.daemon.snapshot import Views
+from agentcoord.daemon.task_run import is_landing_of
+from agentcoord.daemon.workshop import Workshop
+from agentcoord.domain.events import EventKind
+from agentcoord.domain.graph import dependents_of
+from agentcoord.domain.ids import TaskId
+from agentcoord.domain.states import ReviewState, TaskState
+from agentcoord.domain.task import Task
+from agentcoord.errors import RpcError
+from agentcoord.wire.messages import PIECE_CHARS, ExitCode, RpcCode, UndoView
+from agentcoord.workspace.landing import UndoOutcome
+
+
+class Reviewing:
+    """Answers the requests of a review."""
+
+    def __init__(self, shop: Workshop, views: Views) -> None:
+        self._shop = shop
+        self._views = views
+
+    async def blame(self, params: Params) -> Answer:
+        path = text_of(params, "path")
+        offset = number_of(params, "offset", default=0, least=0)
+        try:
+            return await blame_view(self._shop.repo.root, self._views.journal_home, path, offset)
+        except FileNotFoundError as error:
+            raise RpcError(
+                f"there is no file {path!r} in the project",
+                code=RpcCode.NOT_FOUND,
+                exit_code=ExitCode.NOT_FOUND,
+                mend="give a path inside the project",
+            ) from error
+
+    async def land(self, params: Params) -> Answer:
+        """Let a change that was held for its flags land as it is: nothing of it is made anew."""
+        task, book = await self._find(task_id_of(params)), self._shop.prover.flagging.book
+        noted = await asyncio.to_thread(book.of, task.id)
+        if task.state is not TaskState.PARKED or noted is None or not any(f.holds for f in noted.flags):
+            raise refused(f"{task.id} is {task.state}, and no change of it is held for its flags")
+        await asyncio.to_thread(book.set_permitted, task.id, permitted=True)
+        if not await self._shop.store.queue.retry(task.id):
+            await asyncio.to_thread(book.set_permitted, task.id, permitted=False)
+            raise refused(f"{task.id} cannot go on: a task that it needs has ended without a result")
+        self._shop.hub.emit(EventKind.TASK_QUEUED, task=task.id, why="you let its flagged change land")
+        self._shop.board.touch()
+        return {"id": task.id, "state": str((await self._find(task.id)).state)}
+
+    async def undo(self, params: Params) -> Answer:
+        if params.get("all") is True:
+            return {"tasks": await self._undo_all()}
+        task = await self._find(task_id_of(params))
+        # The journal knows what stands in the tree, even if the store missed that it landed.
+        if task.review is ReviewState.UNDONE or not await self._stands(task):
+            state = "undone" if task.review is ReviewState.UNDONE else task.state
+            raise refused(f"{task.id} is {state}: there is nothing of it to undo")
+        if params.get("yes") is not True:
+            await self._refuse_with_dependents(task)
+        return {**await self._undo_one(task)}
+
+    async def accept(self, params: Params) -> Answer:
+        if params.get("all") is True:
+            ready = [
+                task
+                for task in await self._shop.store.queue.all()
+                if task.state is TaskState.DONE and task.review is ReviewState.UNREVIEWED
+            ]
+            for task in ready:
+                await self._accept_one(task)
+            return {"tasks": [task.id for task in ready]}
+        task = await self._find(task_id_of(params))
+        if task.state is not TaskState.DONE or task.review is ReviewState.UNDONE:
+            raise refused(f"{task.id} is {task.state}; only a done task can be accepted")
+        await self._accept_one(task)
+        return {"id": task.id, "review": str(ReviewState.ACCEPTED)}
+
+    async def _accept_one(self, task: Task) -> None:
+        await self._shop.store.queue.set_review(task.id, ReviewState.ACCEPTED)
+        self._shop.hub.emit(EventKind.TASK_ACCEPTED, task=task.id)
+        self._shop.board.touch()
+
+    async def _undo_all(self) -> list[UndoView]:
+        """Take back all that landed and was not accepted, newest first, each as far as it can be."""
+        tasks = {task.id: task for task in await self._shop.store.queue.all()}
+        history = await self._shop.lander.history()
+        newest_first = [
+            tasks[record.task]
+            for record in reversed(history)
+            if record.undone_at_ms is None
+            and record.task in tasks
+            and is_landing_of(tasks[record.task], record)
+            and tasks[record.task].review is not ReviewState.ACCEPTED
+        ]
+        return [await self._undo_one(task) for task in {task.id: task for task in newest_first}.values()]
+
+    async def _undo_one(self, task: Task) -> UndoView:
+        outcome = await self._shop.lander.undo(task.id)
+        if not outcome.conflicts:
+            if task.state is TaskState.DONE:
+                await self._shop.store.queue.set_review(task.id, ReviewState.UNDONE)
+            self._shop.hub.emit(
+                EventKind.TASK_UNDONE,
+                task=task.id,
+                restored=list(outcome.restored),
+                merged=list(outcome.merged),
+            )
+            self._shop.board.touch()
+        return _undo_view(task.id, outcome)
+
+    async def _refuse_with_dependents(self, task: Task) -> None:
+        """Undoing what others were built on is asked for twice: first they are listed."""
+        tasks = {str(each.id): each for each in await self._shop.store.queue.all()}
+        names = dependents_of({name: each.spec.needs for name, each in tasks.items()}, [task.id])
+        dependents = [tasks[name] for name in sorted(names) if name != task.id and name in tasks]
+        landed = [
+            each.id
+            for each in dependents
+            if each.review is not ReviewState.UNDONE and await self._stands(each)
+        ]
+        if landed:
+            raise refused(
+                f"tasks that need {task.id} have landed on top of it: {', '.join(landed)}",
+                mend=f"undo them first, or take back {task.id} alone: agentcoord undo {task.id} --yes",
+                problems=[f"{name}: {tasks[name].spec.title}" for name in landed],
+            )
+
+    async def has_landed(self, task: Task) -> bool:
+        """Whether the journal knows a landing of the task's own that stands."""
+        record = await self._shop.lander.landed(task.id)
+        return record is not None and is_landing_of(task, record)
+
+    async def _stands(self, task: Task) -> bool:
+        return task.state is TaskState.DONE or await self.has_landed(task)
+
+    async def _find(self, task_id: TaskId) -> Task:
+        task = await self._shop.store.queue.get(task_id)
+        if task is None:
+            raise no_such_task(task_id)
+        return task
+
+
+def _undo_view(task: TaskId, outcome: UndoOutcome) -> UndoView:
+    return {
+        "id": task,
+        "restored": list(outcome.restored),
+        "merged": list(outcome.merged),
+        "conflicts": list(outcome.conflicts),
+        "patch": outcome.patch[:PIECE_CHARS],
+    }

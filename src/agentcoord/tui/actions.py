@@ -145,3 +145,13 @@ def _why_not_judge(model: DashboardModel, task_id: str | None, verdict: ReviewSt
     if task["review"] in (verdict, ReviewState.UNDONE):
         return f"{task['id']} is {task['review']} already."
     return ""
+
+
+def why_not_land(model: DashboardModel, task_id: str | None) -> str:
+    """Only what is held can be let go; whether for its flags, the daemon knows."""
+    if not model.live:
+        return NO_CONNECTION
+    task = model.tasks.get(task_id or "")
+    if task is None:
+        return NO_TASK
+    return "" if task["state"] == TaskState.PARKED else f"{task['id']} is not held: it is {task['state']}."

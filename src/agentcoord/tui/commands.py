@@ -65,6 +65,7 @@ COMMANDS: Final[dict[str, Spec]] = {
     "filter": Spec("show some tasks", "[TERMS]", 0, None),
     "help": Spec("what every key does"),
     "kill": Spec("stop a worker; its task goes back", "WORKER", 1, 1, _workers),
+    "land": Spec("let a flagged change land as it is", "ID...", 0, None, _tasks),
     "pause": Spec("begin nothing new"),
     "quit": Spec("leave the view; the daemon goes on"),
     "resume": Spec("begin tasks again"),

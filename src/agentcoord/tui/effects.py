@@ -33,7 +33,7 @@ class Effect:
     told: Callable[[str, Mapping[str, Any]], str]
     """The outcome in words, from the task's id and the daemon's answer."""
     always_ask: bool = False
-    parameters: tuple[tuple[str, str], ...] = ()
+    parameters: tuple[tuple[str, str | bool], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,5 +134,22 @@ ACCEPT: Final = Effect(
     lambda _model, tasks: f"{_listed(tasks)}: marked as reviewed and good. The commit stays yours.",
     lambda task, _answer: f"{task} is accepted. The commit stays yours.",
 )
-UNDO: Final = Effect("undo", Method.UNDO, actions.why_not_undo, _undo_consequence, _undone, always_ask=True)
-EFFECTS: Final = {effect.verb: effect for effect in (CANCEL, RETRY, ACCEPT, UNDO)}
+UNDO: Final = Effect(
+    "undo",
+    Method.UNDO,
+    actions.why_not_undo,
+    _undo_consequence,
+    _undone,
+    always_ask=True,
+    # What landed on top of it was named in the question.
+    parameters=(("yes", True),),
+)
+LAND: Final = Effect(
+    "land",
+    Method.LAND,
+    actions.why_not_land,
+    lambda _model, tasks: f"{_listed(tasks)}: lands exactly as it was checked, flags and all.",
+    _state_told,
+    always_ask=True,
+)
+EFFECTS: Final = {effect.verb: effect for effect in (CANCEL, RETRY, ACCEPT, UNDO, LAND)}

@@ -11,7 +11,7 @@ from typing import Final
 
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.states import TaskState
-from agentcoord.review.report.reading_order import Change, Flag, flags_of, score_of
+from agentcoord.review.report.reading_order import Change, Flag, flags_of, score_of, told_flags
 from agentcoord.tui.diff_lines import diff_lines, file_starts
 from agentcoord.tui.glyphs import TROUBLE, task_glyph, task_word
 from agentcoord.tui.styled import Line, Row, Span, Tone
@@ -64,6 +64,7 @@ class Case:
             attempt=task["attempt"],
             merged=merged,
             diff=self.diff,
+            flags=told_flags(self.detail.get("flags")),
         )
 
 
@@ -155,6 +156,8 @@ def _checks(checks: Sequence[CheckView], width: int) -> list[Line]:
         return [*lines, (Span("   none: nothing but the diff speaks for it", Tone.WARN),)]
     for check in checks:
         sign, tone = ("✔", Tone.GOOD) if check["ok"] else ("✗", Tone.BAD)
+        if check.get("excused"):
+            sign, tone = "▲", Tone.WARN
         lines.append(
             (
                 Span(f"   {sign} exit {check['exit_code']} ", tone),
@@ -163,6 +166,8 @@ def _checks(checks: Sequence[CheckView], width: int) -> list[Line]:
                 Span(one_line(check["command"])),
             )
         )
+        if check.get("excused"):
+            lines.append((Span("       red for nothing but tests that were red before", Tone.WARN),))
         shown = wrap(check["output"], width - 4)[-OUTPUT_LINES:]
         lines += [(Span(f"       {line}", Tone.MUTED),) for line in shown]
     return lines

@@ -188,3 +188,20 @@ def test_each_risk_is_said_in_words(more: dict[str, Any], words: str) -> None:
 def test_moved_assertions_do_not_count_as_weakened() -> None:
     diff = "--- a/tests/test_a.py\n+++ b/tests/test_a.py\n-    assert x\n+    assert x == 1\n"
     assert "assertions" not in words_of(change(diff=diff))
+
+
+def test_a_held_task_is_let_land_and_its_flags_are_shown() -> None:
+    tasks = [row("a", "parked", "A", why="held for its flags")]
+    flags = [{"kind": "skip", "path": "t.py", "line": 0, "words": "a test is skipped", "holds": True}]
+    night = night_of(answers(tasks=tasks, details={"a": {"flags": flags}}), now_ms=END_MS)
+    assert night.needs[0].command == "agentcoord land a"
+    assert [flag.words for flag in night.tasks[0].flags or ()] == ["a test is skipped (t.py)"]
+
+
+def test_a_check_that_was_red_before_is_not_called_green() -> None:
+    tests = {"ran": 9, "ran_before": 7, "fixed": ["a"], "old_failures": ["b"], "gone": []}
+    check = {"name": "t", "exit_code": 1, "ok": False, "excused": True, "tests": tests}
+    tasks = [row("a", "done", "A", files=["a.py"])]
+    night = night_of(answers(tasks=tasks, details={"a": {"checks": [check]}}), now_ms=END_MS)
+    assert "was red before it began" in proof(night)
+    assert night.tasks[0].checks[0].tests == "9 tests, 2 more than before, 1 fixed, 1 red before too"

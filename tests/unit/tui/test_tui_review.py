@@ -132,7 +132,7 @@ async def test_a_rejection_names_dependents_undoes_and_asks_for_the_work_again()
         await n.see("These need it and stay as they are: risky.")
         await n.press(*"too", "space", *"short", "enter")
         await n.told("calm is undone; calm-2 asks for it again with your reason.")
-        assert n.daemon.answered(Method.UNDO) == [{"id": "calm"}]
+        assert n.daemon.answered(Method.UNDO) == [{"id": "calm", "yes": True}]
         plan = tomllib.loads(n.daemon.answered(Method.LOAD)[0]["text"])
         assert plan["task"][0]["id"] == "calm-2"
         assert "too short" in plan["task"][0]["description"]
@@ -191,3 +191,11 @@ def test_a_task_without_checks_is_shown_as_unproven() -> None:
     assert "none: nothing but the diff speaks for it" in shown
     assert "landed without any check" in shown
     assert "agentcoord diff calm" in shown
+
+
+def test_the_daemons_flags_stand_in_place_of_guesses_from_the_diff() -> None:
+    flags = [{"kind": "skip", "path": "tests/x.py", "line": 4, "words": "a test is skipped", "holds": True}]
+    lines, _ = case_lines(Case(detail("risky", flags=flags), SKIPS, cut=False), None, width=80)
+    shown = "\n".join(plain_text(line) for line in lines)
+    assert "▲ a test is skipped (tests/x.py:4)" in shown
+    assert "skips tests in" not in shown

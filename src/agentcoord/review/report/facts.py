@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from agentcoord.review.report.reading_order import Flag
+
 
 class Outcome(StrEnum):
     """What became of a task."""
@@ -66,6 +68,15 @@ class Check:
     ok: bool
     ms: int
     output: str
+    excused: bool = False
+    """Red for nothing but tests that were red before the task."""
+    tests: str = ""
+    """What single tests it ran, in words; empty where it reports none."""
+
+    @property
+    def proves(self) -> bool:
+        """Whether it speaks for the change."""
+        return self.ok or self.excused
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +123,10 @@ class TaskStory:
     decisions: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
     questions: tuple[Question, ...] = ()
+    flags: tuple[Flag, ...] | None = None
+    """What the daemon saw in its newest change; None: it did not look."""
+    held: bool = False
+    """Whether it waits, proven, for a person to let its flags pass."""
     diff: str = ""
     """As it landed; may be cut, see `diff_cut`."""
     diff_cut: bool = False
@@ -125,7 +140,7 @@ class TaskStory:
 
     @property
     def red_checks(self) -> tuple[Check, ...]:
-        return tuple(check for check in self.checks if not check.ok)
+        return tuple(check for check in self.checks if not check.proves)
 
 
 @dataclass(frozen=True, slots=True)

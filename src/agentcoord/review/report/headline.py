@@ -40,6 +40,8 @@ def proof(night: Night) -> str:
     if any(not task.checks for task in landed):
         unchecked = sum(not task.checks for task in landed)
         return f"{words}; {count(unchecked, 'task')} landed without any check."
+    if any(not check.ok for task in landed for check in task.checks):
+        return f"{words}; what was red before a task landed was red before it began."
     return f"{words}; each task's checks exited 0 before it landed."
 
 

@@ -36,7 +36,7 @@ def task_card(task: TaskStory, night: Night, zone: tzinfo | None) -> str:
         parts.append(f'<h4>What it says it did</h4><p class="words">{escape(task.summary)}</p>')
     parts += [
         _list("Decisions and assumptions", task.decisions),
-        _list("Look at", reading.flags if reading else ()),
+        _list("Look at", reading.flags if reading else [flag.words for flag in task.flags or ()]),
         _checks(task),
         _folded("Asked for", f'<p class="words">{escape(task.description)}</p>') if task.description else "",
         _folded(count(len(task.files), "file"), _files(task)) if task.files else "",
@@ -52,7 +52,7 @@ def failure_card(failure: Failure, task: TaskStory | None) -> str:
     spent = f" after {money(task.cost_usd)} and {count(task.turns, 'turn')}" if task and task.turns else ""
     cause = f"<p><code>{escape(failure.cause)}</code></p>" if failure.cause else ""
     lines = escape("\n".join(failure.lines))
-    red = next((i for i, check in enumerate(task.checks) if not check.ok), 0) if task else 0
+    red = next((i for i, check in enumerate(task.checks) if not check.proves), 0) if task else 0
     output = (
         f"<details open><summary>{count(len(failure.lines), 'line')} of "
         f'<a href="#{check_anchor(failure.task, red)}">{escape(failure.check)}</a></summary>'
@@ -120,11 +120,15 @@ def _checks(task: TaskStory) -> str:
 
 
 def _check(check: Check, anchor: str) -> str:
-    tone = "ok" if check.ok else "red"
+    tone = "ok" if check.proves else "red"
+    notes = [duration(check.ms) if check.ms >= 1000 else f"{check.ms} ms", check.tests]
+    if check.excused:
+        notes.append("red for nothing but tests that were red before")
+    told = escape(" · ".join(note for note in notes if note))
     output = escape(check.output.rstrip()) or "(no output)"
     return (
         f'<details><summary><span class="exit {tone}">exit {check.exit_code}</span> {escape(check.name)} '
-        f'<span class="quiet">{duration(check.ms) if check.ms >= 1000 else f"{check.ms} ms"}</span></summary>'
+        f'<span class="quiet">{told}</span></summary>'
         f'<div id="{anchor}"><p><code>{escape(check.command)}</code></p>'
         f'<pre tabindex="0">{output}</pre></div></details>'
     )
@@ -165,7 +169,7 @@ def _commands(task: TaskStory) -> str:
         Outcome.ACCEPTED: ("undo",),
         Outcome.FAILED: ("retry",),
         Outcome.CANCELLED: ("retry",),
-        Outcome.PARKED: ("retry", "cancel"),
+        Outcome.PARKED: ("land", "retry", "cancel") if task.held else ("retry", "cancel"),
     }.get(task.outcome, ())
     written = " ".join(f"<code>agentcoord {each} {escape(task.id)}</code>" for each in commands)
     return f"<p>{written}</p>" if written else ""

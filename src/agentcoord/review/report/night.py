@@ -25,7 +25,8 @@ from agentcoord.review.report.facts import (
     Tokens,
 )
 from agentcoord.review.report.lanes import timeline_of
-from agentcoord.review.report.reading_order import Change, by_risk, flags_of, score_of
+from agentcoord.review.report.reading_order import Change, by_risk, flags_of, score_of, told_flags
+from agentcoord.review.report.words import count
 
 View = Mapping[str, Any]
 _REVIEWS: Final = {ReviewState.ACCEPTED: Outcome.ACCEPTED, ReviewState.UNDONE: Outcome.UNDONE}
@@ -116,6 +117,7 @@ def reading_order(tasks: Iterable[TaskStory]) -> tuple[Reading, ...]:
             attempt=task.attempt,
             merged=task.merged,
             diff=task.diff,
+            flags=task.flags,
         )
         for task in tasks
         if task.outcome is Outcome.LANDED
@@ -161,6 +163,8 @@ def _story(
             Question(str(each.get("question", "")), str(each.get("default") or ""))
             for each in detail.get("questions") or ()
         ),
+        flags=told_flags(detail.get("flags")),
+        held=state == TaskState.PARKED and any(each.get("holds") for each in detail.get("flags") or ()),
         diff=diff[0],
         diff_cut=diff[1],
     )
@@ -184,7 +188,29 @@ def _check(raw: View) -> Check:
         ok=bool(raw.get("ok")),
         ms=int(raw.get("ms") or 0),
         output=str(raw.get("output") or ""),
+        excused=bool(raw.get("excused")),
+        tests=_tests(raw.get("tests") or {}),
     )
+
+
+def _tests(raw: View) -> str:
+    """`214 tests, 31 more than before, 2 fixed`; empty where no single tests are known."""
+    ran, before = int(raw.get("ran") or 0), int(raw.get("ran_before") or 0)
+    if not ran:
+        return ""
+    parts = [count(ran, "test")]
+    if before and ran > before:
+        parts.append(f"{ran - before} more than before")
+    for key, word in (
+        ("fixed", "fixed"),
+        ("new_failures", "newly red"),
+        ("old_failures", "red before too"),
+        ("gone", "gone"),
+        ("flaky", "flaky"),
+    ):
+        if n := len(raw.get(key) or ()):
+            parts.append(f"{n} {word}")
+    return ", ".join(parts)
 
 
 def _tokens(raw: View | None) -> Tokens:
@@ -206,7 +232,7 @@ def _needs(tasks: Iterable[TaskStory]) -> tuple[Need, ...]:
         for each in task.questions
     ]
     parked = [
-        Need(task.id, "parked", task.why, f"agentcoord retry {task.id}")
+        Need(task.id, "parked", task.why, f"agentcoord {'land' if task.held else 'retry'} {task.id}")
         for task in found
         if task.outcome is Outcome.PARKED
     ]

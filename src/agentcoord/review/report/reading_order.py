@@ -7,10 +7,10 @@ what a worker says of itself. Separate so that the report and the review screen 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Any, Final
 
 from pathspec import PathSpec
 
@@ -37,6 +37,14 @@ _QUIETED: Final = re.compile(r"#\s*(noqa|type:\s*ignore|nosec|pragma: no cover)|
 
 
 @dataclass(frozen=True, slots=True)
+class Flag:
+    """One reason to look closely."""
+
+    weight: int
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """What is looked at of one landed task."""
 
@@ -51,14 +59,20 @@ class Change:
     attempt: int
     merged: Collection[str] = ()
     diff: str = ""
+    flags: Sequence[Flag] | None = None
+    """Where the daemon saw that a change makes its checks say less; None: it did not look."""
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
-    """One reason to look closely."""
-
-    weight: int
-    words: str
+def told_flags(raw: Sequence[Mapping[str, Any]] | None) -> tuple[Flag, ...] | None:
+    """Flags as the daemon tells them; those that may hold a landing weigh more."""
+    if raw is None:
+        return None
+    found = []
+    for each in raw:
+        line = f":{each['line']}" if each.get("line") else ""
+        place = f" ({each['path']}{line})" if each.get("path") else ""
+        found.append(Flag(55 if each.get("holds") else 25, f"{each.get('words', 'a flag')}{place}"))
+    return tuple(found)
 
 
 def flags_of(change: Change) -> tuple[Flag, ...]:
@@ -81,6 +95,10 @@ def _flags(change: Change) -> Iterable[Flag]:
     if not change.checked:
         yield Flag(60, "landed without any check")
     skipped, weakened, quieted = _test_changes(change.diff)
+    if change.flags is not None:
+        # The daemon compared both trees; what a diff alone suggests would only repeat it.
+        yield from change.flags
+        skipped = weakened = quieted = []
     if skipped:
         yield Flag(50, f"skips tests in {_listed(skipped)}")
     if weakened:

@@ -205,7 +205,7 @@ class ReviewScreen(LiveScreen):
 
     async def _reject(self, task_id: str, reason: str) -> None:
         """Undo, then load the second try; when the undo conflicts, nothing is asked for."""
-        undone = await self.ask(Method.UNDO, id=task_id)
+        undone = await self.ask(Method.UNDO, id=task_id, yes=True)
         if undone is None:
             return
         if undone.get("conflicts"):

@@ -46,8 +46,10 @@ async def companions(
     Raises DaemonError when the metrics endpoint cannot listen.
     """
     settings, clock = shop.settings, shop.clock
+    stop_file = StopFile(paths.state_dir, clock, lambda: shutdown.ask(now=False))
+    await stop_file.forget_old()
     loops: list[Loop] = [
-        StopFile(paths.state_dir, clock, lambda: shutdown.ask(now=False)).run,
+        stop_file.run,
         BudgetWatch(shop.store.ledger, runs, settings.budget, shop.hub, clock).run,
     ]
     manager = ServiceManager(env, clock, state.pid)

@@ -28,9 +28,12 @@ class StopFile:
         self._clock = clock
         self._stop = stop
 
+    async def forget_old(self) -> None:
+        """Remove one from before the start. Before the daemon says that it is ready: after that, it counts."""
+        await asyncio.to_thread(self._take)
+
     async def run(self) -> None:
         """Look, until it is there."""
-        await asyncio.to_thread(self._take)
         while not self._take():  # One lstat: no thread is worth it.
             await self._clock.sleep(LOOK_EVERY_S)
         log.info("stop_file_found", path=str(self._path))

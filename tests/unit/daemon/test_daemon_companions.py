@@ -47,10 +47,22 @@ async def test_a_stop_file_stops_and_is_used_up(tmp_path: Path) -> None:
 async def test_an_old_stop_file_stops_nobody(tmp_path: Path) -> None:
     (tmp_path / "STOP").touch()
     stops: list[str] = []
+    stop_file = StopFile(tmp_path, SystemClock(), lambda: stops.append("stop"))
+    await stop_file.forget_old()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
-            await StopFile(tmp_path, SystemClock(), lambda: stops.append("stop")).run()
+            await stop_file.run()
     assert stops == []
+
+
+async def test_a_stop_file_from_the_moment_of_readiness_counts(tmp_path: Path) -> None:
+    stops: list[str] = []
+    stop_file = StopFile(tmp_path, SystemClock(), lambda: stops.append("stop"))
+    await stop_file.forget_old()
+    (tmp_path / "STOP").touch()
+    async with asyncio.timeout(5):
+        await stop_file.run()
+    assert stops == ["stop"]
 
 
 async def test_the_service_manager_hears_ready_life_and_the_end_each_in_one_datagram(

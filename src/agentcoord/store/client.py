@@ -8,6 +8,7 @@ Deliberately absent: time-outs of single calls, and what failures mean (`scripts
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
@@ -20,12 +21,15 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from agentcoord.errors import StoreError
 from agentcoord.store.scripts import CALL_TIMEOUT_S
 
 CONNECTIONS = 16
 """The most connections of one store; who needs one more waits."""
+WATCHER_TIMEOUT_S = 1.0
+"""How long one Sentinel is waited for."""
 SENTINEL_PORT = 26379
 SERVER_PORT = 6379
 _USABLE = (
@@ -48,26 +52,28 @@ async def connected(url: str) -> AsyncIterator[Redis]:
     `?ssl_ca_certs=/path` is handed on. Raises StoreError when the URL is not usable.
     """
     try:
-        client = _client_of(url)
+        client, *helpers = _clients_of(url)
     except (ValueError, TypeError) as error:
         raise StoreError(f"redis.url is not usable: {error}", mend=_USABLE) from error
     try:
         yield client
     finally:
-        await client.aclose()
+        for each in (client, *helpers):
+            await each.aclose()
 
 
-def _client_of(url: str) -> Redis:
+def _clients_of(url: str) -> list[Redis]:
+    """Return the client, and after it those that it needs to find its server."""
     parts = urlsplit(url)
     match parts.scheme.partition("+"):
         case ("redis" | "rediss", "+", "sentinel"):
             return _behind_sentinel(parts)
         case ("redis" | "rediss", "+", "cluster"):
-            return _of_cluster(parts)
+            return [_of_cluster(parts)]
         case _:
             pool = BlockingConnectionPool.from_url(url, **_pool_bounds(), **_shared())
             pool.connection_class = _packing_in_c(pool.connection_class)
-            return Redis.from_pool(pool)
+            return [Redis.from_pool(pool)]
 
 
 def _pool_bounds() -> dict[str, Any]:
@@ -90,7 +96,33 @@ class _BoundedSentinelPool(SentinelConnectionPool, BlockingConnectionPool):
     """Connections to whoever is the master now; who needs one too many waits, as with one server."""
 
 
-def _behind_sentinel(parts: SplitResult) -> Redis:
+class _Watcher(Redis):
+    """A client for one Sentinel, given up after a moment so that the next one is asked.
+
+    Bounded here and not by redis-py, whose bound swallows cancellations (see `scripts.calling`).
+    """
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        try:
+            async with asyncio.timeout(WATCHER_TIMEOUT_S):
+                return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # Untyped.
+        except TimeoutError as error:
+            raise RedisTimeoutError(f"a Sentinel gave no answer within {WATCHER_TIMEOUT_S:.0f} s") from error
+
+
+class _BoundedCluster(RedisCluster):
+    """Who needs one connection too many waits, as with one server, instead of being refused."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._room = asyncio.Semaphore(CONNECTIONS)
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        async with self._room:
+            return await super().execute_command(*args, **options)
+
+
+def _behind_sentinel(parts: SplitResult) -> list[Redis]:
     service, _, database = parts.path.strip("/").partition("/")
     if not service:
         raise ValueError("the name of the service is missing: redis+sentinel://host:port/service")
@@ -98,24 +130,27 @@ def _behind_sentinel(parts: SplitResult) -> Redis:
     if parts.scheme.startswith("rediss"):
         options["ssl"] = True
     watchers = Sentinel(  # type: ignore[no-untyped-call]  # redis-py leaves this constructor untyped.
-        _hosts(parts, SENTINEL_PORT),
-        sentinel_kwargs={"socket_timeout": CALL_TIMEOUT_S, "socket_connect_timeout": CALL_TIMEOUT_S},
-        **_shared(),
-        **options,
+        [], **_shared(), **options
     )
+    watchers.sentinels = [
+        _Watcher(
+            host=host, port=port, socket_timeout=None, retry=Retry(NoBackoff(), 0), decode_responses=True
+        )
+        for host, port in _hosts(parts, SENTINEL_PORT)
+    ]
     pool = _BoundedSentinelPool(  # type: ignore[no-untyped-call]  # As above.
         service, watchers, db=int(database or 0), **_pool_bounds(), **watchers.connection_kwargs
     )
-    return Redis.from_pool(pool)
+    return [Redis.from_pool(pool), *watchers.sentinels]
 
 
 def _of_cluster(parts: SplitResult) -> Redis:
     options: dict[str, Any] = _credentials(parts) | dict(parse_qsl(parts.query))
     if parts.scheme.startswith("rediss"):
         options["ssl"] = True
-    client = RedisCluster(
+    client = _BoundedCluster(
         startup_nodes=[ClusterNode(host, port) for host, port in _hosts(parts, SERVER_PORT)],
-        max_connections=CONNECTIONS,
+        max_connections=2 * CONNECTIONS,  # Of a node; pipelines, which are few, come on top of the bound.
         **_shared(),
         **options,
     )

@@ -8,6 +8,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from redis.asyncio import RedisCluster
 
 from agentcoord.domain.files import FileVersion, LandedFile
 from agentcoord.domain.ids import ProjectId, TaskId
@@ -97,7 +100,14 @@ def landed(path: str) -> LandedFile:
 
 async def evalsha_calls(store: Store) -> int:
     """How many scripts the server has run so far."""
-    stats = await store.client.info("commandstats")
+    client: object = store.client
+    if not isinstance(client, RedisCluster):
+        return _evalsha_calls(await store.client.info("commandstats"))
+    nodes = await client.info("commandstats", target_nodes=RedisCluster.PRIMARIES)
+    return sum(_evalsha_calls(stats) for stats in nodes.values())
+
+
+def _evalsha_calls(stats: dict[str, Any]) -> int:
     return int(stats.get("cmdstat_evalsha", {}).get("calls", 0))
 
 

@@ -29,7 +29,7 @@ class StopFile:
         self._stop = stop
 
     async def forget_old(self) -> None:
-        """Remove one from before the start. Before the daemon says that it is ready: after that, it counts."""
+        """Remove one from before the start. To be called before the daemon is ready; later ones count."""
         await asyncio.to_thread(self._take)
 
     async def run(self) -> None:

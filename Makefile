@@ -9,7 +9,7 @@ DEMO_DIR ?= $(or $(TMPDIR),/tmp)/agentcoord-demo-$(shell date +%Y%m%d-%H%M%S)
 export AGENTCOORD_ALLOW_ROOT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types imports docs-check fmt bench prove dashboard-pictures clean sandbox constraints
+.PHONY: help run test check lint types imports docs-check fmt bench bench-cost bench-loop bench-night prove dashboard-pictures clean sandbox constraints
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,18 @@ fmt: $(VENV)/.dev ## Format the code
 
 bench: $(VENV)/.dev sandbox ## Run every benchmark; prints ratios against a baseline of the same run
 	@for program in scripts/bench/bench_*.py; do echo "== $$program"; $(BIN)/python "$$program"; done
+
+bench-cost: $(VENV)/.dev ## Dollars and cached share against no caching and a naive loop
+	@$(BIN)/python scripts/bench/bench_cost.py
+
+bench-loop: $(VENV)/.dev ## CPU a turn, memory a worker and longest block against a bare SDK loop
+	@$(BIN)/python scripts/bench/bench_loop.py
+
+bench-night: $(VENV)/.dev sandbox ## Sixty scripted tasks: wall time against the ideal
+	@$(BIN)/python scripts/bench/bench_night.py
+
+bench-store: $(VENV)/.dev ## Measure the store against other Python queues; QUICK=1 for a first look
+	@$(BIN)/python scripts/bench/bench_store.py $(if $(QUICK),--quick)
 
 prove: $(VENV)/.run sandbox ## A night on a real package that none of us wrote
 	@$(BIN)/python scripts/prove_on_real_package.py

@@ -33,8 +33,8 @@ PLAN = Path(__file__).parents[2] / "config" / "plans" / "overnight.toml"
 CAP_USD = 1.0
 ALONE = 0.34
 """How probable a fault is when it is the only one: a few in a night of a dozen turns."""
-TOGETHER = 0.013
-"""How probable each is among all: about every third request fails in some way."""
+TOGETHER = 0.02
+"""How probable each is among all: about every other request fails in some way."""
 WAIT_S = 150 if DEMO else 60
 
 PASSING = tuple(kind for kind in FaultKind if kind not in STOPS_THE_RUN)

@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from agentcoord.errors import RehearsalScriptError
@@ -68,6 +69,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--requests-per-minute", type=int, default=Limits().requests_per_minute, metavar="N")
     parser.add_argument(
+        "--tokens-per-minute",
+        type=int,
+        metavar="N",
+        help=f"of input, and of output (by default {Limits().input_tokens_per_minute} and "
+        f"{Limits().output_tokens_per_minute})",
+    )
+    parser.add_argument(
         "--exit-with-parent", action="store_true", help="stop when standard input (a pipe) closes"
     )
     return parser
@@ -93,7 +101,7 @@ async def _serve_until_told(scripts: dict[str, Script], args: argparse.Namespace
     options = Options(
         latency_scale=args.latency_scale,
         dice=Dice(dict(args.fault), args.seed),
-        limits=Limits(requests_per_minute=max(1, args.requests_per_minute)),
+        limits=_limits_of(args),
         on_record=_Log(args.log).append if args.log else None,
     )
     async with contextlib.AsyncExitStack() as stack:
@@ -102,6 +110,14 @@ async def _serve_until_told(scripts: dict[str, Script], args: argparse.Namespace
         server = await stack.enter_async_context(serve(scripts, port=args.port, options=options))
         _announce(json.dumps({"base_url": server.base_url}), args.ready_fd)
         await stop.wait()
+
+
+def _limits_of(args: argparse.Namespace) -> Limits:
+    requests = Limits(requests_per_minute=max(1, args.requests_per_minute))
+    if args.tokens_per_minute is None:
+        return requests
+    tokens = max(1, args.tokens_per_minute)
+    return replace(requests, input_tokens_per_minute=tokens, output_tokens_per_minute=tokens)
 
 
 def _announce(line: str, ready_fd: int | None) -> None:

@@ -9,13 +9,14 @@ conversation goes on where it was, with this server or another.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -249,7 +250,9 @@ class _Endpoint:
     clock: Clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.handle(Request(scope, receive), Exchange(scope, receive, send, self.clock))
+        # Who hangs up while still sending its request is owed no answer.
+        with contextlib.suppress(ClientDisconnect):
+            await self.handle(Request(scope, receive), Exchange(scope, receive, send, self.clock))
 
 
 def _check_credentials(request: Request) -> Problem | None:

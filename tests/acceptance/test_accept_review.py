@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shutil
+import signal
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from night_kit import CALC, Night, create, finish, night, one_task, replace
+from night_kit import CALC, Night, create, finish, night, one_task, replace, wait_gone
+
+from agentcoord.wire.messages import Method
 
 CONFIG = """
 [project]
@@ -104,6 +109,34 @@ def test_a_change_that_deletes_a_red_test_waits_for_a_person_who_lets_it_land(re
     assert (again.code, "no change of it is held" in again.err) == (5, True)
 
 
+def test_a_held_change_lands_after_a_crash_and_is_not_replaced_by_another(a_night: Night) -> None:
+    a = a_night
+    weak = ("tests/test_calc.py", "self.assertEqual(calc.add(1, 2), 3)", "self.assertTrue(calc.add(1, 2))")
+    for task in ("kept", "lost"):
+        extra = create(f"{task}.py", "A = 1\n")
+        a.script(task, {"tools": [extra, replace(*weak), finish()]})
+    pid = a.start()
+    a.load(one_task("kept") + one_task("lost"))
+    for task in ("kept", "lost"):
+        asyncio.run(a.wait_for("task.parked", task))
+    os.kill(pid, signal.SIGKILL)
+    wait_gone(pid, 10)
+    pid = a.start()
+    assert a.run("agentcoord", "land", "kept").code == 0
+    asyncio.run(a.wait_for("task.done", "kept"))
+    assert a.tasks()["kept"]["turns"] == 1
+    a.call(Method.STOP, now=True)
+    wait_gone(pid, 10)
+    shutil.rmtree(a.paths.workspaces_dir)
+    a.start()
+    assert a.run("agentcoord", "land", "lost").code == 0
+    asyncio.run(a.wait_for("task.queued", "lost", why="you let its flagged change land"))
+    assert a.run("agentcoord", "wait", "--timeout", "30").code == 7
+    lost = a.tasks()["lost"]
+    assert (lost["state"], "is gone" in lost["why"], lost["turns"]) == ("parked", True, 1)
+    assert not (a.root / "lost.py").exists()
+
+
 def test_flagged_changes_land_when_the_settings_say_so(a_night: Night) -> None:
     a = a_night
     config = (a.root / "agentcoord.toml").read_text()
@@ -165,6 +198,13 @@ def test_accepting_all_keeps_undo_all_from_taking_it_back(a_night: Night) -> Non
     assert a.run("agentcoord", "undo", "--all").out.strip() == "nothing to undo"
     assert (a.root / "one.py").exists()
     assert json.loads(a.run("agentcoord", "undo", "one", "--json").out)["restored"] == ["one.py"]
+    a.git("clean", "-fdxq", "-e", "two.py")
+    assert a.run("agentcoord", "cleanup", "--all").code == 0
+    assert a.tasks() == {}
+    assert "+A = 2" in a.run("agentcoord", "diff", "two").out
+    assert a.run("agentcoord", "undo", "two").code == 0, "the journal outlives the tasks"
+    assert not (a.root / "two.py").exists()
+    assert a.run("agentcoord", "undo", "two").code == 5
 
 
 def test_a_proof_stands_when_only_files_moved_that_no_check_reads(a_night: Night) -> None:

@@ -288,9 +288,11 @@ class Requests:
         return {"id": task.id}
 
     async def _diff(self, params: Params) -> Answer:
-        task = await self._find(task_id_of(params))
+        task_id = task_id_of(params)
+        if await self._shop.store.queue.get(task_id) is None:
+            await self._reviewing.known_to_journal(task_id)
         offset = number_of(params, "offset", default=0, least=0)
-        text = await self._shop.lander.diff(task.id)
+        text = await self._shop.lander.diff(task_id)
         following = offset + PIECE_CHARS
         return {"text": text[offset:following], "next_offset": following if following < len(text) else None}
 

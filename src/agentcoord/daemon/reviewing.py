@@ -60,7 +60,10 @@ class Reviewing:
     async def undo(self, params: Params) -> Answer:
         if params.get("all") is True:
             return {"tasks": await self._undo_all()}
-        task = await self._find(task_id_of(params))
+        task_id = task_id_of(params)
+        if await self._shop.store.queue.get(task_id) is None:
+            return {**await self._undo_by_journal(task_id)}
+        task = await self._find(task_id)
         # The journal knows what stands in the tree, even if the store missed that it landed.
         if task.review is ReviewState.UNDONE or not await self._stands(task):
             state = "undone" if task.review is ReviewState.UNDONE else task.state
@@ -117,6 +120,26 @@ class Reviewing:
             )
             self._shop.board.touch()
         return _undo_view(task.id, outcome)
+
+    async def _undo_by_journal(self, task_id: TaskId) -> UndoView:
+        """Take back what a task landed that the store has forgotten: `cleanup --all` drops tasks."""
+        await self.known_to_journal(task_id)
+        if await self._shop.lander.landed(task_id) is None:
+            raise refused(f"{task_id} is undone: there is nothing of it to undo")
+        outcome = await self._shop.lander.undo(task_id)
+        if not outcome.conflicts:
+            self._shop.hub.emit(
+                EventKind.TASK_UNDONE,
+                task=task_id,
+                restored=list(outcome.restored),
+                merged=list(outcome.merged),
+            )
+        return _undo_view(task_id, outcome)
+
+    async def known_to_journal(self, task_id: TaskId) -> None:
+        """Raise RpcError unless the journal knows a landing of a task of this name."""
+        if all(record.task != task_id for record in await self._shop.lander.history()):
+            raise no_such_task(task_id)
 
     async def _refuse_with_dependents(self, task: Task) -> None:
         """Undoing what others were built on is asked for twice: first they are listed."""

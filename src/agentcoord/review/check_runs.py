@@ -30,6 +30,8 @@ KnownNow = Callable[[bool], Awaitable[KnownTests]]
 RERUN_MOST = 20
 """More new failures than this are no flakiness."""
 MOST_JUNIT_FILES = 500
+_USAGE_ERROR = 4
+"""pytest's exit code for a command line that it does not understand."""
 _Signatures = Mapping[str, tuple[int, int, int]]
 
 
@@ -103,7 +105,11 @@ class CheckRuns:
         with_pytest = is_pytest(command)
         before = await asyncio.to_thread(self._make_ready)
         result = await self._run(command, {"PYTEST_ADDOPTS": ADD_OPTIONS} if with_pytest else {})
-        return result, await asyncio.to_thread(self._read_reports, before, with_pytest=with_pytest)
+        cases = await asyncio.to_thread(self._read_reports, before, with_pytest=with_pytest)
+        if with_pytest and cases is None and result.exit_code == _USAGE_ERROR:
+            # It may be our options that it does not know: a plugin can be switched off.
+            result = await self._run(command, {})
+        return result, cases
 
     def _is_there(self, word: str) -> bool:
         try:

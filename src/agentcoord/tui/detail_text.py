@@ -12,7 +12,7 @@ from agentcoord.tui.glyphs import task_glyph, task_word
 from agentcoord.tui.rows import why
 from agentcoord.tui.styled import Line, Span, Tone
 from agentcoord.tui.text import money, one_line, span, spoken_span, time_of_day, wrap
-from agentcoord.wire.messages import CheckView, TaskDetail, TaskView, TokensView
+from agentcoord.wire.messages import CheckView, FlagView, TaskDetail, TaskView, TokensView
 
 OUTPUT_LINES: Final = 20
 """How much of a failed check's output is shown; the newest lines."""
@@ -24,6 +24,7 @@ def detail_lines(detail: TaskDetail, *, width: int, now_ms: int, zone: tzinfo | 
     """Everything that is known of a task, wrapped to `width` cells."""
     text_width = max(20, width - len(_INDENT) - 1)
     lines = list(_facts(detail["task"], now_ms=now_ms, width=text_width))
+    lines += _section("Flags", _flags(detail.get("flags", []), text_width))
     lines += _section("Description", _paragraph(detail["description"], text_width))
     lines += _section("Questions", _questions(detail["questions"], text_width))
     lines += _section("Checks", _checks(detail["check"], detail["checks"], text_width))
@@ -130,6 +131,17 @@ def _checks(command: str, checks: Sequence[CheckView], width: int) -> list[Line]
         if not check["ok"]:
             shown = wrap(check["output"], width - 2)[-OUTPUT_LINES:]
             lines += [(Span(f"{_INDENT}  {line}", Tone.MUTED),) for line in shown]
+    return lines
+
+
+def _flags(flags: Sequence[FlagView], width: int) -> list[Line]:
+    """Where checks may say less than they did; what keeps a task from landing stands out."""
+    lines: list[Line] = []
+    for flag in flags:
+        place = f"{flag['path']}:{flag['line']}" if flag["line"] else flag["path"]
+        tone = Tone.WARN if flag["holds"] else Tone.PLAIN
+        for line in wrap(one_line(f"{place}: {flag['kind']}: {flag['words']}"), width):
+            lines.append((Span(f"{_INDENT}{line}", tone),))
     return lines
 
 

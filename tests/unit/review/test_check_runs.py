@@ -139,6 +139,13 @@ async def test_without_a_report_the_exit_code_decides(tmp_path: Path) -> None:
     assert copy.env[1] == {}
 
 
+async def test_a_pytest_that_does_not_know_our_options_is_run_without_them(tmp_path: Path) -> None:
+    copy = Copy(tmp_path, ran(4), ran(0))
+    outcome = await copy.runs().check("tests", PYTEST)
+    assert (outcome.ok, outcome.verdict) == (True, None)
+    assert copy.env == [{"PYTEST_ADDOPTS": ADD_OPTIONS}, {}]
+
+
 async def test_a_run_that_was_ended_is_not_excused(tmp_path: Path) -> None:
     for killed_by in (KilledBy.TIMEOUT, KilledBy.DISK, KilledBy.SIGNAL):
         folder = tmp_path / killed_by

@@ -93,7 +93,8 @@ class CheckRuns:
             return outcome
         self.cases[name, command] = cases
         known = await self._known(not outcome.green)
-        verdict = judge(cases, known.of(name, command))
+        # With tens of thousands of tests this takes a while.
+        verdict = await asyncio.to_thread(judge, cases, known.of(name, command))
         excused = (
             self._excuse
             and result.killed_by is KilledBy.NOBODY

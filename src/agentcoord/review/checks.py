@@ -170,10 +170,13 @@ class CheckBook:
                 self.runs += 1
                 self.run_ms += outcome.duration_ms
                 if key and outcome.green:
-                    await asyncio.to_thread(self._green.keep, key, asdict(outcome))
+                    await asyncio.to_thread(self._keep_green, key, outcome)
             outcomes.append(outcome)
             on_outcome(outcome)
         return CheckReport(tuple(outcomes), tree_hash)
+
+    def _keep_green(self, key: str, outcome: CheckOutcome) -> None:
+        self._green.keep(key, asdict(outcome))
 
     def store(self, key: str, report: CheckReport) -> None:
         """Write the report under `key` (a task's id, or BASELINE), replacing the one before. Blocking."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import socket
 import time
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 
 from night_kit import Night, wait_gone
 
@@ -62,3 +64,27 @@ def test_a_daemon_that_was_killed_is_told_of_by_the_next(a_night: Night) -> None
     until(lambda: told.exists() and told.read_text().endswith("}\n"))
     assert json.loads(told.read_text())["kind"] == "restarted"
     a_night.run("agentcoordd", "stop")
+
+
+def test_a_supervised_daemon_is_started_again_and_stops_when_it_is_told_to(a_night: Night) -> None:
+    first = a_night.run(
+        "agentcoordd", "start", "--supervised", "--rehearse", a_night.scripts, "--json"
+    ).document["pid"]
+    supervisor = parent_of(first)
+    try:
+        assert a_night.run("agentcoordd", "start").code == 5
+        os.kill(first, signal.SIGKILL)
+        until(lambda: a_night.run("agentcoordd", "status").code == 0)
+        second = a_night.run("agentcoordd", "status", "--json").document["pid"]
+        assert second != first
+        assert parent_of(second) == supervisor
+        assert a_night.run("agentcoordd", "stop").code == 0
+        assert wait_gone(supervisor, PATIENCE_S)
+        assert a_night.run("agentcoordd", "status").code == 3
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(supervisor, signal.SIGTERM)
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

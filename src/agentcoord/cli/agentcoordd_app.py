@@ -47,6 +47,10 @@ Rehearse = Annotated[
 Latency = Annotated[
     float, typer.Option("--rehearsal-latency", min=0.0, help="Scale of the scripts' thinking times.")
 ]
+Supervised = Annotated[
+    bool,
+    typer.Option("--supervised", help="Under a small process that starts it again when it dies or hangs."),
+]
 Now = Annotated[bool, typer.Option("--now", help="Cut off what runs; the tasks go back to the queue.")]
 
 
@@ -59,6 +63,7 @@ def start(
     rehearsal_latency: Latency = 1.0,
     base_url: BaseUrl = "",
     run_usd: RunUsd = None,
+    supervised: Supervised = False,
     as_json: Json = False,
 ) -> None:
     """Start the daemon; returns when it is ready.
@@ -75,6 +80,7 @@ def start(
         rehearsal_latency=rehearsal_latency,
         base_url=base_url,
         run_usd=run_usd,
+        supervised=supervised,
     )
     _start(invocation, args_to_resume(invocation.paths(), args), given=args, as_json=as_json)
 

@@ -46,6 +46,7 @@ def start_args(
     unsafe_no_sandbox: bool = False,
     rehearse: Path | None = None,
     rehearsal_latency: float = 1.0,
+    supervised: bool = False,
     base_url: str = "",
     run_usd: float | None = None,
 ) -> StartArgs:
@@ -63,6 +64,7 @@ def start_args(
         unsafe_no_sandbox=unsafe_no_sandbox,
         rehearse=scripts,
         rehearsal_latency=rehearsal_latency,
+        supervised=supervised,
         flags=flags,
     )
 

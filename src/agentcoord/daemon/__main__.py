@@ -13,7 +13,8 @@ from pathlib import Path
 
 from agentcoord.daemon.service import run_foreground
 from agentcoord.daemon.start_args import StartArgs
-from agentcoord.errors import AgentCoordError
+from agentcoord.errors import AgentCoordError, DaemonAlreadyRunningError
+from agentcoord.wire.messages import ExitCode
 
 
 def main() -> int:
@@ -31,7 +32,7 @@ def main() -> int:
         )
     except AgentCoordError as error:
         sys.stderr.write(f"error: {error.message}\n")
-        return 1
+        return ExitCode.REFUSED if isinstance(error, DaemonAlreadyRunningError) else ExitCode.ERROR
 
 
 if __name__ == "__main__":

@@ -151,7 +151,6 @@ async def composed(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str])
     price_file = paths.root / settings.models.price_file if settings.models.price_file else None
     prices = await asyncio.to_thread(PriceList.load, price_file)
     check_prices(settings, prices)
-    repo = await Repository.open(paths.root)
     redactor = Redactor(
         [env[name] for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN") if env.get(name)]
     )
@@ -162,6 +161,13 @@ async def composed(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str])
             each.emit(EventKind.ERROR, where="store", error=words)
 
     async with AsyncExitStack() as stack:
+        # What other processes are asked, while the server's starts: most of the wait until ready.
+        early = await stack.enter_async_context(asyncio.TaskGroup())
+        opening = early.create_task(Repository.open(paths.root), name="repository")
+        scouting = early.create_task(scouted_sandbox(args, clock), name="sandbox")
+        looking = early.create_task(
+            asyncio.to_thread(toolchain_prefixes, paths.root, settings.project.share), name="toolchains"
+        )
         valkey_log = paths.log_file.with_name("valkey.log")
         url = settings.redis.url or await stack.enter_async_context(
             embedded_server(paths.redis_dir, paths.redis_socket, valkey_log, tell=tell_of_server)
@@ -169,18 +175,19 @@ async def composed(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str])
         store = await stack.enter_async_context(
             Store.open(url, paths.project_id, clock=clock, lease_ms=int(settings.redis.lease_s * 1000))
         )
+        repo = await opening
         lander = Lander(repo, paths.journal_dir, clock=clock)
         await reconcile(store, lander)
         hub = EventHub(store.events, clock)
         await hub.load_recent()
         hubs.append(hub)
-        sandbox = await choose_sandbox(unsafe=args.unsafe_no_sandbox, clock=clock)
+        sandbox, in_words = await scouting
         source = await stack.enter_async_context(
             open_model(settings, args, env, hub, paths.log_file.with_name("rehearsal.log"))
         )
         runs = RunBook(store, clock)
         await runs.open()
-        toolchains = await asyncio.to_thread(toolchain_prefixes, repo.root, settings.project.share)
+        toolchains = await looking
         shop = build_workshop(
             settings, paths, repo, store, lander, sandbox, toolchains, source, prices, hub, runs, redactor
         )
@@ -192,7 +199,7 @@ async def composed(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str])
             started_at_ms=clock.now_ms(),
             model_source=source.words,
             scripted=source.scripted,
-            sandbox=await sandbox_words(sandbox),
+            sandbox=in_words,
         )
         fleet.on_drained = lambda: shutdown.ask(now=False)
         baseline = BaselineKeeper(shop, runs)
@@ -329,6 +336,12 @@ def check_prices(settings: Settings, prices: PriceList) -> None:
     """Refuse, before the night, a model whose price nobody knows. Raises the price list's own error."""
     for model in settings.models.ladder:
         prices.price(model)
+
+
+async def scouted_sandbox(args: StartArgs, clock: SystemClock) -> tuple[Sandbox, str]:
+    """Choose the sandbox, and say what `status` says of it."""
+    sandbox = await choose_sandbox(unsafe=args.unsafe_no_sandbox, clock=clock)
+    return sandbox, await sandbox_words(sandbox)
 
 
 async def sandbox_words(sandbox: Sandbox) -> str:

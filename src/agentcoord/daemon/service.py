@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import faulthandler
 import fcntl
 import json
 import os
@@ -72,15 +73,16 @@ def start_background(root: Path, *, args: StartArgs, env: Mapping[str, str]) -> 
             os.close(writing)
         word = _read_word(ready)
     if word.get("ready"):
-        return Started(pid, paths.socket, paths.log_file)
+        return Started(read_identity(paths).get("pid", pid), paths.socket, paths.log_file)
     raise _why_not(word, pid, paths)
 
 
 def _spawn(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str], ready_fd: int) -> int:
     """Start the background process; its output goes to the start-up log. Returns its pid."""
     os.set_inheritable(ready_fd, True)
+    module = "agentcoord.daemon.supervisor" if args.supervised else "agentcoord.daemon"
     command = [
-        *(sys.executable, "-m", "agentcoord.daemon", "--root", os.fspath(paths.root)),
+        *(sys.executable, "-m", module, "--root", os.fspath(paths.root)),
         *("--ready-fd", str(ready_fd), "--args", args.to_json()),
     ]
     log_flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
@@ -104,6 +106,7 @@ def run_foreground(
     Raises the same errors as `start_background`, told through `ready_fd` too when there is one.
     """
     starter = _Starter(ready_fd)
+    say_where_it_stands_on_signals()
     try:
         paths = ProjectPaths.of(root, env)
         refuse_root(args, env)
@@ -183,6 +186,12 @@ class _Starter:
             with contextlib.suppress(OSError):
                 os.write(ready_fd, json.dumps(word).encode() + b"\n")
             os.close(ready_fd)
+
+
+def say_where_it_stands_on_signals() -> None:
+    """Have SIGQUIT print every thread's stack to standard error, and a fatal signal too."""
+    faulthandler.enable()
+    faulthandler.register(signal.SIGQUIT, all_threads=True)
 
 
 def refuse_root(args: StartArgs, env: Mapping[str, str]) -> None:

@@ -21,6 +21,8 @@ class StartArgs:
     """Scripts of the rehearsal server to start and talk to, instead of a model."""
     rehearsal_latency: float = 1.0
     """Scale of the scripts' thinking times."""
+    supervised: bool = False
+    """In the background under a small process that starts it again (`supervisor`)."""
     flags: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     """Settings by `section.key` that override file and environment."""
 
@@ -31,6 +33,7 @@ class StartArgs:
                 "unsafe_no_sandbox": self.unsafe_no_sandbox,
                 "rehearse": None if self.rehearse is None else str(self.rehearse),
                 "rehearsal_latency": self.rehearsal_latency,
+                "supervised": self.supervised,
                 "flags": dict(self.flags),
             }
         )
@@ -44,5 +47,6 @@ class StartArgs:
             unsafe_no_sandbox=raw["unsafe_no_sandbox"],
             rehearse=None if raw["rehearse"] is None else Path(raw["rehearse"]),
             rehearsal_latency=raw["rehearsal_latency"],
+            supervised=raw.get("supervised", False),
             flags=MappingProxyType(raw["flags"]),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import stat
 import tempfile
@@ -136,11 +137,22 @@ async def test_the_machine_is_held_awake_as_long_as_something_runs_and_no_longer
             row.claim = None
             board.touch()
             await until(log, text="held\nfree\n" * night)
-        row.claim = cast("Claim", object())
-        board.touch()
-        await until(log, text="held\nfree\n" * 2 + "held\n")
         running.cancel()
-    await until(log, text="held\nfree\n" * 3)
+
+
+async def test_a_daemon_that_stops_leaves_no_inhibitor_behind(tmp_path: Path) -> None:
+    told = tmp_path / "pid"
+    board, row = board_with_a_row()
+    row.claim = cast("Claim", object())
+    script = f"echo $$ > {told}.new; mv {told}.new {told}; exec cat"
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(SleepInhibitor(board, ["/bin/sh", "-c", script]).run())
+        async with asyncio.timeout(10):
+            while not told.exists():  # noqa: ASYNC110 - nobody announces it
+                await asyncio.sleep(0.01)
+        running.cancel()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(told.read_text()), 0)
 
 
 async def test_a_system_that_refuses_is_asked_once() -> None:

@@ -1,0 +1,186 @@
+"""A small process outside the daemon that starts it again: `agentcoordd start --supervised`.
+
+Theory of operation. The daemon is its child. A child that ended in order (exit code 0), that could not
+begin, or that found another daemon running, ends the supervisor too. Any other end is answered with a
+new start after a growing pause, a few times within ten minutes at most. Again and again the control
+socket is asked; a child that does not answer several times in a row prints where it stands (to the
+start-up log) and is killed. Attempts are counted, not seconds, so that a machine that slept harms
+nobody. Kept apart from the daemon's code: it must not fall with it, and it costs no more than Python.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from agentcoord.config.paths import ProjectPaths
+from agentcoord.errors import AgentCoordError
+from agentcoord.wire.call import call_once
+from agentcoord.wire.messages import ExitCode, Method
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long the supervisor waits for what."""
+
+    restarts: int = 5
+    """Within `window_s`; one more ends it."""
+    window_s: float = 600.0
+    first_pause_s: float = 1.0
+    """Doubled with each restart in the window."""
+    ask_every_s: float = 20.0
+    answer_s: float = 10.0
+    silences: int = 4
+    """Unanswered questions in a row; then the daemon is taken for hung."""
+    dump_s: float = 2.0
+    """How long a hung daemon may take to print where it stands."""
+
+
+class Supervisor:
+    """Keeps one daemon. `run()` blocks until it is over."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        answers: Callable[[float], bool],
+        tell_starter: Callable[[bytes], None],
+        patience: Patience | None = None,
+    ) -> None:
+        """`command` gets `--ready-fd N` added. `answers(timeout_s)`: whether the daemon does."""
+        self._command = tuple(command)
+        self._answers = answers
+        self._tell_starter = tell_starter
+        self._patience = patience or Patience()
+        self._restarts: deque[float] = deque()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._stopping = False
+
+    def stop(self, _number: int, _frame: FrameType | None) -> None:
+        """Pass a SIGTERM or SIGINT on; the daemon ends in order, and this with it."""
+        self._stopping = True
+        if self._child is not None and self._child.returncode is None:
+            self._child.send_signal(signal.SIGTERM)
+
+    def run(self) -> int:
+        """Keep the daemon going; returns the exit code of its last end."""
+        code = self._live_once(first=True)
+        while code not in (ExitCode.OK, ExitCode.REFUSED) and not self._stopping:
+            pause_s = self._pause_before_restart()
+            if pause_s is None:
+                _say(f"given up: {self._patience.restarts} restarts in {self._patience.window_s:.0f} s")
+                return code
+            _say(f"the daemon ended with {code}; it is started again in {pause_s:.0f} s")
+            time.sleep(pause_s)
+            if not self._stopping:
+                code = self._live_once(first=False)
+        return code
+
+    def _live_once(self, *, first: bool) -> int:
+        """Start the daemon and see it to its end. A first start that fails counts as refused: it was told."""
+        reading, writing = os.pipe()
+        with os.fdopen(reading, "rb") as ready:
+            try:
+                self._child = subprocess.Popen(
+                    [*self._command, "--ready-fd", str(writing)],
+                    pass_fds=(writing,),
+                    stdin=subprocess.DEVNULL,
+                )
+            finally:
+                os.close(writing)
+            word = ready.readline()
+        if first:
+            self._tell_starter(word)
+            if not _is_ready(word):
+                self._child.wait()
+                return ExitCode.REFUSED
+        return self._watch(self._child)
+
+    def _watch(self, child: subprocess.Popen[bytes]) -> int:
+        silences = 0
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return child.wait(self._patience.ask_every_s)
+            silences = 0 if self._answers(self._patience.answer_s) else silences + 1
+            if silences >= self._patience.silences:
+                _say("the daemon does not answer; where it stands:")
+                child.send_signal(signal.SIGQUIT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    return child.wait(self._patience.dump_s)
+                child.kill()
+                return child.wait()
+
+    def _pause_before_restart(self) -> float | None:
+        """How long to wait; None when it was restarted too often."""
+        now = time.monotonic()
+        while self._restarts and now - self._restarts[0] > self._patience.window_s:
+            self._restarts.popleft()
+        if len(self._restarts) >= self._patience.restarts:
+            return None
+        pause_s: float = self._patience.first_pause_s * 2 ** len(self._restarts)
+        self._restarts.append(now)
+        return pause_s
+
+
+def _is_ready(word: bytes) -> bool:
+    try:
+        return bool(json.loads(word).get("ready"))
+    except (ValueError, AttributeError):
+        return False
+
+
+def _say(words: str) -> None:
+    sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} supervisor: {words}\n")
+    sys.stderr.flush()
+
+
+def answers_on(paths: ProjectPaths) -> Callable[[float], bool]:
+    """A question to the project's daemon that costs it next to nothing."""
+
+    def answers(timeout_s: float) -> bool:
+        try:
+            call_once(paths.socket, Method.HELLO, {"protocol": [1], "client": "supervisor"}, timeout_s)
+        except AgentCoordError:
+            return False
+        return True
+
+    return answers
+
+
+def main(arguments: Sequence[str] | None = None, env: Mapping[str, str] | None = None) -> int:
+    """Supervise the daemon of one project: `python -m agentcoord.daemon.supervisor`."""
+    parser = argparse.ArgumentParser(prog="agentcoord.daemon.supervisor")
+    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--ready-fd", type=int, required=True)
+    parser.add_argument("--args", required=True)
+    words = parser.parse_args(arguments)
+    os.setsid()
+    os.chdir("/")
+
+    def tell_starter(word: bytes) -> None:
+        with contextlib.suppress(OSError):
+            os.write(words.ready_fd, word)
+        os.close(words.ready_fd)
+
+    command = [sys.executable, "-m", "agentcoord.daemon", "--root", str(words.root), "--args", words.args]
+    paths = ProjectPaths.of(words.root, os.environ if env is None else env)
+    supervisor = Supervisor(command, answers=answers_on(paths), tell_starter=tell_starter)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, supervisor.stop)
+    os.set_inheritable(words.ready_fd, False)
+    return supervisor.run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,196 @@
+"""The store against other Python queues, measured in the same run; prints ratios as a Markdown table.
+
+`python scripts/bench/bench_store.py [--quick] [--server redis|valkey] [--no-peers]`. The first run makes
+one environment a peer in the user's cache folder, from the pinned lists in `peers/`. Medians of three
+runs (one with --quick), peers and ours in turn, because the machine's speed drifts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import store_ours
+from store_peers import PEERS, Peer, PeerFigures, measure_peer
+from store_server import bench_server
+
+ROOT = Path(__file__).resolve().parents[2]
+PROSE_PAGES = ("README.md", "docs/architecture.md", "docs/how-to.md", "docs/decisions/0002-queue-layout.md")
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much of everything is measured."""
+
+    runs: int
+    tasks: int
+    samples: int
+    deep: int
+    blocked: int
+    idle_s: float
+    lease_ms: int = 5000
+
+
+FULL = Size(runs=3, tasks=10_000, samples=300, deep=1_000_000, blocked=100_000, idle_s=30.0)
+QUICK = Size(runs=1, tasks=3_000, samples=100, deep=100_000, blocked=10_000, idle_s=5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best of all peers at each thing, with the name of who it was."""
+
+    tasks_per_s: tuple[float, str]
+    pickup_p50_ms: tuple[float, str]
+    bytes_per_task: tuple[float, str]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer tasks, one run")
+    parser.add_argument("--server", choices=("redis", "valkey"), default="valkey")
+    parser.add_argument("--no-peers", action="store_true", help="only our own figures")
+    options = parser.parse_args()
+    size = QUICK if options.quick else FULL
+    with tempfile.TemporaryDirectory() as folder:
+        prose = Path(folder) / "prose.txt"
+        prose.write_bytes(
+            " ".join((ROOT / page).read_text() for page in PROSE_PAGES).encode("ascii", "ignore")
+        )
+        _describe(options.server)
+        best = None if options.no_peers else _peers(options.server, prose, size)
+        _ours(options.server, prose.read_text(), size, best)
+
+
+def _describe(kind: str) -> None:
+    with bench_server(kind) as server:
+        version = server.version
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}"
+    print(f"{version}, Python {platform.python_version()}, {machine}, load {os.getloadavg()[0]:.1f}\n")
+
+
+def _peers(kind: str, prose: Path, size: Size) -> Best:
+    print("| peer | tasks/s | pick-up p50 / p99 ms | commands a task | bytes a queued task |")
+    print("|---|---|---|---|---|")
+    rows: list[tuple[Peer, PeerFigures]] = []
+    for peer in PEERS:
+        count = size.tasks if peer.name not in ("rq", "celery") else size.tasks // 5
+        runs = []
+        for _ in range(size.runs):
+            try:
+                runs.append(measure_peer(peer, kind, prose, tasks=count, samples=size.samples))
+            except (RuntimeError, OSError) as error:
+                print(f"{peer.label}: {error}", file=sys.stderr)
+        if runs:
+            rows.append((peer, _median_of(runs)))
+            _print_peer(*rows[-1])
+    speeds = [(figures.tasks_per_s, peer.label) for peer, figures in rows]
+    pickups = [(_percentile(figures.pickup_ms, 50), peer.label) for peer, figures in rows]
+    memories = [(figures.bytes_per_task, peer.label) for peer, figures in rows]
+    return Best(max(speeds), min(pickups), min(memories))
+
+
+def _median_of(runs: Sequence[PeerFigures]) -> PeerFigures:
+    return PeerFigures(
+        statistics.median(run.tasks_per_s for run in runs),
+        statistics.median(run.commands_per_task for run in runs),
+        statistics.median(run.bytes_per_task for run in runs),
+        tuple(sorted(delay for run in runs for delay in run.pickup_ms)),
+    )
+
+
+def _print_peer(peer: Peer, figures: PeerFigures) -> None:
+    p50, p99 = _percentile(figures.pickup_ms, 50), _percentile(figures.pickup_ms, 99)
+    print(
+        f"| {peer.label} | {figures.tasks_per_s:,.0f} | {p50:.2f} / {p99:.2f} "
+        f"| {figures.commands_per_task:.1f} | {figures.bytes_per_task:,.0f} |",
+        flush=True,
+    )
+
+
+def _ours(kind: str, prose: str, size: Size, best: Best | None) -> None:
+    print("\n| AgentCoord | figure | best peer | ratio | wanted |")
+    print("|---|---|---|---|---|", flush=True)
+    for workers, times, calls in ((6, 5, 0.5), (60, 10, 0.05)):
+        runs = [
+            store_ours.throughput(kind, prose, workers=workers, tasks=size.tasks) for _ in range(size.runs)
+        ]
+        speed = statistics.median(run.tasks_per_s for run in runs)
+        _row(
+            f"tasks/s, {workers} workers",
+            f"{speed:,.0f}",
+            speed,
+            best.tasks_per_s if best else None,
+            f">= {times}",
+        )
+        per_task = statistics.median(run.calls_per_task for run in runs)
+        _row(f"script calls a task, {workers} workers", f"{per_task:.3f}", 0, None, f"<= {calls}")
+    for outside, wanted in ((False, "<= 0.5"), (True, "<= 1")):
+        delays = [
+            delay
+            for _ in range(size.runs)
+            for delay in store_ours.pickup_ms(kind, samples=size.samples, from_outside=outside)
+        ]
+        p50, p99 = _percentile(sorted(delays), 50), _percentile(sorted(delays), 99)
+        who = "another process" if outside else "the daemon itself"
+        figure = f"{p50:.2f} / {p99:.2f}"
+        _row(f"pick-up p50 / p99 ms, by {who}", figure, p50, best.pickup_p50_ms if best else None, wanted)
+    texts = [spec.description for spec in store_ours.specs(size.tasks, prose)]
+    memory = store_ours.bytes_per_task(kind, texts)
+    _row(
+        "bytes a queued task",
+        f"{memory:,.0f}",
+        memory,
+        best.bytes_per_task if best else None,
+        "<= 1,224 bytes",
+    )
+    reads = store_ours.idle_reads_per_s(kind, seconds=size.idle_s)
+    _row("reads a second, six idle workers", f"{reads:.2f}", 0, None, "< 1")
+    for same, wanted in ((True, "at once"), (False, f"<= {size.lease_ms / 1000 + 1:.0f} s")):
+        after = store_ours.recovery_s(kind, lease_ms=size.lease_ms, same_daemon=same)
+        who = "the same daemon" if same else "another"
+        _row(f"s from kill -9 to all six tasks held by {who}", f"{after:.2f}", 0, None, wanted)
+    _depths(kind, prose, size)
+
+
+def _depths(kind: str, prose: str, size: Size) -> None:
+    """Cost of a claim as the queue grows, in server time, which other load on the machine hardly moves."""
+
+    def cost(workers: int, queued: int, **around: int) -> float:
+        runs = [
+            store_ours.depth(kind, prose, workers=workers, queued=queued, claimed=1000, **around)
+            for _ in range(1 if queued > 10_000 else 3)
+        ]
+        return statistics.median(run.server_us_per_task for run in runs)
+
+    base = cost(6, 1_000)
+    _row("server us a task, 1,000 queued, 6 workers", f"{base:.1f}", 0, None, "")
+    deep = cost(6, size.deep)
+    label = f"... {size.deep:,} queued"
+    _against(label, deep, base, "<= 1.3")
+    crowded = cost(6, size.deep, blocked=size.blocked, strangers=50)
+    _against(f"... and {size.blocked:,} blocked, 50 uncovered tag sets", crowded, base, "<= 1.3")
+    _against("... 1,000 queued, 600 workers", cost(600, 1_000), base, "<= 1")
+
+
+def _against(label: str, figure: float, base: float, wanted: str) -> None:
+    print(f"| {label} | {figure:.1f} | {base:.1f} (ours) | {figure / base:.2f} | {wanted} |", flush=True)
+
+
+def _row(label: str, text: str, figure: float, best: tuple[float, str] | None, wanted: str) -> None:
+    peer, ratio = ("", "") if best is None else (f"{best[0]:,.2f} ({best[1]})", f"{figure / best[0]:.2f}")
+    print(f"| {label} | {text} | {peer} | {ratio} | {wanted} |", flush=True)
+
+
+def _percentile(ordered: Sequence[float], percent: int) -> float:
+    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
+
+
+if __name__ == "__main__":
+    main()

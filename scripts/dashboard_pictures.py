@@ -1,19 +1,24 @@
-"""Draw the pictures of the dashboard that the documentation shows, with the real app.
+"""Draw the pictures of the dashboard and of the report that the documentation shows, with the real app.
 
     python scripts/dashboard_pictures.py [--all] [folder]
 
 The app runs without a terminal on a recorded night; its SVG loses the web fonts, and `resvg-py`
-(not a dependency: `pip install resvg-py` into any environment) makes a PNG of it. Without that
-package the SVG is written instead. Separate from the tests, which compare text and no pictures.
+(not a dependency: `pip install resvg-py pillow` into any environment) makes a PNG of it, which
+Pillow makes small. Without these packages the SVG, or a larger PNG, is written instead. Separate
+from the tests, which compare text and no pictures.
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib
+import io
 import json
 import re
+import shutil
+import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC
@@ -22,6 +27,8 @@ from typing import Any, cast
 
 from agentcoord.clock import SystemClock
 from agentcoord.errors import WireError
+from agentcoord.review.report.html import page_of
+from agentcoord.review.report.night import night_of
 from agentcoord.tui.app import DashboardApp
 from agentcoord.tui.feed import Subscription
 from agentcoord.tui.model import Position
@@ -30,19 +37,28 @@ from agentcoord.wire.messages import Method, Snapshot, SubscribeView
 
 NIGHT_MS = 1_795_320_675_000
 """04:11:15 UTC on the recorded night."""
+ROOT = Path(__file__).resolve().parent.parent
 NIGHT = Path(__file__).with_name("dashboard_night.json")
 FONTS = "DejaVu Sans Mono"
+COLOURS = 96
 PICTURES = (
-    ("dashboard-120x40", (120, 40), ()),
+    ("dashboard", (150, 40), ()),
     ("dashboard-80x24", (80, 24), ()),
     ("dashboard-200x60", (200, 60), ()),
-    ("dashboard-task", (120, 40), ("enter",)),
-    ("dashboard-diff", (120, 40), ("G", "d")),
-    ("dashboard-help", (120, 40), ("question_mark",)),
-    ("dashboard-confirm", (120, 40), ("x",)),
+    ("task", (120, 40), ("enter",)),
+    ("worker", (120, 32), ("1", "j", "j", "enter")),
+    ("review", (130, 42), ("v",)),
+    ("diff", (120, 40), ("G", "d")),
+    ("command", (120, 32), ("space", "space", "colon", *"retr")),
+    ("help", (120, 48), ("question_mark",)),
+    ("confirm", (120, 40), ("x",)),
 )
-COMMITTED = ("dashboard-120x40",)
+COMMITTED = ("dashboard", "task", "worker", "review")
 """Drawn without `--all`."""
+REPORTS = (
+    ("report", (1100, 2580), ("--blink-settings=preferredColorScheme=1",)),
+    ("report-phone", (500, 1900), ("--blink-settings=preferredColorScheme=0",)),
+)
 
 
 class NightClock(SystemClock):
@@ -71,7 +87,7 @@ class RecordedNight:
 
     async def call(self, method: Method, **params: Any) -> dict[str, Any]:
         if method is Method.DIFF:
-            return {"text": self._night["diffs"][params["id"]], "next_offset": None}
+            return {"text": self._night["diffs"].get(params["id"], ""), "next_offset": None}
         if method is Method.TASK:
             return dict(self._night["details"][params["id"]])
         raise WireError(f"nothing was recorded for {method}")
@@ -105,14 +121,56 @@ def png_of(svg: str) -> bytes | None:
         resvg = importlib.import_module("resvg_py")
     except ImportError:
         return None
-    return bytes(resvg.svg_to_bytes(svg_string=svg, font_family=FONTS, monospace_family=FONTS, zoom=1))
+    png = bytes(resvg.svg_to_bytes(svg_string=svg, font_family=FONTS, monospace_family=FONTS, zoom=1))
+    return with_fewer_colours(png)
+
+
+def with_fewer_colours(png: bytes) -> bytes:
+    """A terminal has few colours: a palette of them makes the file a third as large."""
+    try:
+        image_library = importlib.import_module("PIL.Image")
+    except ImportError:
+        return png
+    written = io.BytesIO()
+    image_library.open(io.BytesIO(png)).convert("RGB").quantize(COLOURS, dither=0).save(
+        written, "PNG", optimize=True
+    )
+    return written.getvalue()
+
+
+def draw_report(folder: Path) -> list[Path]:
+    """The morning report of the tests' night in a headless Chromium, on a desk and on a phone.
+
+    Nothing is drawn where no Chromium is installed.
+    """
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        return []
+    sys.path.insert(0, str(ROOT / "tests" / "unit" / "review"))
+    report_night = importlib.import_module("report_night")
+    answers = report_night.answers()
+    answers.tasks[-1]["title"] = "Split the order module"  # The tests' own title looks like an attack.
+    night = night_of(answers, now_ms=report_night.END_MS)
+    drawn = []
+    with tempfile.TemporaryDirectory() as scratch:
+        page = Path(scratch) / "report.html"
+        page.write_text(page_of(night, UTC), encoding="utf-8")
+        for name, size, more in REPORTS:
+            path = folder / f"{name}.png"
+            options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"]
+            options += ["--disable-background-networking", f"--user-data-dir={scratch}/{name}", *more]
+            options += [f"--window-size={size[0]},{size[1]}", f"--screenshot={path}", page.as_uri()]
+            subprocess.run([browser, *options], check=True, capture_output=True, timeout=60)
+            path.write_bytes(with_fewer_colours(path.read_bytes()))
+            drawn.append(path)
+    return drawn
 
 
 def main(arguments: list[str]) -> int:
     """Draw into a folder; return an exit code."""
     everything = "--all" in arguments
     folders = [a for a in arguments if not a.startswith("--")]
-    folder = Path(folders[0]) if folders else Path(__file__).resolve().parent.parent / "docs" / "images"
+    folder = Path(folders[0]) if folders else ROOT / "docs" / "images"
     folder.mkdir(parents=True, exist_ok=True)
     for name, size, keys in PICTURES:
         if name not in COMMITTED and not everything:
@@ -121,6 +179,8 @@ def main(arguments: list[str]) -> int:
         png = png_of(svg)
         path = folder / (f"{name}.svg" if png is None else f"{name}.png")
         path.write_bytes(svg.encode() if png is None else png)
+        print(path)
+    for path in draw_report(folder):
         print(path)
     return 0
 

@@ -33,7 +33,7 @@ RED_OUTPUT = "\n".join(
         '  File "tests/test_metrics.py", line 61, in test_events_are_exported_once',
         "    self.assertEqual(len(exported), 1)",
         "AssertionError: 2 != 1",
-        *[f"note {i}" for i in range(20)],
+        *[f"exported[{i}] = Event(order={1001 + i // 2})" for i in range(20)],
         "Ran 214 tests in 8.412s",
         "FAILED (failures=1)",
     ]

@@ -9,6 +9,7 @@ from agentcoord.cli import (
     reading_commands,
     report_command,
     review_command,
+    shell_commands,
 )
 from agentcoord.cli.options import group, surroundings
 
@@ -22,6 +23,7 @@ for room in (
     reading_commands,
     report_command,
     review_command,
+    shell_commands,
     changing_commands,
 ):
     app.add_typer(room.commands)

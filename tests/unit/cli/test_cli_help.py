@@ -75,6 +75,7 @@ def test_every_command_of_the_design_is_there() -> None:
             "config",
             "locks",
             "report",
+            "completions",
             "ctl kill",
             "ctl pause",
             "ctl resume",

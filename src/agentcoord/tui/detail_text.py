@@ -140,8 +140,8 @@ def _flags(flags: Sequence[FlagView], width: int) -> list[Line]:
     for flag in flags:
         place = f"{flag['path']}:{flag['line']}" if flag["line"] else flag["path"]
         tone = Tone.WARN if flag["holds"] else Tone.PLAIN
-        for line in wrap(one_line(f"{place}: {flag['kind']}: {flag['words']}"), width):
-            lines.append((Span(f"{_INDENT}{line}", tone),))
+        told = wrap(one_line(f"{place}: {flag['kind']}: {flag['words']}"), width)
+        lines += [(Span(f"{_INDENT}{line}", tone),) for line in told]
     return lines
 
 

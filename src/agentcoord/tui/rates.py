@@ -89,8 +89,7 @@ def rate_lines(rates: Rates, status: StatusView | None, *, width: int) -> tuple[
         (Span(spark(rates.usd_an_hour), Tone.GOOD),),
         _pair("cached", _share(status["tokens"]), width),
         _pair("idle", _idle(status), width),
-        _pair("lock waits", str(rates.lock_waits), width),
-        _pair("rate limits", str(rates.rate_limits), width),
+        _pair("waits: locks, rate", f"{rates.lock_waits}, {rates.rate_limits}", width),
     ]
     return tuple(lines)
 

@@ -143,6 +143,12 @@ class TestCommandLine:
             await n.press("colon", "up", "enter")
             await settle(n.pilot, until=lambda: len(n.daemon.answered(Method.RETRY)) == 2)
 
+    async def test_what_is_typed_can_be_seen_above_the_keys(self) -> None:
+        async with night() as n:
+            await n.press("colon", *"retr")
+            await settle(n.pilot, until=lambda: screen_lines(n.app)[38].startswith("retr"))
+            assert "enter open" in screen_lines(n.app)[39]
+
     async def test_escape_closes_the_line_and_gives_the_keys_back(self) -> None:
         async with night() as n:
             await n.press("colon", *"quit", "escape")
@@ -202,6 +208,22 @@ class TestWorker:
             n.daemon.happen(event(4, EventKind.TASK_TOOL, "cli", tool="bash", summary="not mine"))
             await n.see("ran the tests")
             assert "not mine" not in "\n".join(screen_lines(n.app))
+
+    async def test_scrolling_up_stops_following_and_f_begins_again(self) -> None:
+        async with night(size=(100, 16)) as n:
+            await n.press("1", "enter")
+            done = [event(i, EventKind.TASK_TOOL, "api", summary=f"step {i}") for i in range(3, 40)]
+            for each in done:
+                n.daemon.happen(each | {"worker": "Backend-Engineer-1"})
+            await n.see("step 39")
+            await n.press("k", "k")
+            n.daemon.happen(
+                event(40, EventKind.TASK_TOOL, "api", summary="x") | {"worker": "Backend-Engineer-1"}
+            )
+            await n.see("f follows")
+            assert "step 39" not in "\n".join(screen_lines(n.app))
+            await n.press("f")
+            await n.see("step 39")
 
     async def test_a_worker_that_went_is_told_as_gone(self) -> None:
         async with night() as n:

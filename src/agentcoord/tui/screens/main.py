@@ -383,7 +383,7 @@ class MainScreen(LiveScreen):
                 Hint("!", "next that needs you", "next_need", usable=bool(model.needs_you), rank=1),
                 Hint("p", "resume" if paused else "pause", "pause", usable=not actions.why_not_pause(model)),
                 Hint("/", "filter", "filter"),
-                Hint("␣", "mark", "mark", rank=4),
+                Hint("space", "mark", "mark", rank=4),
                 Hint(":", "command", "command", rank=2),
                 Hint("f", "follow", "follow", rank=7),
                 Hint("tab", "pane", "", rank=6),

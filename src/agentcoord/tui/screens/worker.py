@@ -40,6 +40,8 @@ class WorkerScreen(LiveScreen):
         super().__init__(context)
         self.worker_name = name
         self.following = True
+        self._placed_y: float | None = None
+        """Where following put the view; above it, a person has scrolled. None: not placed yet."""
 
     def compose(self) -> ComposeResult:
         yield LinesView(id="doings")
@@ -49,6 +51,7 @@ class WorkerScreen(LiveScreen):
         self.show(Part.ALL)
 
     def on_resize(self) -> None:
+        self._placed_y = None
         self.call_after_refresh(self.show, Part.ALL)
 
     def show(self, parts: Part) -> None:
@@ -56,15 +59,15 @@ class WorkerScreen(LiveScreen):
         view = self.query_one("#doings", LinesView)
         worker = self._worker
         if parts & (Part.WORKERS | Part.EVENTS | Part.LINK):
-            at_end = view.scroll_offset.y >= view.max_scroll_y - 1
+            if self._placed_y is not None and view.scroll_y < self._placed_y:
+                self.following = False
             lines = worker_lines(
                 worker, self.model.events, self.worker_name, width=view.size.width, zone=self.context.zone
             )
             if tuple(lines) != view.lines:
-                self.following = self.following and (at_end or not view.lines)
                 view.set_lines(lines[-LINES_SHOWN:])
-                if self.following:
-                    self.call_after_refresh(view.scroll_end, animate=False)
+            if self.following:
+                self.call_after_refresh(self._to_end)
         write_title(
             view, f"{self.worker_name} · {worker['doing'] or worker['state'] if worker else 'is gone'}"
         )
@@ -100,8 +103,7 @@ class WorkerScreen(LiveScreen):
     def action_follow(self) -> None:
         """Follow the newest line, or stop."""
         self.following = not self.following
-        if self.following:
-            self.query_one("#doings", LinesView).scroll_end(animate=False)
+        self._placed_y = None
         self.show(Part.LINK)
 
     def action_step(self, by: int) -> None:
@@ -109,8 +111,13 @@ class WorkerScreen(LiveScreen):
         names = [worker["name"] for worker in self.model.workers]
         if self.worker_name in names:
             self.worker_name = names[(names.index(self.worker_name) + by) % len(names)]
-            self.following = True
+            self.following, self._placed_y = True, None
             self.show(Part.ALL)
+
+    def _to_end(self) -> None:
+        view = self.query_one("#doings", LinesView)
+        view.scroll_to(y=view.max_scroll_y, animate=False, immediate=True)
+        self._placed_y = view.scroll_y
 
     @property
     def _worker(self) -> WorkerView | None:

@@ -41,7 +41,6 @@ class CommandLine(Input):
     DEFAULT_CSS = """
     CommandLine {
         display: none;
-        dock: bottom;
         height: 1;
         background: $boost;
     }

@@ -1,0 +1,91 @@
+"""Verdicts from what a real pytest writes, run as the proof copy runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from agentcoord.review.check_runs import CheckRuns
+from agentcoord.review.verdict import KnownTests
+from agentcoord.sandbox.policy import Result
+from agentcoord.workspace.files import SafeTree
+
+PYTEST = f"{sys.executable} -m pytest -q -p no:cacheprovider -p no:xdist tests"
+TESTS = """
+import pathlib
+import pytest
+
+
+def test_ok():
+    assert True
+
+
+class TestGroup:
+    @pytest.mark.parametrize("n", [1, 2])
+    def test_each(self, n):
+        assert n != 2, "two is wrong"
+
+
+def test_once():
+    mark = pathlib.Path("mark")
+    first = not mark.exists()
+    mark.touch()
+    assert not first
+
+
+@pytest.mark.skip
+def test_off():
+    assert False
+"""
+TWO = "tests/test_real.py::TestGroup::test_each[2]"
+
+
+def runs_in(root: Path, known: KnownTests) -> CheckRuns:
+    async def run(command: str, env: Mapping[str, str]) -> Result:
+        child = await asyncio.create_subprocess_shell(
+            command,
+            cwd=root,
+            env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **env},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await child.communicate()
+        assert child.returncode is not None
+        return Result(child.returncode, output.decode())
+
+    async def what_is_known(_worth_waiting: bool) -> KnownTests:
+        return known
+
+    return CheckRuns(run, SafeTree(root), known=what_is_known)
+
+
+async def test_real_reports_tell_old_new_and_flaky_failures_apart(tmp_path: Path) -> None:
+    tests = tmp_path / "tests"
+    tests.mkdir()
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tests / "test_real.py").write_text(TESTS)
+    (tmp_path / "mark").touch()
+    first = runs_in(tmp_path, KnownTests())
+    before = await first.check("tests", PYTEST)
+    assert (before.ok, before.exit_code) == (False, 1)
+    assert before.verdict is not None
+    assert before.verdict.new == (TWO,)
+    assert "two is wrong" in before.verdict.words[TWO]
+    assert before.verdict.ran == 4
+    known = KnownTests().with_run("tests", PYTEST, first.cases["tests", PYTEST])
+
+    (tmp_path / "mark").unlink()
+    flaky = await runs_in(tmp_path, known).check("tests", PYTEST)
+    assert flaky.verdict is not None
+    assert flaky.excused
+    assert (flaky.verdict.flaky, flaky.verdict.before) == (("tests/test_real.py::test_once",), (TWO,))
+
+    (tests / "test_real.py").write_text(TESTS.replace("assert True", "assert 1 == 3"))
+    broken = await runs_in(tmp_path, known).check("tests", PYTEST)
+    assert broken.verdict is not None
+    assert (broken.ok, broken.verdict.new) == (False, ("tests/test_real.py::test_ok",))
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mark", "pytest.ini", "tests"]

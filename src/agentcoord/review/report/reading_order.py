@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from pathspec import PathSpec
-
+from agentcoord.domain.globs import glob_matches
 from agentcoord.review.report.words import count
 
 LARGE_LINES: Final = 300
@@ -129,8 +128,7 @@ def _flags(change: Change) -> Iterable[Flag]:
 def _outside(change: Change) -> list[str]:
     if not change.writes:
         return []
-    declared = PathSpec.from_lines("gitignore", change.writes)
-    return [path for path in change.files if not declared.match_file(path)]
+    return [path for path in change.files if not any(glob_matches(glob, path) for glob in change.writes)]
 
 
 def _test_changes(diff: str) -> tuple[list[str], list[str], list[str]]:

@@ -56,7 +56,7 @@ PICTURES = (
 COMMITTED = ("dashboard", "task", "worker", "review")
 """Drawn without `--all`."""
 REPORTS = (
-    ("report", (1100, 2580), ("--blink-settings=preferredColorScheme=1",)),
+    ("report", (1100, 2700), ("--blink-settings=preferredColorScheme=1",)),
     ("report-phone", (500, 1900), ("--blink-settings=preferredColorScheme=0",)),
 )
 

@@ -33,7 +33,7 @@ def timeline_svg(timeline: Timeline, zone: tzinfo | None) -> str:
     height = len(timeline.lanes) * LANE_PX + AXIS_PX
     body = "".join(_lane(lane, i * LANE_PX, timeline) for i, lane in enumerate(timeline.lanes))
     return (
-        f'<svg class="timeline" width="100%" height="{height}" role="img" aria-labelledby="timeline-words">'
+        f'<svg class="timeline" width="100%" height="{height}" role="group" aria-labelledby="timeline-words">'
         f'<title id="timeline-words">{escape(_in_words(timeline, zone))}</title>'
         '<defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" '
         'patternTransform="rotate(45)"><rect class="hatch" width="3" height="6"/></pattern></defs>'
@@ -52,15 +52,16 @@ def _in_words(timeline: Timeline, zone: tzinfo | None) -> str:
 
 def _lane(lane: Lane, y: int, timeline: Timeline) -> str:
     night_ms = timeline.to_ms - timeline.from_ms
+    # What stands in a `tspan` is left out where the page is narrow.
     facts = f"{share(lane.busy_ms, night_ms)} busy"
     if lane.waiting_ms:
-        facts += f", {duration(lane.waiting_ms)} waiting"
+        facts += f'<tspan class="more">, {duration(lane.waiting_ms)} waiting</tspan>'
     if lane.cost_usd:
-        facts += f" · {money(lane.cost_usd)}"
+        facts += f'<tspan class="cost"> · {money(lane.cost_usd)}</tspan>'
     bars = "".join(_bar(stretch, y + BAR_TOP_PX, timeline) for stretch in lane.stretches)
     return (
         f'<text class="who" x="0" y="{y + 14}">{escape(lane.worker)}</text>'
-        f'<text class="facts" x="100%" y="{y + 14}" text-anchor="end">{escape(facts)}</text>'
+        f'<text class="facts" x="100%" y="{y + 14}" text-anchor="end">{facts}</text>'
         f'<rect class="idle" x="0" y="{y + BAR_TOP_PX}" width="100%" height="{BAR_PX}" rx="4"/>{bars}'
     )
 

@@ -78,8 +78,8 @@ class LoopLimits:
     """Output allowance of a turn; doubles after a cut turn, up to `max_tokens_grown`."""
     max_tokens_grown: int = 64_000
     compact_at_tokens: int = 90_000
-    """A conversation this long is summarised and begun anew: well within every window, and below the
-    100,000 from which on Haiku's whole request costs five times as much."""
+    """A conversation this long is summarised and begun anew: well within the windows of the models that
+    have a price, and below the 100,000 from which on Haiku's whole request costs five times as much."""
     context_limit: int = 3
     """Full windows in a row that end the attempt; each before is answered by beginning anew."""
     tool_timeout_s: float = 120.0

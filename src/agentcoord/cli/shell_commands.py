@@ -1,4 +1,4 @@
-"""`agentcoord completions`: what a shell needs to know of the commands."""
+"""`agentcoord completions` and `schema`: what shells and scripts need to know of the commands."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
+from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.completions import Shell, script
 from agentcoord.cli.options import example, group, invocation_of
+from agentcoord.wire.messages import ExitCode
 
 commands = group("")
 
@@ -29,3 +31,24 @@ def completions(context: typer.Context, shell: Annotated[Shell, typer.Argument(h
 
     programs = {"agentcoord": get_command(app), "agentcoordd": get_command(daemon_app)}
     invocation_of(context).terminal.text(script(shell, programs))
+
+
+@commands.command(epilog=example("agentcoord schema", "agentcoord schema agentcoord.tasks"))
+def schema(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="One of them alone.")] = "",
+) -> None:
+    """Print the JSON Schema of the documents that `--json` prints, and of agentcoord.toml."""
+    import json
+
+    from agentcoord.cli.schemas import document_schemas, settings_schema
+
+    found = {**document_schemas(), "agentcoord.toml": settings_schema()}
+    if name and name not in found:
+        raise CommandError(
+            f"there is no schema {name}",
+            exit_code=ExitCode.NOT_FOUND,
+            problems=sorted(found),
+            mend="agentcoord schema",
+        )
+    invocation_of(context).terminal.text(json.dumps(found[name] if name else found, indent=2))

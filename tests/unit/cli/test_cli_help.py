@@ -76,6 +76,7 @@ def test_every_command_of_the_design_is_there() -> None:
             "locks",
             "report",
             "completions",
+            "schema",
             "ctl kill",
             "ctl pause",
             "ctl resume",

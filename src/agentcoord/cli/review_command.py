@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, TextIO, cast
 
 import typer
 
+from agentcoord.cli.boundary import problems_of
 from agentcoord.cli.invocation import Invocation
 from agentcoord.cli.options import example, finish, group, invocation_of, terminal_of
 from agentcoord.cli.terminal import Terminal
@@ -103,6 +104,8 @@ class PlainReview:
             raise
         except AgentCoordError as error:
             self._terminal.say(Span("refused: ", Tone.BAD), error.message)
+            for problem in problems_of(error):
+                self._terminal.say(f"  {problem}")
             return False
 
     def _take_back(self, case: Case, reason: str) -> bool:
@@ -115,10 +118,11 @@ class PlainReview:
         if not reason:
             self._terminal.say(f"{case.task_id} is undone")
             return True
+        self._terminal.say(f"{case.task_id} is undone")
         again = second_try(case.detail, reason, self._known)
         self._invocation.ask(Method.LOAD, text=again.plan, format="toml", source="review")
         self._known.add(again.id)
-        self._terminal.say(f"{case.task_id} is undone; {again.id} asks for it again with your reason")
+        self._terminal.say(f"{again.id} asks for it again with your reason")
         return True
 
     async def _collect(self) -> list[Case]:

@@ -61,7 +61,7 @@ def test_the_riskiest_comes_first_and_each_answer_is_carried_out(
     task = tomllib.loads(asked(morning, Method.LOAD)[0]["text"])["task"][0]
     assert task["id"] == "a-2"
     assert "no test for the empty list" in task["description"]
-    assert "a is undone; a-2 asks for it again with your reason" in done.err
+    assert "a is undone\na-2 asks for it again with your reason" in done.err
 
 
 def test_a_rejection_needs_a_reason_and_nonsense_is_asked_again(
@@ -110,3 +110,14 @@ def test_nothing_to_review_is_said(run: Run, morning: CannedDaemon) -> None:
     done = run("review")
     assert (done.code, done.out) == (0, "")
     assert "nothing waits for a review" in done.err
+
+
+def test_a_second_try_that_cannot_be_loaded_is_said_with_its_problems(
+    run: Run, morning: CannedDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    morning.refuse(Method.LOAD, 1, "the plan has a problem", exit_code=2, problems=["no worker has the tag"])
+    answering(monkeypatch, "r no", "q")
+    done = run("review")
+    assert done.code == 5
+    assert "b is undone" in done.err
+    assert "no worker has the tag" in done.err

@@ -8,12 +8,13 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
-from tui_fakes import screen_lines, settle, snapshot, task
+from tui_fakes import refusing, screen_lines, settle, snapshot, task
 from tui_night import Night, night
 
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.plan import read_plan
 from agentcoord.domain.worker import MISSION_WORKERS
+from agentcoord.errors import RpcError
 from agentcoord.tui.rejection import second_try
 from agentcoord.tui.review_text import Case, case_lines
 from agentcoord.tui.screens.ask import AskScreen
@@ -144,6 +145,15 @@ async def test_a_rejection_whose_undo_conflicts_asks_for_nothing() -> None:
         await n.press("r", *"no", "enter")
         await n.told("risky cannot be undone: x.py changed since.")
         assert not n.daemon.answered(Method.LOAD)
+
+
+async def test_a_second_try_that_cannot_be_loaded_is_said_with_its_problem() -> None:
+    async with review() as n:
+        problem = RpcError("the plan has a problem", code=1, problems=["no worker has the tag docs"])
+        n.daemon.answers[Method.LOAD] = refusing(problem)
+        await n.press("r", *"no", "enter")
+        await n.told("no worker has the tag docs")
+        await n.told("risky is undone, but nobody is asked for it again")
 
 
 async def test_an_empty_reason_rejects_nothing() -> None:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from agentcoord.errors import AgentCoordError
+from agentcoord.errors import AgentCoordError, RpcError
 from agentcoord.tui import actions
 from agentcoord.tui.context import Context
 from agentcoord.tui.effects import Effect, choose, question
@@ -51,8 +51,9 @@ class LiveScreen(Screen[None]):
         try:
             return await self.context.source.call(method, **params)
         except AgentCoordError as error:
+            problems = "".join(f" {each}." for each in error.problems) if isinstance(error, RpcError) else ""
             mend = f" Try: {error.mend}" if error.mend else ""
-            self.notify(harmless(f"{error.message}{mend}"), severity="error", markup=False)
+            self.notify(harmless(f"{error.message}{problems}{mend}"), severity="error", markup=False)
             return None
 
     def action_show_help(self) -> None:

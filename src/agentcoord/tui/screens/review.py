@@ -213,7 +213,9 @@ class ReviewScreen(LiveScreen):
             return
         again = second_try(self._cases[task_id].detail, reason, self.model.tasks)
         loaded = await self.ask(Method.LOAD, text=again.plan, format="toml", source="review")
-        if loaded is not None:
+        if loaded is None:
+            self.say(f"{task_id} is undone, but nobody is asked for it again: load a plan for it.", warn=True)
+        else:
             self.say(f"{task_id} is undone; {again.id} asks for it again with your reason.")
             self.acted([task_id])
 

@@ -220,6 +220,10 @@ class Night:
         )
         assert done.returncode == 0, done.stderr.decode()
 
+    def wait_until_stopped(self) -> None:
+        """Wait until every daemon that this night started is gone."""
+        assert all(wait_gone(pid, 30.0) for pid in self._pids)
+
     def stop(self) -> None:
         """End whatever of this night still runs."""
         with contextlib.suppress(WireError):

@@ -213,10 +213,32 @@ def test_a_task_can_be_seen_taken_back_alone_and_never_twice(a_night: Night) -> 
     diff = a.run("agentcoord", "diff", "one")
     assert "+    return b + a" in diff.out
     assert "b * a" not in diff.out
-    undone = a.run("agentcoord", "undo", "one")
+    refused = a.run("agentcoord", "undo", "one")
+    assert (refused.code, "two" in refused.err) == (5, True), "what was built on it is named first"
+    undone = a.run("agentcoord", "undo", "one", "--yes")
     assert undone.code == 0, undone.err
     assert (a.root / "calc.py").read_text() == before.replace("return a * b", "return b * a")
     assert a.run("agentcoord", "undo", "one").code == 5
     assert a.run("agentcoord", "undo", "two").code == 0
     assert (a.root / "calc.py").read_text() == before
     assert a.git("status", "--porcelain") == ""
+
+
+def test_an_undo_takes_back_this_plans_task_and_not_its_namesake_of_an_earlier_night(a_night: Night) -> None:
+    a = a_night
+    a.script("t", {"tools": [create("first.py", "X = 1\n"), finish()]})
+    a.start()
+    a.load(one_task())
+    asyncio.run(a.wait_for("task.done", "t"))
+    assert a.run("agentcoord", "accept", "t").code == 0
+    assert a.run("agentcoord", "cleanup", "--all").code == 0
+    a.call(Method.STOP)
+    a.wait_until_stopped()
+    a.script("t", {"tools": [create("second.py", "X = 2\n"), finish()]})
+    a.start()
+    a.load(one_task())
+    assert a.run("agentcoord", "wait", "--timeout", "60").code == 0
+    assert "second.py" in a.run("agentcoord", "diff", "t").out
+    assert a.run("agentcoord", "undo", "t").code == 0
+    assert (a.root / "first.py").is_file()
+    assert not (a.root / "second.py").exists()

@@ -152,7 +152,8 @@ def _undo_words(view: UndoView) -> str:
 def cleanup(context: typer.Context, everything: All = False, as_json: Json = False) -> None:
     """Release what ended tasks left behind.
 
-    Locks, leases, reservations and private copies; `--all` also takes those of unfinished tasks.
+    Locks, leases, reservations and private copies of the dead. `--all` forgets every task of this
+    project, with costs and events; what they landed can still be seen and undone by its id.
     """
     _cleanup(context, everything, as_json)
 

@@ -20,7 +20,7 @@ from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.plan import read_plan
-from agentcoord.domain.states import ENDED_STATES, HELD_STATES, SETTLED_STATES, TaskState
+from agentcoord.domain.states import ENDED_STATES, HELD_STATES, SETTLED_STATES, ReviewState, TaskState
 from agentcoord.domain.task import Task
 from agentcoord.domain.worker import Role
 from agentcoord.errors import RpcError
@@ -147,7 +147,7 @@ class Requests:
             format=text_of(params, "format", default="toml"),
             source=text_of(params, "source", default="plan"),
             known={task.id for task in tasks},
-            workers=self._fleet.specs,
+            workers=self._fleet.specs or self._shop.settings.workers,
         )
         plan = await asyncio.to_thread(read)  # A megabyte of TOML would hold up everybody else.
         run = await self._runs.begin_if_none(any_open=any(t.state not in SETTLED_STATES for t in tasks))
@@ -252,7 +252,8 @@ class Requests:
         task = await self._find(task_id_of(params))
         if not await self._shop.store.queue.retry(task.id):
             raise refused(
-                f"{task.id} is {task.state}; only failed, cancelled and parked tasks can be tried again"
+                f"{task.id} is {'undone' if task.review is ReviewState.UNDONE else task.state};"
+                " only failed, cancelled and parked tasks can be tried again"
             )
         self._shop.hub.emit(EventKind.TASK_QUEUED, task=task.id, why="asked for again")
         self._shop.board.touch()
@@ -289,10 +290,11 @@ class Requests:
 
     async def _diff(self, params: Params) -> Answer:
         task_id = task_id_of(params)
-        if await self._shop.store.queue.get(task_id) is None:
+        task = await self._shop.store.queue.get(task_id)
+        if task is None:
             await self._reviewing.known_to_journal(task_id)
         offset = number_of(params, "offset", default=0, least=0)
-        text = await self._shop.lander.diff(task_id)
+        text = await self._shop.lander.diff(task_id, since_ms=task.queued_at_ms if task else 0)
         following = offset + PIECE_CHARS
         return {"text": text[offset:following], "next_offset": following if following < len(text) else None}
 

@@ -84,7 +84,8 @@ class Reviewing:
             return {"tasks": [task.id for task in ready]}
         task = await self._find(task_id_of(params))
         if task.state is not TaskState.DONE or task.review is ReviewState.UNDONE:
-            raise refused(f"{task.id} is {task.state}; only a done task can be accepted")
+            state = "undone" if task.review is ReviewState.UNDONE else task.state
+            raise refused(f"{task.id} is {state}; only a done task can be accepted")
         await self._accept_one(task)
         return {"id": task.id, "review": str(ReviewState.ACCEPTED)}
 
@@ -108,7 +109,7 @@ class Reviewing:
         return [await self._undo_one(task) for task in {task.id: task for task in newest_first}.values()]
 
     async def _undo_one(self, task: Task) -> UndoView:
-        outcome = await self._shop.lander.undo(task.id)
+        outcome = await self._shop.lander.undo(task.id, since_ms=task.queued_at_ms)
         if not outcome.conflicts:
             if task.state is TaskState.DONE:
                 await self._shop.store.queue.set_review(task.id, ReviewState.UNDONE)
@@ -160,7 +161,7 @@ class Reviewing:
 
     async def has_landed(self, task: Task) -> bool:
         """Whether the journal knows a landing of the task's own that stands."""
-        record = await self._shop.lander.landed(task.id)
+        record = await self._shop.lander.landed(task.id, since_ms=task.queued_at_ms)
         return record is not None and is_landing_of(task, record)
 
     async def _stands(self, task: Task) -> bool:

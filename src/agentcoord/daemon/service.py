@@ -31,7 +31,7 @@ from agentcoord.config.root_rule import root_allowed
 from agentcoord.daemon.compose import composed
 from agentcoord.daemon.loop_watch import StopTimer, watched_loop
 from agentcoord.daemon.start_args import StartArgs
-from agentcoord.errors import AgentCoordError, DaemonAlreadyRunningError, DaemonError
+from agentcoord.errors import AgentCoordError, ConfigError, DaemonAlreadyRunningError, DaemonError
 from agentcoord.telemetry.logs import logging_to
 
 READY_TIMEOUT_S = 90.0
@@ -280,9 +280,11 @@ def _read_word(ready: IO[bytes]) -> dict[str, Any]:
     return word
 
 
-def _why_not(word: dict[str, Any], pid: int, paths: ProjectPaths) -> DaemonError:
+def _why_not(word: dict[str, Any], pid: int, paths: ProjectPaths) -> AgentCoordError:
     if word.get("kind") == DaemonAlreadyRunningError.__name__:
         return DaemonAlreadyRunningError(str(word["error"]), mend=str(word["mend"]))
+    if word.get("kind") == ConfigError.__name__:
+        return ConfigError(str(word["error"]), mend=str(word["mend"]))
     if word:
         return DaemonError(str(word["error"]), mend=str(word["mend"]) or f"read {paths.log_file}")
     with contextlib.suppress(ProcessLookupError):

@@ -108,6 +108,7 @@ class _Reader:
 
     def read(self, text: str, format: str) -> Plan:  # noqa: A002 (the wire's own word)
         """Read all that can be read; what cannot is said and left out."""
+        text = text.removeprefix("\ufeff")
         if format == "markdown":
             name, entries = self._source, [(dict(item.entry), item.lines) for item in parse_checklist(text)]
             if not entries:
@@ -196,6 +197,9 @@ class _Reader:
     def _read_id(self, raw: Mapping[str, Any], lines: KeyLines) -> str:
         task_id = raw.get("id", "")
         line = lines.of("id")
+        if task_id == "":
+            self.say(line, "a task has no id")
+            return ""
         if not isinstance(task_id, str) or not TASK_ID_PATTERN.fullmatch(task_id):
             self.say(line, f"id {task_id!r} is not 1 to 64 letters, digits, '.', '_' or '-'")
             return str(task_id)
@@ -214,6 +218,8 @@ class _Reader:
     def _texts(self, raw: Mapping[str, Any], key: str, lines: KeyLines) -> tuple[str, ...]:
         value = raw.get(key, [])
         if isinstance(value, list) and all(isinstance(item, str) and item for item in value):
+            if key == "writes" and any(item.startswith("/") or ".." in item.split("/") for item in value):
+                self.say(lines.of(key), "writes names files of the repository: no leading / and no ..")
             if key == "tags" and any("," in item for item in value):
                 self.say(lines.of(key), "a tag holds no comma: write each tag in quotes of its own")
             return tuple(value)

@@ -144,13 +144,17 @@ class Journal:
         return self._records / f"{number:08d}.json"
 
 
-def standing_landings(records: list[Record], task: TaskId) -> list[Record]:
-    """Return the landings of `task` that happened and were not undone, oldest first."""
+def standing_landings(records: list[Record], task: TaskId, since_ms: int = 0) -> list[Record]:
+    """Return the landings of `task` that happened and were not undone, oldest first.
+
+    `since_ms` leaves out what a namesake in an earlier plan landed.
+    """
     undone = {n for r in records if r.operation is Operation.UNDO and r.happened for n in r.undoes}
     return [
         r
         for r in records
-        if r.task == task and r.operation is Operation.LAND and r.happened and r.number not in undone
+        if r.task == task and r.operation is Operation.LAND and r.happened
+        if r.at_ms >= since_ms and r.number not in undone
     ]
 
 

@@ -122,23 +122,28 @@ class Lander:
             ended = await self._carry_out(prepared, verify)
             return ended if isinstance(ended, TreeMoved) else ended.files
 
-    async def landed(self, task: TaskId) -> LandedRecord | None:
-        """Return the newest landing of `task` that stands; None when there is none, or it was undone."""
-        standing = [r for r in await self.history() if r.task == task and r.undone_at_ms is None]
+    async def landed(self, task: TaskId, *, since_ms: int = 0) -> LandedRecord | None:
+        """Return the newest landing of `task` that stands; None when there is none, or it was undone.
+
+        `since_ms`, here and below: when the task was loaded. A plan of another night may have had a
+        task of the same name, whose landings are its own.
+        """
+        records = [r for r in await self.history() if r.task == task and r.at_ms >= since_ms]
+        standing = [r for r in records if r.undone_at_ms is None]
         return standing[-1] if standing else None
 
     async def history(self) -> list[LandedRecord]:
         """Return every landing, undone ones included, newest last."""
         return landed_records(await asyncio.to_thread(self._journal.load))
 
-    async def diff(self, task: TaskId) -> str:
+    async def diff(self, task: TaskId, *, since_ms: int = 0) -> str:
         """Return what `task` landed as a unified diff, also after it was undone.
 
         Raises WorkspaceError when it landed nothing.
         """
-        return await asyncio.to_thread(self._diff, task)
+        return await asyncio.to_thread(self._diff, task, since_ms)
 
-    async def undo(self, task: TaskId) -> UndoOutcome:
+    async def undo(self, task: TaskId, *, since_ms: int = 0) -> UndoOutcome:
         """Take back what `task` landed and nothing else, all of it or nothing.
 
         An undone task answers what its undo did. Raises WorkspaceError when it never landed,
@@ -147,7 +152,7 @@ class Lander:
         async with self._turn():
             moved: tuple[str, ...] = ()
             for _ in range(_UNDO_TRIES):
-                prepared = await run_to_end(self._prepare_undo, task)
+                prepared = await run_to_end(self._prepare_undo, task, since_ms)
                 if isinstance(prepared, UndoOutcome):
                     return prepared
                 ended = prepared
@@ -156,7 +161,9 @@ class Lander:
                 if isinstance(ended, Record):
                     return UndoOutcome(ended.restored, ended.merged)
                 moved = ended.paths
-            return UndoOutcome(conflicts=moved, patch=await asyncio.to_thread(self._reverse_patch, task))
+            standing = standing_landings(await asyncio.to_thread(self._journal.load), task, since_ms)
+            patch = await asyncio.to_thread(self._reverse_patch, standing)
+            return UndoOutcome(conflicts=moved, patch=patch)
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -227,14 +234,14 @@ class Lander:
         contents = [c for c in current.values() if c is not None] + [f.content for f in staged.files]
         return self._prepare(record, contents, record.made_folders)
 
-    def _prepare_undo(self, task: TaskId) -> Record | TreeMoved | UndoOutcome:
+    def _prepare_undo(self, task: TaskId, since_ms: int) -> Record | TreeMoved | UndoOutcome:
         records = self._journal.load()
-        landings = standing_landings(records, task)
+        landings = standing_landings(records, task, since_ms)
         if not landings:
-            return _earlier_undo(records, task)
+            return _earlier_undo([r for r in records if r.at_ms >= since_ms], task)
         plan = plan_undo(landings, self._read_current, self._journal.blobs.read)
         if plan.conflicts:
-            return UndoOutcome(conflicts=plan.conflicts, patch=self._reverse_patch(task))
+            return UndoOutcome(conflicts=plan.conflicts, patch=self._reverse_patch(landings))
         record = undo_record(self._next_number(), self._clock.now_ms(), landings, plan)
         contents = [c for s in plan.steps for c in (s.current, s.wanted) if c is not None]
         return self._prepare(record, contents, ())
@@ -268,17 +275,18 @@ class Lander:
     def _next_number(self) -> int:
         return max((r.number for r in self._journal.load()), default=0) + 1
 
-    def _diff(self, task: TaskId) -> str:
+    def _diff(self, task: TaskId, since_ms: int) -> str:
         records = self._journal.load()
-        landings = standing_landings(records, task) or [
-            r for r in records if r.task == task and r.operation is Operation.LAND and r.happened
+        landings = standing_landings(records, task, since_ms) or [
+            r
+            for r in records
+            if r.task == task and r.operation is Operation.LAND and r.happened and r.at_ms >= since_ms
         ]
         if not landings:
             raise WorkspaceError(f"{task} has landed nothing, so there is no diff")
         return _diff_in_turn(forward_pairs(r, self._journal.blobs.read) for r in landings)
 
-    def _reverse_patch(self, task: TaskId) -> str:
-        landings = standing_landings(self._journal.load(), task)
+    def _reverse_patch(self, landings: Sequence[Record]) -> str:
         return _diff_in_turn(reverse_pairs(r, self._journal.blobs.read) for r in reversed(landings))
 
 

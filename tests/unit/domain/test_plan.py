@@ -67,8 +67,9 @@ def _problems(text: str) -> tuple[str, ...]:
     return caught.value.problems
 
 
-def test_a_good_plan_becomes_tasks() -> None:
-    plan = read_plan(GOOD, format="toml", source="p.toml", known=(), workers=MISSION_WORKERS)
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_good_plan_becomes_tasks(mark: str) -> None:
+    plan = read_plan(mark + GOOD, format="toml", source="p.toml", known=(), workers=MISSION_WORKERS)
     first, second = plan.tasks
     assert (plan.name, first.id, first.priority, first.tags) == ("overnight", "unit-tests", 5, ("testing",))
     assert first.budget_usd_micros == 600_000
@@ -110,6 +111,8 @@ def test_a_need_that_was_loaded_before_is_known() -> None:
         ("task = 3\n", "tasks are written as [[task]]"),
         ('[[task]]\nid = "../x"\ntitle = "t"\n', "is not 1 to 64 letters"),
         ('[[task]]\nid = "x"\n', "has no title"),
+        ('[[task]]\ntitle = "x"\n', "a task has no id"),
+        ('[[task]]\nid = "x"\ntitle = "t"\nwrites = ["../y"]\n', "no leading / and no .."),
         ('[[task]]\nid = "x"\ntitle = "t"\ntags = ["a,b"]\n', "a tag holds no comma"),
         ('[[task]]\nid = "x"\ntitle = "t"\nneeds = "y"\n', "needs is a list of texts"),
     ],

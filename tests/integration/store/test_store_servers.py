@@ -67,6 +67,7 @@ def _name(contract: Contract) -> str:
     return getattr(contract, "__name__", "").removeprefix("test_")
 
 
+@pytest.mark.system_redis
 @pytest.mark.parametrize("contract", _contracts(), ids=_name)
 async def test_on_redis(redis_url: str, project_id: ProjectId, contract: Contract) -> None:
     await contract(redis_url, project_id)
@@ -101,6 +102,7 @@ async def test_a_failover_is_survived_and_loses_no_task(project_id: ProjectId) -
             assert again.token > held.token
 
 
+@pytest.mark.system_redis
 async def test_a_password_of_a_user_and_tls_are_taken_from_the_url(project_id: ProjectId) -> None:
     with private_folder() as folder:
         certificate, key = await asyncio.to_thread(_self_signed, folder)

@@ -60,12 +60,12 @@ class Follower:
         self._away_since: float | None = None
 
     async def until_ended(self) -> StatusView:
-        """Return the last status once every task has ended or is parked.
+        """Return the last status once every task has ended or is parked, or the daemon paused by itself.
 
         Raises DaemonNotRunningError when nobody ever listened, or when the daemon stayed away for a
         minute; RpcError when it refuses the subscription.
         """
-        return await self.until(lambda status: status["ended"])
+        return await self.until(lambda status: status["ended"] or has_halted(status))
 
     async def until(self, is_over: Callable[[StatusView], bool]) -> StatusView:
         """Return the first status that `is_over`. Raises as `until_ended`."""
@@ -172,3 +172,8 @@ async def position_now(socket_path: Path) -> Position:
     async with ControlClient.connect(socket_path, client_name="follow") as client:
         view = (await client.subscribe([Topic.EVENTS])).view
         return view["epoch"], view["seq"]
+
+
+def has_halted(status: StatusView) -> bool:
+    """Whether nothing will happen until a person helps: the daemon paused by itself, and nobody works."""
+    return bool(status.get("paused_why")) and status["workers_busy"] == 0

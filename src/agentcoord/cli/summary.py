@@ -11,7 +11,7 @@ from typing import Any
 
 from agentcoord.cli.pages import spend_words, tokens_words
 from agentcoord.cli.render import Column, cell, fields, table
-from agentcoord.domain.states import TaskState
+from agentcoord.domain.states import SETTLED_STATES, ReviewState, TaskState
 from agentcoord.tui.glyphs import task_glyph, task_word
 from agentcoord.tui.styled import Line, Span, Tone
 from agentcoord.tui.text import money, plural, span
@@ -30,9 +30,15 @@ class Ending:
 
     @property
     def exit_code(self) -> ExitCode:
-        """7 when a task failed, was cancelled, or waits for a person."""
-        ended_badly = any(task["state"] in _BAD_ENDS for task in self.tasks)
-        return ExitCode.TASK_FAILED if ended_badly else ExitCode.OK
+        """0 when every task is done; 7 when one ended otherwise, or was not begun."""
+        all_done = all(task["state"] == TaskState.DONE for task in self.tasks)
+        return ExitCode.OK if all_done else ExitCode.TASK_FAILED
+
+    @property
+    def standing(self) -> list[TaskView]:
+        """The tasks whose changes are in the tree: done, and not taken back."""
+        done = [task for task in self.tasks if task["state"] == TaskState.DONE]
+        return [task for task in done if task["review"] != ReviewState.UNDONE]
 
     def count(self, state: TaskState) -> int:
         """How many tasks ended so."""
@@ -51,9 +57,9 @@ class Ending:
 def summary_page(ending: Ending, width: int) -> list[Line]:
     """The whole summary as lines."""
     stats, status = ending.stats, ending.status
-    files = {path for task in ending.tasks for path in task["files"]}
-    added = sum(task["lines_added"] for task in ending.tasks)
-    removed = sum(task["lines_removed"] for task in ending.tasks)
+    files = {path for task in ending.standing for path in task["files"]}
+    added = sum(task["lines_added"] for task in ending.standing)
+    removed = sum(task["lines_removed"] for task in ending.standing)
     landed = ending.count(TaskState.DONE)
     lines = [headline(ending), (), *_task_table(ending.tasks, width), ()]
     lines += fields(
@@ -70,6 +76,8 @@ def summary_page(ending: Ending, width: int) -> list[Line]:
             ("time", span(round(stats["wall_s"] * 1000))),
         ]
     )
+    if why := status.get("paused_why"):
+        lines.append((Span(f"Paused: {why}. Mend it, then: agentcoord ctl resume", Tone.WARN),))
     if status["sandbox"].startswith("none"):
         lines.append((Span("The workers' commands ran unconfined: there was no sandbox.", Tone.WARN),))
     if status["scripted"]:
@@ -79,7 +87,9 @@ def summary_page(ending: Ending, width: int) -> list[Line]:
 
 def headline(ending: Ending) -> Line:
     """One line that says how it went."""
-    total, done = len(ending.tasks), ending.count(TaskState.DONE)
+    total, done = len(ending.tasks), len(ending.standing)
+    undone = ending.count(TaskState.DONE) - done
+    waiting = sum(TaskState(task["state"]) not in SETTLED_STATES for task in ending.tasks)
     others = [
         f"{ending.count(state)} {word}"
         for state, word in (
@@ -89,17 +99,20 @@ def headline(ending: Ending) -> Line:
         )
         if ending.count(state)
     ]
+    others += [f"{undone} undone"] if undone else []
+    others += [f"{waiting} not begun or not ended"] if waiting else []
     text = ", ".join([f"{done} of {plural(total, 'task')} done", *others])
     return (Span(text, Tone.GOOD if done == total else Tone.WARN),)
 
 
 def next_steps(ending: Ending, prefix: str = "") -> list[Line]:
     """The commands for looking further, each with what it is for."""
-    done = next((task["id"] for task in ending.tasks if task["state"] == TaskState.DONE), None)
+    done = next((task["id"] for task in ending.standing), None)
     stuck = next((task["id"] for task in ending.tasks if task["state"] in _BAD_ENDS), None)
     steps = [("git status && git diff", "what changed in your tree")]
     if stuck is not None:
         steps.append((f"{prefix}agentcoord task {stuck}", "why it did not get done"))
+        steps.append((f"{prefix}agentcoord retry {stuck}", "queue it again, once what was wrong is mended"))
     if done is not None:
         steps += [
             (f"{prefix}agentcoord diff {done}", "what one task changed"),

@@ -16,6 +16,7 @@ from agentcoord.daemon.params import Answer, Params, no_such_task, number_of, re
 from agentcoord.daemon.reviewing import Reviewing
 from agentcoord.daemon.run_book import RunBook
 from agentcoord.daemon.snapshot import Views, pages
+from agentcoord.daemon.task_run import PAUSED_WHY
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import TaskId
@@ -201,12 +202,14 @@ class Requests:
         return {"killed": killed}
 
     async def _pause(self, _params: Params) -> Answer:
+        await self._shop.store.set_setting(PAUSED_WHY, "")
         await self._shop.store.queue.set_paused(True)
         self._shop.hub.emit(EventKind.RUN_PAUSED, why="asked for")
         self._shop.board.touch()
         return {"paused": True}
 
     async def _resume(self, _params: Params) -> Answer:
+        await self._shop.store.set_setting(PAUSED_WHY, "")
         await self._shop.store.queue.set_paused(False)
         self._shop.hub.emit(EventKind.RUN_RESUMED)
         self._shop.board.touch()

@@ -58,6 +58,8 @@ from agentcoord.workspace.pool import Workspace
 HAND_BACK_TIMEOUT_S = 10.0
 RETRY_DELAY_MS = 30_000
 SUMMARY_NAME = "summary.json"
+PAUSED_WHY = "paused_why"
+"""The store's setting that says why the daemon paused by itself; empty when a person did."""
 
 log = structlog.get_logger("task")
 
@@ -369,6 +371,7 @@ class TaskRunner:
 
     async def _pause_run(self, why: str) -> None:
         """Every other task would meet the same: claim nothing more."""
+        await self._shop.store.set_setting(PAUSED_WHY, why)
         await self._shop.store.queue.set_paused(True)
         self._shop.hub.emit(EventKind.RUN_PAUSED, why=why)
 

@@ -307,6 +307,8 @@ class StatusView(TypedDict):
     needs_you: list[NeedsYou]
     baseline: str
     """`pending`, `green`, `red: which checks`, or `none`."""
+    paused_why: str
+    """Why the daemon paused by itself (a full disk, a spend limit); empty when it did not."""
     ended: bool
     """Every task has ended or is parked, and there is at least one task."""
     ready: bool

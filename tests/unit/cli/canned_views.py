@@ -65,6 +65,7 @@ def status_view(*, ended: bool = True, **changes: Any) -> StatusView:
         "forecast_usd": 3.25,
         "needs_you": [{"task": "b", "kind": "failed", "text": "the checks stay red"}],
         "baseline": "green",
+        "paused_why": "",
         "ended": ended,
         "ready": True,
     }

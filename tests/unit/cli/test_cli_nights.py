@@ -12,6 +12,7 @@ from canned_daemon import CannedDaemon, Project, Run
 from canned_views import ANSWERS, STATS, status_view, task_view
 
 from agentcoord.cli.boundary import CommandError
+from agentcoord.cli.follow import has_halted
 from agentcoord.cli.starting import args_to_resume, last_args, require_model, start_args
 from agentcoord.cli.summary import Ending, next_steps, summary_page
 from agentcoord.tui.styled import plain_text
@@ -172,18 +173,42 @@ def summary_of(**changes: Any) -> str:
 def test_the_summary_says_what_changed_what_it_took_and_what_next() -> None:
     text = summary_of()
     for words in (
-        "2 files, +24 -6 lines, nothing staged or committed",
+        "2 files, +12 -3 lines, nothing staged or committed",
         "1,200 in, 400 read from cache, 30 written to cache, 5 out",
         "$1.50 of $6.00",
         "5 of 6 at once",
         "1:01",
         "why b is failed",
         "agentcoord task b",
+        "agentcoord retry b",
         "agentcoord undo a",
     ):
         assert words in text
     assert "scripted" not in text
     assert "unconfined" not in text
+
+
+def test_an_undone_task_counts_as_undone_and_is_not_offered_for_undoing() -> None:
+    tasks = [task_view("a", "done", review="undone"), task_view("b", "done")]
+    ending = Ending(status_view(), tasks, STATS)
+    text = "\n".join(plain_text(line) for line in [*summary_page(ending, 0), *next_steps(ending)])
+    assert "1 of 2 tasks done, 1 undone" in text
+    assert "2 files, +12 -3 lines" in text
+    assert "agentcoord undo b" in text
+    assert "agentcoord undo a" not in text
+    assert ending.exit_code == 0
+
+
+def test_a_run_that_paused_by_itself_says_why_and_is_no_success() -> None:
+    status = status_view(state="paused", paused_why="the disk is full", workers_busy=0)
+    ending = Ending(status, [task_view("a", "done"), task_view("b", "queued")], STATS)
+    text = "\n".join(plain_text(line) for line in summary_page(ending, 0))
+    assert "Paused: the disk is full. Mend it, then: agentcoord ctl resume" in text
+    assert "1 not begun or not ended" in text
+    assert ending.exit_code == 7
+    assert has_halted(status)
+    assert not has_halted(status_view(state="paused", paused_why="", workers_busy=0))
+    assert not has_halted(status_view(state="paused", paused_why="the disk is full", workers_busy=1))
 
 
 def test_the_summary_says_plainly_that_the_model_was_scripted_and_commands_unconfined() -> None:

@@ -318,6 +318,7 @@ def answers(**more: Any) -> Answers:
             "model_source": "api.anthropic.com",
             "sandbox": "bubblewrap",
             "baseline": "green",
+            "paused_why": "",
         },
         "tasks": tasks,
         "workers": [{"name": name} for name in WORKERS],

@@ -228,6 +228,7 @@ def status(**more: Any) -> StatusView:
         "forecast_usd": 5.7,
         "needs_you": [],
         "baseline": "green",
+        "paused_why": "",
         "ended": False,
         "ready": True,
     }

@@ -27,7 +27,8 @@ class BaselineKeeper:
         self._wanted = asyncio.Event()
 
     def want(self) -> None:
-        """Ask for a baseline of the current run, if it has none."""
+        """Ask for a baseline of the current run, if it has none; nothing is proven until it is settled."""
+        self._shop.prover.expect_baseline()
         self._wanted.set()
 
     async def run(self) -> None:
@@ -36,15 +37,16 @@ class BaselineKeeper:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            if not shop.settings.checks.commands:
-                continue
             try:
-                await self._take()
+                if shop.settings.checks.commands:
+                    await self._take()
             except (AgentCoordError, OSError) as error:
                 shop.hub.emit(EventKind.ERROR, where="baseline", error=str(error))
                 if isinstance(error, StoreError):
                     self._wanted.set()
                     await shop.clock.sleep(STORE_AWAY_S)
+            finally:
+                shop.prover.settle_baseline()
             shop.board.touch()
 
     async def _take(self) -> None:

@@ -126,19 +126,23 @@ class Prover:
         self.baseline: CheckReport | None = None
         self._known = KnownTests()
         """What each test did on the user's tree, as far as it has been seen."""
-        self._no_baseline_runs = asyncio.Event()
-        self._no_baseline_runs.set()
+        self._baseline_settled = asyncio.Event()
+        self._baseline_settled.set()
         self.merges = 0
+
+    def expect_baseline(self) -> None:
+        """A baseline is wanted: hold proofs back until `settle_baseline()`."""
+        self._baseline_settled.clear()
+
+    def settle_baseline(self) -> None:
+        """The baseline is known, or cannot be had now: proofs may go on."""
+        self._baseline_settled.set()
 
     async def run_baseline(self) -> CheckReport:
         """Run the project's checks once on the tree as it is."""
         async with self._pool.proof() as proof:
-            self._no_baseline_runs.clear()
-            try:
-                await proof.sync()
-                report, cases = await self._check(proof, list(self._checks.commands.items()), "", None)
-            finally:
-                self._no_baseline_runs.set()
+            await proof.sync()
+            report, cases = await self._check(proof, list(self._checks.commands.items()), "", None)
         known = KnownTests()
         for (name, command), each in cases.items():
             known = known.with_run(name, command, each)
@@ -165,6 +169,8 @@ class Prover:
 
         Raises LeaseLostError, LandingRefusedError, SandboxError; then nothing has landed.
         """
+        # Red must be known as ours or as there before. Awaited without a proof copy, which it may need.
+        await self._baseline_settled.wait()
         moved: tuple[str, ...] = ()
         proven: _Proof | None = None
         async with AsyncExitStack() as held, self._pool.proof() as proof:
@@ -219,12 +225,8 @@ class Prover:
             with suppress(OSError):  # It is known all the same, until the daemon ends.
                 await asyncio.to_thread(self._book.store_known, known)
 
-    async def _what_is_known(self, worth_waiting: bool) -> KnownTests:
-        """What the tests did before; for a red run it is waited for the baseline that is being made."""
-        if worth_waiting:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._limits.timeout_s):
-                    await self._no_baseline_runs.wait()
+    async def _what_is_known(self, _worth_waiting: bool) -> KnownTests:
+        """What the tests did before; nothing is waited for, because proofs begin after the baseline."""
         return self._known
 
     @asynccontextmanager

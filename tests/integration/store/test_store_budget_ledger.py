@@ -45,6 +45,19 @@ async def test_a_settled_call_replaces_what_was_reserved(valkey_url: str, projec
         assert await store.ledger.open_reservations() == {}
 
 
+async def test_a_reservation_of_nothing_can_be_given_up_and_settled(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        for name in ("a", "b"):
+            assert await _reserve(store, name, 0, Caps()) is None
+        await store.ledger.release("a")
+        await _settle(store, "b", 0)
+        totals = await store.ledger.totals(run="run", day="day")
+        assert (totals.run_spent_usd_micros, totals.run_reserved_usd_micros) == (0, 0)
+        assert await store.ledger.open_reservations() == {}
+
+
 async def test_the_same_reservation_and_settlement_count_once(valkey_url: str, project_id: ProjectId) -> None:
     async with open_store(valkey_url, project_id, HandClock()) as store:
         for _ in range(2):

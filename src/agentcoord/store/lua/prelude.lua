@@ -95,9 +95,10 @@ local function drop_reservation(id)
   if not raw then return nil end
   local r = cjson.decode(raw)
   redis.call('HDEL', P .. 'reservations', id)
-  redis.call('HINCRBY', P .. 'spend:run:' .. r[1], 'reserved', '-' .. r[4])
-  redis.call('HINCRBY', P .. 'spend:task:' .. r[2], 'reserved', '-' .. r[4])
-  redis.call('HINCRBY', P .. 'spend:day:' .. r[3], 'reserved', '-' .. r[4])
+  local minus = tostring(r[4]) == '0' and '0' or '-' .. r[4]  -- The server takes '-0' for no number.
+  redis.call('HINCRBY', P .. 'spend:run:' .. r[1], 'reserved', minus)
+  redis.call('HINCRBY', P .. 'spend:task:' .. r[2], 'reserved', minus)
+  redis.call('HINCRBY', P .. 'spend:day:' .. r[3], 'reserved', minus)
   return r
 end
 

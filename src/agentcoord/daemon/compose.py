@@ -321,9 +321,11 @@ def build_workshop(
 async def reconcile(store: Store, lander: Lander) -> None:
     """Bring store and tree together after whatever ended the last daemon."""
     landed = await lander.recover()
-    await store.raise_fence(max((record.token for record in await lander.history()), default=FencingToken(0)))
+    history = await lander.history()
+    await store.raise_fence(max((record.token for record in history), default=FencingToken(0)))
+    standing = {record.task: record for record in history if record.undone_at_ms is None}
     for task in await store.queue.all():
-        record = await lander.landed(task.id) if task.state is TaskState.LANDING else None
+        record = standing.get(task.id) if task.state is TaskState.LANDING else None
         if record is not None and task.token == record.token and is_landing_of(task, record):
             await store.queue.complete(Claim(task, record.token, 0), record.files)
     requeued = await store.queue.release_all_leases(why="the daemon was restarted")

@@ -13,15 +13,15 @@ from functools import partial
 from agentcoord import __version__
 from agentcoord.daemon.fleet import Fleet
 from agentcoord.daemon.params import Answer, Params, no_such_task, number_of, refused, task_id_of, text_of
+from agentcoord.daemon.pausing import pause, resume
 from agentcoord.daemon.reviewing import Reviewing
 from agentcoord.daemon.run_book import RunBook
 from agentcoord.daemon.snapshot import Views, pages
-from agentcoord.daemon.task_run import PAUSED_WHY
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.plan import read_plan
-from agentcoord.domain.states import ENDED_STATES, HELD_STATES, SETTLED_STATES, ReviewState, TaskState
+from agentcoord.domain.states import ENDED_STATES, HELD_STATES, SETTLED_STATES, TaskState
 from agentcoord.domain.task import Task
 from agentcoord.domain.worker import Role
 from agentcoord.errors import RpcError
@@ -202,17 +202,11 @@ class Requests:
         return {"killed": killed}
 
     async def _pause(self, _params: Params) -> Answer:
-        await self._shop.store.set_setting(PAUSED_WHY, "")
-        await self._shop.store.queue.set_paused(True)
-        self._shop.hub.emit(EventKind.RUN_PAUSED, why="asked for")
-        self._shop.board.touch()
+        await pause(self._shop)
         return {"paused": True}
 
     async def _resume(self, _params: Params) -> Answer:
-        await self._shop.store.set_setting(PAUSED_WHY, "")
-        await self._shop.store.queue.set_paused(False)
-        self._shop.hub.emit(EventKind.RUN_RESUMED)
-        self._shop.board.touch()
+        await resume(self._shop)
         return {"paused": False}
 
     async def _drain_now(self, _params: Params) -> Answer:
@@ -255,8 +249,7 @@ class Requests:
         task = await self._find(task_id_of(params))
         if not await self._shop.store.queue.retry(task.id):
             raise refused(
-                f"{task.id} is {'undone' if task.review is ReviewState.UNDONE else task.state};"
-                " only failed, cancelled and parked tasks can be tried again"
+                f"{task.id} is {task.word}; only failed, cancelled and parked tasks can be tried again"
             )
         self._shop.hub.emit(EventKind.TASK_QUEUED, task=task.id, why="asked for again")
         self._shop.board.touch()

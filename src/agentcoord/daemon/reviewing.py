@@ -66,8 +66,7 @@ class Reviewing:
         task = await self._find(task_id)
         # The journal knows what stands in the tree, even if the store missed that it landed.
         if task.review is ReviewState.UNDONE or not await self._stands(task):
-            state = "undone" if task.review is ReviewState.UNDONE else task.state
-            raise refused(f"{task.id} is {state}: there is nothing of it to undo")
+            raise refused(f"{task.id} is {task.word}: there is nothing of it to undo")
         if params.get("yes") is not True:
             await self._refuse_with_dependents(task)
         return {**await self._undo_one(task)}
@@ -84,8 +83,7 @@ class Reviewing:
             return {"tasks": [task.id for task in ready]}
         task = await self._find(task_id_of(params))
         if task.state is not TaskState.DONE or task.review is ReviewState.UNDONE:
-            state = "undone" if task.review is ReviewState.UNDONE else task.state
-            raise refused(f"{task.id} is {state}; only a done task can be accepted")
+            raise refused(f"{task.id} is {task.word}; only a done task can be accepted")
         await self._accept_one(task)
         return {"id": task.id, "review": str(ReviewState.ACCEPTED)}
 

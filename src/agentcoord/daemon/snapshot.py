@@ -18,9 +18,10 @@ from typing import Any
 from agentcoord import __version__
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.daemon.chores import LoopLag
+from agentcoord.daemon.pausing import paused_why
 from agentcoord.daemon.review_views import check_views, flag_views
 from agentcoord.daemon.run_book import RunBook
-from agentcoord.daemon.task_run import PAUSED_WHY, SUMMARY_NAME
+from agentcoord.daemon.task_run import SUMMARY_NAME
 from agentcoord.daemon.worker_row import WorkerRow
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
@@ -124,7 +125,7 @@ class Views:
             "forecast_usd": forecast_usd(tasks, totals.run_spent_usd_micros),
             "needs_you": needs_you(tasks, await self._shop.store.questions.open()),
             "baseline": self._baseline(),
-            "paused_why": await self._shop.store.get_setting(PAUSED_WHY) or "" if queue.paused else "",
+            "paused_why": await paused_why(self._shop),
             "ended": nothing_left_to_do(tasks),
             "ready": self._state.ready,
         }

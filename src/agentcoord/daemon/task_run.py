@@ -25,6 +25,7 @@ from agentcoord.agent.loop import (
     OutOfMoney,
 )
 from agentcoord.daemon.machine_faults import fault_of
+from agentcoord.daemon.pausing import pause
 from agentcoord.daemon.proving import Held, Landed, LandingSteps, Red
 from agentcoord.daemon.task_setup import make_loop, model_for
 from agentcoord.daemon.to_its_end import to_its_end
@@ -58,8 +59,6 @@ from agentcoord.workspace.pool import Workspace
 HAND_BACK_TIMEOUT_S = 10.0
 RETRY_DELAY_MS = 30_000
 SUMMARY_NAME = "summary.json"
-PAUSED_WHY = "paused_why"
-"""The store's setting that says why the daemon paused by itself; empty when a person did."""
 
 log = structlog.get_logger("task")
 
@@ -172,7 +171,7 @@ class TaskRunner:
                 keep_copy=True,
             )
         except (LlmSpendLimitError, LlmAuthError) as error:
-            await self._pause_run(error.message)
+            await pause(self._shop, error.message)  # Every other task would meet the same.
             return _Ended(TaskState.PARKED, error.message, keep_copy=True)
         except LlmRequestError as error:
             return self._failed_attempt(
@@ -343,7 +342,7 @@ class TaskRunner:
         fault = await asyncio.to_thread(fault_of, error, self._shop.repo.root, self._shop.transcripts)
         if fault is None:
             return None
-        await self._pause_run(fault)
+        await pause(self._shop, fault)  # Every other task would meet the same.
         return _Ended(TaskState.QUEUED, fault, counts_attempt=False, keep_copy=True)
 
     async def _end(self, claim: Claim, ended: _Ended) -> None:
@@ -368,12 +367,6 @@ class TaskRunner:
     async def _back_to_running(self, claim: Claim) -> None:
         await self._shop.store.queue.move(claim, TaskState.CHECKING, TaskState.RUNNING)
         self._shop.board.set_state(self._row, self._row.state, "mending what the checks found")
-
-    async def _pause_run(self, why: str) -> None:
-        """Every other task would meet the same: claim nothing more."""
-        await self._shop.store.set_setting(PAUSED_WHY, why)
-        await self._shop.store.queue.set_paused(True)
-        self._shop.hub.emit(EventKind.RUN_PAUSED, why=why)
 
     async def _keep_summary(self, task: TaskId, claimed: ClaimsFinished) -> None:
         """Store what the worker says it did, for the report; it counts for nothing else."""

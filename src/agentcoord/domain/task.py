@@ -99,6 +99,11 @@ class Task:
     def id(self) -> TaskId:
         return self.spec.id
 
+    @property
+    def word(self) -> str:
+        """What people call its state: a done task that was taken back is undone."""
+        return str(self.review if self.review is ReviewState.UNDONE else self.state)
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:

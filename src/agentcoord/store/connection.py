@@ -23,10 +23,12 @@ from agentcoord.store.dispatcher import Dispatcher
 from agentcoord.store.event_log import EventLog
 from agentcoord.store.file_locks import FileLocks
 from agentcoord.store.keys import Keys
+from agentcoord.store.lane import lane_for
 from agentcoord.store.questions import QuestionBook
 from agentcoord.store.queue import TaskQueue
 from agentcoord.store.scripts import (
     BATCH,
+    ScriptName,
     Scripts,
     calling,
     load_sources,
@@ -91,15 +93,21 @@ class Store:
 
     @classmethod
     async def _build(cls, client: Redis, keys: Keys, clock: Clock, lease_ms: int) -> Store:
-        scripts = Scripts(client, keys, await load_sources())
-        spare_epoch = uuid.uuid4().hex
+        sources = await load_sources()
+        scripts = Scripts(client, keys, sources)
+        epoch_if_new = uuid.uuid4().hex
         async with calling("open the store"):
-            await client.setnx(keys.of("epoch"), spare_epoch)
+            await client.setnx(keys.of("epoch"), epoch_if_new)
         epoch = await read_text(client, keys.of("epoch"))
         settings = await read_hash(client, keys.of("settings"))
         locks = FileLocks(client, keys, scripts, clock)
         dispatcher = Dispatcher(
-            scripts, clock, lease_ms, name=uuid.uuid4().hex, paused=settings.get("paused") == "1"
+            lane_for(client, sources[ScriptName.DISPATCH], keys.prefix),
+            clock,
+            lease_ms,
+            name=uuid.uuid4().hex,
+            spare_epoch=uuid.uuid4().hex,
+            paused=settings.get("paused") == "1",
         )
         return cls(
             client=client,
@@ -107,7 +115,7 @@ class Store:
             queue=TaskQueue(client, keys, scripts, clock, dispatcher, lease_ms, on_lease_ended=locks.nudge),
             locks=locks,
             ledger=BudgetLedger(client, keys, scripts),
-            events=EventLog(client, keys, scripts, epoch or spare_epoch, spare_epoch=uuid.uuid4().hex),
+            events=EventLog(client, keys, dispatcher, epoch or epoch_if_new),
             questions=QuestionBook(client, keys, scripts),
         )
 

@@ -7,7 +7,7 @@ Deliberately absent: reading the answer; only the dispatcher knows who still wai
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from agentcoord.domain.files import LandedFile
@@ -15,7 +15,16 @@ from agentcoord.domain.ids import FencingToken, TaskId
 from agentcoord.domain.states import HELD_STATES, TaskState, advance
 from agentcoord.domain.task import Claim
 from agentcoord.domain.worker import WorkerSpec
-from agentcoord.store.task_records import landed_totals
+from agentcoord.store.task_records import landed_fields
+
+_STATES: tuple[str, ...] = (
+    advance(TaskState.LANDING, TaskState.DONE),
+    TaskState.BLOCKED,
+    TaskState.QUEUED,
+    advance(TaskState.QUEUED, TaskState.RUNNING),
+    ",".join(sorted(HELD_STATES)),
+)
+"""The states that the script is handed in every call."""
 
 
 @dataclass(eq=False, slots=True)
@@ -26,6 +35,8 @@ class Waiter:
     answer: asyncio.Future[Claim]
     hungry: bool = True
     """Whether a task may have become ready for it since it was last looked after."""
+    asked: bool = False
+    """Whether it is in a call that is not settled yet; it must not be in a second one."""
 
 
 @dataclass(eq=False, slots=True)
@@ -47,7 +58,22 @@ class Finished:
     claim: Claim
     landed: Sequence[LandedFile]
     current: TaskState
-    answer: asyncio.Future[None]
+    answer: asyncio.Future[None] | None
+    """None: nobody awaits it by itself, and `following` hears of a refusal."""
+    following: Waiter | None = None
+    """The same worker's wish for its next task, answered only after this is booked."""
+    on_finished: Callable[[], None] | None = None
+    """Called when it is booked, before `following` is answered."""
+
+
+@dataclass(eq=False, slots=True)
+class Appended:
+    """Events to be numbered and stored, encoded together."""
+
+    count: int
+    encoded: bytes
+    answer: asyncio.Future[tuple[str, int]]
+    """The log's epoch, and the number of the first of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +85,58 @@ class Call:
     finished: tuple[Finished, ...]
     given_back: tuple[tuple[TaskId, FencingToken], ...]
     waiters: tuple[Waiter, ...]
+    appended: tuple[Appended, ...]
 
-    def arguments(self) -> list[str | int]:
+    def arguments(self, routes: RoutesCovered) -> list[str | int | bytes]:
         """Return the call as `dispatch.lua` takes it, from its seventh argument on."""
-        args: list[str | int] = [advance(TaskState.LANDING, TaskState.DONE), TaskState.BLOCKED]
-        args += [TaskState.QUEUED, advance(TaskState.QUEUED, TaskState.RUNNING)]
-        args += [",".join(sorted(HELD_STATES)), len(self.moves)]
+        args: list[str | int | bytes] = [*_STATES, routes.version, len(self.moves)]
         for move in self.moves:
-            args += [move.claim.task.id, move.claim.token, move.current, move.to, move.why]
+            args += (move.claim.task.spec.id, move.claim.token, move.current, move.to, move.why)
         args.append(len(self.finished))
         for finished in self.finished:
-            totals = landed_totals(finished.landed)
-            args += [finished.claim.task.id, finished.claim.token, finished.current]
-            args += [totals.files_json, totals.lines_added, totals.lines_removed]
+            claim, fields = finished.claim, landed_fields(finished.landed)
+            args += (claim.task.spec.id, claim.token, finished.current, len(fields), *fields)
         args.append(len(self.given_back))
-        for task, token in self.given_back:
-            args += [task, token]
-        args.append(len(self.waiters))
+        for given in self.given_back:
+            args += given
+        numbers: dict[frozenset[str], int] = {}
+        asking: list[str | int | bytes] = [len(self.waiters)]
         for waiter in self.waiters:
-            args += [waiter.worker.name, ",".join(sorted(waiter.worker.tags))]
+            worker = waiter.worker
+            asking += (worker.name, numbers.setdefault(worker.tags, len(numbers) + 1))
+        args.append(len(numbers))
+        for tags in numbers:
+            args += (",".join(sorted(tags)), routes.covered_by(tags))
+        args += asking
+        args.append(len(self.appended))
+        for appended in self.appended:
+            args += (appended.count, appended.encoded)
         return args
+
+
+class RoutesCovered:
+    """Which routes each set of tags covers, as far as the script has told, so that it need not look.
+
+    The script compares the version: when a route came up since, it looks for itself and tells them all.
+    """
+
+    def __init__(self) -> None:
+        self.version: bytes | str = ""
+        self._routes: list[str] = []
+        self._covered: dict[frozenset[str], str] = {}
+
+    def learn(self, version: bytes, routes: Sequence[bytes]) -> None:
+        """Keep what a call told; `routes` is empty when the version was the right one."""
+        if version == self.version:
+            return
+        self.version = version
+        self._routes = [route.decode() for route in routes]
+        self._covered.clear()
+
+    def covered_by(self, tags: frozenset[str]) -> str:
+        """The routes that a worker with these tags may serve, a line feed before each (one is empty)."""
+        covered = self._covered.get(tags)
+        if covered is None:
+            ours = (route for route in self._routes if tags.issuperset(route.split(",") if route else ()))
+            covered = self._covered[tags] = "".join(f"\n{route}" for route in ours)
+        return covered

@@ -1,17 +1,21 @@
-"""The one caller of `dispatch.lua`: gathers what the workers finished and who wants work, and settles
-all of it in one call.
+"""The one caller of `dispatch.lua`: gathers what the workers finished, who wants work and what happened,
+and settles all of it in one call.
 
 Theory of operation. Workers only leave requests here and wait on a future. One coroutine, owned by the
-store, takes everything that gathered while the last call was under way, makes one script call, and
-hands out the answers. A worker that finishes one task and wants the next asks for both at once. Redis
-sees a call only when something changed: a worker moved or finished its task, a worker asks for the
-first time, or `wake()` said that tasks may have become ready. Who got nothing keeps waiting without
-any traffic until the next such moment.
+store, sends everything that has gathered in one script call; another reads the answers and hands them
+out. A worker that finishes one task and wants the next asks for both at once. Redis sees a call only
+when something changed: a worker moved or finished its task, asks for the first time, an event is to be
+stored, or `wake()` said that tasks may have become ready. Who got nothing keeps waiting without any
+traffic until the next such moment.
 
-A call whose answer is lost may have run. It is repeated as it was, under its own number, and the
-script answers again what it answered before; so nothing is handed out to nobody, nor twice. When
-the server stays away, everybody who waits is told; the call is repeated before the next new one, and
-what it handed out is given back.
+Two calls may be under way, so that the server settles the one while the answers of the other are worked
+off. For that to come about, the first large answer is handed out in two halves. Events alone never take
+the second place: they ride along with the next call.
+
+A call whose answer is lost may have run. It is repeated as it was, under its own number, before anything
+new is sent, and the script answers again what it answered before; so nothing is handed out to nobody,
+nor twice, and events are stored once. When the server stays away, everybody who waits is told (only
+events go on waiting); the calls are repeated when it is back, and what they handed out is given back.
 
 Deliberately absent: tasks becoming ready by time. The daemon calls `TaskQueue.reap()` when they are due.
 """
@@ -20,10 +24,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from agentcoord.clock import Clock
 from agentcoord.domain.files import LandedFile
@@ -32,34 +37,51 @@ from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import Claim
 from agentcoord.domain.worker import WorkerSpec
 from agentcoord.errors import LeaseLostError, StoreError, StoreUnavailableError
-from agentcoord.store.dispatch_call import Call, Finished, Move, Waiter
+from agentcoord.store.dispatch_call import Appended, Call, Finished, Move, RoutesCovered, Waiter
+from agentcoord.store.dispatch_reply import GRANT_WORDS, claim_of
+from agentcoord.store.lane import Lane
 from agentcoord.store.place_in_line import HEADS_COMPARED
-from agentcoord.store.scripts import BATCH, ScriptName, Scripts
-from agentcoord.store.task_records import decode_task, pairs_to_dict
+from agentcoord.store.scripts import BATCH, CALL_TIMEOUT_S
 
-REPEAT_AFTER_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+REPEAT_AFTER_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Pauses before a call is repeated whose answer was lost; then everybody who waits is told."""
+TRY_AGAIN_AFTER_S = 1.0
+"""When a server that stays away is tried again at the latest: events wait for it."""
+HALVED_FROM = 4
+"""Answers that hand out fewer tasks than this are handed out at once."""
+KEPT_EVENTS = 100_000
+"""About how many of the newest events are kept."""
+_T = TypeVar("_T")
 
 
 @dataclass(slots=True)
 class Dispatcher:
-    """Hands out and finishes tasks. `run()` must be running for anything to be answered."""
+    """Hands out and finishes tasks, and stores events; answers nobody unless `run()` is running."""
 
-    scripts: Scripts
+    lane: Lane
     clock: Clock
     lease_ms: int
     name: str
-    """Unique to this dispatcher: it names the memory of its last call."""
+    """Unique to this dispatcher: it names the memory of its last calls."""
+    spare_epoch: str
+    """What the epoch of the event log becomes if the stored log turns out to be gone."""
     paused: bool = False
     """While set, nobody is handed a task; the script looks at the stored flag too."""
     _moves: deque[Move] = field(default_factory=deque)
     _finished: deque[Finished] = field(default_factory=deque)
     _given_back: deque[tuple[TaskId, FencingToken]] = field(default_factory=deque)
+    _appended: deque[Appended] = field(default_factory=deque)
     _waiters: dict[Waiter, None] = field(default_factory=dict)
     """In order of arrival."""
-    _unsettled: Call | None = None
-    """A call that may have run, and whose answer never came."""
+    _under_way: deque[Call] = field(default_factory=deque)
+    """Sent, and not answered yet; in order."""
+    _unsettled: deque[Call] = field(default_factory=deque)
+    """Calls that may have run, and whose answers never came; in order."""
+    _routes: RoutesCovered = field(default_factory=RoutesCovered)
     _stirred: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when there may be something to send."""
+    _sent: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when there may be something to read."""
     _closing: bool = False
     _calls: int = 0
 
@@ -79,15 +101,18 @@ class Dispatcher:
         move = Move(claim, current, to, why, asyncio.get_running_loop().create_future())
         self._moves.append(move)
         self._stirred.set()
-        found: str = await _answer_of(move)
-        return found
+        return await _answer_of(move.answer)
 
     async def finish(self, claim: Claim, landed: Sequence[LandedFile], *, current: TaskState) -> None:
         """Move a task that is in `current` to done. It goes on when the caller is cancelled.
 
         Raises LeaseLostError when the token is stale, StoreUnavailableError like `claim`.
         """
-        await _answer_of(self._hand_in(claim, landed, current))
+        self._refuse_when_closing()
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._finished.append(Finished(claim, landed, current, answer))
+        self._stirred.set()
+        await _answer_of(answer)
 
     async def finish_and_claim(
         self,
@@ -100,25 +125,24 @@ class Dispatcher:
     ) -> Claim:
         """Do what `finish` does and then `claim`, in one call to the server when there is work.
 
-        `on_finished` is called in between, without awaiting. Raises what both raise; when the finish is
-        refused, the claim is given back.
+        `on_finished` is called in between, without awaiting, also when the caller has been cancelled since.
+        Raises what both raise; when the finish is refused, the claim is given back.
         """
-        finished = self._hand_in(claim, landed, current)
         waiter = self._want(worker)
-        try:
-            await _answer_of(finished)
-        except BaseException:
-            self._no_longer_wanted(waiter)
-            raise
-        on_finished()
+        self._finished.append(Finished(claim, landed, current, None, waiter, on_finished))
         return await self._wait_as(waiter)
 
-    def _hand_in(self, claim: Claim, landed: Sequence[LandedFile], current: TaskState) -> Finished:
+    async def append(self, count: int, encoded: bytes) -> tuple[str, int]:
+        """Store `count` events; return the log's epoch and the number of the first. Stored once, however
+        long the server stays away; it goes on when the caller is cancelled.
+
+        Raises StoreUnavailableError when the store is closing, StoreError when the server refuses.
+        """
         self._refuse_when_closing()
-        finished = Finished(claim, landed, current, asyncio.get_running_loop().create_future())
-        self._finished.append(finished)
+        appended = Appended(count, encoded, asyncio.get_running_loop().create_future())
+        self._appended.append(appended)
         self._stirred.set()
-        return finished
+        return await _answer_of(appended.answer)
 
     def _want(self, worker: WorkerSpec) -> Waiter:
         self._refuse_when_closing()
@@ -153,105 +177,205 @@ class Dispatcher:
     def close(self) -> None:
         """Let `run()` end once what the workers handed in is settled; who waits for a task is told."""
         self._closing = True
-        self._tell(list(self._waiters), _closing_error())
+        waiting = list(self._waiters)
         self._waiters.clear()
+        # Who has just finished a task is told when that is settled.
+        theirs = {finished.following for finished in self._handed_in()}
+        for waiter in waiting:
+            if waiter not in theirs:
+                _tell(waiter.answer, _closing_error())
         self._stirred.set()
+
+    def _handed_in(self) -> Iterator[Finished]:
+        yield from self._finished
+        for call in (*self._under_way, *self._unsettled):
+            yield from call.finished
 
     async def run(self) -> None:
         """Settle calls until closed. Errors of the store go to those who asked."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                reading = group.create_task(self._read_answers(), name="store answers")
+                try:
+                    await self._send_calls()
+                finally:
+                    reading.cancel()
+        finally:
+            await self.lane.drop()
+
+    async def _send_calls(self) -> None:
         while True:
-            await self._stirred.wait()
-            self._stirred.clear()
-            while (call := self._next_call()) is not None:
-                if not await self._settle(call):
-                    break
-            if self._closing:
+            await self._wait_for_something_to_send()
+            if self._unsettled and not await self._repeat_unsettled():
+                if self._closing:
+                    self._tell_everybody(_closing_error())
+                    return
+                continue
+            while not self._unsettled and (call := self._next_call()) is not None:
+                await self._send(call)
+            if self._closing and not self._under_way and not self._unsettled:
                 return
 
+    async def _wait_for_something_to_send(self) -> None:
+        if self._unsettled:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TRY_AGAIN_AFTER_S):
+                    await self._stirred.wait()
+        else:
+            await self._stirred.wait()
+        self._stirred.clear()
+
     def _next_call(self) -> Call | None:
-        if self._unsettled is not None:
-            return self._unsettled
-        moves = tuple(self._moves.popleft() for _ in range(min(BATCH, len(self._moves))))
-        finished = tuple(self._finished.popleft() for _ in range(min(BATCH, len(self._finished))))
-        given_back = tuple(self._given_back.popleft() for _ in range(min(BATCH, len(self._given_back))))
+        if len(self._under_way) >= self.lane.depth:
+            return None
         # A finished task may release others, for anybody who waits.
-        if finished or given_back:
+        if self._finished or self._given_back:
             self._make_all_hungry()
-        wanted = () if self.paused else (w for w in self._waiters if w.hungry)
+        wanted = () if self.paused else (w for w in self._waiters if w.hungry and not w.asked)
         waiters = tuple(islice(wanted, BATCH))
-        if not moves and not finished and not given_back and not waiters:
+        asked = self._moves or self._finished or self._given_back or waiters
+        if not asked and (not self._appended or self._under_way):
             return None
         self._calls += 1
-        return Call(self._calls, moves, finished, given_back, waiters)
+        for waiter in waiters:
+            waiter.hungry, waiter.asked = False, True
+        return Call(
+            self._calls,
+            _taken(self._moves),
+            _taken(self._finished),
+            _taken(self._given_back),
+            waiters,
+            _taken(self._appended),
+        )
 
-    async def _settle(self, call: Call) -> bool:
-        """Make the call and hand out its answers. False when the server stays away."""
-        for waiter in call.waiters:
-            waiter.hungry = False
+    async def _send(self, call: Call) -> None:
         try:
-            reply = await self._send(call, repeated=call is self._unsettled)
-        except StoreUnavailableError as error:
-            self._unsettled = call
-            self._tell_everybody(call, error)
-            return False
-        except StoreError as error:
-            self._unsettled = None
-            self._tell([*call.moves, *call.finished, *call.waiters], error)
-            for waiter in call.waiters:
-                self._waiters.pop(waiter, None)
-            return True
-        self._unsettled = None
-        found, results, grants = reply
-        for move, state in zip(call.moves, found, strict=True):
-            if not move.answer.done():
-                move.answer.set_result(state)
-        for finished, result in zip(call.finished, results, strict=True):
-            if result == 1 and not finished.answer.done():
-                finished.answer.set_result(None)
-            elif result != 1:
-                self._tell([finished], _lease_lost(finished.claim))
-        for index, *grant in grants:
-            self._grant(call.waiters[index], *grant)
+            await self.lane.connect()
+        except StoreError:
+            self._unsettled.append(call)  # Not sent; repeating it comes to the same.
+            return
+        self._under_way.append(call)
+        self._sent.set()
+        with suppress(StoreUnavailableError):  # Who waits for the answer finds the same, within a bound.
+            await self.lane.send(self._arguments_of(call, repeated=False))
+
+    def _arguments_of(self, call: Call, *, repeated: bool) -> list[str | int | bytes]:
+        head = (self.clock.now_ms(), self.lease_ms, HEADS_COMPARED, self.name, call.number, int(repeated))
+        return [*head, *call.arguments(self._routes), self.spare_epoch, KEPT_EVENTS]
+
+    async def _read_answers(self) -> None:
+        while True:
+            await self._sent.wait()
+            self._sent.clear()
+            while self._under_way:
+                call = self._under_way[0]
+                try:
+                    reply = await self.lane.receive()
+                except StoreUnavailableError:
+                    await self._lose_what_is_under_way()
+                except StoreError as error:
+                    self._under_way.popleft()
+                    self._refuse(call, error)
+                else:
+                    self._under_way.popleft()
+                    await self._settle(call, reply)
+                self._stirred.set()
+
+    async def _lose_what_is_under_way(self) -> None:
+        """The connection is of no use any more, and nobody knows what ran."""
+        self._unsettled.extend(self._under_way)
+        self._under_way.clear()
+        await self.lane.drop()
+
+    async def _repeat_unsettled(self) -> bool:
+        """Repeat what may have run, in order and one by one. False when the server stays away."""
+        while self._unsettled:
+            call = self._unsettled[0]
+            try:
+                reply = await self._repeat(call)
+            except StoreUnavailableError as error:
+                self._tell_everybody(error)
+                return False
+            except StoreError as error:
+                self._unsettled.popleft()
+                self._refuse(call, error)
+            else:
+                self._unsettled.popleft()
+                await self._settle(call, reply)
         return True
 
-    async def _send(self, call: Call, *, repeated: bool) -> Any:
-        pauses = iter(REPEAT_AFTER_S)
-        while True:
-            try:
-                head = (
-                    self.clock.now_ms(),
-                    self.lease_ms,
-                    HEADS_COMPARED,
-                    self.name,
-                    call.number,
-                    int(repeated),
-                )
-                return await self.scripts.run(ScriptName.DISPATCH, *head, *call.arguments())
-            except StoreUnavailableError:
-                pause = next(pauses, None)
-                if pause is None or self._closing:
-                    raise
+    async def _repeat(self, call: Call) -> Any:
+        for pause in REPEAT_AFTER_S:
             await self.clock.sleep(pause)
-            repeated = True
+            try:
+                await self.lane.connect()
+                async with asyncio.timeout(CALL_TIMEOUT_S):
+                    await self.lane.send(self._arguments_of(call, repeated=True))
+                return await self.lane.receive()
+            except TimeoutError:
+                await self.lane.drop()
+                last = StoreUnavailableError("Redis takes no calls")
+            except StoreUnavailableError as error:
+                await self.lane.drop()
+                last = error
+            if self._closing:
+                break
+        raise last
 
-    def _grant(
-        self,
-        waiter: Waiter,
-        task: str,
-        token: str,
-        deadline_ms: str,
-        attempt: int,
-        body: str,
-        flat: Sequence[str],
-    ) -> None:
-        if waiter.answer.done():
-            self._give_back(TaskId(task), FencingToken(int(token)))
+    async def _settle(self, call: Call, reply: Sequence[Any]) -> None:
+        """Hand out the answers of a call."""
+        found, results, deadline, flat, version, routes, epoch, first_event = reply
+        self._routes.learn(version, routes)
+        for move, state in zip(call.moves, found, strict=True):
+            _answer(move.answer, state.decode())
+        for finished, result in zip(call.finished, results, strict=True):
+            self._booked(finished, result == 1)
+        number = int(first_event) if first_event else 0
+        for appended in call.appended:
+            _answer(appended.answer, (epoch.decode(), number))
+            number += appended.count
+        grants = [flat[at : at + GRANT_WORDS] for at in range(0, len(flat), GRANT_WORDS)]
+        deadline_ms = int(deadline)
+        at = 0
+        try:
+            if len(grants) >= HALVED_FROM and not self._under_way and self.lane.depth > 1:
+                for at in range(1, len(grants) // 2 + 1):
+                    self._grant(call, grants[at - 1], deadline_ms)
+                # They work, and what they hand in is sent, while the rest is handed out.
+                self._stirred.set()
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+        finally:
+            for grant in grants[at:]:
+                self._grant(call, grant, deadline_ms)
+            for waiter in call.waiters:
+                waiter.asked = False
+
+    def _booked(self, finished: Finished, ok: bool) -> None:
+        if not ok:
+            self._refuse_finished(finished, _lease_lost(finished.claim))
             return
-        began_ms = int(deadline_ms) - self.lease_ms
-        fields = {"started_at": str(began_ms), **pairs_to_dict(flat)}
-        fields |= {"state": TaskState.RUNNING, "token": token, "worker": waiter.worker.name}
-        fields |= {"attempt": str(attempt), "why": ""}
-        claim = Claim(decode_task(body, fields), FencingToken(int(token)), int(deadline_ms))
+        if finished.on_finished is not None:
+            finished.on_finished()
+        if finished.answer is not None:
+            _answer(finished.answer, None)
+        elif self._closing and finished.following is not None:
+            _tell(finished.following.answer, _closing_error())
+
+    def _refuse_finished(self, finished: Finished, error: StoreError) -> None:
+        finished.on_finished = None  # Who asked has been told otherwise, and may ask again.
+        if finished.answer is not None:
+            _tell(finished.answer, error)
+        if finished.following is not None:
+            self._waiters.pop(finished.following, None)
+            _tell(finished.following.answer, error)
+
+    def _grant(self, call: Call, words: Sequence[Any], deadline_ms: int) -> None:
+        waiter = call.waiters[words[0]]
+        claim = claim_of(words, waiter.worker.name, deadline_ms, self.lease_ms)
+        if waiter.answer.done():
+            self._give_back(claim.task.spec.id, claim.token)
+            return
         self._waiters.pop(waiter, None)
         waiter.answer.set_result(claim)
 
@@ -263,31 +387,69 @@ class Dispatcher:
         self._given_back.append((task, token))
         self._stirred.set()
 
-    def _tell_everybody(self, call: Call, error: StoreError) -> None:
-        """The server is away: nobody is left waiting for an answer that nobody will ask for."""
-        self._tell([*call.moves, *call.finished, *call.waiters], error)
-        self._tell([*self._moves, *self._finished, *self._waiters], error)
+    def _refuse(self, call: Call, error: StoreError) -> None:
+        """The server would not carry out a call: whoever asked in it is told."""
+        for move in call.moves:
+            _tell(move.answer, error)
+        for appended in call.appended:
+            _tell(appended.answer, error)
+        self._tell_finished_and_waiters(call.finished, call.waiters, error)
+
+    def _tell_everybody(self, error: StoreError) -> None:
+        """The server is away: nobody but events is left waiting for an answer that nobody will ask for."""
+        for call in self._unsettled:
+            for move in call.moves:
+                _tell(move.answer, error)
+            self._tell_finished_and_waiters(call.finished, call.waiters, error)
+        for move in self._moves:
+            _tell(move.answer, error)
+        self._tell_finished_and_waiters(self._finished, tuple(self._waiters), error)
         self._moves.clear()
         self._finished.clear()
-        self._waiters.clear()
+        if self._closing:
+            for appended in (*self._appended, *(a for call in self._unsettled for a in call.appended)):
+                _tell(appended.answer, error)
 
-    def _tell(self, askers: Sequence[Waiter | Move | Finished], error: StoreError) -> None:
-        for asker in askers:
-            if not asker.answer.done():
-                asker.answer.set_exception(error)
+    def _tell_finished_and_waiters(
+        self, finished: Sequence[Finished] | deque[Finished], waiters: Sequence[Waiter], error: StoreError
+    ) -> None:
+        for one in finished:
+            self._refuse_finished(one, error)
+        for waiter in waiters:
+            self._waiters.pop(waiter, None)
+            _tell(waiter.answer, error)
 
     def _refuse_when_closing(self) -> None:
         if self._closing:
             raise _closing_error()
 
 
-async def _answer_of(asker: Move | Finished) -> Any:
+def _taken(waiting: deque[_T]) -> tuple[_T, ...]:
+    """Take at most a batch."""
+    if len(waiting) <= BATCH:
+        taken = tuple(waiting)
+        waiting.clear()
+        return taken
+    return tuple(waiting.popleft() for _ in range(BATCH))
+
+
+async def _answer_of(answer: asyncio.Future[_T]) -> _T:
     try:
-        return await asker.answer
+        return await answer
     except asyncio.CancelledError:
-        if asker.answer.done() and not asker.answer.cancelled():
-            asker.answer.exception()  # Looked at, so that the loop does not report it as lost.
+        if answer.done() and not answer.cancelled():
+            answer.exception()  # Looked at, so that the loop does not report it as lost.
         raise
+
+
+def _answer(answer: asyncio.Future[_T], result: _T) -> None:
+    if not answer.done():
+        answer.set_result(result)
+
+
+def _tell(answer: asyncio.Future[Any], error: StoreError) -> None:
+    if not answer.done():
+        answer.set_exception(error)
 
 
 def _closing_error() -> StoreUnavailableError:

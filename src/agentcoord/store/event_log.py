@@ -1,6 +1,7 @@
 """The log of events: a bounded stream, numbered without holes, that survives restarts.
 
-`(epoch, seq)` lets a reader go on where it stopped. The epoch changes only when the log was lost.
+`(epoch, seq)` lets a reader go on where it stopped. The epoch changes only when the log was lost. Events
+travel with the dispatcher's calls, so that a fact costs no call of its own while workers are busy.
 Deliberately absent: who subscribes and how they are told (`daemon`).
 """
 
@@ -8,17 +9,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import cast
+from dataclasses import dataclass
+from typing import Any, cast
 
+import msgspec
 from redis.asyncio import Redis
 
 from agentcoord.domain.events import Event
+from agentcoord.store.dispatcher import KEPT_EVENTS, Dispatcher
 from agentcoord.store.keys import Keys
-from agentcoord.store.scripts import BATCH, ScriptName, Scripts, calling, read_text
+from agentcoord.store.scripts import BATCH, calling, read_text
 
-KEPT_EVENTS = 100_000
-"""About how many of the newest events are kept."""
+__all__ = ["KEPT_EVENTS", "EventLog"]
+
+ENTRIES_READ = 20
+"""Entries of the log read in one call; each holds the events of one moment."""
+
+_encoder = msgspec.json.Encoder(enc_hook=str)
 
 
 @dataclass(slots=True)
@@ -27,21 +34,19 @@ class EventLog:
 
     client: Redis
     keys: Keys
-    scripts: Scripts
+    dispatcher: Dispatcher
     epoch: str
     """Made when the log is first created."""
-    spare_epoch: str
-    """What the epoch becomes if the stored log turns out to be gone."""
 
     async def append(self, events: Sequence[Event]) -> list[Event]:
-        """Number and store `events`, and return them with their numbers."""
+        """Number and store `events`, and return them with their numbers; stored once, whatever is lost.
+
+        Raises StoreUnavailableError when the store is closing, StoreError when the server refuses.
+        """
         stored: list[Event] = []
         for start in range(0, len(events), BATCH):
             piece = events[start : start + BATCH]
-            texts = [json.dumps(event.to_dict(), separators=(",", ":"), default=str) for event in piece]
-            self.epoch, first = await self.scripts.run(
-                ScriptName.APPEND_EVENTS, self.spare_epoch, KEPT_EVENTS, *texts
-            )
+            self.epoch, first = await self.dispatcher.append(len(piece), _encoded(piece))
             stored += [_numbered(event, first + i) for i, event in enumerate(piece)]
         return stored
 
@@ -50,17 +55,42 @@ class EventLog:
 
         The first one's number is above `after + 1` when older ones are no longer kept.
         """
-        async with calling("read events"):
-            found = await self.client.xrange(self.keys.of("events"), min=f"{after + 1}-0", count=limit)
-        rows = cast("list[tuple[str, dict[str, str]]]", found)
-        return [
-            replace(Event.from_dict(json.loads(fields["e"])), seq=int(entry.partition("-")[0]))
-            for entry, fields in rows
-        ]
+        events: list[Event] = []
+        while len(events) < limit:
+            async with calling("read events"):
+                found = await self.client.xrange(
+                    self.keys.of("events"), min=f"{after + 1}-0", count=ENTRIES_READ
+                )
+            rows = cast("list[tuple[str, dict[str, str]]]", found)
+            for entry, fields in rows:
+                last = int(entry.partition("-")[0])
+                events += [event for event in _decoded(fields["e"], last) if event.seq > after]
+                after = last
+            if len(rows) < ENTRIES_READ:
+                break
+        return events[:limit]
 
     async def last_seq(self) -> int:
         """Return the number of the newest event; 0 when there is none."""
         return int(await read_text(self.client, self.keys.of("events:last")) or 0)
+
+
+def _encoded(events: Sequence[Event]) -> bytes:
+    rows = [(event.kind, event.at_ms, event.task, event.worker, event.data) for event in events]
+    try:
+        return _encoder.encode(rows)
+    except UnicodeEncodeError:  # Half a surrogate pair, as in odd file names: JSON can escape it.
+        return json.dumps(rows, separators=(",", ":"), default=str).encode()
+
+
+def _decoded(encoded: str, last: int) -> list[Event]:
+    rows: list[list[Any]] = json.loads(encoded)
+    first = last - len(rows) + 1
+    names = ("kind", "at_ms", "task", "worker", "data")
+    return [
+        Event.from_dict({**dict(zip(names, row, strict=True)), "seq": first + i})
+        for i, row in enumerate(rows)
+    ]
 
 
 def _numbered(event: Event, seq: int) -> Event:

@@ -19,7 +19,8 @@ from agentcoord.domain.task import TaskSpec
 from agentcoord.errors import PlanError
 from agentcoord.store.place_in_line import encode_writes, priority_bonus_ms
 from agentcoord.store.scripts import BATCH, ScriptName, Scripts
-from agentcoord.store.task_records import encode_body, needs_of
+from agentcoord.store.task_bodies import encode_body
+from agentcoord.store.task_records import needs_of
 
 EDITABLE_STATES = frozenset({TaskState.BLOCKED, TaskState.QUEUED, TaskState.PARKED})
 """States in which a person may still change what a task asks for."""
@@ -63,7 +64,7 @@ class Loader:
     async def _load_piece(
         self, piece: Sequence[TaskSpec], rank_of: dict[TaskId, int], base: str
     ) -> tuple[str, Sequence[int]]:
-        args: list[str | int] = [self.clock.now_ms(), base, len(rank_of)]
+        args: list[str | int | bytes] = [self.clock.now_ms(), base, len(rank_of)]
         args += [TaskState.DONE, TaskState.BLOCKED, TaskState.QUEUED, TaskState.FAILED]
         args += [",".join(sorted(EDITABLE_STATES)), ",".join(sorted(DEAD_STATES))]
         args += WORDS_AROUND_A_DEAD_NEED

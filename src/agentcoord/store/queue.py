@@ -318,7 +318,11 @@ class TaskQueue:
                 pipe.hgetall(self.keys.task(task))
             rows = await pipe.execute()
         bodies, hashes = rows[::2], rows[1::2]
-        return [decode_task(body, fields) for body, fields in zip(bodies, hashes, strict=True) if fields]
+        return [
+            decode_task(body.encode(errors="surrogateescape"), fields)
+            for body, fields in zip(bodies, hashes, strict=True)
+            if fields
+        ]
 
 
 def _held_states_that_may_become(to: TaskState) -> str:
@@ -326,14 +330,20 @@ def _held_states_that_may_become(to: TaskState) -> str:
     return ",".join(sorted(state for state in HELD_STATES if to in LEGAL_MOVES[state]))
 
 
-def _pass_through(current: TaskState) -> None:
-    """Check that the table of moves leads from `current` to done, one step after the other."""
+def _states_that_pass_through_to_done() -> frozenset[TaskState]:
+    """The held states from which the table of moves leads to done, one step after the other."""
     path = (TaskState.RUNNING, TaskState.CHECKING, TaskState.LANDING, TaskState.DONE)
-    if current not in path[:-1]:
-        raise IllegalMoveError(f"a {current} task cannot become {TaskState.DONE}")
-    rest = path[path.index(current) :]
-    for one, following in pairwise(rest):
+    for one, following in pairwise(path):
         advance(one, following)
+    return frozenset(path[:-1])
+
+
+_PASS_THROUGH = _states_that_pass_through_to_done()
+
+
+def _pass_through(current: TaskState) -> None:
+    if current not in _PASS_THROUGH:
+        raise IllegalMoveError(f"a {current} task cannot become {TaskState.DONE}")
 
 
 def _lease_lost(claim: Claim) -> LeaseLostError:

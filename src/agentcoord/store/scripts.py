@@ -9,8 +9,8 @@ are its typed wrappers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from enum import StrEnum
 from importlib import resources
 from typing import Any, cast
@@ -61,7 +61,6 @@ class ScriptName(StrEnum):
     SETTLE = "settle"
     MARK_STARTED = "mark_started"
     RELEASE = "release"
-    APPEND_EVENTS = "append_events"
     ASK = "ask"
     ANSWER = "answer"
     TAKE_ANSWERS = "take_answers"
@@ -89,9 +88,16 @@ async def calling(doing: str) -> AsyncIterator[None]:
     Raises StoreUnavailableError when trying again later may help (the call may or may not have been
     carried out), else StoreError.
     """
-    try:
+    with in_our_words(doing):
         async with asyncio.timeout(CALL_TIMEOUT_S):
             yield
+
+
+@contextmanager
+def in_our_words(doing: str) -> Iterator[None]:
+    """Say the failure of a call in our words, as `calling` does; its caller bounds it."""
+    try:
+        yield
     except TimeoutError as error:
         raise _unavailable(doing, f"no answer within {CALL_TIMEOUT_S:.0f} s") from error
     except (
@@ -142,7 +148,7 @@ class Scripts:
         self._prefix = keys.prefix
         self._registered = {name: client.register_script(source) for name, source in sources.items()}
 
-    async def run(self, name: ScriptName, *args: str | int) -> Any:
+    async def run(self, name: ScriptName, *args: str | int | bytes) -> Any:
         """Run a script; the shape of its answer stands in its header.
 
         Raises StoreUnavailableError (it may or may not have run) or StoreError.

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import fields, replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,14 +12,8 @@ from agentcoord.domain.ids import TaskId
 from agentcoord.domain.states import ReviewState, TaskState
 from agentcoord.domain.task import Task, TaskSpec
 from agentcoord.domain.usage import Usage, UsdMicros
-from agentcoord.store.task_records import (
-    decode_body,
-    decode_task,
-    encode_body,
-    landed_totals,
-    pairs_to_dict,
-    usage_args,
-)
+from agentcoord.store.task_bodies import decode_body, encode_body
+from agentcoord.store.task_records import decode_pairs, decode_task, landed_fields, usage_args
 
 SPEC = TaskSpec(
     id=TaskId("t"),
@@ -70,7 +65,8 @@ def test_a_fresh_task_has_the_defaults() -> None:
 
 
 def test_a_body_holds_no_needs_and_equal_specs_have_equal_bodies() -> None:
-    assert "needs" not in decode_body(encode_body(SPEC))
+    assert decode_body(encode_body(SPEC)).needs == ()
+    assert decode_body(encode_body(SPEC), SPEC.needs) == SPEC
     assert encode_body(SPEC) == encode_body(replace(SPEC, needs=()))
     assert encode_body(SPEC) != encode_body(replace(SPEC, title="U"))
 
@@ -83,23 +79,40 @@ def test_any_words_survive(title: str, description: str, priority: int) -> None:
 
 def test_a_landing_is_summed_up() -> None:
     version = FileVersion("0" * 64, 1, 0o644)
-    totals = landed_totals([LandedFile("a", None, version, 1, 2), LandedFile("b", version, version, 3, 4)])
-    assert (json.loads(totals.files_json), totals.lines_added, totals.lines_removed) == (["a", "b"], 4, 6)
+    flat = landed_fields([LandedFile("a", None, version, 1, 2), LandedFile("b", version, version, 3, 4)])
+    assert dict(zip(flat[::2], flat[1::2], strict=True)) == {
+        "files": json.dumps(["a", "b"]),
+        "lines_added": 4,
+        "lines_removed": 6,
+    }
+    assert landed_fields([]) == []
 
 
 def test_flat_lists_become_mappings_and_back() -> None:
-    assert pairs_to_dict(["a", "1", "b", "2"]) == {"a": "1", "b": "2"}
+    assert decode_pairs([b"a", b"1", b"b", b"\xff"]) == {"a": "1", "b": "\udcff"}
     assert usage_args(Usage(input_tokens=1))[:2] == ["input_tokens", 1]
 
 
 def test_a_long_body_of_words_is_packed_to_about_half() -> None:
     words = replace(SPEC, description=" ".join(f"word{i} of the description" for i in range(60)))
-    assert len(encode_body(words).encode(errors="surrogateescape")) < len(words.description) / 2
+    assert len(encode_body(words)) < len(words.description) / 2
     assert decode_task(encode_body(words), FILLED).spec == words
 
 
 @given(st.text(min_size=200, max_size=3000))
 def test_a_packed_body_survives_the_clients_encoding(description: str) -> None:
     spec = replace(SPEC, description=description)
-    sent = encode_body(spec).encode(errors="surrogateescape")
-    assert decode_task(sent.decode(errors="surrogateescape"), FILLED).spec == spec
+    read_as_text = encode_body(spec).decode(errors="surrogateescape")
+    assert decode_body(read_as_text.encode(errors="surrogateescape"), spec.needs) == spec
+
+
+@given(st.text(st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF)))
+def test_names_that_are_not_text_survive(title: str) -> None:
+    spec = replace(SPEC, title=title)
+    assert decode_body(encode_body(spec), spec.needs) == spec
+
+
+@pytest.mark.parametrize("stored", [b"", b"\0", b"\0nonsense", b"{}", b"[]", b"[1,2]", b"\xff"])
+def test_what_is_no_body_is_refused(stored: bytes) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        decode_body(stored)

@@ -63,7 +63,7 @@ end
 local function make_ready(id)
   local place = redis.call('HMGET', task_key(id), 'route', 'score')
   redis.call('ZADD', P .. 'r:' .. place[1], place[2], id)
-  redis.call('SADD', P .. 'routes', place[1])
+  if redis.call('SADD', P .. 'routes', place[1]) == 1 then redis.call('INCR', P .. 'routes:version') end
 end
 
 -- The state of a task if `token` is its newest claim and that claim is still leased, else nil.

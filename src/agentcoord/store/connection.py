@@ -19,7 +19,7 @@ from agentcoord.domain.ids import FencingToken, ProjectId
 from agentcoord.domain.states import HELD_STATES
 from agentcoord.store.budget_ledger import BudgetLedger
 from agentcoord.store.client import connected, unix_url
-from agentcoord.store.dispatcher import Dispatcher
+from agentcoord.store.dispatcher import DISPATCHED, Dispatcher
 from agentcoord.store.event_log import EventLog
 from agentcoord.store.file_locks import FileLocks
 from agentcoord.store.keys import Keys
@@ -28,7 +28,6 @@ from agentcoord.store.questions import QuestionBook
 from agentcoord.store.queue import TaskQueue
 from agentcoord.store.scripts import (
     BATCH,
-    ScriptName,
     Scripts,
     calling,
     load_sources,
@@ -102,7 +101,7 @@ class Store:
         settings = await read_hash(client, keys.of("settings"))
         locks = FileLocks(client, keys, scripts, clock)
         dispatcher = Dispatcher(
-            lane_for(client, sources[ScriptName.DISPATCH], keys.prefix),
+            lane_for(client, {name: sources[name] for name in DISPATCHED}, keys.prefix),
             clock,
             lease_ms,
             name=uuid.uuid4().hex,

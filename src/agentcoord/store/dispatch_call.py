@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from agentcoord.domain.files import LandedFile
 from agentcoord.domain.ids import FencingToken, TaskId
 from agentcoord.domain.states import HELD_STATES, TaskState, advance
 from agentcoord.domain.task import Claim
 from agentcoord.domain.worker import WorkerSpec
+from agentcoord.store.scripts import ScriptName
 from agentcoord.store.task_records import landed_fields
 
 _STATES: tuple[str, ...] = (
@@ -74,6 +76,15 @@ class Appended:
     encoded: bytes
     answer: asyncio.Future[tuple[str, int]]
     """The log's epoch, and the number of the first of them."""
+
+
+@dataclass(eq=False, slots=True)
+class Ahead:
+    """A call of another script after which tasks may be ready: the next hand-out follows at its heels."""
+
+    script: ScriptName
+    args: Sequence[str | int | bytes]
+    answer: asyncio.Future[Any]
 
 
 @dataclass(frozen=True, slots=True)

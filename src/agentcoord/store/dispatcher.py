@@ -8,6 +8,9 @@ when something changed: a worker moved or finished its task, asks for the first 
 stored, or `wake()` said that tasks may have become ready. Who got nothing keeps waiting without any
 traffic until the next such moment.
 
+A script after which tasks may be ready, such as loading, is sent by `run_ahead`, and the hand-out follows
+it at once, before it is answered: a task that the daemon itself enqueues is picked up within one round trip.
+
 Two calls may be under way, so that the server settles the one while the answers of the other are worked
 off. For that to come about, the first large answer is handed out in two halves. Events alone never take
 the second place: they ride along with the next call.
@@ -37,16 +40,20 @@ from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import Claim
 from agentcoord.domain.worker import WorkerSpec
 from agentcoord.errors import LeaseLostError, StoreError, StoreUnavailableError
-from agentcoord.store.dispatch_call import Appended, Call, Finished, Move, RoutesCovered, Waiter
+from agentcoord.store.dispatch_call import Ahead, Appended, Call, Finished, Move, RoutesCovered, Waiter
 from agentcoord.store.dispatch_reply import GRANT_WORDS, claim_of
 from agentcoord.store.lane import Lane
 from agentcoord.store.place_in_line import HEADS_COMPARED
-from agentcoord.store.scripts import BATCH, CALL_TIMEOUT_S
+from agentcoord.store.scripts import BATCH, CALL_TIMEOUT_S, ScriptName
 
 REPEAT_AFTER_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Pauses before a call is repeated whose answer was lost; then everybody who waits is told."""
 TRY_AGAIN_AFTER_S = 1.0
 """When a server that stays away is tried again at the latest: events wait for it."""
+DISPATCHED = (ScriptName.DISPATCH, ScriptName.LOAD)
+"""The scripts that the dispatcher sends."""
+MOST_UNDER_WAY = 8
+"""The most calls under way, those of other scripts included."""
 HALVED_FROM = 4
 """Answers that hand out fewer tasks than this are handed out at once."""
 KEPT_EVENTS = 100_000
@@ -73,7 +80,8 @@ class Dispatcher:
     _appended: deque[Appended] = field(default_factory=deque)
     _waiters: dict[Waiter, None] = field(default_factory=dict)
     """In order of arrival."""
-    _under_way: deque[Call] = field(default_factory=deque)
+    _ahead: deque[Ahead] = field(default_factory=deque)
+    _under_way: deque[Call | Ahead] = field(default_factory=deque)
     """Sent, and not answered yet; in order."""
     _unsettled: deque[Call] = field(default_factory=deque)
     """Calls that may have run, and whose answers never came; in order."""
@@ -144,6 +152,19 @@ class Dispatcher:
         self._stirred.set()
         return await _answer_of(appended.answer)
 
+    async def run_ahead(self, script: ScriptName, *args: str | int | bytes) -> Any:
+        """Run a script after which tasks may be ready; return its answer, strings as bytes.
+
+        It goes on when the caller is cancelled. Raises StoreUnavailableError (it may or may not have run; it
+        is not repeated), StoreError when the server refuses.
+        """
+        self._refuse_when_closing()
+        ahead = Ahead(script, args, asyncio.get_running_loop().create_future())
+        self._ahead.append(ahead)
+        self._make_all_hungry()
+        self._stirred.set()
+        return await _answer_of(ahead.answer)
+
     def _want(self, worker: WorkerSpec) -> Waiter:
         self._refuse_when_closing()
         waiter = Waiter(worker, asyncio.get_running_loop().create_future())
@@ -189,7 +210,8 @@ class Dispatcher:
     def _handed_in(self) -> Iterator[Finished]:
         yield from self._finished
         for call in (*self._under_way, *self._unsettled):
-            yield from call.finished
+            if isinstance(call, Call):
+                yield from call.finished
 
     async def run(self) -> None:
         """Settle calls until closed. Errors of the store go to those who asked."""
@@ -211,7 +233,7 @@ class Dispatcher:
                     self._tell_everybody(_closing_error())
                     return
                 continue
-            while not self._unsettled and (call := self._next_call()) is not None:
+            while not self._unsettled and (call := self._next()) is not None:
                 await self._send(call)
             if self._closing and not self._under_way and not self._unsettled:
                 return
@@ -225,16 +247,20 @@ class Dispatcher:
             await self._stirred.wait()
         self._stirred.clear()
 
-    def _next_call(self) -> Call | None:
-        if len(self._under_way) >= self.lane.depth:
-            return None
+    def _next(self) -> Call | Ahead | None:
+        if self._ahead and len(self._under_way) < MOST_UNDER_WAY:
+            return self._ahead.popleft()
+        calls = sum(isinstance(call, Call) for call in self._under_way)
+        return self._next_call(first=calls == 0) if calls < self.lane.depth else None
+
+    def _next_call(self, *, first: bool) -> Call | None:
         # A finished task may release others, for anybody who waits.
         if self._finished or self._given_back:
             self._make_all_hungry()
         wanted = () if self.paused else (w for w in self._waiters if w.hungry and not w.asked)
         waiters = tuple(islice(wanted, BATCH))
         asked = self._moves or self._finished or self._given_back or waiters
-        if not asked and (not self._appended or self._under_way):
+        if not asked and not (self._appended and first):
             return None
         self._calls += 1
         for waiter in waiters:
@@ -248,16 +274,22 @@ class Dispatcher:
             _taken(self._appended),
         )
 
-    async def _send(self, call: Call) -> None:
+    async def _send(self, call: Call | Ahead) -> None:
         try:
             await self.lane.connect()
-        except StoreError:
-            self._unsettled.append(call)  # Not sent; repeating it comes to the same.
+        except StoreError as error:
+            if isinstance(call, Ahead):
+                _tell(call.answer, error)
+            else:
+                self._unsettled.append(call)  # Not sent; repeating it comes to the same.
             return
         self._under_way.append(call)
         self._sent.set()
         with suppress(StoreUnavailableError):  # Who waits for the answer finds the same, within a bound.
-            await self.lane.send(self._arguments_of(call, repeated=False))
+            if isinstance(call, Ahead):
+                await self.lane.send(call.script, call.args)
+            else:
+                await self.lane.send(ScriptName.DISPATCH, self._arguments_of(call, repeated=False))
 
     def _arguments_of(self, call: Call, *, repeated: bool) -> list[str | int | bytes]:
         head = (self.clock.now_ms(), self.lease_ms, HEADS_COMPARED, self.name, call.number, int(repeated))
@@ -267,23 +299,45 @@ class Dispatcher:
         while True:
             await self._sent.wait()
             self._sent.clear()
-            while self._under_way:
-                call = self._under_way[0]
-                try:
-                    reply = await self.lane.receive()
-                except StoreUnavailableError:
-                    await self._lose_what_is_under_way()
-                except StoreError as error:
-                    self._under_way.popleft()
-                    self._refuse(call, error)
-                else:
-                    self._under_way.popleft()
-                    await self._settle(call, reply)
-                self._stirred.set()
+            try:
+                # One bound for all answers in a row, set anew for each: making one costs as much as a task.
+                async with asyncio.timeout(CALL_TIMEOUT_S) as bound:
+                    while self._under_way:
+                        await self._read_answer()
+                        bound.reschedule(asyncio.get_running_loop().time() + CALL_TIMEOUT_S)
+            except TimeoutError:
+                await self._lose_what_is_under_way(_no_answer())
+            except StoreUnavailableError as error:
+                await self._lose_what_is_under_way(error)
+            self._stirred.set()
 
-    async def _lose_what_is_under_way(self) -> None:
+    async def _read_answer(self) -> None:
+        call = self._under_way[0]
+        try:
+            reply = await self.lane.receive()
+        except StoreUnavailableError:
+            raise
+        except StoreError as error:
+            self._under_way.popleft()
+            if isinstance(call, Ahead):
+                _tell(call.answer, error)
+            else:
+                self._refuse(call, error)
+        else:
+            self._under_way.popleft()
+            if isinstance(call, Ahead):
+                _answer(call.answer, reply)
+            else:
+                await self._settle(call, reply)
+        self._stirred.set()
+
+    async def _lose_what_is_under_way(self, error: StoreUnavailableError) -> None:
         """The connection is of no use any more, and nobody knows what ran."""
-        self._unsettled.extend(self._under_way)
+        for call in self._under_way:
+            if isinstance(call, Ahead):
+                _tell(call.answer, error)
+            else:
+                self._unsettled.append(call)
         self._under_way.clear()
         await self.lane.drop()
 
@@ -310,11 +364,11 @@ class Dispatcher:
             try:
                 await self.lane.connect()
                 async with asyncio.timeout(CALL_TIMEOUT_S):
-                    await self.lane.send(self._arguments_of(call, repeated=True))
-                return await self.lane.receive()
+                    await self.lane.send(ScriptName.DISPATCH, self._arguments_of(call, repeated=True))
+                    return await self.lane.receive()
             except TimeoutError:
                 await self.lane.drop()
-                last = StoreUnavailableError("Redis takes no calls")
+                last = _no_answer()
             except StoreUnavailableError as error:
                 await self.lane.drop()
                 last = error
@@ -403,6 +457,9 @@ class Dispatcher:
             self._tell_finished_and_waiters(call.finished, call.waiters, error)
         for move in self._moves:
             _tell(move.answer, error)
+        for ahead in self._ahead:
+            _tell(ahead.answer, error)
+        self._ahead.clear()
         self._tell_finished_and_waiters(self._finished, tuple(self._waiters), error)
         self._moves.clear()
         self._finished.clear()
@@ -450,6 +507,10 @@ def _answer(answer: asyncio.Future[_T], result: _T) -> None:
 def _tell(answer: asyncio.Future[Any], error: StoreError) -> None:
     if not answer.done():
         answer.set_exception(error)
+
+
+def _no_answer() -> StoreUnavailableError:
+    return StoreUnavailableError(f"Redis gave no answer within {CALL_TIMEOUT_S:.0f} s")
 
 
 def _closing_error() -> StoreUnavailableError:

@@ -1,7 +1,7 @@
-"""The dispatcher's own way to the server: one script, sent again and again, answered in order.
+"""The dispatcher's own way to the server: a few scripts, sent again and again, answered in order.
 
 Separate from `Scripts`, which takes a connection from the pool for each call and reads its answer as
-text: most of what a call costs is spent there, and the dispatcher's calls are all of one kind. A lane
+text: most of what a call costs is spent there. A lane
 keeps one connection and hands on the answer as bytes. Up to `depth` calls may be under way; after any
 failure it must be dropped, because nobody knows which answer would come next.
 Deliberately absent: repeating a call; only the dispatcher knows that this is harmless.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
@@ -21,15 +21,15 @@ from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoScriptError
 
-from agentcoord.errors import StoreUnavailableError
-from agentcoord.store.scripts import calling, in_our_words
+from agentcoord.errors import StoreError, StoreUnavailableError
+from agentcoord.store.scripts import ScriptName, calling, in_our_words
 
 Argument = str | int | bytes
 _DOING = "dispatch"
 
 
 class Lane(Protocol):
-    """Calls of one script, in order."""
+    """Calls of the scripts that it was made for, in order."""
 
     @property
     def depth(self) -> int:
@@ -40,15 +40,12 @@ class Lane(Protocol):
         """Be ready to send; does nothing when that is so. Raises StoreUnavailableError or StoreError."""
         ...
 
-    async def send(self, args: Sequence[Argument]) -> None:
-        """Send a call: it may or may not run. Unbounded, because `receive` must be awaited all the while.
-
-        Raises like `connect`.
-        """
+    async def send(self, script: ScriptName, args: Sequence[Argument]) -> None:
+        """Send a call, unbounded; it may or may not run. Raises like `connect`."""
         ...
 
     async def receive(self) -> Any:
-        """Return the answer to the oldest call under way, strings as bytes. Raises like `connect`."""
+        """Return the oldest call's answer, strings as bytes; unbounded. Raises like `connect`."""
         ...
 
     async def drop(self) -> None:
@@ -56,12 +53,12 @@ class Lane(Protocol):
         ...
 
 
-def lane_for(client: Redis, source: str, prefix: str) -> Lane:
+def lane_for(client: Redis, sources: Mapping[ScriptName, str], prefix: str) -> Lane:
     """Return the lane that fits what stands behind `client`."""
     # A cluster's client is typed as the one that it stands in for (see `client`).
     if isinstance(cast("object", client), RedisCluster):
-        return _ClusterLane(client, source, prefix)
-    return _OwnConnection(client, source, prefix)
+        return _ClusterLane(client, sources, prefix)
+    return _OwnConnection(client, sources, prefix)
 
 
 @dataclass(slots=True)
@@ -69,20 +66,20 @@ class _OwnConnection:
     """One connection of the client's pool, kept."""
 
     client: Redis
-    source: str
+    sources: Mapping[ScriptName, str]
     prefix: str
     _connection: AbstractConnection | None = None
-    _sha: str = field(init=False)
+    _shas: dict[ScriptName, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._sha = _sha_of(self.source)
+        self._shas = {name: _sha_of(source) for name, source in self.sources.items()}
 
     @property
     def depth(self) -> int:
         return 2
 
     async def connect(self) -> None:
-        """Take a connection, and tell the server the script: it may have forgotten it, or be another one."""
+        """Take a connection, and tell the server the scripts: it may have forgotten them, or be another."""
         if self._connection is not None:
             return
         pool = self.client.connection_pool
@@ -90,30 +87,31 @@ class _OwnConnection:
             async with calling(_DOING):
                 connection: AbstractConnection = await pool.get_connection()  # type: ignore[no-untyped-call]  # Untyped.
                 self._connection = connection
-                load = _packed(("SCRIPT", "LOAD", self.source))
-                await connection.send_packed_command(load, check_health=False)
-                await connection.read_response()
+                for source in self.sources.values():
+                    load = _packed(("SCRIPT", "LOAD", source))
+                    await connection.send_packed_command(load, check_health=False)
+                    await connection.read_response()
         except BaseException:
             await self.drop()
             raise
 
-    async def send(self, args: Sequence[Argument]) -> None:
+    async def send(self, script: ScriptName, args: Sequence[Argument]) -> None:
         connection = self._connection
         if connection is None or not connection.is_connected:
             # The client would connect again by itself, and answers would go to the wrong calls.
             raise StoreUnavailableError("the connection to Redis was lost")
-        packed = _packed(("EVALSHA", self._sha, 1, self.prefix, *args))
+        packed = _packed(("EVALSHA", self._shas[script], 1, self.prefix, *args))
         with in_our_words(_DOING):
             await connection.send_packed_command(packed, check_health=False)
 
     async def receive(self) -> Any:
         assert self._connection is not None
         try:
-            async with calling(_DOING):
+            with in_our_words(_DOING):
                 return await self._connection.read_response(disable_decoding=True)
         except StoreUnavailableError:
             raise
-        except Exception as error:
+        except StoreError as error:
             if isinstance(error.__cause__, NoScriptError):
                 raise StoreUnavailableError("Redis has forgotten its scripts") from error
             raise
@@ -131,9 +129,9 @@ class _ClusterLane:
     """Whatever connection the cluster's client takes, one call at a time."""
 
     client: Redis
-    source: str
+    sources: Mapping[ScriptName, str]
     prefix: str
-    _calls: deque[tuple[Argument, ...]] = field(default_factory=deque)
+    _calls: deque[tuple[ScriptName, tuple[Argument, ...]]] = field(default_factory=deque)
 
     @property
     def depth(self) -> int:
@@ -142,16 +140,17 @@ class _ClusterLane:
     async def connect(self) -> None:
         pass  # The cluster's client does it.
 
-    async def send(self, args: Sequence[Argument]) -> None:
-        self._calls.append(tuple(args))
+    async def send(self, script: ScriptName, args: Sequence[Argument]) -> None:
+        self._calls.append((script, tuple(args)))
 
     async def receive(self) -> Any:
-        keys_and_args = (1, self.prefix, *self._calls.popleft())
-        async with calling(_DOING):
+        script, args = self._calls.popleft()
+        source, keys_and_args = self.sources[script], (1, self.prefix, *args)
+        with in_our_words(_DOING):
             try:
-                return await self._run("EVALSHA", _sha_of(self.source), *keys_and_args)
+                return await self._run("EVALSHA", _sha_of(source), *keys_and_args)
             except NoScriptError:
-                return await self._run("EVAL", self.source, *keys_and_args)
+                return await self._run("EVAL", source, *keys_and_args)
 
     async def drop(self) -> None:
         self._calls.clear()

@@ -17,8 +17,9 @@ from agentcoord.domain.ids import TaskId
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import TaskSpec
 from agentcoord.errors import PlanError
+from agentcoord.store.dispatcher import Dispatcher
 from agentcoord.store.place_in_line import encode_writes, priority_bonus_ms
-from agentcoord.store.scripts import BATCH, ScriptName, Scripts
+from agentcoord.store.scripts import BATCH, ScriptName
 from agentcoord.store.task_bodies import encode_body
 from agentcoord.store.task_records import needs_of
 
@@ -42,7 +43,7 @@ class LoadOutcome:
 class Loader:
     """Loads plans into one project."""
 
-    scripts: Scripts
+    dispatcher: Dispatcher
     clock: Clock
 
     async def load(self, specs: Sequence[TaskSpec]) -> LoadOutcome:
@@ -71,11 +72,14 @@ class Loader:
         for spec in piece:
             args += [spec.id, rank_of[spec.id], priority_bonus_ms(spec.priority), spec.route]
             args += [",".join(needs_of(spec)), encode_writes(spec.writes), encode_body(spec)]
-        reply: Any = await self.scripts.run(ScriptName.LOAD, *args)
-        first_rank, outcomes = reply
+        reply: Any = await self.dispatcher.run_ahead(ScriptName.LOAD, *args)
+        first_rank, outcomes = reply[0].decode(), reply[1]
         if first_rank == "":
             raise _plan_error(
-                [f"task {task} needs {need}, which is unknown" for task, need in _pairs(outcomes)]
+                [
+                    f"task {task.decode()} needs {need.decode()}, which is unknown"
+                    for task, need in _pairs(outcomes)
+                ]
             )
         return first_rank, outcomes
 
@@ -97,5 +101,5 @@ def _plan_error(problems: Sequence[str]) -> PlanError:
     return PlanError("the tasks cannot be loaded: " + "; ".join(problems), problems)
 
 
-def _pairs(flat: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _pairs(flat: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
     return zip(flat[::2], flat[1::2], strict=True)

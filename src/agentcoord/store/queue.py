@@ -58,9 +58,7 @@ class TaskQueue:
         1,000 tasks are loaded all or none; more in such pieces, needs first.
         Raises PlanError for an unknown need, a cycle or a duplicate id, and loads nothing.
         """
-        outcome = await Loader(self.scripts, self.clock).load(specs)
-        self.dispatcher.wake()
-        return outcome
+        return await Loader(self.dispatcher, self.clock).load(specs)
 
     async def claim(self, worker: WorkerSpec) -> Claim:
         """Wait, without polling, for the first task in line that `worker` covers.

@@ -33,7 +33,6 @@ local number = ARGV[5]
 local reply_key = P .. 'reply:' .. ARGV[4] .. ':' .. tonumber(number) % 2
 local repeated = ARGV[6] == '1'
 local done, blocked, queued, running = ARGV[7], ARGV[8], ARGV[9], ARGV[10]
-local held = set_of(ARGV[11])
 -- Whether any task that is not done declares what it writes.
 local any_writes = redis.call('EXISTS', P .. 'writes') == 1
 
@@ -98,6 +97,7 @@ local function finish_tasks(at, count)
 end
 
 local function take_back(at, count)
+  local held = count > 0 and set_of(ARGV[11])
   for _ = 1, count do
     local id, token = ARGV[at], ARGV[at + 1]
     local state = held_state(id, token)
@@ -186,7 +186,7 @@ local function head_of(route, share)
     head = {route = route, ids = {}, scores = {}, writes = {}, taken = {}, first = 1,
       taken_behind = 0}
     heads[route] = head
-    read_on(head, share + look)
+    read_on(head, share + (any_writes and look or 1))
   end
   return head
 end
@@ -258,7 +258,7 @@ local function lease(grants, deadline)
   local leases, busy, indexes = {}, {}, {}
   for i, grant in ipairs(grants) do
     local id, key = grant.id, task_key(grant.id)
-    grant.token = string.format('%.0f', last - #grants + i)
+    grant.token = string.format('%d', last - #grants + i)
     leases[2 * i - 1] = deadline
     leases[2 * i] = grant.token .. ':' .. id
     indexes[i] = grant.index

@@ -33,6 +33,7 @@ end
 
 -- One command on one key with any number of values; the replies joined (only for replies that are lists).
 local function in_chunks(command, key, values)
+  if #values <= CHUNK then return #values > 0 and redis.call(command, key, unpack(values)) or {} end
   local joined = {}
   for from = 1, #values, CHUNK do
     local reply = redis.call(command, key, unpack(values, from, math.min(from + CHUNK - 1, #values)))

@@ -15,12 +15,8 @@ Two calls may be under way, so that the server settles the one while the answers
 off. For that to come about, the first large answer is handed out in two halves. Events alone never take
 the second place: they ride along with the next call.
 
-A call whose answer is lost may have run. It is repeated as it was, under its own number, before anything
-new is sent, and the script answers again what it answered before; so nothing is handed out to nobody,
-nor twice, and events are stored once. When the server stays away, everybody who waits is told (only
-events go on waiting); the calls are repeated when it is back, and what they handed out is given back.
-
-Deliberately absent: tasks becoming ready by time. The daemon calls `TaskQueue.reap()` when they are due.
+Deliberately absent: sending, reading and repeating calls, which is `traffic`; and tasks becoming ready by
+time: the daemon calls `TaskQueue.reap()` when they are due.
 """
 
 from __future__ import annotations
@@ -28,7 +24,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeVar
@@ -44,16 +39,11 @@ from agentcoord.store.dispatch_call import Ahead, Appended, Call, Finished, Move
 from agentcoord.store.dispatch_reply import GRANT_WORDS, claim_of
 from agentcoord.store.lane import Lane
 from agentcoord.store.place_in_line import HEADS_COMPARED
-from agentcoord.store.scripts import BATCH, CALL_TIMEOUT_S, ScriptName
+from agentcoord.store.scripts import BATCH, ScriptName
+from agentcoord.store.traffic import Traffic, answer_with, tell
 
-REPEAT_AFTER_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
-"""Pauses before a call is repeated whose answer was lost; then everybody who waits is told."""
-TRY_AGAIN_AFTER_S = 1.0
-"""When a server that stays away is tried again at the latest: events wait for it."""
 DISPATCHED = (ScriptName.DISPATCH, ScriptName.LOAD)
 """The scripts that the dispatcher sends."""
-MOST_UNDER_WAY = 8
-"""The most calls under way, those of other scripts included."""
 HALVED_FROM = 4
 """Answers that hand out fewer tasks than this are handed out at once."""
 KEPT_EVENTS = 100_000
@@ -81,17 +71,13 @@ class Dispatcher:
     _waiters: dict[Waiter, None] = field(default_factory=dict)
     """In order of arrival."""
     _ahead: deque[Ahead] = field(default_factory=deque)
-    _under_way: deque[Call | Ahead] = field(default_factory=deque)
-    """Sent, and not answered yet; in order."""
-    _unsettled: deque[Call] = field(default_factory=deque)
-    """Calls that may have run, and whose answers never came; in order."""
     _routes: RoutesCovered = field(default_factory=RoutesCovered)
-    _stirred: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when there may be something to send."""
-    _sent: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when there may be something to read."""
-    _closing: bool = False
+    _traffic: Traffic = field(init=False)
+    closing: bool = False
     _calls: int = 0
+
+    def __post_init__(self) -> None:
+        self._traffic = Traffic(self.lane, self.clock, self)
 
     async def claim(self, worker: WorkerSpec) -> Claim:
         """Wait for a task that `worker` covers. Cancelled at any point, it leaves no task behind.
@@ -108,7 +94,7 @@ class Dispatcher:
         self._refuse_when_closing()
         move = Move(claim, current, to, why, asyncio.get_running_loop().create_future())
         self._moves.append(move)
-        self._stirred.set()
+        self._traffic.stir()
         return await _answer_of(move.answer)
 
     async def finish(self, claim: Claim, landed: Sequence[LandedFile], *, current: TaskState) -> None:
@@ -119,7 +105,7 @@ class Dispatcher:
         self._refuse_when_closing()
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._finished.append(Finished(claim, landed, current, answer))
-        self._stirred.set()
+        self._traffic.stir()
         await _answer_of(answer)
 
     async def finish_and_claim(
@@ -149,7 +135,7 @@ class Dispatcher:
         self._refuse_when_closing()
         appended = Appended(count, encoded, asyncio.get_running_loop().create_future())
         self._appended.append(appended)
-        self._stirred.set()
+        self._traffic.stir()
         return await _answer_of(appended.answer)
 
     async def run_ahead(self, script: ScriptName, *args: str | int | bytes) -> Any:
@@ -162,14 +148,14 @@ class Dispatcher:
         ahead = Ahead(script, args, asyncio.get_running_loop().create_future())
         self._ahead.append(ahead)
         self._make_all_hungry()
-        self._stirred.set()
+        self._traffic.stir()
         return await _answer_of(ahead.answer)
 
     def _want(self, worker: WorkerSpec) -> Waiter:
         self._refuse_when_closing()
         waiter = Waiter(worker, asyncio.get_running_loop().create_future())
         self._waiters[waiter] = None
-        self._stirred.set()
+        self._traffic.stir()
         return waiter
 
     async def _wait_as(self, waiter: Waiter) -> Claim:
@@ -193,67 +179,35 @@ class Dispatcher:
         """Tasks may have become ready: look after everybody who waits."""
         self._make_all_hungry()
         if self._waiters:
-            self._stirred.set()
+            self._traffic.stir()
 
     def close(self) -> None:
         """Let `run()` end once what the workers handed in is settled; who waits for a task is told."""
-        self._closing = True
+        self.closing = True
         waiting = list(self._waiters)
         self._waiters.clear()
         # Who has just finished a task is told when that is settled.
         theirs = {finished.following for finished in self._handed_in()}
         for waiter in waiting:
             if waiter not in theirs:
-                _tell(waiter.answer, _closing_error())
-        self._stirred.set()
+                tell(waiter.answer, _closing_error())
+        self._traffic.stir()
 
     def _handed_in(self) -> Iterator[Finished]:
         yield from self._finished
-        for call in (*self._under_way, *self._unsettled):
-            if isinstance(call, Call):
-                yield from call.finished
+        for call in self._traffic.not_settled():
+            yield from call.finished
 
     async def run(self) -> None:
         """Settle calls until closed. Errors of the store go to those who asked."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                reading = group.create_task(self._read_answers(), name="store answers")
-                try:
-                    await self._send_calls()
-                finally:
-                    reading.cancel()
-        finally:
-            await self.lane.drop()
+        await self._traffic.run()
 
-    async def _send_calls(self) -> None:
-        while True:
-            await self._wait_for_something_to_send()
-            if self._unsettled and not await self._repeat_unsettled():
-                if self._closing:
-                    self._tell_everybody(_closing_error())
-                    return
-                continue
-            while not self._unsettled and (call := self._next()) is not None:
-                await self._send(call)
-            if self._closing and not self._under_way and not self._unsettled:
-                return
+    def next_ahead(self) -> Ahead | None:
+        """Take the next script that goes before hand-outs (for `Traffic`)."""
+        return self._ahead.popleft() if self._ahead else None
 
-    async def _wait_for_something_to_send(self) -> None:
-        if self._unsettled:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(TRY_AGAIN_AFTER_S):
-                    await self._stirred.wait()
-        else:
-            await self._stirred.wait()
-        self._stirred.clear()
-
-    def _next(self) -> Call | Ahead | None:
-        if self._ahead and len(self._under_way) < MOST_UNDER_WAY:
-            return self._ahead.popleft()
-        calls = sum(isinstance(call, Call) for call in self._under_way)
-        return self._next_call(first=calls == 0) if calls < self.lane.depth else None
-
-    def _next_call(self, *, first: bool) -> Call | None:
+    def next_call(self, *, first: bool) -> Call | None:
+        """Take all that has gathered (for `Traffic`). `first`: no other call of ours is under way."""
         # A finished task may release others, for anybody who waits.
         if self._finished or self._given_back:
             self._make_all_hungry()
@@ -274,129 +228,32 @@ class Dispatcher:
             _taken(self._appended),
         )
 
-    async def _send(self, call: Call | Ahead) -> None:
-        try:
-            await self.lane.connect()
-        except StoreError as error:
-            if isinstance(call, Ahead):
-                _tell(call.answer, error)
-            else:
-                self._unsettled.append(call)  # Not sent; repeating it comes to the same.
-            return
-        self._under_way.append(call)
-        self._sent.set()
-        with suppress(StoreUnavailableError):  # Who waits for the answer finds the same, within a bound.
-            if isinstance(call, Ahead):
-                await self.lane.send(call.script, call.args)
-            else:
-                await self.lane.send(ScriptName.DISPATCH, self._arguments_of(call, repeated=False))
-
-    def _arguments_of(self, call: Call, *, repeated: bool) -> list[str | int | bytes]:
+    def arguments_of(self, call: Call, *, repeated: bool) -> list[str | int | bytes]:
+        """Return a call as the script takes it (for `Traffic`)."""
         head = (self.clock.now_ms(), self.lease_ms, HEADS_COMPARED, self.name, call.number, int(repeated))
         return [*head, *call.arguments(self._routes), self.spare_epoch, KEPT_EVENTS]
 
-    async def _read_answers(self) -> None:
-        while True:
-            await self._sent.wait()
-            self._sent.clear()
-            try:
-                # One bound for all answers in a row, set anew for each: making one costs as much as a task.
-                async with asyncio.timeout(CALL_TIMEOUT_S) as bound:
-                    while self._under_way:
-                        await self._read_answer()
-                        bound.reschedule(asyncio.get_running_loop().time() + CALL_TIMEOUT_S)
-            except TimeoutError:
-                await self._lose_what_is_under_way(_no_answer())
-            except StoreUnavailableError as error:
-                await self._lose_what_is_under_way(error)
-            self._stirred.set()
-
-    async def _read_answer(self) -> None:
-        call = self._under_way[0]
-        try:
-            reply = await self.lane.receive()
-        except StoreUnavailableError:
-            raise
-        except StoreError as error:
-            self._under_way.popleft()
-            if isinstance(call, Ahead):
-                _tell(call.answer, error)
-            else:
-                self._refuse(call, error)
-        else:
-            self._under_way.popleft()
-            if isinstance(call, Ahead):
-                _answer(call.answer, reply)
-            else:
-                await self._settle(call, reply)
-        self._stirred.set()
-
-    async def _lose_what_is_under_way(self, error: StoreUnavailableError) -> None:
-        """The connection is of no use any more, and nobody knows what ran."""
-        for call in self._under_way:
-            if isinstance(call, Ahead):
-                _tell(call.answer, error)
-            else:
-                self._unsettled.append(call)
-        self._under_way.clear()
-        await self.lane.drop()
-
-    async def _repeat_unsettled(self) -> bool:
-        """Repeat what may have run, in order and one by one. False when the server stays away."""
-        while self._unsettled:
-            call = self._unsettled[0]
-            try:
-                reply = await self._repeat(call)
-            except StoreUnavailableError as error:
-                self._tell_everybody(error)
-                return False
-            except StoreError as error:
-                self._unsettled.popleft()
-                self._refuse(call, error)
-            else:
-                self._unsettled.popleft()
-                await self._settle(call, reply)
-        return True
-
-    async def _repeat(self, call: Call) -> Any:
-        for pause in REPEAT_AFTER_S:
-            await self.clock.sleep(pause)
-            try:
-                await self.lane.connect()
-                async with asyncio.timeout(CALL_TIMEOUT_S):
-                    await self.lane.send(ScriptName.DISPATCH, self._arguments_of(call, repeated=True))
-                    return await self.lane.receive()
-            except TimeoutError:
-                await self.lane.drop()
-                last = _no_answer()
-            except StoreUnavailableError as error:
-                await self.lane.drop()
-                last = error
-            if self._closing:
-                break
-        raise last
-
-    async def _settle(self, call: Call, reply: Sequence[Any]) -> None:
-        """Hand out the answers of a call."""
+    async def settle(self, call: Call, reply: Sequence[Any]) -> None:
+        """Hand out the answers of a call (for `Traffic`)."""
         found, results, deadline, flat, version, routes, epoch, first_event = reply
         self._routes.learn(version, routes)
         for move, state in zip(call.moves, found, strict=True):
-            _answer(move.answer, state.decode())
+            answer_with(move.answer, state.decode())
         for finished, result in zip(call.finished, results, strict=True):
             self._booked(finished, result == 1)
         number = int(first_event) if first_event else 0
         for appended in call.appended:
-            _answer(appended.answer, (epoch.decode(), number))
+            answer_with(appended.answer, (epoch.decode(), number))
             number += appended.count
         grants = [flat[at : at + GRANT_WORDS] for at in range(0, len(flat), GRANT_WORDS)]
         deadline_ms = int(deadline)
         at = 0
         try:
-            if len(grants) >= HALVED_FROM and not self._under_way and self.lane.depth > 1:
+            if len(grants) >= HALVED_FROM and self._traffic.may_overlap:
                 for at in range(1, len(grants) // 2 + 1):
                     self._grant(call, grants[at - 1], deadline_ms)
                 # They work, and what they hand in is sent, while the rest is handed out.
-                self._stirred.set()
+                self._traffic.stir()
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
         finally:
@@ -412,17 +269,17 @@ class Dispatcher:
         if finished.on_finished is not None:
             finished.on_finished()
         if finished.answer is not None:
-            _answer(finished.answer, None)
-        elif self._closing and finished.following is not None:
-            _tell(finished.following.answer, _closing_error())
+            answer_with(finished.answer, None)
+        elif self.closing and finished.following is not None:
+            tell(finished.following.answer, _closing_error())
 
     def _refuse_finished(self, finished: Finished, error: StoreError) -> None:
         finished.on_finished = None  # Who asked has been told otherwise, and may ask again.
         if finished.answer is not None:
-            _tell(finished.answer, error)
+            tell(finished.answer, error)
         if finished.following is not None:
             self._waiters.pop(finished.following, None)
-            _tell(finished.following.answer, error)
+            tell(finished.following.answer, error)
 
     def _grant(self, call: Call, words: Sequence[Any], deadline_ms: int) -> None:
         waiter = call.waiters[words[0]]
@@ -439,33 +296,33 @@ class Dispatcher:
 
     def _give_back(self, task: TaskId, token: FencingToken) -> None:
         self._given_back.append((task, token))
-        self._stirred.set()
+        self._traffic.stir()
 
-    def _refuse(self, call: Call, error: StoreError) -> None:
-        """The server would not carry out a call: whoever asked in it is told."""
+    def refuse(self, call: Call, error: StoreError) -> None:
+        """The server would not carry out a call: whoever asked in it is told (for `Traffic`)."""
         for move in call.moves:
-            _tell(move.answer, error)
+            tell(move.answer, error)
         for appended in call.appended:
-            _tell(appended.answer, error)
+            tell(appended.answer, error)
         self._tell_finished_and_waiters(call.finished, call.waiters, error)
 
-    def _tell_everybody(self, error: StoreError) -> None:
-        """The server is away: nobody but events is left waiting for an answer that nobody will ask for."""
-        for call in self._unsettled:
+    def tell_everybody(self, unsettled: Sequence[Call], error: StoreError) -> None:
+        """The server is away: nobody but events is left waiting for what nobody will ask (for `Traffic`)."""
+        for call in unsettled:
             for move in call.moves:
-                _tell(move.answer, error)
+                tell(move.answer, error)
             self._tell_finished_and_waiters(call.finished, call.waiters, error)
         for move in self._moves:
-            _tell(move.answer, error)
+            tell(move.answer, error)
         for ahead in self._ahead:
-            _tell(ahead.answer, error)
+            tell(ahead.answer, error)
         self._ahead.clear()
         self._tell_finished_and_waiters(self._finished, tuple(self._waiters), error)
         self._moves.clear()
         self._finished.clear()
-        if self._closing:
-            for appended in (*self._appended, *(a for call in self._unsettled for a in call.appended)):
-                _tell(appended.answer, error)
+        if self.closing:
+            for appended in (*self._appended, *(a for call in unsettled for a in call.appended)):
+                tell(appended.answer, error)
 
     def _tell_finished_and_waiters(
         self, finished: Sequence[Finished] | deque[Finished], waiters: Sequence[Waiter], error: StoreError
@@ -474,10 +331,10 @@ class Dispatcher:
             self._refuse_finished(one, error)
         for waiter in waiters:
             self._waiters.pop(waiter, None)
-            _tell(waiter.answer, error)
+            tell(waiter.answer, error)
 
     def _refuse_when_closing(self) -> None:
-        if self._closing:
+        if self.closing:
             raise _closing_error()
 
 
@@ -497,20 +354,6 @@ async def _answer_of(answer: asyncio.Future[_T]) -> _T:
         if answer.done() and not answer.cancelled():
             answer.exception()  # Looked at, so that the loop does not report it as lost.
         raise
-
-
-def _answer(answer: asyncio.Future[_T], result: _T) -> None:
-    if not answer.done():
-        answer.set_result(result)
-
-
-def _tell(answer: asyncio.Future[Any], error: StoreError) -> None:
-    if not answer.done():
-        answer.set_exception(error)
-
-
-def _no_answer() -> StoreUnavailableError:
-    return StoreUnavailableError(f"Redis gave no answer within {CALL_TIMEOUT_S:.0f} s")
 
 
 def _closing_error() -> StoreUnavailableError:

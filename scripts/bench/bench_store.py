@@ -2,7 +2,8 @@
 
 `python scripts/bench/bench_store.py [--quick] [--server redis|valkey] [--no-peers]`. The first run makes
 one environment a peer in the user's cache folder, from the pinned lists in `peers/`. Medians of three
-runs (one with --quick), peers and ours in turn, because the machine's speed drifts.
+rounds (one with --quick); in each round ours and every peer take their turn, because the machine's speed
+drifts.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import store_ours
@@ -64,8 +65,10 @@ def main() -> None:
             " ".join((ROOT / page).read_text() for page in PROSE_PAGES).encode("ascii", "ignore")
         )
         _describe(options.server)
-        best = None if options.no_peers else _peers(options.server, prose, size)
-        _ours(options.server, prose.read_text(), size, best)
+        peers, ours = _rounds(options.server, prose, size, () if options.no_peers else PEERS)
+        best = _print_peers(peers) if peers else None
+        _print_ours(ours, best)
+        _ours_alone(options.server, prose.read_text(), size, best)
 
 
 def _describe(kind: str) -> None:
@@ -75,21 +78,45 @@ def _describe(kind: str) -> None:
     print(f"{version}, Python {platform.python_version()}, {machine}, load {os.getloadavg()[0]:.1f}\n")
 
 
-def _peers(kind: str, prose: Path, size: Size) -> Best:
-    print("| peer | tasks/s | pick-up p50 / p99 ms | commands a task | bytes a queued task |")
-    print("|---|---|---|---|---|")
-    rows: list[tuple[Peer, PeerFigures]] = []
-    for peer in PEERS:
-        count = size.tasks if peer.name not in ("rq", "celery") else size.tasks // 5
-        runs = []
-        for _ in range(size.runs):
+@dataclass(slots=True)
+class OurRounds:
+    """What ours gave, a figure a round."""
+
+    throughput: dict[int, list[store_ours.Throughput]] = field(default_factory=lambda: {6: [], 60: []})
+    own_ms: list[float] = field(default_factory=list)
+    """Pick-up of what the daemon itself enqueues."""
+    outside_ms: list[float] = field(default_factory=list)
+    """Pick-up of what another process enqueues."""
+
+
+def _rounds(
+    kind: str, prose: Path, size: Size, peers: Sequence[Peer]
+) -> tuple[list[tuple[Peer, PeerFigures]], OurRounds]:
+    words = prose.read_text()
+    of_peer: dict[str, list[PeerFigures]] = {}
+    ours = OurRounds()
+    for _ in range(size.runs):
+        for workers, runs in ours.throughput.items():
+            runs.append(store_ours.throughput(kind, words, workers=workers, tasks=size.tasks))
+        ours.own_ms += store_ours.pickup_ms(kind, samples=size.samples, from_outside=False)
+        ours.outside_ms += store_ours.pickup_ms(kind, samples=size.samples, from_outside=True)
+        for peer in peers:
+            count = size.tasks if peer.name not in ("rq", "celery") else size.tasks // 5
             try:
-                runs.append(measure_peer(peer, kind, prose, tasks=count, samples=size.samples))
+                figures = measure_peer(peer, kind, prose, tasks=count, samples=size.samples)
             except (RuntimeError, OSError) as error:
                 print(f"{peer.label}: {error}", file=sys.stderr)
-        if runs:
-            rows.append((peer, _median_of(runs)))
-            _print_peer(*rows[-1])
+            else:
+                of_peer.setdefault(peer.label, []).append(figures)
+    rows = [(peer, _median_of(of_peer[peer.label])) for peer in peers if peer.label in of_peer]
+    return rows, ours
+
+
+def _print_peers(rows: Sequence[tuple[Peer, PeerFigures]]) -> Best:
+    print("| peer | tasks/s | pick-up p50 / p99 ms | commands a task | bytes a queued task |")
+    print("|---|---|---|---|---|")
+    for peer, figures in rows:
+        _print_peer(peer, figures)
     speeds = [(figures.tasks_per_s, peer.label) for peer, figures in rows]
     pickups = [(_percentile(figures.pickup_ms, 50), peer.label) for peer, figures in rows]
     memories = [(figures.bytes_per_task, peer.label) for peer, figures in rows]
@@ -114,13 +141,11 @@ def _print_peer(peer: Peer, figures: PeerFigures) -> None:
     )
 
 
-def _ours(kind: str, prose: str, size: Size, best: Best | None) -> None:
+def _print_ours(ours: OurRounds, best: Best | None) -> None:
     print("\n| AgentCoord | figure | best peer | ratio | wanted |")
     print("|---|---|---|---|---|", flush=True)
     for workers, times, calls in ((6, 5, 0.5), (60, 10, 0.05)):
-        runs = [
-            store_ours.throughput(kind, prose, workers=workers, tasks=size.tasks) for _ in range(size.runs)
-        ]
+        runs = ours.throughput[workers]
         speed = statistics.median(run.tasks_per_s for run in runs)
         _row(
             f"tasks/s, {workers} workers",
@@ -131,16 +156,16 @@ def _ours(kind: str, prose: str, size: Size, best: Best | None) -> None:
         )
         per_task = statistics.median(run.calls_per_task for run in runs)
         _row(f"script calls a task, {workers} workers", f"{per_task:.3f}", 0, None, f"<= {calls}")
-    for outside, wanted in ((False, "<= 0.5"), (True, "<= 1")):
-        delays = [
-            delay
-            for _ in range(size.runs)
-            for delay in store_ours.pickup_ms(kind, samples=size.samples, from_outside=outside)
-        ]
+    for who, delays, wanted in (
+        ("the daemon itself", ours.own_ms, "<= 0.5"),
+        ("another process", ours.outside_ms, "<= 1"),
+    ):
         p50, p99 = _percentile(sorted(delays), 50), _percentile(sorted(delays), 99)
-        who = "another process" if outside else "the daemon itself"
         figure = f"{p50:.2f} / {p99:.2f}"
         _row(f"pick-up p50 / p99 ms, by {who}", figure, p50, best.pickup_p50_ms if best else None, wanted)
+
+
+def _ours_alone(kind: str, prose: str, size: Size, best: Best | None) -> None:
     texts = [spec.description for spec in store_ours.specs(size.tasks, prose)]
     memory = store_ours.bytes_per_task(kind, texts)
     _row(

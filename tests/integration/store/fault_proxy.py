@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 CHUNK = 1 << 16
+_GREETING = re.compile(rb"\*\d+\r\n\$\d+\r\n(?:HELLO|AUTH|SELECT|CLIENT)\r\n")
+"""What a client says on a new connection; not counted, since it goes on before the answer comes."""
 
 
 class Way(StrEnum):
@@ -83,12 +86,17 @@ class FaultProxy:
     faults: int = 0
     """How many traps were sprung and dice fell badly."""
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
+    _serving: set[asyncio.Task[Any]] = field(default_factory=set)
 
     async def serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry what one client and the server have to say to each other."""
         if self.away:
             writer.close()
             return
+        me = asyncio.current_task()
+        assert me is not None
+        self._serving.add(me)
+        me.add_done_callback(self._serving.discard)
         server_reader, server_writer = await self._connect()
         ends = {writer, server_writer}
         self._open |= ends
@@ -109,6 +117,13 @@ class FaultProxy:
         if parts.scheme == "unix":
             return await asyncio.open_unix_connection(parts.path)
         return await asyncio.open_connection(parts.hostname, parts.port)
+
+    async def close(self) -> None:
+        """End every connection, and return when none is left."""
+        self.away = True
+        self.cut_all()
+        if self._serving:
+            await asyncio.wait(self._serving)
 
     def cut_all(self) -> None:
         """End every connection that is open now."""
@@ -133,7 +148,7 @@ class _Line:
         proxy = self.proxy
         dropping = False
         while data := await source.read(CHUNK):
-            if proxy.away or not await self._may_pass(way):
+            if proxy.away or not await self._may_pass(way, data):
                 break
             if dropping:
                 continue
@@ -166,8 +181,8 @@ class _Line:
         for end in ends:
             end.close()
 
-    async def _may_pass(self, way: Way) -> bool:
-        if way is self.talking:
+    async def _may_pass(self, way: Way, data: bytes) -> bool:
+        if way is self.talking or (way is Way.QUESTION and _GREETING.match(data)):
             return True
         self.talking = way
         self.proxy.questions += way is Way.QUESTION
@@ -216,6 +231,5 @@ async def fault_proxy(url: str, folder: Path, *, user: str = "") -> AsyncIterato
         yield there, proxy
     finally:
         server.close()
-        proxy.away = True
-        proxy.cut_all()
+        await proxy.close()
         await server.wait_closed()

@@ -1,7 +1,7 @@
 """How the stateful tests are run: how much, from which seed, and what is said when they fail.
 
-    AGENTCOORD_STORE_EXAMPLES=40 python -m pytest tests/integration/store -k model    # forty times as much
-    AGENTCOORD_STORE_SEED=123 ...                                                     # that run again
+AGENTCOORD_STORE_EXAMPLES=40 python -m pytest tests/integration/store -k model    # forty times as much
+AGENTCOORD_STORE_SEED=123 ...                                                     # that run again
 """
 
 from __future__ import annotations

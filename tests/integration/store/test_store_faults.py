@@ -10,10 +10,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from redis import Redis
 from server_kit import private_folder, start, stop, valkey_binary
 from store_kit import ANYBODY, HandClock, claim, land, load, open_store, spec, states
-from store_observer import assert_every_task_is_in_its_place
+from store_observer import assert_every_task_is_in_its_place, observer
 
 from agentcoord.domain.events import Event, EventKind
 from agentcoord.domain.ids import ProjectId, TaskId
@@ -27,10 +26,6 @@ from agentcoord.store.keys import Keys
 _S = TaskState
 ROUNDS = 4
 WORKER_PROCESS = Path(__file__).with_name("worker_process.py")
-
-
-def observer(url: str) -> Redis:
-    return Redis(unix_socket_path=url.removeprefix("unix://"), decode_responses=True)
 
 
 async def test_workers_killed_at_any_moment_lose_no_task_and_do_none_twice(

@@ -30,6 +30,7 @@ from agentcoord.domain.task import Claim, TaskSpec
 from agentcoord.domain.usage import Usage, UsdMicros
 from agentcoord.errors import LeaseLostError, StoreUnavailableError
 from agentcoord.store import Caps, LockAnswer, LockOutcome, Store
+from agentcoord.store.scripts import load_sources
 
 _S, _O = TaskState, LockOutcome
 _T = TypeVar("_T")
@@ -56,6 +57,8 @@ class NightMachine(RuleBasedStateMachine):
         self.project = ProjectId(f"night-{uuid.uuid4().hex[:10]}")
         folder = Path(self.exits.enter_context(tempfile.TemporaryDirectory(prefix="ac-night-")))
         client = self.exits.enter_context(observer(self.url))
+        for source in self.run(load_sources()).values():  # So that each call is one question.
+            client.script_load(source)
         user = confine(client, self.project)
         self.proxies: list[FaultProxy] = []
         self.urls: list[str] = []
@@ -74,6 +77,10 @@ class NightMachine(RuleBasedStateMachine):
         self.waits: dict[str, tuple[str, asyncio.Task[LockAnswer | None]]] = {}
         self.used: list[str] = []
         self.logged = self.asked = 0
+        for number in range(6):
+            self._load(0, "none", 1 + number % 5, (), ("backend", "testing")[number % 3 == 0], "")
+        for number in range(4):
+            self._claim(number % 2, "none", tester=False)
 
     def teardown(self) -> None:
         if not hasattr(self, "watch"):
@@ -102,18 +109,20 @@ class NightMachine(RuleBasedStateMachine):
     def load(self, by: int, how: str, priority: int, picks: list[int], tag: str, writes: str) -> None:
         names = list(self.model.tasks)
         needs = tuple(dict.fromkeys(names[p] for p in picks if p < len(names)))
-        name = f"t{len(names)}"
+        self._load(by, how, priority, needs, tag, writes)
+
+    def _load(self, by: int, how: str, priority: int, needs: tuple[str, ...], tag: str, writes: str) -> None:
+        name = f"t{len(self.model.tasks)}"
         loaded = spec(name, *needs, priority=priority, tags=[tag], writes=[writes] if writes else [])
-        if self._single(by, how, lambda s: s.queue.load([loaded])):
+        if self._single(by, how, lambda s: s.queue.load([loaded]))[0]:
             rank = self.model.ranks(self.clock.time_ms, 1)
             self.model.add(name, ModelTask(rank, priority, tag, needs, writes, loaded.title))
 
-    @precondition(lambda self: self.model.tasks)
     @rule(data=st.data(), by=side, how=loss, priority=st.integers(1, 5), title=st.sampled_from("ABC"))
     def edit(self, data: st.DataObject, by: int, how: str, priority: int, title: str) -> None:
         name = data.draw(st.sampled_from(list(self.model.tasks)))
         task = self.model.tasks[name]
-        if not self._single(by, how, lambda s: s.queue.load([self._edited(name, priority, title)])):
+        if not self._single(by, how, lambda s: s.queue.load([self._edited(name, priority, title)]))[0]:
             return
         self.model.ranks(self.clock.time_ms, 1)
         if task.state in EDITABLE:
@@ -124,33 +133,36 @@ class NightMachine(RuleBasedStateMachine):
         writes = [task.writes] if task.writes else []
         return spec(name, *task.needs, priority=priority, tags=[task.route], writes=writes, title=title)
 
-    @precondition(lambda self: self.model.tasks)
-    @rule(data=st.data(), how=loss)
-    def cancel(self, data: st.DataObject, how: str) -> None:
+    @rule(data=st.data(), by=side, how=loss, again=st.booleans())
+    def cancel_or_retry(self, data: st.DataObject, by: int, how: str, again: bool) -> None:
         name = data.draw(st.sampled_from(list(self.model.tasks)))
+        if again:
+            self._retry(name, by, how)
+            return
         may = self.model.tasks[name].state not in {*DEAD, _S.DONE}
-        by = self.claims[name][0] if name in self.claims else 0
-        answered = self._single(by, how, lambda s: s.queue.cancel(TaskId(name), why="no"))
-        assert answered in {may, None} or how != "none"
-        if answered and may:
+        by = self.claims[name][0] if name in self.claims else by
+        happened, answer = self._single(by, how, lambda s: s.queue.cancel(TaskId(name), why="no"))
+        assert answer in {may, None}
+        if happened and may:
             self._ended(name)
             self.model.end(name, _S.CANCELLED)
             self._serve(heard=how == "none")
 
-    @precondition(lambda self: self.model.tasks)
-    @rule(data=st.data(), by=side, how=loss)
-    def retry(self, data: st.DataObject, by: int, how: str) -> None:
-        name = data.draw(st.sampled_from(list(self.model.tasks)))
+    def _retry(self, name: str, by: int, how: str) -> None:
         may = self.model.may_retry(name)
-        answered = self._single(by, how, lambda s: s.queue.retry(TaskId(name)))
-        assert how != "none" or bool(answered) == may
-        if answered and may:
+        happened, answer = self._single(by, how, lambda s: s.queue.retry(TaskId(name)))
+        assert answer in {may, None}
+        if happened and may:
             self.model.retry(name)
 
     # Claims and what becomes of them. What goes through the dispatcher is not disturbed by a loss.
 
-    @rule(by=side, how=loss, tester=st.booleans())
-    def claim(self, by: int, how: str, tester: bool) -> None:
+    @rule(by=side, how=loss, tester=st.booleans(), count=st.integers(1, 3))
+    def claim(self, by: int, how: str, tester: bool, count: int) -> None:
+        for _ in range(count):
+            self._claim(by, how, tester=tester)
+
+    def _claim(self, by: int, how: str, *, tester: bool) -> None:
         routes = {"testing"} if tester else {"backend", "testing"}
         first = self.model.first_for(routes)
         if first is None:
@@ -163,9 +175,15 @@ class NightMachine(RuleBasedStateMachine):
         self.claims[first] = (by, claim)
 
     @precondition(lambda self: self._free())
-    @rule(data=st.data(), how=loss)
-    def go_on(self, data: st.DataObject, how: str) -> None:
+    @rule(data=st.data(), how=loss, steps=st.integers(1, 3))
+    def go_on(self, data: st.DataObject, how: str, steps: int) -> None:
         name, by, claim = self._pick(data)
+        for _ in range(steps):
+            self._step(name, by, claim, how)
+
+    def _step(self, name: str, by: int, claim: Claim, how: str) -> None:
+        if name not in self.claims:
+            return
         task = self.model.tasks[name]
         if task.state is _S.LANDING:
             self._through(by, how, lambda s: s.queue.complete(claim, [landed("x")]))
@@ -182,8 +200,8 @@ class NightMachine(RuleBasedStateMachine):
     def requeue(self, data: st.DataObject, how: str, counts: bool, delay_ms: int) -> None:
         name, by, claim = self._pick(data)
         due_ms = self.clock.time_ms + delay_ms if delay_ms else 0
-        again = {"why": "again", "counts_attempt": counts, "delay_ms": delay_ms}
-        if self._single(by, how, lambda s: s.queue.requeue(claim, **again)):
+        again: dict[str, Any] = {"why": "again", "counts_attempt": counts, "delay_ms": delay_ms}
+        if self._single(by, how, lambda s: s.queue.requeue(claim, **again))[0]:
             self._ended(name)
             self.model.put_back(name, counts=counts, due_ms=due_ms)
             self._serve(heard=how == "none")
@@ -192,9 +210,12 @@ class NightMachine(RuleBasedStateMachine):
     @rule(data=st.data(), how=loss, fails=st.booleans())
     def park_or_fail(self, data: st.DataObject, how: str, fails: bool) -> None:
         name, by, claim = self._pick(data)
-        ending = (lambda s: s.queue.fail(claim, why="red")) if fails else (
-            lambda s: s.queue.park(claim, why="a question"))
-        if not self._single(by, how, ending):
+        ending = (
+            (lambda s: s.queue.fail(claim, why="red"))
+            if fails
+            else (lambda s: s.queue.park(claim, why="a question"))
+        )
+        if not self._single(by, how, ending)[0]:
             return
         self._ended(name)
         if fails:
@@ -202,14 +223,6 @@ class NightMachine(RuleBasedStateMachine):
         else:
             self.model.tasks[name].state = _S.PARKED
         self._serve(heard=how == "none")
-
-    @precondition(lambda self: self._free())
-    @rule(data=st.data(), how=loss, cost=st.integers(0, 9))
-    def book(self, data: st.DataObject, how: str, cost: int) -> None:
-        name, by, claim = self._pick(data)
-        amounts = {"usage": Usage(output_tokens=cost), "cost_usd_micros": cost, "turns": 1}
-        if self._single(by, how, lambda s: s.queue.book(claim, **amounts)):
-            self.model.tasks[name].cost += cost
 
     @precondition(lambda self: self.stale)
     @rule(data=st.data())
@@ -238,21 +251,27 @@ class NightMachine(RuleBasedStateMachine):
 
     # Time.
 
-    @rule(ms=st.sampled_from([1, 500, LEASE_MS // 2, LEASE_MS, 7_200_000, -1, -1000, -3_600_000]))
-    def step_the_clock(self, ms: int) -> None:
+    @rule(
+        data=st.data(),
+        by=side,
+        how=loss,
+        ms=st.sampled_from([1, 500, LEASE_MS // 2, LEASE_MS, 7_200_000, -1, -1000, -3_600_000]),
+        reaps=st.booleans(),
+    )
+    def step_the_clock(self, data: st.DataObject, by: int, how: str, ms: int, reaps: bool) -> None:
         self.clock.time_ms += ms
+        for name in [name for name in self.claims if data.draw(st.booleans())]:
+            self._heartbeat(name, how)
+        if reaps:
+            self._reap(by)
 
-    @precondition(lambda self: self.claims)
-    @rule(data=st.data(), how=loss)
-    def heartbeat(self, data: st.DataObject, how: str) -> None:
-        name = data.draw(st.sampled_from(list(self.claims)))
+    def _heartbeat(self, name: str, how: str) -> None:
         by, claim = self.claims[name]
         deadline_ms = self.clock.time_ms + LEASE_MS
-        if self._single(by, how, lambda s: s.queue.heartbeat([claim])) is not None:
+        if self._single(by, how, lambda s: s.queue.heartbeat([claim]))[0]:
             self.model.tasks[name].deadline_ms = deadline_ms
 
-    @rule(by=side)
-    def reap(self, by: int) -> None:
+    def _reap(self, by: int) -> None:
         now_ms = self.clock.time_ms
         expired = {name for name in self.claims if self.model.tasks[name].deadline_ms <= now_ms}
         assert set(self.run(self.stores[by].queue.reap())) == expired
@@ -264,8 +283,10 @@ class NightMachine(RuleBasedStateMachine):
                 task.due_ms = 0
         self._serve(heard=False)
 
-    @rule(by=side)
-    def die_and_start_again(self, by: int) -> None:
+    @rule(by=side, rarely=st.integers(0, 3))
+    def die_and_start_again(self, by: int, rarely: int) -> None:
+        if rarely:
+            return
         for name, (path, waiting) in list(self.waits.items()):
             if self.claims[name][0] == by:
                 waiting.cancel()
@@ -290,9 +311,15 @@ class NightMachine(RuleBasedStateMachine):
     # Locks: the two sides use files of their own, since a side hears only of its own releases.
 
     @precondition(lambda self: self._free())
-    @rule(data=st.data(), file=st.sampled_from(["x.py", "y.py"]), waits=st.booleans())
+    @rule(data=st.data(), file=st.sampled_from(["x.py", "x.py", "y.py"]), waits=st.booleans())
     def lock(self, data: st.DataObject, file: str, waits: bool) -> None:
-        name, by, claim = self._pick(data)
+        _, by, _ = self._pick(data)
+        mine = [name for name in self._free() if self.claims[name][0] == by]
+        for name in data.draw(st.permutations(mine))[:3]:
+            self._lock(name, file, waits=waits)
+
+    def _lock(self, name: str, file: str, *, waits: bool) -> None:
+        by, claim = self.claims[name]
         path = f"{by}/{file}"
         lock, holder = self.model.locks.setdefault(path, ModelLock()), self.model.holder(path)
         if holder not in {None, name} and waits and not self.model.would_deadlock(name, path):
@@ -332,14 +359,9 @@ class NightMachine(RuleBasedStateMachine):
         self.used.append(reservation)
         fits = self.model.sums() + amount <= 250 and self.model.sums(name) + amount <= 120
         caps = Caps(run=UsdMicros(300), task=UsdMicros(120), day=UsdMicros(250))
-        where = {"run": "r", "task": TaskId(name), "day": "d", "amount": UsdMicros(amount), "caps": caps}
-        refused: list[object] = []
-
-        async def ask(s: Store) -> None:
-            refused.append(await s.ledger.reserve(reservation, **where))
-
-        happened = self._single(by, how, ask)
-        assert not refused or (refused[0] is None) == fits
+        where: dict[str, Any] = {"run": "r", "task": TaskId(name), "day": "d", "amount": UsdMicros(amount), "caps": caps}
+        happened, refused = self._single(by, how, lambda s: s.ledger.reserve(reservation, **where))
+        assert how != "none" or (refused is None) == fits
         if happened and fits:
             self.model.reserved[reservation] = (name, amount, False)
 
@@ -347,16 +369,16 @@ class NightMachine(RuleBasedStateMachine):
     @rule(data=st.data(), by=side, how=loss, share=st.integers(0, 100), what=st.sampled_from("sbr"))
     def settle_begin_or_release(self, data: st.DataObject, by: int, how: str, share: int, what: str) -> None:
         name = data.draw(st.sampled_from(self.used))
-        task, amount, began = self.model.reserved.get(name, ("", 0, False))
+        task, amount, _ = self.model.reserved.get(name, ("", 0, False))
         actual = amount * share // 100
-        booked = {"actual": UsdMicros(actual), "usage": Usage(1), "model": "m"}
+        booked: dict[str, Any] = {"actual": UsdMicros(actual), "usage": Usage(1), "model": "m"}
         match what:
             case "s":
-                happened = self._single(by, how, lambda s: s.ledger.settle(name, **booked))
+                happened, _ = self._single(by, how, lambda s: s.ledger.settle(name, **booked))
             case "b":
-                happened = self._single(by, how, lambda s: s.ledger.mark_started(name))
+                happened, _ = self._single(by, how, lambda s: s.ledger.mark_started(name))
             case _:
-                happened = self._single(by, how, lambda s: s.ledger.release(name))
+                happened, _ = self._single(by, how, lambda s: s.ledger.release(name))
         if not happened or not task:
             return
         if what == "b":
@@ -365,16 +387,22 @@ class NightMachine(RuleBasedStateMachine):
         del self.model.reserved[name]
         self.model.spent[task] = self.model.spent.get(task, 0) + actual * (what == "s")
 
-    @rule(by=side, how=loss, count=st.integers(1, 3))
-    def log(self, by: int, how: str, count: int) -> None:
+    @rule(data=st.data(), by=side, how=loss, count=st.integers(1, 3), what=st.sampled_from("bqe"))
+    def book_ask_or_log(self, data: st.DataObject, by: int, how: str, count: int, what: str) -> None:
+        task = data.draw(st.sampled_from(list(self.model.tasks)))
+        booked: dict[str, Any] = {"usage": Usage(output_tokens=count), "cost_usd_micros": count, "turns": 1}
         events = [Event(EventKind.TASK_TURN, self.clock.time_ms)] * count
-        if self._single(by, how, lambda s: s.events.append(events)):
-            self.logged += count
-
-    @rule(by=side, how=loss)
-    def ask(self, by: int, how: str) -> None:
-        if self._single(by, how, lambda s: s.questions.ask(TaskId("t0"), "Which?", "the first", 1)):
-            self.asked += 1
+        match what:
+            case "b" if self.stale:
+                claim = data.draw(st.sampled_from([*self.stale, *self.claims.values()]))[1]
+                if self._single(by, how, lambda s: s.queue.book(claim, **booked))[0]:
+                    self.model.tasks[claim.task.id].cost += count
+            case "q":
+                asked = self._single(by, how, lambda s: s.questions.ask(TaskId(task), "Which?", "a", 1))
+                self.asked += asked[0]
+            case "e":
+                logged = self._single(by, how, lambda s: s.events.append(events))
+                self.logged += count * logged[0]
 
     # What must hold after each.
 
@@ -383,22 +411,23 @@ class NightMachine(RuleBasedStateMachine):
         if not hasattr(self, "watch"):
             return
         self.watch.caps |= {f"task:{name}": CAPS["task"] for name in self.model.tasks}
-        seen = self.watch.look()
+        seen = self.watch.look().states
         assert seen == {name: str(task.state) for name, task in self.model.tasks.items()}
-        store = self.stores[0]
-        tasks = self.run(store.queue.all())
-        expected = {n: (t.attempt, t.cost, t.priority) for n, t in self.model.tasks.items()}
-        assert {t.id: (t.attempt, t.cost_usd_micros, t.spec.priority) for t in tasks} == expected
         assert set(self.claims) == {n for n, t in self.model.tasks.items() if t.state in HELD_STATES}
-        held = {lock.path: str(lock.task) for lock in self.run(store.locks.holders())}
+        self.run(self._the_store_says_so_too(self.stores[0]))
+
+    async def _the_store_says_so_too(self, store: Store) -> None:
+        expected = {n: (t.attempt, t.cost, t.priority) for n, t in self.model.tasks.items()}
+        told = {t.id: (t.attempt, t.cost_usd_micros, t.spec.priority) for t in await store.queue.all()}
+        assert told == expected
+        held = {lock.path: str(lock.task) for lock in await store.locks.holders()}
         living = {path: holder for path in self.model.locks if (holder := self.model.holder(path))}
         assert {path: held.get(path) for path in living} == living
-        totals = self.run(store.ledger.totals(run="r", day="d"))
+        totals = await store.ledger.totals(run="r", day="d")
         assert totals.day_spent_usd_micros == sum(self.model.spent.values())
         assert totals.run_reserved_usd_micros == self.model.sums() - sum(self.model.spent.values())
-        assert self.run(store.events.last_seq()) == self.logged
-        assert [e.seq for e in self.run(store.events.read(after=0))] == list(range(1, self.logged + 1))
-        assert len(self.run(store.questions.open())) == self.asked
+        assert [e.seq for e in await store.events.read(after=0)] == list(range(1, self.logged + 1))
+        assert len(await store.questions.open()) == self.asked
 
     # How it is done.
 
@@ -413,8 +442,10 @@ class NightMachine(RuleBasedStateMachine):
         opening = open_store(self.urls[by], self.project, self.clock)
         return self.run(self.opened[by].enter_async_context(opening))
 
-    def _single(self, by: int, how: str, call: Callable[[Store], Coroutine[Any, Any, _T]]) -> Any:
-        """Make one call with a loss; None when it did not happen, True when that is not answered."""
+    def _single(
+        self, by: int, how: str, call: Callable[[Store], Coroutine[Any, Any, _T]]
+    ) -> tuple[bool, _T | None]:
+        """Make one call with a loss; give whether it happened, and its answer if that came."""
         self.proxies[by].trap = trap = LOSSES[how]()
         try:
             result = self.run(call(self.stores[by]))
@@ -422,9 +453,9 @@ class NightMachine(RuleBasedStateMachine):
             assert trap is not None
             assert trap.sprung.is_set()
             self.run(self.stores[by].ping())
-            return True if how == "answer" else None
+            return how == "answer", None
         assert trap is None
-        return True if result is None else result
+        return True, result
 
     def _through(self, by: int, how: str, call: Callable[[Store], Coroutine[Any, Any, _T]]) -> _T:
         """Make a call of the dispatcher's; what is lost on the way is its own business."""
@@ -499,4 +530,4 @@ def test_any_order_of_operations_leaves_the_store_as_its_model(valkey_url: str) 
     class Machine(NightMachine):
         url = valkey_url
 
-    run_machine(Machine, examples=12, steps=40)
+    run_machine(Machine, examples=20, steps=40)

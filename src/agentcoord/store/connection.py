@@ -159,18 +159,17 @@ class Store:
                 await self.client.set(self.keys.of("fence"), at_least)
 
     async def _remove_every_key(self) -> int:
-        """Remove all but the fence, which must only grow, or an old landing would pass for a new one."""
-        fence = FencingToken(int(await read_text(self.client, self.keys.of("fence")) or 0))
-        removed = await self._unlink_all()
-        await self.raise_fence(fence)
-        return removed
+        """Remove all but the fence, which must only grow, or an old landing would pass for a new one.
 
-    async def _unlink_all(self) -> int:
+        It is left where it is, not put back: whoever is cancelled or killed in between puts nothing back.
+        """
+        kept = self.keys.of("fence")
         removed = 0
         async with calling("remove the project's keys"):
             names: list[str] = []
             async for name in self.client.scan_iter(match=self.keys.scan_pattern, count=BATCH):
-                names.append(name)
+                if name != kept:
+                    names.append(name)
                 if len(names) == BATCH:
                     removed += await self.client.unlink(*names)
                     names.clear()

@@ -60,9 +60,7 @@ async def live(url: str, project: ProjectId) -> None:
 
         b = await _claim(store)
         await store.locks.acquire("x.py", b, timeout_s=1)
-        await store.ledger.reserve(
-            "r2", run="r", task=b.task.id, day="d", amount=UsdMicros(20), caps=CAPS
-        )
+        await store.ledger.reserve("r2", run="r", task=b.task.id, day="d", amount=UsdMicros(20), caps=CAPS)
         await store.ledger.release("r2")
         await queue.requeue(b, why="later", counts_attempt=True, delay_ms=500)
         clock.time_ms += 500
@@ -78,9 +76,7 @@ async def live(url: str, project: ProjectId) -> None:
         tell("parked", "c")
         await queue.retry(TaskId("c"))
         c = await _claim(store)
-        await store.ledger.reserve(
-            "r3", run="r", task=c.task.id, day="d", amount=UsdMicros(20), caps=CAPS
-        )
+        await store.ledger.reserve("r3", run="r", task=c.task.id, day="d", amount=UsdMicros(20), caps=CAPS)
         await store.ledger.mark_started("r3")
         clock.time_ms += LEASE_MS
         await store.cleanup(everything=False)

@@ -40,6 +40,10 @@ class Watch:
     """The most that a scope such as `run:r` may have spent and set aside together."""
     _seen: dict[str, int] = field(default_factory=dict)
 
+    def forget_all_but(self, counter: str) -> None:
+        """Everything was removed on purpose; only this counter goes on."""
+        self._seen = {counter: self._seen[counter]}
+
     def look(self) -> Snapshot:
         """Judge this moment, and what changed since the last."""
         seen = snapshot(self.client, self.prefix)

@@ -1,8 +1,8 @@
 """A client killed at every step of its life: before each question to the server, and before each answer.
 
 Killed before question N is also killed after reading answer N - 1: nothing of it is at the server in
-between. So two deaths for each N are all that the server can tell apart, and every one of them is died here by
-a real process, with SIGKILL, while a proxy holds what it says or would hear.
+between. So two deaths for each N are all that the server can tell apart, and every one of them is died
+here by a real process, with SIGKILL, while a proxy holds what it says or would hear.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ async def test_a_client_killed_at_any_question_or_answer_loses_nothing_and_leave
 
 
 async def _judge(url: str, project: ProjectId, one: Lives) -> None:
-    """Look from outside, start again as a daemon does, work everything off, and compare with what was told."""
+    """Look from outside, start again as a daemon does, work off what is left, compare with what was told."""
     with observer(url) as client:
         watch = Watch(client, Keys(project).prefix, {"run:r": 100, "day:d": 100, "task:a": 60, "task:c": 60})
         states = watch.look().states

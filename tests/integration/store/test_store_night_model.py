@@ -359,7 +359,13 @@ class NightMachine(RuleBasedStateMachine):
         self.used.append(reservation)
         fits = self.model.sums() + amount <= 250 and self.model.sums(name) + amount <= 120
         caps = Caps(run=UsdMicros(300), task=UsdMicros(120), day=UsdMicros(250))
-        where: dict[str, Any] = {"run": "r", "task": TaskId(name), "day": "d", "amount": UsdMicros(amount), "caps": caps}
+        where: dict[str, Any] = {
+            "run": "r",
+            "task": TaskId(name),
+            "day": "d",
+            "amount": UsdMicros(amount),
+            "caps": caps,
+        }
         happened, refused = self._single(by, how, lambda s: s.ledger.reserve(reservation, **where))
         assert how != "none" or (refused is None) == fits
         if happened and fits:

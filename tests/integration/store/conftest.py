@@ -1,4 +1,7 @@
-"""Servers of other kinds than the one that comes with us, one of each a pytest worker."""
+"""Servers of other kinds than the one that comes with us, one of each a pytest worker.
+
+What `CONTRACT` names runs on every kind, test for test; all else in this folder on our own server.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,33 @@ from collections.abc import Iterator
 
 import pytest
 from server_kit import cluster_of_three, private_folder, redis_binary, running, sentinel_trio, valkey_binary
+
+CONTRACT = {
+    "test_store_budget_ledger",
+    "test_store_connection",
+    "test_store_dispatcher",
+    "test_store_event_log",
+    "test_store_file_locks",
+    "test_store_questions",
+    "test_store_queue_claims",
+    "test_store_queue_lifecycle",
+}
+"""The modules that say what a store does."""
+ALONE = ("valkey", pytest.param("redis", marks=pytest.mark.system_redis))
+SERVERS = (*ALONE, "cluster", "sentinel")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.module.__name__ in CONTRACT and "valkey_url" in metafunc.fixturenames:
+        alone = metafunc.definition.get_closest_marker("one_server") is not None
+        metafunc.parametrize("valkey_url", ALONE if alone else SERVERS, indirect=True)
+
+
+@pytest.fixture
+def valkey_url(request: pytest.FixtureRequest, valkey_url: str) -> str:
+    """The URL of the server under test: our own, or in a test of the contract one kind after the other."""
+    kind = getattr(request, "param", "valkey")
+    return valkey_url if kind == "valkey" else str(request.getfixturevalue(f"{kind}_url"))
 
 
 @pytest.fixture(scope="session")

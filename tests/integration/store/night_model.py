@@ -100,6 +100,11 @@ class NightModel:
         task.state, task.due_ms = _S.QUEUED, due_ms
         task.attempt -= not counts
 
+    def ready_what_is_due(self, now_ms: int) -> None:
+        for task in self.tasks.values():
+            if task.due_ms <= now_ms:
+                task.due_ms = 0
+
     def done(self, name: str) -> None:
         self.tasks[name].state = _S.DONE
         for other in self.tasks.values():

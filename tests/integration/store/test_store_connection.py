@@ -147,6 +147,7 @@ async def test_a_url_that_is_none_is_said_in_words(project_id: ProjectId) -> Non
             pass
 
 
+@pytest.mark.one_server
 async def test_a_socket_path_with_any_letters_makes_a_usable_url(
     valkey_url: str, project_id: ProjectId, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

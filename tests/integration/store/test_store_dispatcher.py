@@ -32,7 +32,8 @@ async def test_all_that_waits_at_one_moment_is_settled_in_one_call(
     valkey_url: str, project_id: ProjectId
 ) -> None:
     async with open_store(valkey_url, project_id, HandClock()) as store:
-        await load(store, *(spec(f"t{i}") for i in range(60)))
+        await load(store, spec("first", priority=5), *(spec(f"t{i}") for i in range(60)))
+        await claim(store)  # So that the server knows the script.
         before = await evalsha_calls(store)
         async with asyncio.TaskGroup() as group:
             waiting = [group.create_task(store.queue.claim(ANYBODY)) for _ in range(60)]
@@ -85,6 +86,7 @@ async def test_a_server_that_forgot_its_scripts_is_told_again(valkey_url: str, p
         assert await store.locks.release_all((await task_of(store, "a")).id) == ()
 
 
+@pytest.mark.one_server
 async def test_a_claim_whose_answer_was_lost_is_answered_again_not_twice(
     valkey_url: str, project_id: ProjectId, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -104,6 +106,7 @@ async def test_a_claim_whose_answer_was_lost_is_answered_again_not_twice(
         assert int(await store.client.get(store.keys.of("fence")) or 0) == held.token
 
 
+@pytest.mark.one_server
 async def test_a_completion_whose_answer_was_lost_is_done_once(
     valkey_url: str, project_id: ProjectId, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -123,6 +126,7 @@ async def test_a_completion_whose_answer_was_lost_is_done_once(
         assert (await task_of(store, "b")).open_needs == 0
 
 
+@pytest.mark.one_server
 async def test_a_server_that_stays_away_is_told_to_who_waits_and_loses_no_task(
     valkey_url: str, project_id: ProjectId, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -153,6 +157,7 @@ async def _unavailable(store: Store) -> None:
         await store.queue.claim(ANYBODY)
 
 
+@pytest.mark.one_server
 async def test_a_connection_that_the_server_cut_while_idle_is_replaced(
     valkey_url: str, project_id: ProjectId
 ) -> None:
@@ -275,6 +280,7 @@ async def test_a_finish_that_is_cancelled_while_its_next_task_comes_gives_that_b
                 await store.queue.cancel(held.task.id, why="")
 
 
+@pytest.mark.one_server
 async def test_a_move_whose_answer_was_lost_is_made_once(
     valkey_url: str, project_id: ProjectId, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -1,23 +1,16 @@
-"""The store's contract, test for test, on other servers than our own: Redis 7, a Cluster, Sentinel."""
+"""What befalls servers that are more than one: fail-overs, dead nodes and moving slots; and their URLs.
+
+The contract itself runs on each kind of server by what `conftest.py` says.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import subprocess
-from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import pytest
-import test_store_budget_ledger
-import test_store_connection
-import test_store_dispatcher
-import test_store_event_log
-import test_store_file_locks
-import test_store_questions
-import test_store_queue_claims
-import test_store_queue_lifecycle
 from server_kit import (
     SentinelTrio,
     command,
@@ -33,54 +26,6 @@ from store_kit import ANYBODY, HandClock, claim, load, open_store, spec
 
 from agentcoord.domain.ids import ProjectId
 from agentcoord.errors import StoreError, StoreUnavailableError
-
-_MODULES = (
-    test_store_budget_ledger,
-    test_store_connection,
-    test_store_dispatcher,
-    test_store_event_log,
-    test_store_file_locks,
-    test_store_questions,
-    test_store_queue_claims,
-    test_store_queue_lifecycle,
-)
-_OF_ONE_SERVER = {
-    "test_a_connection_that_the_server_cut_while_idle_is_replaced",  # Kills by a command to one server.
-}
-Contract = Callable[[str, ProjectId], Awaitable[None]]
-
-
-def _contracts() -> list[Contract]:
-    """Every test of these modules that wants nothing but a server and a project."""
-    return [
-        test
-        for module in _MODULES
-        for name, test in vars(module).items()
-        if name.startswith("test_")
-        and inspect.iscoroutinefunction(test)
-        and list(inspect.signature(test).parameters) == ["valkey_url", "project_id"]
-        and name not in _OF_ONE_SERVER
-    ]
-
-
-def _name(contract: Contract) -> str:
-    return getattr(contract, "__name__", "").removeprefix("test_")
-
-
-@pytest.mark.system_redis
-@pytest.mark.parametrize("contract", _contracts(), ids=_name)
-async def test_on_redis(redis_url: str, project_id: ProjectId, contract: Contract) -> None:
-    await contract(redis_url, project_id)
-
-
-@pytest.mark.parametrize("contract", _contracts(), ids=_name)
-async def test_on_a_cluster(cluster_url: str, project_id: ProjectId, contract: Contract) -> None:
-    await contract(cluster_url, project_id)
-
-
-@pytest.mark.parametrize("contract", _contracts(), ids=_name)
-async def test_behind_sentinel(sentinel_url: str, project_id: ProjectId, contract: Contract) -> None:
-    await contract(sentinel_url, project_id)
 
 
 async def test_a_failover_is_survived_and_loses_no_task(project_id: ProjectId) -> None:

@@ -9,7 +9,8 @@ are its typed wrappers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+import hashlib
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from enum import StrEnum
 from importlib import resources
@@ -19,6 +20,7 @@ from redis.asyncio import Redis
 from redis.exceptions import (
     ClusterDownError,
     MasterDownError,
+    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisClusterException,
@@ -141,12 +143,30 @@ async def read_text(client: Redis, key: str) -> str | None:
         return cast("str | None", await client.get(key))
 
 
+class _Script:
+    """One script on one client: sent by its hash, and whole when the server does not know it.
+
+    Not redis-py's own, which loads it and then runs it by its hash: the server may forget it in between.
+    """
+
+    def __init__(self, client: Redis, source: str) -> None:
+        self._client = client
+        self._source = source
+        self._hash = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+    async def __call__(self, keys: Sequence[str], args: Sequence[str | int | bytes]) -> Any:
+        try:
+            return await self._client.evalsha(self._hash, len(keys), *keys, *args)
+        except NoScriptError:
+            return await self._client.eval(self._source, len(keys), *keys, *args)
+
+
 class Scripts:
     """All scripts of one project on one client. Closes nothing: the client belongs to the caller."""
 
     def __init__(self, client: Redis, keys: Keys, sources: Mapping[ScriptName, str]) -> None:
         self._prefix = keys.prefix
-        self._registered = {name: client.register_script(source) for name, source in sources.items()}
+        self._registered = {name: _Script(client, source) for name, source in sources.items()}
 
     async def run(self, name: ScriptName, *args: str | int | bytes) -> Any:
         """Run a script; the shape of its answer stands in its header.

@@ -44,6 +44,8 @@ class BusyNight:
     done: list[str] = field(default_factory=list)
     """Tasks whose completion the store has confirmed, in that order."""
     over: asyncio.Event = field(default_factory=asyncio.Event)
+    over_may_come: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set; a disturbance that must be through before the end clears it first."""
     steps: int = 0
     """How many operations were tried."""
     spent: int = 0
@@ -59,9 +61,18 @@ class BusyNight:
             chores = group.create_task(self._reap_now_and_then())
             working = [group.create_task(self._work(f"Worker-{i}")) for i in range(workers)]
             await self.over.wait()
+            await self.over_may_come.wait()
             for one in (*working, chores):
                 one.cancel()
         assert len(set(self.done)) == len(self.done), "a task was done twice"
+
+    def __post_init__(self) -> None:
+        self.over_may_come.set()
+
+    async def after(self, count: int) -> None:
+        """Wait until so many tasks are done."""
+        while len(self.done) < count:  # noqa: ASYNC110 - the workers wait in the same way.
+            await asyncio.sleep(0)
 
     async def persist(self, call: Callable[[], Awaitable[_T]]) -> _T:
         """Make a call until it is answered, as whoever can wait does; it must bear repetition."""

@@ -109,22 +109,65 @@ def free_port() -> int:
 def cluster_of_three(binary: str) -> Iterator[list[RunningServer]]:
     """Three masters that share the slots; `redis+cluster://127.0.0.1:<port of any>`."""
     with private_folder() as folder, contextlib.ExitStack() as exits:
-        nodes = []
-        for name in ("a", "b", "c"):
-            (folder / name).mkdir()
-            bus = {"cluster_enabled": "yes", "cluster_port": str(free_port()), "cluster_node_timeout": "2000"}
-            nodes.append(exits.enter_context(running(binary, folder / name, port=free_port(), **bus)))
+        nodes = [exits.enter_context(_node(binary, folder / name)) for name in ("a", "b", "c")]
         for number, (node, slots) in enumerate(
             zip(nodes, ((0, 5460), (5461, 10922), (10923, 16383)), strict=True)
         ):
             command(node.client, "CLUSTER", "ADDSLOTSRANGE", *slots)
             command(node.client, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-        first = nodes[0]
-        bus_port = int(first.client.config_get("cluster-port")["cluster-port"] or 0)
         for node in nodes[1:]:
-            command(node.client, "CLUSTER", "MEET", "127.0.0.1", first.port, bus_port)
-        wait_until(lambda: all(_is_whole(node.client) for node in nodes))
+            _meet(node, nodes[0])
+        wait_until(lambda: all(_is_whole(node.client, 3) for node in nodes))
         yield nodes
+
+
+@contextlib.contextmanager
+def replica_in_cluster(
+    binary: str, nodes: list[RunningServer], master: RunningServer
+) -> Iterator[RunningServer]:
+    """One more node, which follows `master` and has caught up with it."""
+    with private_folder() as folder, _node(binary, folder / "r") as replica:
+        _meet(replica, nodes[0])
+        wait_until(lambda: all(_is_whole(node.client, 4) for node in [*nodes, replica]))
+        command(replica.client, "CLUSTER", "REPLICATE", node_id(master))
+        wait_until(lambda: replica.client.info("replication").get("master_link_status") == "up")
+        yield replica
+
+
+def owner_of(nodes: list[RunningServer], key: str) -> RunningServer:
+    """The node that serves the slot of `key`."""
+    slot = slot_of(nodes[0], key)
+    return next(node for node in nodes if _serves(node, slot))
+
+
+def slot_of(node: RunningServer, key: str) -> int:
+    return int(command(node.client, "CLUSTER", "KEYSLOT", key))
+
+
+def node_id(node: RunningServer) -> str:
+    return str(command(node.client, "CLUSTER", "MYID"))
+
+
+def _serves(node: RunningServer, slot: int) -> bool:
+    raw = Redis(unix_socket_path=str(node.socket_path), decode_responses=True)
+    with raw:
+        raw.response_callbacks.clear()
+        mine = next(line for line in str(command(raw, "CLUSTER", "NODES")).splitlines() if "myself" in line)
+    ranges = [part.partition("-") for part in mine.split()[8:] if part[0].isdigit()]
+    return any(int(first) <= slot <= int(last or first) for first, _, last in ranges)
+
+
+@contextlib.contextmanager
+def _node(binary: str, folder: Path) -> Iterator[RunningServer]:
+    folder.mkdir()
+    bus = {"cluster_enabled": "yes", "cluster_port": str(free_port()), "cluster_node_timeout": "1000"}
+    with running(binary, folder, port=free_port(), **bus) as node:
+        yield node
+
+
+def _meet(node: RunningServer, other: RunningServer) -> None:
+    bus_port = int(other.client.config_get("cluster-port")["cluster-port"] or 0)
+    command(node.client, "CLUSTER", "MEET", "127.0.0.1", other.port, bus_port)
 
 
 @dataclass(slots=True)
@@ -187,9 +230,9 @@ def _answers(client: Redis) -> bool:
         return False
 
 
-def _is_whole(client: Redis) -> bool:
+def _is_whole(client: Redis, count: int) -> bool:
     answer = str(command(client, "CLUSTER", "INFO"))
-    return "cluster_state:ok" in answer and "cluster_known_nodes:3" in answer
+    return "cluster_state:ok" in answer and f"cluster_known_nodes:{count}" in answer
 
 
 def _knows_all(client: Redis) -> bool:

@@ -209,8 +209,7 @@ async def test_a_server_without_a_file_that_is_killed_in_a_night_takes_the_plan_
 
             async def kill(night: BusyNight) -> None:
                 nonlocal seen_token
-                while len(night.done) < TASKS // 3:  # noqa: ASYNC110 - by their number.
-                    await asyncio.sleep(0)
+                await night.after(TASKS // 3)
                 seen_token = int(servers[0].client.get(store.keys.of("fence")) or 0)
                 await asyncio.to_thread(stop, servers.pop())
                 servers.append(await asyncio.to_thread(start, valkey_binary(), folder))

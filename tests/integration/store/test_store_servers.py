@@ -1,4 +1,4 @@
-"""What befalls servers that are more than one: fail-overs, dead nodes and moving slots; and their URLs.
+"""What a URL may name: users, TLS, and servers that are not there.
 
 The contract itself runs on each kind of server by what `conftest.py` says.
 """
@@ -7,44 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import pytest
 from server_kit import (
-    SentinelTrio,
     command,
     free_port,
     private_folder,
     redis_binary,
     running,
-    sentinel_trio,
-    stop,
-    valkey_binary,
 )
-from store_kit import ANYBODY, HandClock, claim, load, open_store, spec
+from store_kit import HandClock, claim, load, open_store, spec
 
 from agentcoord.domain.ids import ProjectId
 from agentcoord.errors import StoreError, StoreUnavailableError
-
-
-async def test_a_failover_is_survived_and_loses_no_task(project_id: ProjectId) -> None:
-    with await asyncio.to_thread(_trio) as trio:
-        async with open_store(trio.url, project_id, HandClock()) as store:
-            await load(store, spec("a"), spec("b"))
-            held = await claim(store)
-            trio.master.client.wait(1, 5000)  # The replica has it all.
-            await asyncio.to_thread(stop, trio.master)
-            again = None
-            async with asyncio.timeout(30):
-                while again is None:
-                    with suppress(StoreUnavailableError):
-                        again = await store.queue.claim(ANYBODY)
-            assert (held.task.id, again.task.id, again.task.attempt) == ("a", "b", 1)
-            # Waiting has moved the clock past the deadline, but nobody took the lease.
-            assert await store.queue.heartbeat([held, again]) == frozenset()
-            await store.queue.verify(held)
-            assert again.token > held.token
 
 
 @pytest.mark.system_redis
@@ -82,10 +58,6 @@ async def test_servers_that_are_not_there_are_said_in_words(project_id: ProjectI
     with pytest.raises(StoreUnavailableError, match="cannot be reached to open the store"):
         async with open_store(url, project_id, HandClock()):
             pass
-
-
-def _trio() -> AbstractContextManager[SentinelTrio]:
-    return sentinel_trio(valkey_binary())
 
 
 def _self_signed(folder: Path) -> tuple[Path, Path]:

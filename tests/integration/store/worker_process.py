@@ -1,7 +1,8 @@
-"""A process of workers for tests that kill it: `worker_process.py URL PROJECT COUNT`, until killed.
+"""A process of workers for tests that kill it: `worker_process.py URL PROJECT COUNT STEP_MS`, until killed.
 
-It begins as a daemon does, by taking back what a dead one held. Each completion is told as one line on
-standard output, after the store has confirmed it.
+Its clock is the machine's, `STEP_MS` ahead or (negative) behind. It begins as a daemon does, by taking
+back what a dead one held. Each completion is told as one line on standard output, after the store has
+confirmed it.
 """
 
 from __future__ import annotations
@@ -16,8 +17,18 @@ from agentcoord.domain.worker import Role, worker_of
 from agentcoord.store import Store
 
 
-async def main(url: str, project: str, count: int) -> None:
-    async with Store.open(url, ProjectId(project), clock=SystemClock()) as store:
+class SteppedClock(SystemClock):
+    """The machine's clock after somebody set it."""
+
+    def __init__(self, step_ms: int) -> None:
+        self.step_ms = step_ms
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self.step_ms
+
+
+async def main(url: str, project: str, count: int, step_ms: int) -> None:
+    async with Store.open(url, ProjectId(project), clock=SteppedClock(step_ms)) as store:
         await store.queue.release_all_leases(why="the process was killed")
 
         async def work(number: int) -> None:
@@ -36,4 +47,4 @@ async def main(url: str, project: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))

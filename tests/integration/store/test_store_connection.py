@@ -85,6 +85,16 @@ async def test_a_store_works_on_after_everything_was_cleaned(valkey_url: str, pr
         assert store.events.epoch != epoch
 
 
+async def test_routes_that_came_up_after_everything_was_cleaned_are_served(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        for tag in ("backend", "docs", "testing"):  # Each time one route, but another one.
+            await load(store, spec("a", tags=[tag]))
+            assert (await claim(store)).task.spec.tags == (tag,)
+            await store.cleanup(everything=True)
+
+
 async def test_tokens_go_on_growing_after_everything_was_cleaned(
     valkey_url: str, project_id: ProjectId
 ) -> None:

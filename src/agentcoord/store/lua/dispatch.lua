@@ -357,9 +357,8 @@ results, at = finish_tasks(at + 1, tonumber(ARGV[at]))
 at = take_back(at + 1, tonumber(ARGV[at]))
 
 local deadline = string.format('%.0f', now + lease_ms)
--- With the log's epoch in it, a server whose memory was lost never comes to a version that somebody keeps.
-local epoch, routes_version = unpack(redis.call('MGET', P .. 'epoch', P .. 'routes:version'))
-local version = (epoch or '') .. ':' .. (routes_version or '0')
+local epoch, version = unpack(redis.call('MGET', P .. 'epoch', P .. 'routes:version'))
+version = version or ''
 local sets, routes
 sets, routes, at = read_sets(at, version)
 local waiters = tonumber(ARGV[at])

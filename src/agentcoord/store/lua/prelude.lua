@@ -64,7 +64,13 @@ end
 local function make_ready(id)
   local place = redis.call('HMGET', task_key(id), 'route', 'score')
   redis.call('ZADD', P .. 'r:' .. place[1], place[2], id)
-  if redis.call('SADD', P .. 'routes', place[1]) == 1 then redis.call('INCR', P .. 'routes:version') end
+  if redis.call('SADD', P .. 'routes', place[1]) == 1 then
+    -- A digest of all that were added, not a counter: that would come to the same number again, with
+    -- other routes, after the keys were removed or lost, and who keeps the routes of that number would
+    -- never look at these.
+    local before = redis.call('GET', P .. 'routes:version') or ''
+    redis.call('SET', P .. 'routes:version', redis.sha1hex(before .. ';' .. place[1]))
+  end
 end
 
 -- The state of a task if `token` is its newest claim and that claim is still leased, else nil.

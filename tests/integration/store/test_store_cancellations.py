@@ -34,6 +34,8 @@ from agentcoord.store import (
 from agentcoord.store.client import CONNECTIONS
 
 _S = TaskState
+FREE = CONNECTIONS - 1
+"""Connections for calls of all kinds; the dispatcher keeps one."""
 WRITER = worker_of("Writer", Role.ARCHITECT, ("docs",))
 
 
@@ -123,7 +125,7 @@ MEANWHILE: dict[str, Callable[[Scene], Awaitable[object]]] = {
     "FileLocks.acquire held": lambda s: s.store.locks.release_all(s.task),
 }
 """What lets an operation go on that waits for somebody else."""
-ON_NEW_CONNECTIONS = ("TaskQueue.load", "TaskQueue.all", "TaskQueue.claim", "FileLocks.acquire", "Store.ping")
+ON_NEW_FREE = ("TaskQueue.load", "TaskQueue.all", "TaskQueue.claim", "FileLocks.acquire", "Store.ping")
 
 
 def test_no_operation_is_left_out() -> None:
@@ -145,7 +147,7 @@ async def test_an_operation_cancelled_at_any_await_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize("moment", Moment)
-@pytest.mark.parametrize("name", ON_NEW_CONNECTIONS)
+@pytest.mark.parametrize("name", ON_NEW_FREE)
 async def test_an_operation_cancelled_while_it_connects_leaves_nothing_behind(
     valkey_url: str, project_id: ProjectId, name: str, moment: Moment
 ) -> None:
@@ -216,11 +218,11 @@ async def _no_connection_is_lost(store: Store) -> None:
     pool = store.keys.of("pool:")
     with observer(store.client.connection_pool.connection_kwargs["path"]) as client:
         async with asyncio.TaskGroup() as group, asyncio.timeout(10):
-            waiting = [group.create_task(_pop(store, f"{pool}{i}")) for i in range(CONNECTIONS)]
-            await _until(lambda: client.info("clients")["blocked_clients"] == CONNECTIONS)
-            for i in range(CONNECTIONS):
+            waiting = [group.create_task(_pop(store, f"{pool}{i}")) for i in range(FREE)]
+            await _until(lambda: client.info("clients")["blocked_clients"] == FREE)
+            for i in range(FREE):
                 client.rpush(f"{pool}{i}", i)
-        assert [await one for one in waiting] == [str(i) for i in range(CONNECTIONS)]
+        assert [await one for one in waiting] == [str(i) for i in range(FREE)]
 
 
 @pytest.mark.parametrize("moment", Moment)
@@ -258,9 +260,9 @@ async def test_a_call_cancelled_as_it_gets_the_last_connection_hands_it_on(
             while outcome.was_cancelled:
                 k += 1
                 async with asyncio.TaskGroup() as group:
-                    for _ in range(CONNECTIONS):
+                    for _ in range(FREE):
                         group.create_task(_pop(store, store.keys.of("pool")))
-                    await _until(lambda: client.info("clients")["blocked_clients"] == CONNECTIONS)
+                    await _until(lambda: client.info("clients")["blocked_clients"] == FREE)
 
                     async def give_back_one(behind: asyncio.TaskGroup = group) -> None:
                         behind.create_task(store.ping())
@@ -269,7 +271,7 @@ async def test_a_call_cancelled_as_it_gets_the_last_connection_hands_it_on(
                     outcome = await cancel_at(store.ping(), k, moment, meanwhile=give_back_one)
                     async with asyncio.timeout(5):
                         await store.ping()
-                    client.rpush(store.keys.of("pool"), *range(CONNECTIONS))
+                    client.rpush(store.keys.of("pool"), *range(FREE))
                 client.delete(store.keys.of("pool"))
             await _no_connection_is_lost(store)
 

@@ -406,8 +406,9 @@ class NightMachine(RuleBasedStateMachine):
                 asked = self._single(by, how, lambda s: s.questions.ask(TaskId(task), "Which?", "a", 1))
                 self.asked += asked[0]
             case "e":
-                logged = self._single(by, how, lambda s: s.events.append(events))
-                self.logged += count * logged[0]
+                stored = self._through(by, how, lambda s: s.events.append(events))
+                assert [event.seq for event in stored] == [self.logged + 1 + i for i in range(count)]
+                self.logged += count
 
     # What must hold after each.
 

@@ -1,13 +1,11 @@
-"""What the store's tests share: a clock moved by hand, short ways to say what is meant, and a proxy
-that loses answers."""
+"""What the store's tests share: a clock moved by hand, and short ways to say what is meant."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import RedisCluster
@@ -119,66 +117,3 @@ async def start_claim(store: Store, group: asyncio.TaskGroup, worker: WorkerSpec
         while await evalsha_calls(store) == before:
             pass
     return waiting
-
-
-@dataclass(slots=True)
-class LossyProxy:
-    """Stands between a client and the server, and can lose one answer, or all service."""
-
-    server: Path
-    lose_next_answer: bool = False
-    """The next answer of the server is dropped, and its connection cut."""
-    away: bool = False
-    """Connections are accepted and cut."""
-    answer_lost: asyncio.Event = field(default_factory=asyncio.Event)
-    _open: set[asyncio.StreamWriter] = field(default_factory=set)
-
-    async def serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self.away:
-            writer.close()
-            return
-        server_reader, server_writer = await asyncio.open_unix_connection(self.server)
-        self._open |= {writer, server_writer}
-        try:
-            async with asyncio.TaskGroup() as both:
-                both.create_task(self._carry_questions(reader, server_writer))
-                both.create_task(self._carry_answers(server_reader, writer))
-        except* OSError:
-            pass
-        finally:
-            for end in (writer, server_writer):
-                end.close()
-
-    async def _carry_questions(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        while data := await source.read(1 << 16):
-            if self.away:
-                break
-            sink.write(data)
-        sink.close()
-
-    async def _carry_answers(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        while data := await source.read(1 << 16):
-            if self.lose_next_answer:
-                self.lose_next_answer = False
-                self.answer_lost.set()
-                break
-            sink.write(data)
-        sink.close()
-
-    def close(self) -> None:
-        for writer in self._open:
-            writer.close()
-
-
-@asynccontextmanager
-async def lossy_proxy(url: str, folder: Path) -> AsyncIterator[tuple[str, LossyProxy]]:
-    """Run a proxy before the server of `url`; gives the proxy's URL too."""
-    proxy = LossyProxy(Path(url.removeprefix("unix://")))
-    path = folder / "proxy.sock"
-    server = await asyncio.start_unix_server(proxy.serve_one, path)
-    try:
-        yield f"unix://{path}", proxy
-    finally:
-        server.close()
-        proxy.close()
-        await server.wait_closed()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from fault_proxy import fault_proxy, lost_answer
 from store_kit import (
     ANYBODY,
     HandClock,
@@ -13,7 +14,6 @@ from store_kit import (
     land,
     landed,
     load,
-    lossy_proxy,
     open_store,
     spec,
     states,
@@ -92,14 +92,14 @@ async def test_a_claim_whose_answer_was_lost_is_answered_again_not_twice(
 ) -> None:
     folder = tmp_path_factory.mktemp("p")
     async with (
-        lossy_proxy(valkey_url, folder) as (url, proxy),
+        fault_proxy(valkey_url, folder) as (url, proxy),
         open_store(url, project_id, HandClock()) as store,
     ):
         await load(store, spec("a"), spec("b"))
         await claim(store)
-        proxy.lose_next_answer = True
+        proxy.trap = trap = lost_answer()
         held = await claim(store)
-        assert proxy.answer_lost.is_set()
+        assert trap.sprung.is_set()
         assert (held.task.id, held.task.attempt) == ("b", 1)
         assert held.task == await task_of(store, "b")
         await store.queue.verify(held)
@@ -112,16 +112,16 @@ async def test_a_completion_whose_answer_was_lost_is_done_once(
 ) -> None:
     folder = tmp_path_factory.mktemp("p")
     async with (
-        lossy_proxy(valkey_url, folder) as (url, proxy),
+        fault_proxy(valkey_url, folder) as (url, proxy),
         open_store(url, project_id, HandClock()) as store,
     ):
         await load(store, spec("a"), spec("b", "a"))
         held = await claim(store)
         await store.queue.move(held, _S.RUNNING, _S.CHECKING)
         await store.queue.move(held, _S.CHECKING, _S.LANDING)
-        proxy.lose_next_answer = True
+        proxy.trap = trap = lost_answer()
         await store.queue.complete(held, [landed("x")])
-        assert proxy.answer_lost.is_set()
+        assert trap.sprung.is_set()
         assert await states(store) == {"a": _S.DONE, "b": _S.QUEUED}
         assert (await task_of(store, "b")).open_needs == 0
 
@@ -132,15 +132,15 @@ async def test_a_server_that_stays_away_is_told_to_who_waits_and_loses_no_task(
 ) -> None:
     folder = tmp_path_factory.mktemp("p")
     async with (
-        lossy_proxy(valkey_url, folder) as (url, proxy),
+        fault_proxy(valkey_url, folder) as (url, proxy),
         open_store(url, project_id, HandClock()) as store,
     ):
         await load(store, spec("a"), spec("b"))
         held = await claim(store)
-        proxy.lose_next_answer = True  # This claim is granted, but nobody hears of it;
+        proxy.trap = trap = lost_answer()  # This claim is granted, but nobody hears of it;
         async with asyncio.TaskGroup() as group:
             waiting = group.create_task(_unavailable(store))
-            await proxy.answer_lost.wait()
+            await trap.sprung.wait()
             proxy.away = True  # and the server is gone when it is asked again.
             await waiting
         with pytest.raises(StoreUnavailableError):
@@ -286,14 +286,14 @@ async def test_a_move_whose_answer_was_lost_is_made_once(
 ) -> None:
     folder = tmp_path_factory.mktemp("p")
     async with (
-        lossy_proxy(valkey_url, folder) as (url, proxy),
+        fault_proxy(valkey_url, folder) as (url, proxy),
         open_store(url, project_id, HandClock()) as store,
     ):
         await load(store, spec("a"))
         held = await claim(store)
-        proxy.lose_next_answer = True
+        proxy.trap = trap = lost_answer()
         await store.queue.move(held, _S.RUNNING, _S.CHECKING)
-        assert proxy.answer_lost.is_set()
+        assert trap.sprung.is_set()
         assert await states(store) == {"a": _S.CHECKING}
 
 

@@ -38,6 +38,9 @@ LOSSES: dict[str, Callable[[], Trap | None]] = {
     "question": lost_question,
 }
 
+BEGUN_WITH: tuple[tuple[int, ...], ...] = ((), (), (), (), (0,), (0, 1), (4, 2))
+"""The needs of the tasks that are there from the beginning."""
+
 
 class ModelledNight(RuleBasedStateMachine):
     """A real store and the model of it, and what must hold of both."""
@@ -72,8 +75,9 @@ class ModelledNight(RuleBasedStateMachine):
         self.waits: dict[str, tuple[str, asyncio.Task[LockAnswer | None]]] = {}
         self.used: list[str] = []
         self.logged = self.asked = 0
-        for number in range(6):
-            self._load(0, "none", 1 + number % 5, (), ("backend", "testing")[number % 3 == 0], "")
+        for number, needs in enumerate(BEGUN_WITH):
+            tag = ("backend", "testing")[number % 3 == 0]
+            self._load(0, "none", 1 + number % 5, tuple(f"t{need}" for need in needs), tag, "")
         for number in range(4):
             self._claim(number % 2, "none", tester=False)
 

@@ -44,7 +44,7 @@ class NightMachine(ModelledNight):
     )
     def load(self, by: int, how: str, priority: int, picks: list[int], tag: str, writes: str) -> None:
         names = list(self.model.tasks)
-        needs = tuple(dict.fromkeys(names[p] for p in picks if p < len(names)))
+        needs = tuple(dict.fromkeys(names[pick % len(names)] for pick in picks))
         self._load(by, how, priority, needs, tag, writes)
 
     @rule(data=st.data(), by=side, how=loss, priority=st.integers(1, 5), title=st.sampled_from("ABC"))
@@ -92,7 +92,7 @@ class NightMachine(ModelledNight):
             self._claim(by, how, tester=tester)
 
     @precondition(lambda self: self._free())
-    @rule(data=st.data(), how=loss, steps=st.integers(1, 3))
+    @rule(data=st.data(), how=loss, steps=st.integers(1, 4))
     def go_on(self, data: st.DataObject, how: str, steps: int) -> None:
         name, by, claim = self._pick(data)
         for _ in range(steps):

@@ -73,13 +73,18 @@ class ModelledNight(RuleBasedStateMachine):
         """By task: which side holds it, and how."""
         self.stale: list[tuple[int, Claim]] = []
         self.waits: dict[str, tuple[str, asyncio.Task[LockAnswer | None]]] = {}
-        self.used: list[str] = []
-        self.logged = self.asked = 0
+        self.logged = 0
+        self.asked: list[str] = []
+        """The task of each open question, oldest first."""
         for number, needs in enumerate(BEGUN_WITH):
             tag = ("backend", "testing")[number % 3 == 0]
             self._load(0, "none", 1 + number % 5, tuple(f"t{need}" for need in needs), tag, "")
         for number in range(4):
             self._claim(number % 2, "none", tester=False)
+        name = next(iter(self.claims))
+        by, claim = self.claims.pop(name)
+        self.run(self.stores[by].queue.complete(claim, (), current=TaskState.RUNNING))
+        self.model.done(name)
 
     def teardown(self) -> None:
         if not hasattr(self, "watch"):
@@ -137,7 +142,7 @@ class ModelledNight(RuleBasedStateMachine):
         assert totals.day_spent_usd_micros == sum(self.model.spent.values())
         assert totals.run_reserved_usd_micros == self.model.sums() - sum(self.model.spent.values())
         assert [e.seq for e in await store.events.read(after=0)] == list(range(1, self.logged + 1))
-        assert len(await store.questions.open()) == self.asked
+        assert [question.task for question in await store.questions.open()] == self.asked
 
     # How it is done.
 

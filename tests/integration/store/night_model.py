@@ -63,6 +63,7 @@ class NightModel:
     spent: dict[str, int] = field(default_factory=dict)
     last_rank: int = 0
     last_token: int = 0
+    last_call: int = 0
 
     def ranks(self, now_ms: int, count: int) -> int:
         """Give out `count` ranks and return the first."""

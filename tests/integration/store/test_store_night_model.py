@@ -268,64 +268,81 @@ class NightMachine(ModelledNight):
     # Money, questions, events.
 
     @precondition(lambda self: self._free())
-    @rule(data=st.data(), how=loss, amount=st.integers(0, 90))
-    def reserve(self, data: st.DataObject, how: str, amount: int) -> None:
+    @rule(
+        data=st.data(),
+        how=loss,
+        amount=st.integers(0, 90),
+        share=st.integers(0, 100),
+        then=st.lists(st.sampled_from("brs"), max_size=3),
+    )
+    def spend(self, data: st.DataObject, how: str, amount: int, share: int, then: list[str]) -> None:
+        """Reserve for a new call, or again for an old one; then begin it, settle it, give it up, or not."""
         name, by, _ = self._pick(data)
-        reservation = f"c{len(self.used)}"
-        self.used.append(reservation)
+        reservation = data.draw(st.sampled_from(["", *self.model.reserved]))
+        if reservation:
+            name, amount, _ = self.model.reserved[reservation]
+        else:
+            self.model.last_call += 1
+            reservation = f"c{self.model.last_call}"
+        self._reserve(by, how, reservation, name, amount)
+        for step in then:
+            self._end_call(by, how, step, reservation, amount * share // 100)
+
+    def _reserve(self, by: int, how: str, reservation: str, name: str, amount: int) -> None:
         fits = self.model.sums() + amount <= 250 and self.model.sums(name) + amount <= 120
         caps = Caps(run=UsdMicros(300), task=UsdMicros(120), day=UsdMicros(250))
-        where: dict[str, Any] = {
-            "run": "r",
-            "task": TaskId(name),
-            "day": "d",
-            "amount": UsdMicros(amount),
-            "caps": caps,
-        }
+        where: dict[str, Any] = {"run": "r", "task": TaskId(name), "day": "d", "caps": caps}
+        where["amount"] = UsdMicros(amount)
         happened, refused = self._single(by, how, lambda s: s.ledger.reserve(reservation, **where))
-        assert how != "none" or (refused is None) == fits
-        if happened and fits:
+        known = reservation in self.model.reserved
+        assert how != "none" or (refused is None) == (fits or known)
+        if happened and fits and not known:
             self.model.reserved[reservation] = (name, amount, False)
 
-    @precondition(lambda self: self.used)
-    @rule(data=st.data(), by=side, how=loss, share=st.integers(0, 100), what=st.sampled_from("sbr"))
-    def settle_begin_or_release(self, data: st.DataObject, by: int, how: str, share: int, what: str) -> None:
-        name = data.draw(st.sampled_from(self.used))
-        task, amount, _ = self.model.reserved.get(name, ("", 0, False))
-        actual = amount * share // 100
+    def _end_call(self, by: int, how: str, step: str, reservation: str, actual: int) -> None:
         booked: dict[str, Any] = {"actual": UsdMicros(actual), "usage": Usage(1), "model": "m"}
-        match what:
+        match step:
             case "s":
-                happened, _ = self._single(by, how, lambda s: s.ledger.settle(name, **booked))
+                happened, _ = self._single(by, how, lambda s: s.ledger.settle(reservation, **booked))
             case "b":
-                happened, _ = self._single(by, how, lambda s: s.ledger.mark_started(name))
+                happened, _ = self._single(by, how, lambda s: s.ledger.mark_started(reservation))
             case _:
-                happened, _ = self._single(by, how, lambda s: s.ledger.release(name))
-        if not happened or not task:
+                happened, _ = self._single(by, how, lambda s: s.ledger.release(reservation))
+        if not happened or reservation not in self.model.reserved:
             return
-        if what == "b":
-            self.model.reserved[name] = (task, amount, True)
+        task, amount, _ = self.model.reserved[reservation]
+        if step == "b":
+            self.model.reserved[reservation] = (task, amount, True)
             return
-        del self.model.reserved[name]
-        self.model.spent[task] = self.model.spent.get(task, 0) + actual * (what == "s")
+        del self.model.reserved[reservation]
+        self.model.spent[task] = self.model.spent.get(task, 0) + actual * (step == "s")
 
-    @rule(data=st.data(), by=side, how=loss, count=st.integers(1, 3), what=st.sampled_from("bqe"))
-    def book_ask_or_log(self, data: st.DataObject, by: int, how: str, count: int, what: str) -> None:
-        task = data.draw(st.sampled_from(list(self.model.tasks)))
+    @rule(data=st.data(), by=side, how=loss, count=st.integers(1, 3))
+    def book(self, data: st.DataObject, by: int, how: str, count: int) -> None:
+        """Under a claim that holds or one that has ended: the money is gone either way."""
+        claims = [*self.stale, *self.claims.values()]
+        claim = data.draw(st.sampled_from(claims))[1]
         booked: dict[str, Any] = {"usage": Usage(output_tokens=count), "cost_usd_micros": count, "turns": 1}
+        if self._single(by, how, lambda s: s.queue.book(claim, **booked))[0]:
+            self.model.tasks[claim.task.id].cost += count
+
+    @rule(by=side, how=loss, count=st.integers(1, 3))
+    def log(self, by: int, how: str, count: int) -> None:
         events = [Event(EventKind.TASK_TURN, self.clock.time_ms)] * count
-        match what:
-            case "b" if self.stale:
-                claim = data.draw(st.sampled_from([*self.stale, *self.claims.values()]))[1]
-                if self._single(by, how, lambda s: s.queue.book(claim, **booked))[0]:
-                    self.model.tasks[claim.task.id].cost += count
-            case "q":
-                asked = self._single(by, how, lambda s: s.questions.ask(TaskId(task), "Which?", "a", 1))
-                self.asked += asked[0]
-            case "e":
-                stored = self._through(by, how, lambda s: s.events.append(events))
-                assert [event.seq for event in stored] == [self.logged + 1 + i for i in range(count)]
-                self.logged += count
+        stored = self._through(by, how, lambda s: s.events.append(events))
+        assert [event.seq for event in stored] == [self.logged + 1 + i for i in range(count)]
+        self.logged += count
+
+    @rule(data=st.data(), by=side, how=loss, answers=st.booleans())
+    def ask_or_answer(self, data: st.DataObject, by: int, how: str, answers: bool) -> None:
+        task = data.draw(st.sampled_from(["t0", "t1"]))
+        if answers:
+            happened, _ = self._single(by, how, lambda s: s.questions.answer(TaskId(task), "b"))
+            if happened and task in self.asked:
+                self.asked.remove(task)
+        else:
+            happened, _ = self._single(by, how, lambda s: s.questions.ask(TaskId(task), "Which?", "a", 1))
+            self.asked += [task] * happened
 
 
 def test_any_order_of_operations_leaves_the_store_as_its_model(valkey_url: str) -> None:

@@ -263,7 +263,7 @@ class NightMachine(ModelledNight):
         assert list(self.run(self.stores[by].locks.release_all(TaskId(name)))) == mine
         for path in mine:
             self.model.locks[path].task = ""
-        self._serve(heard=False)
+        self._serve(heard=True)
 
     # Money, questions, events.
 

@@ -8,7 +8,6 @@ from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -16,8 +15,8 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
+from model_runs import run_machine
 from store_kit import ANYBODY, LEASE_MS, HandClock, landed, open_store, spec
 
 from agentcoord.domain.ids import ProjectId, TaskId
@@ -224,11 +223,4 @@ def test_any_order_of_operations_leaves_the_queue_as_its_model(valkey_url: str) 
     class Machine(QueueMachine):
         url = valkey_url
 
-    limits = settings(
-        max_examples=25,
-        stateful_step_count=40,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    run_state_machine_as_test(Machine, settings=limits)
+    run_machine(Machine, examples=25, steps=40)

@@ -8,7 +8,6 @@ from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -16,8 +15,8 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
+from model_runs import run_machine
 from store_kit import ANYBODY, HandClock, open_store, spec
 
 from agentcoord.domain.ids import ProjectId, TaskId
@@ -217,27 +216,15 @@ class LockMachine(_OnAServer):
         return task if task in self.claims and self.claims[task].token == token else None
 
 
-def _check(machine: type[RuleBasedStateMachine]) -> None:
-    limits = settings(
-        max_examples=20,
-        stateful_step_count=25,
-        deadline=None,
-        database=None,
-        print_blob=True,
-        suppress_health_check=list(HealthCheck),
-    )
-    run_state_machine_as_test(machine, settings=limits)
-
-
 def test_any_order_of_reservations_and_crashes_keeps_the_sums(valkey_url: str) -> None:
     class Machine(LedgerMachine):
         url = valkey_url
 
-    _check(Machine)
+    run_machine(Machine, examples=20, steps=25)
 
 
 def test_any_order_of_locks_and_lost_leases_has_one_holder_a_path(valkey_url: str) -> None:
     class Machine(LockMachine):
         url = valkey_url
 
-    _check(Machine)
+    run_machine(Machine, examples=20, steps=25)

@@ -10,7 +10,7 @@ import asyncio
 import tempfile
 import uuid
 from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -73,6 +73,8 @@ class ModelledNight(RuleBasedStateMachine):
         """By task: which side holds it, and how."""
         self.stale: list[tuple[int, Claim]] = []
         self.waits: dict[str, tuple[str, asyncio.Task[LockAnswer | None]]] = {}
+        self.over: Claim | None = None
+        """A claim that ended long ago."""
         self.logged = 0
         self.asked: list[str] = []
         """The task of each open question, oldest first."""
@@ -85,6 +87,9 @@ class ModelledNight(RuleBasedStateMachine):
         by, claim = self.claims.pop(name)
         self.run(self.stores[by].queue.complete(claim, (), current=TaskState.RUNNING))
         self.model.done(name)
+        self.over = claim
+        for each in range(2):
+            self._connect(each)
 
     def teardown(self) -> None:
         if not hasattr(self, "watch"):
@@ -167,7 +172,7 @@ class ModelledNight(RuleBasedStateMachine):
         except StoreUnavailableError:
             assert trap is not None
             assert trap.sprung.is_set()
-            self.run(self.stores[by].ping())
+            self._connect(by)
             return how == "answer", None
         assert trap is None
         return True, result
@@ -177,8 +182,16 @@ class ModelledNight(RuleBasedStateMachine):
         self.proxies[by].trap = LOSSES[how]()
         result = self.run(call(self.stores[by]))
         assert self.proxies[by].trap is None
-        self.run(self.stores[by].ping())
+        self._connect(by)
         return result
+
+    def _connect(self, by: int) -> None:
+        """See that each way to the server is open, so that a trap catches a call and no greeting."""
+        self.run(self.stores[by].ping())
+        if self.over is None:
+            return
+        with suppress(LeaseLostError):
+            self.run(self.stores[by].queue.move(self.over, TaskState.RUNNING, TaskState.CHECKING))
 
     def _free(self) -> list[str]:
         """Claimed tasks whose worker does not wait for a lock."""

@@ -165,7 +165,7 @@ async def _cancel_everywhere(
                 k += 1
                 scene = await _set(store, Watch(client, store.keys.prefix), clock)
                 if on_new_connections:
-                    await store.client.connection_pool.disconnect()
+                    await store.client.connection_pool.disconnect(inuse_connections=False)
                 meanwhile = partial(MEANWHILE[name], scene) if name in MEANWHILE else None
                 outcome = await cancel_at(OPERATIONS[name](scene), k, moment, meanwhile=meanwhile)
                 await _nothing_is_left(scene, outcome)

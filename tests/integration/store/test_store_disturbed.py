@@ -60,7 +60,7 @@ def _judge(watch: Watch, night: BusyNight) -> None:
 
 async def _forget_scripts(night: BusyNight, client: Redis) -> None:
     while not night.over.is_set():
-        await _spin(night.dice.randrange(9))
+        await _spin(night.dice.randrange(200))
         client.script_flush()
 
 

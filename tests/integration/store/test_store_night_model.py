@@ -211,8 +211,8 @@ class NightMachine(ModelledNight):
         self.proxies[by].cut_all()
         self.run(self.opened[by].aclose())
         self.proxies[by].away = False
-        self.stores[by] = self._open(by)
-        store = self.stores[by]
+        self.stores[by] = store = self._open(by)
+        self._connect(by)
         assert set(self.run(store.queue.release_all_leases(why="restart"))) == set(self.claims)
         for name in list(self.claims):
             self._ended(name)

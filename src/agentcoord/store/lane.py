@@ -19,6 +19,7 @@ from typing import Any, Protocol, cast
 from hiredis import pack_command
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 
 from agentcoord.errors import StoreError, StoreUnavailableError
@@ -26,6 +27,10 @@ from agentcoord.store.scripts import ScriptName, calling, in_our_words
 
 Argument = str | int | bytes
 _DOING = "dispatch"
+
+
+class ScriptsForgottenError(StoreUnavailableError):
+    """The call did not run: the server does not know the script any more. A new connection tells it again."""
 
 
 class Lane(Protocol):
@@ -36,8 +41,11 @@ class Lane(Protocol):
         """The most calls that may be under way."""
         ...
 
-    async def connect(self) -> None:
-        """Be ready to send; does nothing when that is so. Raises StoreUnavailableError or StoreError."""
+    async def connect(self, *, look: bool = False) -> None:
+        """Be ready to send; does nothing when that is so. Raises StoreUnavailableError or StoreError.
+
+        With `look`, and only while nothing is under way, a connection that was cut meanwhile is replaced.
+        """
         ...
 
     async def send(self, script: ScriptName, args: Sequence[Argument]) -> None:
@@ -78,8 +86,10 @@ class _OwnConnection:
     def depth(self) -> int:
         return 2
 
-    async def connect(self) -> None:
+    async def connect(self, *, look: bool = False) -> None:
         """Take a connection, and tell the server the scripts: it may have forgotten them, or be another."""
+        if look and self._connection is not None and not await self._is_clean():
+            await self.drop()
         if self._connection is not None:
             return
         pool = self.client.connection_pool
@@ -94,6 +104,14 @@ class _OwnConnection:
         except BaseException:
             await self.drop()
             raise
+
+    async def _is_clean(self) -> bool:
+        """Whether the connection is open and nothing that nobody asked for has come."""
+        assert self._connection is not None
+        try:
+            return not await self._connection.can_read()
+        except (RedisConnectionError, OSError):
+            return False
 
     async def send(self, script: ScriptName, args: Sequence[Argument]) -> None:
         connection = self._connection
@@ -113,7 +131,7 @@ class _OwnConnection:
             raise
         except StoreError as error:
             if isinstance(error.__cause__, NoScriptError):
-                raise StoreUnavailableError("Redis has forgotten its scripts") from error
+                raise ScriptsForgottenError("Redis has forgotten its scripts") from error
             raise
 
     async def drop(self) -> None:
@@ -137,7 +155,7 @@ class _ClusterLane:
     def depth(self) -> int:
         return 1
 
-    async def connect(self) -> None:
+    async def connect(self, *, look: bool = False) -> None:
         pass  # The cluster's client does it.
 
     async def send(self, script: ScriptName, args: Sequence[Argument]) -> None:

@@ -7,7 +7,8 @@ reads the answers. A call whose answer is lost may have run. It is repeated as i
 number, before anything new is sent, and the script answers again what it answered before; so nothing is
 handed out to nobody, nor twice, and events are stored once. When the server stays away, everybody who waits
 is told (only events go on waiting); the calls are repeated when it is back, and what they handed out
-is given back. Scripts that go ahead of a hand-out are never repeated: who asked is told.
+is given back. Scripts that go ahead of a hand-out are not repeated, unless the server never ran them: who
+asked is told.
 Deliberately absent: the connection itself, which is `lane`.
 """
 
@@ -23,7 +24,7 @@ from typing import Any, Protocol, TypeVar
 from agentcoord.clock import Clock
 from agentcoord.errors import StoreError, StoreUnavailableError
 from agentcoord.store.dispatch_call import Ahead, Call
-from agentcoord.store.lane import Lane
+from agentcoord.store.lane import Lane, ScriptsForgottenError
 from agentcoord.store.scripts import CALL_TIMEOUT_S, ScriptName
 
 REPEAT_AFTER_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
@@ -59,6 +60,8 @@ class Traffic:
     """Sent, and not answered yet; in order."""
     _unsettled: deque[Call] = field(default_factory=deque)
     """Calls that may have run, and whose answers never came; in order."""
+    _not_run: Ahead | None = None
+    """One that the server refused unseen, because it had forgotten its scripts."""
     _stirred: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there may be something to send."""
     _sent: asyncio.Event = field(default_factory=asyncio.Event)
@@ -100,7 +103,7 @@ class Traffic:
                 continue
             while not self._unsettled and (call := self._next()) is not None:
                 await self._send(call)
-            if self.desk.closing and not self._under_way and not self._unsettled:
+            if self.desk.closing and not (self._under_way or self._unsettled or self._not_run):
                 return
 
     async def _wait_for_something_to_send(self) -> None:
@@ -113,6 +116,9 @@ class Traffic:
         self._stirred.clear()
 
     def _next(self) -> Call | Ahead | None:
+        not_run, self._not_run = self._not_run, None
+        if not_run is not None:
+            return not_run
         if len(self._under_way) < MOST_UNDER_WAY and (ahead := self.desk.next_ahead()) is not None:
             return ahead
         calls = sum(isinstance(call, Call) for call in self._under_way)
@@ -120,7 +126,8 @@ class Traffic:
 
     async def _send(self, call: Call | Ahead) -> None:
         try:
-            await self.lane.connect()
+            # What is not repeated is better not lost to a connection that was cut while idle.
+            await self.lane.connect(look=isinstance(call, Ahead) and not self._under_way)
         except StoreError as error:
             if isinstance(call, Ahead):
                 tell(call.answer, error)
@@ -173,6 +180,10 @@ class Traffic:
 
     async def _lose_what_is_under_way(self, error: StoreUnavailableError) -> None:
         """The connection is of no use any more, and nobody knows what ran."""
+        refused = self._under_way[0]
+        if isinstance(error, ScriptsForgottenError) and isinstance(refused, Ahead):
+            self._not_run = refused
+            self._under_way.popleft()
         for call in self._under_way:
             if isinstance(call, Ahead):
                 tell(call.answer, error)

@@ -84,6 +84,9 @@ async def test_a_server_that_forgot_its_scripts_is_told_again(valkey_url: str, p
         assert (await claim(store)).task.id == "b"
         await store.client.script_flush()
         assert await store.locks.release_all((await task_of(store, "a")).id) == ()
+        await store.client.script_flush()
+        await load(store, spec("c"))
+        assert (await claim(store)).task.id == "c"
 
 
 @pytest.mark.one_server
@@ -168,6 +171,9 @@ async def test_a_connection_that_the_server_cut_while_idle_is_replaced(
         await load(store, spec("a"))
         await other.client.client_kill_filter(_type="normal", skipme=True)
         assert (await claim(store)).task.id == "a"
+        await other.client.client_kill_filter(_type="normal", skipme=True)
+        await load(store, spec("b"))
+        assert (await claim(store)).task.id == "b"
 
 
 async def test_a_store_that_closes_tells_who_waits(valkey_url: str, project_id: ProjectId) -> None:

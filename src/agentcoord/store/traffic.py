@@ -180,10 +180,11 @@ class Traffic:
 
     async def _lose_what_is_under_way(self, error: StoreUnavailableError) -> None:
         """The connection is of no use any more, and nobody knows what ran."""
-        refused = self._under_way[0]
-        if isinstance(error, ScriptsForgottenError) and isinstance(refused, Ahead):
-            self._not_run = refused
-            self._under_way.popleft()
+        if isinstance(error, ScriptsForgottenError):
+            refused = self._under_way[0]
+            if isinstance(refused, Ahead):
+                self._not_run = refused
+                self._under_way.popleft()
         for call in self._under_way:
             if isinstance(call, Ahead):
                 tell(call.answer, error)

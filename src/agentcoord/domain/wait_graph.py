@@ -1,26 +1,36 @@
 """Who waits for whom: finds the deadlock that a new wait would close. Pure.
 
-A task waits for at most one file at a time, and a file has one holder, so the graph has
-at most one edge out of each node and a cycle is found by walking it.
+A task that waits for a set of files waits for all of their holders at once, so the graph may have
+several edges out of each node, and a cycle is found by following all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import TypeVar
+
+_Node = TypeVar("_Node", bound=str)
 
 
-def would_deadlock(waits_for: Mapping[str, str], waiter: str, holder: str) -> bool:
-    """Whether `waiter` waiting for `holder` would close a cycle.
+def reaches(waits_for: Mapping[_Node, Collection[_Node]], start: _Node, goal: _Node) -> bool:
+    """Whether `start` is `goal`, or waits for it, directly or through others.
 
-    `waits_for` maps each waiting task to the task that holds what it waits for. Linear in
-    the number of waiting tasks.
+    `waits_for` maps each waiting task to those that it waits for. Linear in their number.
     """
-    node = holder
-    for _ in range(len(waits_for) + 1):
-        if node == waiter:
+    seen = {start}
+    ahead = [start]
+    while ahead:
+        node = ahead.pop()
+        if node == goal:
             return True
-        following = waits_for.get(node)
-        if following is None:
-            return False
-        node = following
+        new = set(waits_for.get(node, ())) - seen
+        seen |= new
+        ahead += new
     return False
+
+
+def who_would_deadlock(
+    waits_for: Mapping[_Node, Collection[_Node]], waiter: _Node, holders: Iterable[_Node]
+) -> _Node | None:
+    """Return the first of `holders` for which `waiter` cannot wait without closing a cycle; None: it may."""
+    return next((holder for holder in holders if reaches(waits_for, holder, waiter)), None)

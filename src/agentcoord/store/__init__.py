@@ -3,7 +3,7 @@
 from agentcoord.store.budget_ledger import BudgetLedger, Caps, CapScope, Refusal, Spend, Totals
 from agentcoord.store.connection import CleanupOutcome, Store, unix_url
 from agentcoord.store.event_log import EventLog
-from agentcoord.store.file_locks import FileLocks, HeldLock, LockAnswer, LockOutcome
+from agentcoord.store.file_locks import FileLocks, HeldLock, LockAnswer, LockOutcome, LockWait
 from agentcoord.store.loading import LoadOutcome
 from agentcoord.store.questions import OpenQuestion, QuestionBook
 from agentcoord.store.queue import TaskQueue
@@ -19,6 +19,7 @@ __all__ = [
     "LoadOutcome",
     "LockAnswer",
     "LockOutcome",
+    "LockWait",
     "OpenQuestion",
     "QuestionBook",
     "Refusal",

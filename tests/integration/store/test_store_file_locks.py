@@ -241,5 +241,4 @@ async def test_a_wait_cancelled_at_any_moment_leaves_the_line_moving(
             await asyncio.wait([cancelled])
             await store.locks.release_all(TaskId("b"))
             assert (await waiting).outcome is _O.TAKEN
-        assert not store.locks._lines
-        assert not store.locks._waits
+        assert store.locks.lines.is_empty

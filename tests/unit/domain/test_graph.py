@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentcoord.domain.graph import dependents_of, find_cycles, topological_order
-from agentcoord.domain.wait_graph import would_deadlock
+from agentcoord.domain.wait_graph import who_would_deadlock
 
 _IDS = st.sampled_from("abcdefgh")
 _GRAPHS = st.dictionaries(_IDS, st.lists(_IDS, max_size=4), max_size=8)
@@ -45,6 +45,12 @@ def test_dependents_are_found_through_others() -> None:
 
 
 def test_a_wait_that_closes_a_circle_is_a_deadlock() -> None:
-    assert would_deadlock({"b": "c", "c": "a"}, "a", "b")
-    assert not would_deadlock({"b": "c"}, "a", "b")
-    assert would_deadlock({}, "a", "a")
+    assert who_would_deadlock({"b": ["c"], "c": ["a"]}, "a", ["b"]) == "b"
+    assert who_would_deadlock({"b": ["c"]}, "a", ["b"]) is None
+    assert who_would_deadlock({}, "a", ["a"]) == "a"
+
+
+def test_a_circle_through_any_of_several_holders_is_found() -> None:
+    waits_for = {"b": ["x", "c"], "c": ["x"], "d": ["x", "a"], "x": ["y", "b"]}
+    assert who_would_deadlock(waits_for, "a", ["b", "c", "d"]) == "d"
+    assert who_would_deadlock(waits_for, "a", ["b", "c"]) is None

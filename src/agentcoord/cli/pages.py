@@ -215,7 +215,9 @@ def locks_page(locks: Sequence[LockView], width: int) -> list[Line]:
             cell(lock["path"]),
             cell(lock["task"]),
             cell(time_of_day(lock["since"], None), Tone.MUTED),
-            cell(", ".join(lock["waiters"])),
+            cell(
+                ", ".join(f"{one['task']} (since {time_of_day(one['since'], None)})" for one in lock["waits"])
+            ),
         )
         for lock in locks
     ]

@@ -23,7 +23,7 @@ from agentcoord.domain.worker import WorkerState
 from agentcoord.errors import WorkspaceError
 from agentcoord.sandbox.backend import Sandbox
 from agentcoord.sandbox.policy import KilledBy, Limits, Policy
-from agentcoord.store.file_locks import FileLocks, LockOutcome
+from agentcoord.store.file_locks import FileLocks, LockAnswer, LockOutcome
 from agentcoord.store.questions import QuestionBook
 from agentcoord.telemetry.logs import Redactor
 from agentcoord.workspace.pool import ProofTree, Workspace
@@ -131,29 +131,10 @@ class LockedFiles:
             answer = await self._locks.acquire(path, self._claim, timeout_s=LOCK_WAIT_S)
         finally:
             self._board.set_state(self._row, WorkerState.WORKING, started_doing)
-        task, worker = self._claim.task.id, self._row.spec.name
-        match answer.outcome:
-            case LockOutcome.ALREADY_HELD:
-                return WriteOutcome.WRITTEN
-            case LockOutcome.TAKEN:
-                self._hub.emit(EventKind.LOCK_TAKEN, task=task, worker=worker, path=path)
-                if answer.waited_ms >= TOLD_WAIT_MS:
-                    self._tell_waited(path, answer.holder, "taken", answer.waited_ms)
-                return WriteOutcome.WRITTEN
-            case LockOutcome.TIMED_OUT | LockOutcome.WOULD_DEADLOCK:
-                self._tell_waited(path, answer.holder, str(answer.outcome), answer.waited_ms)
-                return WriteOutcome.WRITTEN_OPTIMISTICALLY
-
-    def _tell_waited(self, path: str, holder: TaskId | None, outcome: str, waited_ms: int) -> None:
-        self._hub.emit(
-            EventKind.LOCK_WAITED,
-            task=self._claim.task.id,
-            worker=self._row.spec.name,
-            path=path,
-            holder=holder,
-            outcome=outcome,
-            ms=waited_ms,
-        )
+        tell_of_lock(self._hub, self._row.spec.name, self._claim.task.id, path, answer)
+        if answer.outcome in {LockOutcome.TAKEN, LockOutcome.ALREADY_HELD}:
+            return WriteOutcome.WRITTEN
+        return WriteOutcome.WRITTEN_OPTIMISTICALLY
 
     async def list_dir(self, path: str) -> Sequence[str]:
         return await asyncio.to_thread(self._workspace.files.list_dir, path)
@@ -163,6 +144,23 @@ class LockedFiles:
 
     async def changes(self) -> ChangeSet:
         return await self._workspace.changes()
+
+
+def tell_of_lock(hub: EventHub, worker: str, task: TaskId, path: str, answer: LockAnswer) -> None:
+    """Tell that a lock was taken, and of a wait that was one."""
+    if answer.outcome is LockOutcome.TAKEN:
+        hub.emit(EventKind.LOCK_TAKEN, task=task, worker=worker, path=path)
+    taken_at_once = answer.outcome is LockOutcome.TAKEN and answer.waited_ms < TOLD_WAIT_MS
+    if answer.outcome is not LockOutcome.ALREADY_HELD and not taken_at_once:
+        hub.emit(
+            EventKind.LOCK_WAITED,
+            task=task,
+            worker=worker,
+            path=path,
+            holder=answer.holder,
+            outcome=str(answer.outcome),
+            ms=answer.waited_ms,
+        )
 
 
 class TaskReporter:

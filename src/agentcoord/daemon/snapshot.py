@@ -185,6 +185,7 @@ class Views:
                 {"number": each.number, "question": each.question, "default": each.default}
                 for each in questions
             ],
+            "locks": [each for each in await self.locks() if task_id in (each["task"], *each["waiters"])],
             "events": [event.to_dict() for event in self._shop.hub.recent if event.task == task_id][-200:],
         }
 
@@ -240,7 +241,13 @@ class Views:
 
     async def locks(self) -> list[LockView]:
         return [
-            {"path": each.path, "task": each.task, "since": each.since_ms, "waiters": list(each.waiters)}
+            {
+                "path": each.path,
+                "task": each.task,
+                "since": each.since_ms,
+                "waiters": list(each.waiters),
+                "waits": [{"task": one.task, "since": one.since_ms} for one in each.waits],
+            }
             for each in await self._shop.store.locks.holders()
         ]
 

@@ -24,6 +24,7 @@ from agentcoord.agent.loop import (
     Interrupted,
     OutOfMoney,
 )
+from agentcoord.daemon.declared_files import take_declared
 from agentcoord.daemon.machine_faults import fault_of
 from agentcoord.daemon.pausing import pause
 from agentcoord.daemon.proving import Held, Landed, LandingSteps, Red
@@ -122,6 +123,9 @@ class TaskRunner:
             await to_its_end(self._finish(claim, record.files, ()))
             return None
         await shop.store.locks.release_all(task.id)  # An earlier claim's; they carry a stale token.
+        await take_declared(shop, self._row, claim)  # Before the copy, so that it has what others landed.
+        if shop.stopping.is_set():
+            return await self._ended_by(task, Interrupted())
         try:
             workspace = await shop.pool.acquire(task.id, task.attempt, fresh=False)
         except (WorkspaceError, OSError) as error:

@@ -50,6 +50,8 @@ class LockAnswer:
     holder: TaskId | None
     """Who has it now, or was in the way; None when that is nobody."""
     waited_ms: int
+    path: str = ""
+    """Of a set that was not had: the file that the holder has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,11 @@ class _Found:
     """What others hold of it."""
     in_the_way: TaskId | None = None
 
+    @property
+    def path(self) -> str:
+        """The file that keeps it from all."""
+        return next((path for path, holder in self.held.items() if holder == self.in_the_way), "")
+
 
 @dataclass(slots=True)
 class FileLocks:
@@ -105,9 +112,9 @@ class FileLocks:
         return await self.acquire_all((path,), claim, timeout_s=timeout_s)
 
     async def acquire_all(self, paths: Iterable[str], claim: Claim, *, timeout_s: float) -> LockAnswer:
-        """Do what `acquire` does for a set of at most 1,000 files: take all of their locks in one step, or none.
+        """Do what `acquire` does for a set of at most 1,000 files, in one step: all of their locks, or none.
 
-        While it waits it holds none of those that it lacks, and it has its place in each line.
+        While it waits it takes none of those that it lacks, and has its place in each line.
         """
         wanted = tuple(sorted(set(paths)))
         if len(wanted) > BATCH:
@@ -133,7 +140,9 @@ class FileLocks:
         assert found.outcome is not None
         waited_ms = round((self.clock.monotonic() - began) * 1000)
         has_it = found.outcome in {LockOutcome.TAKEN, LockOutcome.ALREADY_HELD}
-        return LockAnswer(found.outcome, claim.task.id if has_it else found.in_the_way, waited_ms)
+        if has_it:
+            return LockAnswer(found.outcome, claim.task.id, waited_ms)
+        return LockAnswer(found.outcome, found.in_the_way, waited_ms, found.path)
 
     async def release_all(self, task: TaskId) -> tuple[str, ...]:
         """Release every lock of `task`, and return their paths, sorted."""

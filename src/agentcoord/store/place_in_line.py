@@ -34,8 +34,23 @@ def encode_writes(writes: Iterable[str]) -> str:
     """
     lines = set()
     for pattern in writes:
-        clean = pattern.removeprefix("./").lstrip("/").replace("\n", "?")
-        cut = min((clean.index(c) for c in _GLOB_CHARACTERS if c in clean), default=len(clean))
-        is_literal = cut == len(clean) and clean != "" and not clean.endswith("/")
-        lines.add(f"={clean}" if is_literal else f"^{clean[:cut]}")
+        clean = _clean(pattern)
+        lines.add(f"={clean}" if _is_one_file(clean) else f"^{clean[: _first_glob_character(clean)]}")
     return "\n".join(sorted(lines))
+
+
+def single_files(writes: Iterable[str]) -> tuple[str, ...]:
+    """Return those of the declared writes that are one file each, sorted."""
+    return tuple(sorted({clean for pattern in writes if _is_one_file(clean := _clean(pattern))}))
+
+
+def _clean(pattern: str) -> str:
+    return pattern.removeprefix("./").lstrip("/").replace("\n", "?")
+
+
+def _first_glob_character(clean: str) -> int:
+    return min((clean.index(c) for c in _GLOB_CHARACTERS if c in clean), default=len(clean))
+
+
+def _is_one_file(clean: str) -> bool:
+    return clean != "" and not clean.endswith("/") and _first_glob_character(clean) == len(clean)

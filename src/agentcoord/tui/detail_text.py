@@ -28,6 +28,7 @@ def detail_lines(detail: TaskDetail, *, width: int, now_ms: int, zone: tzinfo | 
     lines += _section("Description", _paragraph(detail["description"], text_width))
     lines += _section("Questions", _questions(detail["questions"], text_width))
     lines += _section("Checks", _checks(detail["check"], detail["checks"], text_width))
+    lines += _section("Locks", _locks(detail, now_ms=now_ms, width=text_width))
     lines += _section("Files", _paths(detail["task"]["files"], text_width))
     lines += _section("Decisions", _bullets(detail["decisions"], text_width))
     lines += _section("Summary", _paragraph(detail["summary"], text_width))
@@ -131,6 +132,23 @@ def _checks(command: str, checks: Sequence[CheckView], width: int) -> list[Line]
         if not check["ok"]:
             shown = wrap(check["output"], width - 2)[-OUTPUT_LINES:]
             lines += [(Span(f"{_INDENT}  {line}", Tone.MUTED),) for line in shown]
+    return lines
+
+
+def _locks(detail: TaskDetail, *, now_ms: int, width: int) -> list[Line]:
+    """What it holds, and what it waits for, since when; a wait stands out."""
+    own = detail["task"]["id"]
+    lines: list[Line] = []
+    for lock in detail.get("locks", []):
+        waits = [f"{one['task']} for {spoken_span(now_ms - one['since'])}" for one in lock["waits"]]
+        if lock["task"] == own:
+            told = f"{lock['path']}: held for {spoken_span(now_ms - lock['since'])}"
+            told, tone = f"{told}; wanted by {', '.join(waits)}" if waits else told, Tone.PLAIN
+        else:
+            since = next(one["since"] for one in lock["waits"] if one["task"] == own)
+            told = f"{lock['path']}: wanted for {spoken_span(now_ms - since)}; {lock['task']} holds it"
+            tone = Tone.WARN
+        lines += [(Span(f"{_INDENT}{line}", tone),) for line in wrap(one_line(told), width)]
     return lines
 
 

@@ -237,6 +237,8 @@ class TaskDetail(TypedDict):
     summary: str
     decisions: list[str]
     questions: list[dict[str, Any]]
+    locks: NotRequired[list[LockView]]
+    """Of the files that it holds, or waits for."""
     events: list[dict[str, Any]]
     """Its newest 200 events."""
 
@@ -351,11 +353,21 @@ class StatsView(TypedDict):
     memory_mb: float
 
 
+class LockWaitView(TypedDict):
+    """One who waits for the lock of a file."""
+
+    task: str
+    since: int
+
+
 class LockView(TypedDict):
     path: str
     task: str
     since: int
     waiters: list[str]
+    """First in line first."""
+    waits: list[LockWaitView]
+    """The same, with since when."""
 
 
 class LoadView(TypedDict):

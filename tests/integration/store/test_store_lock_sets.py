@@ -27,7 +27,7 @@ async def _waits(store: Store, path: str, *tasks: str) -> None:
     """Wait until just these stand in line for `path`."""
     async with asyncio.timeout(5):
         while [one.task for one in store.locks.lines.line_of(path)] != list(tasks):
-            await asyncio.sleep(0)
+            await store.ping()
 
 
 async def _held(store: Store) -> dict[str, str]:
@@ -106,7 +106,8 @@ async def test_sets_that_overlap_in_any_order_never_wait_for_each_other(
             answer = await store.locks.acquire_all(paths, one, timeout_s=5)
             assert answer.outcome is _O.TAKEN
             order.append(one.task.id)
-            assert all(holder == one.task.id for path, holder in (await _held(store)).items() if path in paths)
+            held = await _held(store)
+            assert {held[path] for path in paths} == {one.task.id}
             await store.locks.release_all(one.task.id)
 
         async with asyncio.TaskGroup() as group:

@@ -153,7 +153,17 @@ ANSWERS: dict[str, dict[str, Any]] = {
     },
     "stats": {**STATS},
     "task": {**DETAIL},
-    "locks": {"locks": [{"path": "a.py", "task": "a", "since": 1_700_000_000_000, "waiters": ["b"]}]},
+    "locks": {
+        "locks": [
+            {
+                "path": "a.py",
+                "task": "a",
+                "since": 1_700_000_000_000,
+                "waiters": ["b"],
+                "waits": [{"task": "b", "since": 1_700_000_060_000}],
+            }
+        ]
+    },
     "costs": {
         "total_usd": 1.5,
         "cap_usd": 6.0,

@@ -331,6 +331,22 @@ def test_the_detail_tells_why_checks_files_questions_and_decisions() -> None:
         "summary": "",
         "decisions": ["no new dependency"],
         "questions": [{"question": "Public?", "default": "no"}],
+        "locks": [
+            {
+                "path": "src/a.py",
+                "task": "x",
+                "since": NOW_MS - 90_000,
+                "waiters": ["y"],
+                "waits": [{"task": "y", "since": NOW_MS - 30_000}],
+            },
+            {
+                "path": "src/b.py",
+                "task": "z",
+                "since": NOW_MS - 90_000,
+                "waiters": ["x"],
+                "waits": [{"task": "x", "since": NOW_MS - 60_000}],
+            },
+        ],
         "events": [event(1, EventKind.TASK_CLAIMED, "x", attempt=1)],
     }
     shown = [plain_text(line) for line in detail_lines(detail, width=60, now_ms=NOW_MS, zone=None)]
@@ -338,6 +354,8 @@ def test_the_detail_tells_why_checks_files_questions_and_decisions() -> None:
     for fact in (
         "✗ failed  took 0:50", "same failure twice", "Do it.", "✗ tests  exit 2, 0.9 s  make test", "boom[0m",
         "src/a.py", "· no new dependency", "Public?", "goes on with: no", "claimed, attempt 1",
+        "src/a.py: held for 1 min; wanted by y for 30 s",
+        "src/b.py: wanted for 1 min; z holds it",
     ):  # fmt: skip
         assert fact in whole
     assert "Summary" not in whole, "a section with nothing in it is left out"

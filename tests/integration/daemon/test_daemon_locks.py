@@ -1,0 +1,120 @@
+"""Declared files are locked before a task begins, and people see who holds and who waits."""
+
+from __future__ import annotations
+
+import asyncio
+
+from daemon_kit import Daemonlet, bash, create, daemonlet, finish
+
+from agentcoord.domain.events import EventKind
+from agentcoord.domain.ids import ProjectId, TaskId
+from agentcoord.domain.states import TaskState
+from agentcoord.domain.worker import Role, WorkerState, worker_of
+from agentcoord.llm.api import Block
+
+FIRST = worker_of("Backend-Engineer-1", Role.BACKEND_ENGINEER)
+SECOND = worker_of("Backend-Engineer-2", Role.BACKEND_ENGINEER)
+
+
+class Held:
+    """A turn that ends when the test says so."""
+
+    def __init__(self, *blocks: Block) -> None:
+        self._blocks = list(blocks)
+        self.begun, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self) -> list[Block]:
+        self.begun.set()
+        await self.may_end.wait()
+        return self._blocks
+
+
+async def _waits(d: Daemonlet, task: str) -> None:
+    """Wait until `task` stands in a line."""
+    async with asyncio.timeout(10):
+        while not any(task in lock["waiters"] for lock in await d.views.locks()):
+            pass
+
+
+async def test_a_task_begins_with_what_landed_in_the_files_that_both_declare(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        turn = Held(create("src/app.py", "X = 2\n"), finish())
+        d.model.turns["a"] = [turn]
+        d.model.turns["b"] = [[bash("cp src/app.py src/seen.py"), finish()]]
+        writes = ("src/app.py", "src/b.py", "src/any/**")
+        await d.load("a", writes=writes)
+        async with d.working(FIRST, SECOND):
+            await turn.begun.wait()
+            await d.load("b", writes=writes)
+            await _waits(d, "b")
+            held = {lock["path"]: lock for lock in await d.views.locks()}
+            assert {path: lock["task"] for path, lock in held.items()} == {
+                "src/app.py": "a",
+                "src/b.py": "a",
+            }
+            (wait,) = held["src/app.py"]["waits"]
+            assert wait["task"] == "b"
+            assert wait["since"] >= held["src/app.py"]["since"]
+            detail = await d.views.task(TaskId("b"))
+            assert detail is not None
+            assert [lock["path"] for lock in detail["locks"]] == ["src/app.py", "src/b.py"]
+            (row,) = (row for row in d.shop.board.rows.values() if row.task == "b")
+            assert (row.state, row.doing) == (WorkerState.WAITING, "for the lock of src/app.py, src/b.py")
+            assert "b" not in d.model.asked
+            turn.may_end.set()
+            await d.wait_until("b", TaskState.DONE)
+            await d.idle()
+        assert (d.root / "src/seen.py").read_text() == "X = 2\n"
+        assert d.shop.prover.merges == 0
+        waited = [event for event in d.hub.recent if event.kind is EventKind.LOCK_WAITED]
+        assert [(event.task, event.data["outcome"]) for event in waited] in ([], [("b", "taken")])
+        assert await d.store.locks.holders() == []
+
+
+async def test_a_stop_does_not_wait_for_who_waits_for_its_files(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d, asyncio.TaskGroup() as group:
+        turn = Held(create("src/app.py", "X = 2\n"))
+        d.model.turns["a"] = [turn]
+        await d.load("a", writes=("src/app.py",))
+        async with d.working(FIRST, SECOND):
+            await turn.begun.wait()
+            await d.load("b", writes=("src/app.py",))
+            await _waits(d, "b")
+            stopping = group.create_task(d.fleet.stop(now=False))
+            await d.wait_until("b", TaskState.QUEUED)
+            assert (await d.task("a")).state is TaskState.RUNNING
+            turn.may_end.set()
+            await stopping
+        assert [(await d.task(name)).attempt for name in ("a", "b")] == [0, 0]
+
+
+async def test_a_cancelled_holder_lets_the_next_one_begin(valkey_url: str, project_id: ProjectId) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        turn = Held()
+        d.model.turns["a"] = [turn]
+        d.model.turns["b"] = [[create("src/app.py", "X = 3\n"), finish()]]
+        await d.load("a", writes=("src/app.py",))
+        async with d.working(FIRST, SECOND):
+            await turn.begun.wait()
+            await d.load("b", writes=("src/app.py",))
+            await _waits(d, "b")
+            await d.requests.answer("cancel", {"id": "a"})
+            await d.wait_until("b", TaskState.DONE)
+        assert (await d.task("a")).state is TaskState.CANCELLED
+        assert (d.root / "src/app.py").read_text() == "X = 3\n"
+
+
+async def test_what_is_not_in_the_scope_is_not_locked(valkey_url: str, project_id: ProjectId) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        turn = Held(create("src/app.py", "X = 2\n"), finish())
+        d.model.turns["a"] = [turn]
+        await d.load("a", writes=("README.md", "src/*.txt", "src/", "./src/app.py"))
+        async with d.working(FIRST):
+            await turn.begun.wait()
+            assert [lock["path"] for lock in await d.views.locks()] == ["src/app.py"]
+            turn.may_end.set()
+            await d.wait_until("a", TaskState.DONE)

@@ -45,6 +45,10 @@ class StoreUnavailableError(StoreError):
     """Redis cannot be reached now; trying again later may help."""
 
 
+class StoreLoadingError(StoreUnavailableError):
+    """Redis answers that it is still reading its data: it will be there by itself."""
+
+
 class LeaseLostError(StoreError):
     """The claim's fencing token is stale: somebody else owns the task, or it ended."""
 

@@ -29,6 +29,8 @@ from agentcoord.errors import DaemonError
 from agentcoord.store.connection import unix_url
 
 START_TIMEOUT_S = 15.0
+LOADING_TIMEOUT_S = 120.0
+"""How long a server may take that answers, but is still reading its append-only file."""
 LEFTOVER_GRACE_S = 2.0
 """How long a server whose daemon has just been killed may take to end by itself."""
 LOOK_EVERY_S = 0.05
@@ -65,7 +67,8 @@ async def embedded_server(
     """Run a server with its append-only file in `folder`; yield its URL; stop it at the end.
 
     `tell` hears in words that the server died and what became of it. Raises DaemonError with the end of
-    the server's log when it does not answer in 15 s, or (out of the block) keeps dying.
+    the server's log when it does not answer in 15 s, or in 120 s while it reads its data, or (out of the
+    block) keeps dying.
     """
     binary = find_server()
     await _end_leftover(socket_path)
@@ -140,17 +143,18 @@ def _die_with_parent() -> Callable[[], None] | None:
     return ask
 
 
-async def _answers(socket_path: Path) -> bool:
+async def _answer_to_ping(socket_path: Path) -> bytes:
+    """What it says: `+PONG`, `-LOADING ...`; nothing when nobody answers."""
     try:
         async with asyncio.timeout(1.0):
             reader, writer = await asyncio.open_unix_connection(os.fspath(socket_path))
             try:
                 writer.write(b"PING\r\n")
-                return (await reader.readline()).startswith(b"+PONG")
+                return await reader.readline()
             finally:
                 writer.close()
     except (OSError, TimeoutError):
-        return False
+        return b""
 
 
 async def _end_leftover(socket_path: Path) -> None:
@@ -190,8 +194,12 @@ def _listening(socket_path: Path) -> bool:
 
 async def _wait_for_answer(process: asyncio.subprocess.Process, socket_path: Path, log_file: Path) -> None:
     try:
-        async with asyncio.timeout(START_TIMEOUT_S):
-            while not await _answers(socket_path):
+        loop = asyncio.get_running_loop()
+        latest = loop.time() + LOADING_TIMEOUT_S
+        async with asyncio.timeout(START_TIMEOUT_S) as patience:
+            while not (answer := await _answer_to_ping(socket_path)).startswith(b"+PONG"):
+                if answer.startswith(b"-LOADING"):
+                    patience.reschedule(min(loop.time() + START_TIMEOUT_S, latest))
                 if process.returncode is not None:
                     raise DaemonError(
                         f"the embedded Valkey ended ({process.returncode}): {log_tail(log_file)}",
@@ -200,6 +208,7 @@ async def _wait_for_answer(process: asyncio.subprocess.Process, socket_path: Pat
                 await asyncio.sleep(0.01)
     except TimeoutError as error:
         raise DaemonError(
-            f"the embedded Valkey did not answer within {START_TIMEOUT_S:.0f} s: {log_tail(log_file)}",
+            f"the embedded Valkey was not ready within {START_TIMEOUT_S:.0f} s, nor within "
+            f"{LOADING_TIMEOUT_S:.0f} s of reading its data: {log_tail(log_file)}",
             mend=f"read {log_file}",
         ) from error

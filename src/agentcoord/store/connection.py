@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from agentcoord.clock import Clock
 from agentcoord.domain.ids import FencingToken, ProjectId
 from agentcoord.domain.states import HELD_STATES
+from agentcoord.errors import StoreLoadingError
 from agentcoord.store.budget_ledger import BudgetLedger
 from agentcoord.store.client import connected, unix_url
 from agentcoord.store.dispatcher import DISPATCHED, Dispatcher
@@ -37,6 +38,9 @@ from agentcoord.store.scripts import (
 
 __all__ = ["CleanupOutcome", "Store", "unix_url"]
 
+LOADING_PATIENCE_S = 120.0
+"""How long opening waits for a server that is still reading its data."""
+LOADING_PAUSE_S = 0.2
 CLOSE_TIMEOUT_S = 5.0
 """How long closing waits for what the workers have just handed in."""
 
@@ -95,8 +99,16 @@ class Store:
         sources = await load_sources()
         scripts = Scripts(client, keys, sources)
         epoch_if_new = uuid.uuid4().hex
-        async with calling("open the store"):
-            await client.setnx(keys.of("epoch"), epoch_if_new)
+        give_up_at = clock.monotonic() + LOADING_PATIENCE_S
+        while True:
+            try:
+                async with calling("open the store"):
+                    await client.setnx(keys.of("epoch"), epoch_if_new)
+                break
+            except StoreLoadingError:
+                if clock.monotonic() >= give_up_at:
+                    raise
+            await clock.sleep(LOADING_PAUSE_S)
         epoch = await read_text(client, keys.of("epoch"))
         settings = await read_hash(client, keys.of("settings"))
         locks = FileLocks(client, keys, scripts, clock)

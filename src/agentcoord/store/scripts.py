@@ -17,30 +17,16 @@ from importlib import resources
 from typing import Any, cast
 
 from redis.asyncio import Redis
-from redis.exceptions import (
-    ClusterDownError,
-    MasterDownError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisClusterException,
-    RedisError,
-    TryAgainError,
-)
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisClusterException, RedisError
 
-from agentcoord.errors import StoreError, StoreUnavailableError
+from agentcoord.errors import StoreUnavailableError
 from agentcoord.store.keys import Keys
+from agentcoord.store.refusals import error_for, unreachable
 
 BATCH = 1000
 """The most items that one script call is given, so that none blocks the server for long."""
 CALL_TIMEOUT_S = 5.0
 """How long one call may take, the wait for a free connection included."""
-
-
-_PASSING = ("BUSY ", "NOREPLICAS ", "UNKILLABLE ", "UNBLOCKED ")
-"""What answers begin with that another moment will change: nothing was carried out."""
 
 
 class ScriptName(StrEnum):
@@ -68,6 +54,10 @@ class ScriptName(StrEnum):
     TAKE_ANSWERS = "take_answers"
 
 
+_GIVING_BACK = {ScriptName.UNLOCK_ALL, ScriptName.UNLOCK_DEAD, ScriptName.SETTLE, ScriptName.RELEASE}
+"""They take nothing worth mentioning, and run although the server is out of memory."""
+
+
 async def load_sources() -> dict[ScriptName, str]:
     """Read every script, the prelude in front of each."""
     return await asyncio.to_thread(_read_sources)
@@ -77,8 +67,18 @@ def _read_sources() -> dict[ScriptName, str]:
     folder = resources.files("agentcoord.store") / "lua"
     prelude = (folder / "prelude.lua").read_text(encoding="utf-8")
     return {
-        name: prelude + "\n" + (folder / f"{name}.lua").read_text(encoding="utf-8") for name in ScriptName
+        name: f"{_shebang(name)}\n{prelude}\n" + (folder / f"{name}.lua").read_text(encoding="utf-8")
+        for name in ScriptName
     }
+
+
+def _shebang(name: ScriptName) -> str:
+    """The first line, because of which a server that may not write refuses the whole script before it begins.
+
+    Without it, such a server refuses in the middle, at the first command that adds something, and what
+    the script took away before is gone.
+    """
+    return "#!lua flags=allow-oom" if name in _GIVING_BACK else "#!lua"
 
 
 @asynccontextmanager
@@ -87,8 +87,8 @@ async def calling(doing: str) -> AsyncIterator[None]:
 
     The bound is ours, not the client's: its own socket time-out sends through `asyncio.wait_for`, which
     on Python 3.11 swallows a cancellation that arrives while the send completes.
-    Raises StoreUnavailableError when trying again later may help (the call may or may not have been
-    carried out), else StoreError.
+    Raises StoreUnavailableError when trying again later may help, if need be after a person has mended it
+    (the call may or may not have been carried out), else StoreError.
     """
     with in_our_words(doing):
         async with asyncio.timeout(CALL_TIMEOUT_S):
@@ -101,34 +101,9 @@ def in_our_words(doing: str) -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise _unavailable(doing, f"no answer within {CALL_TIMEOUT_S:.0f} s") from error
-    except (
-        RedisConnectionError,
-        RedisTimeoutError,
-        ReadOnlyError,
-        ClusterDownError,
-        MasterDownError,
-        TryAgainError,
-        RedisClusterException,
-        OSError,
-    ) as error:
-        raise _unavailable(doing, str(error)) from error
-    except OutOfMemoryError as error:
-        raise StoreError(
-            f"Redis is out of memory and refused to {doing}: {error}",
-            mend="raise maxmemory of the server, or run: agentcoord cleanup",
-        ) from error
-    except RedisError as error:
-        if str(error).startswith(_PASSING):
-            raise _unavailable(doing, str(error)) from error
-        raise StoreError(f"Redis failed to {doing}: {error}") from error
-
-
-def _unavailable(doing: str, cause: str) -> StoreUnavailableError:
-    return StoreUnavailableError(
-        f"Redis cannot be reached to {doing}: {cause}",
-        mend="agentcoordd restart (embedded server), or see that the server of redis.url runs",
-    )
+        raise unreachable(doing, f"no answer within {CALL_TIMEOUT_S:.0f} s") from error
+    except (RedisError, RedisClusterException, OSError) as error:
+        raise error_for(doing, error) from error
 
 
 async def read_hash(client: Redis, key: str) -> dict[str, str]:
@@ -166,6 +141,7 @@ class Scripts:
 
     def __init__(self, client: Redis, keys: Keys, sources: Mapping[ScriptName, str]) -> None:
         self._prefix = keys.prefix
+        self._client = client
         self._registered = {name: _Script(client, source) for name, source in sources.items()}
 
     async def run(self, name: ScriptName, *args: str | int | bytes) -> Any:
@@ -173,5 +149,16 @@ class Scripts:
 
         Raises StoreUnavailableError (it may or may not have run) or StoreError.
         """
-        async with calling(f"run {name}"):
-            return await self._registered[name](keys=[self._prefix], args=args)
+        try:
+            async with calling(f"run {name}"):
+                return await self._registered[name](keys=[self._prefix], args=args)
+        except StoreUnavailableError as error:
+            if isinstance(error.__cause__, ReadOnlyError):
+                await self._let_go_of_a_demoted_master()
+            raise
+
+    async def _let_go_of_a_demoted_master(self) -> None:
+        """Connect anew: the name in the URL may mean another server by now, old connections do not follow."""
+        pool = getattr(self._client, "connection_pool", None)  # A cluster's client follows by itself.
+        if pool is not None:
+            await pool.disconnect(inuse_connections=False)

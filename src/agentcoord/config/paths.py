@@ -113,6 +113,11 @@ class ProjectPaths:
         return self.state_dir / "workspaces"
 
     @property
+    def kept_file(self) -> Path:
+        """What is put back when Redis has lost its memory."""
+        return self.state_dir / "kept.jsonl"
+
+    @property
     def journal_dir(self) -> Path:
         return self.state_dir / "journal"
 

@@ -29,6 +29,7 @@ from agentcoord.daemon.connection import Desk
 from agentcoord.daemon.control import ControlServer
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.fleet import Fleet
+from agentcoord.daemon.memory_keeper import MemoryKeeper, restore_at_start
 from agentcoord.daemon.model_source import ModelSource, open_model
 from agentcoord.daemon.patient_ledger import PatientLedger
 from agentcoord.daemon.proving import Prover
@@ -77,6 +78,7 @@ class Daemon:
     fleet: Fleet
     chores: Chores
     baseline: BaselineKeeper
+    keeper: MemoryKeeper
     state: DaemonState
     shutdown: Shutdown
     has_model: bool
@@ -114,6 +116,7 @@ class Daemon:
             group.create_task(self.shop.hub.run(), name="hub")
             group.create_task(self.baseline.run(), name="baseline")
             group.create_task(self._warm(), name="warm")
+            group.create_task(self.keeper.run(), name="memory")
             self.chores.start(group)
             for loop in self.companions:
                 group.create_task(self._accompanied(loop), name="companion")
@@ -177,10 +180,15 @@ async def composed(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str])
         )
         repo = await opening
         lander = Lander(repo, paths.journal_dir, clock=clock)
+        put_back = await restore_at_start(store, lander, paths.kept_file)
         await reconcile(store, lander)
+        if await store.queue.all():
+            await store.memory.begin()
         hub = EventHub(store.events, clock)
         await hub.load_recent()
         hubs.append(hub)
+        if put_back:
+            tell_of_server(put_back)
         sandbox, in_words = await scouting
         source = await stack.enter_async_context(
             open_model(settings, args, env, hub, paths.log_file.with_name("rehearsal.log"))
@@ -203,6 +211,16 @@ async def composed(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str])
         )
         fleet.on_drained = lambda: shutdown.ask(now=False)
         baseline = BaselineKeeper(shop, runs)
+        keeper = MemoryKeeper(
+            store,
+            hub,
+            runs,
+            lander,
+            paths.kept_file,
+            let_go=fleet.let_go_of_all,
+            between_landings=shop.prover.between_landings,
+            restored=shop.board.touch,
+        )
         views = Views(shop, paths, state, runs, chores.lag)
         requests = Requests(
             shop=shop,
@@ -213,6 +231,7 @@ async def composed(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str])
             stop=lambda now: shutdown.ask(now=now),
             drain=lambda: drain(fleet, state),
             on_load=baseline.want,
+            forgetting=keeper.forgetting,
         )
         if any(task.state not in SETTLED_STATES for task in await store.queue.all()):
             baseline.want()
@@ -230,7 +249,7 @@ async def composed(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str])
             paths=paths,
             env=env,
         )
-        yield Daemon(shop, fleet, chores, baseline, state, shutdown, source.model is not None, beside)
+        yield Daemon(shop, fleet, chores, baseline, keeper, state, shutdown, source.model is not None, beside)
 
 
 def build_workshop(

@@ -120,6 +120,13 @@ class Fleet:
                 return True
         return False
 
+    def let_go_of_all(self) -> list[FencingToken]:
+        """End every run, because the store has lost all claims; return the tokens that were held."""
+        claims = self.claims
+        for claim in claims:
+            self.interrupt(claim.task.id, claim.token)
+        return [claim.token for claim in claims]
+
     def drain(self) -> None:
         """Claim nothing more; `on_drained` is called when the last worker has ended its task."""
         if self._draining:

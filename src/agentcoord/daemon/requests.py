@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 
 from agentcoord import __version__
@@ -44,7 +45,9 @@ class Requests:
         stop: Callable[[bool], None],
         drain: Callable[[], None],
         on_load: Callable[[], None],
+        forgetting: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     ) -> None:
+        """`forgetting` is held while everything of the project is removed from the store."""
         self._shop = shop
         self._fleet = fleet
         self._views = views
@@ -53,6 +56,7 @@ class Requests:
         self._stop = stop
         self._drain = drain
         self._on_load = on_load
+        self._forgetting = forgetting
         reviewing = self._reviewing = Reviewing(shop, views)
         self._methods: dict[str, Callable[[Params], Awaitable[Answer]]] = {
             Method.HELLO: self._hello,
@@ -140,7 +144,8 @@ class Requests:
         return {"locks": await self._views.locks()}
 
     async def _load(self, params: Params) -> Answer:
-        queue = self._shop.store.queue
+        queue, memory = self._shop.store.queue, self._shop.store.memory
+        await memory.begin()
         tasks = await queue.all()
         read = partial(
             read_plan,
@@ -153,6 +158,7 @@ class Requests:
         plan = await asyncio.to_thread(read)  # A megabyte of TOML would hold up everybody else.
         run = await self._runs.begin_if_none(any_open=any(t.state not in SETTLED_STATES for t in tasks))
         outcome = await queue.load(plan.tasks)
+        await memory.check()  # What goes into a server that was just wiped is not there for long.
         self._shop.hub.emit(
             EventKind.PLAN_LOADED,
             name=plan.name,
@@ -233,7 +239,8 @@ class Requests:
             else {t.id for t in tasks if t.state not in SETTLED_STATES or t.state is TaskState.PARKED}
         )
         workspaces = await self._shop.pool.cleanup(live)
-        outcome = await self._shop.store.cleanup(everything=everything)
+        async with self._forgetting() if everything else nullcontext():
+            outcome = await self._shop.store.cleanup(everything=everything)
         answer: dict[str, object] = {
             "locks": outcome.locks,
             "leases": outcome.leases,

@@ -96,7 +96,7 @@ class Views:
 
     async def status(self) -> StatusView:
         queue = self._shop.store.queue
-        tasks, totals = await queue.all(), await self._totals()
+        tasks, totals = await self._all(), await self._totals()
         counts = {str(state): 0 for state in TaskState}
         for task in tasks:
             counts[task.state] += 1
@@ -131,7 +131,7 @@ class Views:
         }
 
     async def tasks(self) -> list[TaskView]:
-        tasks = await self._shop.store.queue.all()
+        tasks = await self._all()
         by_id = {task.id: task for task in tasks}
         return [self.task_view(task, by_id) for task in tasks]
 
@@ -264,6 +264,13 @@ class Views:
                 -SNAPSHOT_EVENTS:
             ],
         }
+
+    async def _all(self) -> list[Task]:
+        """Every task. None at all may mean that the server was wiped: then it raises, in words."""
+        tasks = await self._shop.store.queue.all()
+        if not tasks:
+            await self._shop.store.memory.check()
+        return tasks
 
     async def _totals(self) -> Totals:
         return await self._shop.store.ledger.totals(run=self._runs.run, day=self._runs.day())

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 from redis.asyncio import Redis
 
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.usage import Usage, UsdMicros
 from agentcoord.store.keys import Keys
+from agentcoord.store.memory import Memory
 from agentcoord.store.scripts import BATCH, ScriptName, Scripts, read_hash
+from agentcoord.store.spend_mirror import Reserved, SpendMirror
 from agentcoord.store.task_records import decode_usage, usage_args
 
 INTERRUPTED_MODEL = "(interrupted call)"
@@ -82,15 +85,23 @@ class BudgetLedger:
     client: Redis
     keys: Keys
     scripts: Scripts
+    memory: Memory
+    mirror: SpendMirror = field(default_factory=SpendMirror)
 
     async def reserve(
         self, reservation: str, *, run: str, task: TaskId, day: str, amount: UsdMicros, caps: Caps
     ) -> Refusal | None:
-        """Set `amount` aside, or say which cap forbids it. Repeating a reservation changes nothing."""
+        """Set `amount` aside, or say which cap forbids it. Repeating a reservation changes nothing.
+
+        Like everything here but reading, it raises StoreUnavailableError while the server has lost its
+        memory: it knows of no money that was spent.
+        """
         in_order = {CapScope.RUN: caps.run, CapScope.TASK: caps.task, CapScope.DAY: caps.day}
         args = ["" if cap is None else cap for cap in in_order.values()]
-        refused = await self.scripts.run(ScriptName.RESERVE, reservation, run, task, day, amount, *args)
+        words = (reservation, run, task, day, amount)
+        refused = await self._run(ScriptName.RESERVE, *words, *args)
         if not refused:
+            self.mirror.open.setdefault(reservation, Reserved(run, task, day, amount))
             return None
         which, spent, reserved = refused
         scope = list(in_order)[which - 1]
@@ -100,15 +111,20 @@ class BudgetLedger:
 
     async def settle(self, reservation: str, *, actual: UsdMicros, usage: Usage, model: str) -> None:
         """Book what the call cost in place of what was reserved; settling twice books once."""
-        await self.scripts.run(ScriptName.SETTLE, reservation, actual, model, *usage_args(usage))
+        sums = await self._run(ScriptName.SETTLE, reservation, actual, model, *usage_args(usage))
+        self.mirror.settled(reservation, sums)
 
     async def mark_started(self, reservation: str) -> None:
         """Note that the answer began to arrive: if nobody settles it, it counts as billed in full."""
-        await self.scripts.run(ScriptName.MARK_STARTED, reservation)
+        await self._run(ScriptName.MARK_STARTED, reservation)
+        reserved = self.mirror.open.get(reservation)
+        if reserved is not None:
+            self.mirror.open[reservation] = replace(reserved, started=True)
 
     async def release(self, reservation: str) -> None:
         """Give up a reservation whose call was not made, started or not; repeating it changes nothing."""
-        await self.scripts.run(ScriptName.RELEASE, "", reservation)
+        await self._run(ScriptName.RELEASE, "", reservation)
+        self.mirror.open.pop(reservation, None)
 
     async def open_reservations(self) -> dict[str, TaskId]:
         """Return every reservation that is neither settled nor released, and its task."""
@@ -124,8 +140,17 @@ class BudgetLedger:
         ended: list[str] = []
         for start in range(0, len(dead), BATCH):
             piece = dead[start : start + BATCH]
-            ended += await self.scripts.run(ScriptName.RELEASE, INTERRUPTED_MODEL, *piece)
+            ended += await self._run(ScriptName.RELEASE, INTERRUPTED_MODEL, *piece)
+            for reservation in piece:
+                self.mirror.open.pop(reservation, None)
         return tuple(ended)
+
+    async def _run(self, name: ScriptName, *args: str | int) -> Any:
+        """Run a script of the ledger, unless the server's memory is gone."""
+        answer = await self.scripts.run(name, self.memory.mark, *args)
+        if answer is None:
+            raise self.memory.is_gone()
+        return answer
 
     async def totals(self, *, run: str, day: str) -> Totals:
         """Return what was spent and reserved in `run` and on `day`, and the run's parts."""

@@ -25,6 +25,7 @@ from agentcoord.store.event_log import EventLog
 from agentcoord.store.file_locks import FileLocks
 from agentcoord.store.keys import Keys
 from agentcoord.store.lane import lane_for
+from agentcoord.store.memory import MARK, Memory
 from agentcoord.store.questions import QuestionBook
 from agentcoord.store.queue import TaskQueue
 from agentcoord.store.scripts import (
@@ -68,6 +69,7 @@ class Store:
     ledger: BudgetLedger
     events: EventLog
     questions: QuestionBook
+    memory: Memory
 
     @classmethod
     @asynccontextmanager
@@ -111,6 +113,7 @@ class Store:
             await clock.sleep(LOADING_PAUSE_S)
         epoch = await read_text(client, keys.of("epoch"))
         settings = await read_hash(client, keys.of("settings"))
+        memory = Memory(client, keys, scripts, await read_text(client, keys.of(MARK)) or "")
         locks = FileLocks(client, keys, scripts, clock)
         dispatcher = Dispatcher(
             lane_for(client, {name: sources[name] for name in DISPATCHED}, keys.prefix),
@@ -125,9 +128,10 @@ class Store:
             keys=keys,
             queue=TaskQueue(client, keys, scripts, clock, dispatcher, lease_ms, on_lease_ended=locks.nudge),
             locks=locks,
-            ledger=BudgetLedger(client, keys, scripts),
+            ledger=BudgetLedger(client, keys, scripts, memory),
             events=EventLog(client, keys, dispatcher, epoch or epoch_if_new),
             questions=QuestionBook(client, keys, scripts),
+            memory=memory,
         )
 
     async def ping(self) -> None:
@@ -165,8 +169,7 @@ class Store:
 
         A server that lost its memory would hand out tokens again that the landing journal knows.
         """
-        current = int(await read_text(self.client, self.keys.of("fence")) or 0)
-        if current < at_least:
+        if await self.memory.fence() < at_least:
             async with calling("raise the fence"):
                 await self.client.set(self.keys.of("fence"), at_least)
 
@@ -176,6 +179,7 @@ class Store:
         It is left where it is, not put back: whoever is cancelled or killed in between puts nothing back.
         """
         kept = self.keys.of("fence")
+        self.memory.mark = ""
         removed = 0
         async with calling("remove the project's keys"):
             names: list[str] = []

@@ -52,6 +52,7 @@ class ScriptName(StrEnum):
     ASK = "ask"
     ANSWER = "answer"
     TAKE_ANSWERS = "take_answers"
+    RESTORE = "restore"
 
 
 _GIVING_BACK = {ScriptName.UNLOCK_ALL, ScriptName.UNLOCK_DEAD, ScriptName.SETTLE, ScriptName.RELEASE}

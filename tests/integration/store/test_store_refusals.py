@@ -33,7 +33,7 @@ from agentcoord.store import Caps, Store, unix_url
 
 @contextmanager
 def _server(**options: str) -> Iterator[RunningServer]:
-    with private_folder() as folder, running(valkey_binary(), folder, **options) as server:
+    with private_folder() as folder, running(valkey_binary(), folder, port=0, **options) as server:
         yield server
 
 

@@ -96,6 +96,9 @@ local function put_back(id, token, from, queued, why, counts_attempt, due_ms)
   end
 end
 
+-- Whether the server has lost this project's memory: then it knows of no money that was spent.
+local function has_forgotten(mark) return (redis.call('GET', P .. 'memory') or '') ~= mark end
+
 -- Reservations: a HASH `reservations` of id -> JSON [run, task, day, amount, started].
 local function drop_reservation(id)
   local raw = redis.call('HGET', P .. 'reservations', id)
@@ -109,15 +112,18 @@ local function drop_reservation(id)
   return r
 end
 
--- Turns a reservation into money spent. `tokens` is a flat list of kind, count.
+-- Turns a reservation into money spent. `tokens` is a flat list of kind, count. Returns what was spent since
+-- ever by its run, its task and its day; nothing when there is no such reservation.
 local function book_reservation(id, actual, model, tokens)
   local r = drop_reservation(id)
-  if not r then return 0 end
+  if not r then return {} end
   local amount = actual or r[4]
   local run = P .. 'spend:run:' .. r[1]
-  redis.call('HINCRBY', run, 'spent', amount)
-  redis.call('HINCRBY', P .. 'spend:task:' .. r[2], 'spent', amount)
-  redis.call('HINCRBY', P .. 'spend:day:' .. r[3], 'spent', amount)
+  local spent = {
+    redis.call('HINCRBY', run, 'spent', amount),
+    redis.call('HINCRBY', P .. 'spend:task:' .. r[2], 'spent', amount),
+    redis.call('HINCRBY', P .. 'spend:day:' .. r[3], 'spent', amount),
+  }
   redis.call('HINCRBY', run, 'task|' .. r[2] .. '|spent', amount)
   redis.call('HINCRBY', run, 'model|' .. model .. '|spent', amount)
   for i = 1, #tokens, 2 do
@@ -127,5 +133,5 @@ local function book_reservation(id, actual, model, tokens)
       redis.call('HINCRBY', run, 'model|' .. model .. '|' .. tokens[i], tokens[i + 1])
     end
   end
-  return 1
+  return spent
 end

@@ -1,6 +1,8 @@
 -- Turns a reservation into what the call really cost.
--- ARGV  1 reservation  2 actual amount  3 model  then kind, tokens, ...
--- Returns 1, or 0 when there is no such reservation (settled or released before).
--- Cost  10 calls and 3 a kind of token.
+-- ARGV  1 mark of the memory  2 reservation  3 actual amount  4 model  then kind, tokens, ...
+-- Returns {spent by its run, its task, its day}, {} when there is no such reservation (settled or released
+--       before), or nil when the memory is gone.
+-- Cost  11 calls and 3 a kind of token.
 -- Invariant: books once, because booking removes the reservation.
-return finish(book_reservation(ARGV[1], ARGV[2], ARGV[3], {unpack(ARGV, 4, #ARGV)}))
+if has_forgotten(ARGV[1]) then return false end
+return finish(book_reservation(ARGV[2], ARGV[3], ARGV[4], {unpack(ARGV, 5, #ARGV)}))

@@ -1,0 +1,61 @@
+"""How tasks are to be after the server has lost them: from their kept rows and the landing journal. Pure.
+
+What ended stays as it ended, or a cancelled task would run again. What the journal says has landed is
+done, even where its row had not heard of it. What was held goes back into the line and costs no attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+from agentcoord.daemon.task_run import is_landing_of
+from agentcoord.domain.ids import TaskId
+from agentcoord.domain.states import ENDED_STATES, HELD_STATES, TaskState
+from agentcoord.store.memory import RestoredTask, TaskRow
+from agentcoord.store.task_records import decode_task, landed_totals
+from agentcoord.workspace.journal import LandedRecord
+
+WHY = "Redis had lost its memory"
+
+
+def rebuilt(rows: Collection[TaskRow], landings: Sequence[LandedRecord]) -> list[RestoredTask]:
+    """Return every task as it is to be stored, in plan order."""
+    standing = {record.task: record for record in landings if record.undone_at_ms is None}
+    settled = [_settled(row, standing) for row in sorted(rows, key=lambda row: int(row.rank))]
+    states = {row.id: TaskState(row.fields["state"]) for row in settled}
+    return [_linked(row, states) for row in settled]
+
+
+def _settled(row: TaskRow, standing: Mapping[TaskId, LandedRecord]) -> TaskRow:
+    """The row in a state that nobody holds."""
+    task = decode_task(row.body.encode(errors="surrogateescape"), row.fields)
+    record = standing.get(task.id)
+    if task.state not in ENDED_STATES and record is not None and is_landing_of(task, record):
+        totals = landed_totals(record.files)
+        changed = {
+            "state": str(TaskState.DONE),
+            "why": "",
+            "ended_at": str(record.at_ms),
+            "files": totals.files_json,
+            "lines_added": str(totals.lines_added),
+            "lines_removed": str(totals.lines_removed),
+        }
+    elif task.state in HELD_STATES:
+        changed = {"state": str(TaskState.QUEUED), "why": WHY, "attempt": str(max(0, task.attempt - 1))}
+    else:
+        return row
+    return replace(row, fields={**row.fields, **changed})
+
+
+def _linked(row: TaskRow, states: Mapping[str, TaskState]) -> RestoredTask:
+    """The row with its needs counted, blocked or in line accordingly."""
+    needs = [need for need in row.fields.get("needs", "").split(",") if need]
+    open_needs = tuple(need for need in needs if states.get(need) is not TaskState.DONE)
+    state = states[row.id]
+    if state in {TaskState.QUEUED, TaskState.BLOCKED}:
+        state = TaskState.BLOCKED if open_needs else TaskState.QUEUED
+    fields = {**row.fields, "state": str(state)}
+    if needs:
+        fields["open"] = str(len(open_needs))
+    return RestoredTask(replace(row, fields=fields), state, state is TaskState.QUEUED, open_needs)

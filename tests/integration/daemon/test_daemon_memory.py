@@ -1,0 +1,295 @@
+"""A server whose memory is wiped: told, put back, and neither money nor tokens are given out twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from daemon_kit import Daemonlet, OwnValkey, bash, create, daemonlet, finish, own_valkey, until
+from redis import Redis
+
+from agentcoord.daemon.kept_file import OLD_LINES_MOST, KeptFile
+from agentcoord.daemon.memory_keeper import MemoryKeeper, restore_at_start
+from agentcoord.daemon.requests import Requests
+from agentcoord.domain.events import EventKind
+from agentcoord.domain.ids import ProjectId, TaskId
+from agentcoord.domain.states import TaskState
+from agentcoord.domain.usage import NO_USAGE, UsdMicros
+from agentcoord.errors import DaemonError, RpcError, StoreUnavailableError
+from agentcoord.llm.api import Block
+from agentcoord.store.budget_ledger import Caps, CapScope
+from agentcoord.store.connection import Store
+
+_S = TaskState
+PROJECT = ProjectId("p")
+
+
+class Held:
+    """A turn that ends when the test says so; again at once, when it is asked for a second time."""
+
+    def __init__(self, *blocks: Block) -> None:
+        self._blocks = list(blocks)
+        self.begun, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self) -> list[Block]:
+        self.begun.set()
+        await self.may_end.wait()
+        return self._blocks
+
+
+@pytest.fixture
+def valkey() -> Iterator[OwnValkey]:
+    with own_valkey() as server:
+        yield server
+
+
+def wipe(valkey: OwnValkey) -> None:
+    with Redis(unix_socket_path=str(valkey.socket)) as client:
+        client.flushall()
+
+
+def keeper_of(d: Daemonlet) -> MemoryKeeper:
+    return MemoryKeeper(
+        d.store,
+        d.hub,
+        d.runs,
+        d.shop.lander,
+        d.paths.kept_file,
+        let_go=d.fleet.let_go_of_all,
+        between_landings=d.shop.prover.between_landings,
+        restored=d.shop.board.touch,
+    )
+
+
+@asynccontextmanager
+async def keeping(d: Daemonlet) -> AsyncIterator[MemoryKeeper]:
+    keeper = keeper_of(d)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(keeper.run())
+        yield keeper
+        task.cancel()
+
+
+async def load(d: Daemonlet, *tasks: str, needs: str = "") -> None:
+    """Load as a person does, so that the memory has its mark."""
+    rows = [f'[[task]]\nid = "{task}"\ntitle = "{task}"\ntags = ["backend"]\n' for task in tasks]
+    text = "".join(f'{row}needs = ["{needs}"]\n' if needs else row for row in rows)
+    await d.requests.answer("load", {"text": text})
+
+
+def kept_state(d: Daemonlet, task: str) -> str:
+    row = KeptFile.open(d.paths.kept_file).values.get(f"t:{task}")
+    return row[3]["state"] if row else ""
+
+
+async def reserve(d: Daemonlet, name: str, amount: int, cap: int = 1000) -> CapScope | None:
+    refused = await d.store.ledger.reserve(
+        name,
+        run=d.runs.run,
+        task=TaskId("a"),
+        day=d.runs.day(),
+        amount=UsdMicros(amount),
+        caps=Caps(run=UsdMicros(cap)),
+    )
+    return refused.scope if refused else None
+
+
+async def settle(d: Daemonlet, name: str, amount: int) -> None:
+    await d.store.ledger.settle(name, actual=UsdMicros(amount), usage=NO_USAGE, model="m")
+
+
+async def test_a_night_goes_on_where_it_was_after_a_flush(valkey: OwnValkey) -> None:
+    async with daemonlet(valkey.url, PROJECT) as d, keeping(d):
+        held = Held(bash("cp src/new.py src/seen.py"), finish())
+        d.model.turns["a"] = [[create("src/a.py", "A = 1\n"), finish()]]
+        d.model.turns["b"] = [[create("src/new.py", "Y = 2\n")], held]
+        d.model.turns["z"] = [[create("src/z.py", "Z = 3\n"), finish()]]
+        await load(d, "a", "b", "gone")
+        await load(d, "z", needs="b")
+        await d.requests.answer("cancel", {"id": "gone"})
+        async with d.working():
+            await d.wait_until("a", _S.DONE)
+            await held.begun.wait()
+            await until(lambda: (kept_state(d, "a"), kept_state(d, "b")) == ("done", "running"))
+            before = await d.store.ledger.totals(run=d.runs.run, day=d.runs.day())
+            token = (await d.task("b")).token
+            held.begun.clear()
+            wipe(valkey)
+            told = await d.wait_for(EventKind.ERROR)
+            assert "4 tasks, 1 of them done" in told.data["error"]
+            assert {task.id: task.state for task in await d.store.queue.all()}.items() >= {
+                "a": _S.DONE,
+                "gone": _S.CANCELLED,
+                "z": _S.BLOCKED,
+            }.items()
+            await held.begun.wait()
+            held.may_end.set()
+            await d.wait_until("z", _S.DONE)
+            await d.idle()
+        again = await d.task("b")
+        assert token is not None
+        assert again.token is not None
+        assert (again.state, again.attempt, again.token > token) == (_S.DONE, 1, True)
+        assert (await d.task("a")).files == ("src/a.py",)
+        assert d.model.asked.count("a") == 1, "what landed is not done again"
+        assert d.model.asked.count("b") == 3, "the complete turn is not asked for again"
+        assert (d.root / "src/seen.py").read_text() == "Y = 2\n"
+        after = await d.store.ledger.totals(run=d.runs.run, day=d.runs.day())
+        assert after.run_spent_usd_micros > before.run_spent_usd_micros > 0
+        assert (after.run_reserved_usd_micros, after.day_reserved_usd_micros) == (0, 0)
+        tokens = [record.token for record in await d.shop.lander.history()]
+        assert len(set(tokens)) == len(tokens) == 3
+
+
+async def test_a_cap_holds_to_the_cent_over_a_flush(valkey: OwnValkey) -> None:
+    async with daemonlet(valkey.url, PROJECT) as d:
+        await load(d, "a")
+        async with keeping(d):
+            await until(lambda: kept_state(d, "a") == "queued")
+            # None of this is in the file yet.
+            assert await reserve(d, "settled", 600) is None
+            await settle(d, "settled", 590)
+            assert await reserve(d, "under way", 300) is None
+            wipe(valkey)
+            with pytest.raises(StoreUnavailableError, match="has lost"):
+                await reserve(d, "too early", 1)
+            while d.store.memory.lost.is_set():
+                await d.store.ping()
+            assert await reserve(d, "too much", 111) is CapScope.RUN
+            await settle(d, "under way", 100)
+            assert await reserve(d, "fits", 310) is None
+            assert await reserve(d, "not any more", 1) is CapScope.RUN
+        totals = await d.store.ledger.totals(run=d.runs.run, day=d.runs.day())
+        assert (totals.run_spent_usd_micros, totals.day_spent_usd_micros) == (690, 690)
+        assert (totals.run_reserved_usd_micros, totals.by_task[TaskId("a")].usd_micros) == (310, 100)
+
+
+async def test_while_the_memory_is_gone_nobody_hears_that_nothing_is_left_to_do(valkey: OwnValkey) -> None:
+    async with daemonlet(valkey.url, PROJECT) as d:
+        assert (await d.requests.answer("status", {}))["ended"] is False
+        await load(d, "a")
+        wipe(valkey)
+        for method, params in (("status", {}), ("tasks", {}), ("load", {"text": PLAN_OF_ONE})):
+            with pytest.raises(StoreUnavailableError, match="has lost") as told:
+                await d.requests.answer(method, params)
+            assert "state folder" in told.value.mend
+
+
+PLAN_OF_ONE = '[[task]]\nid = "other"\ntitle = "Other"\ntags = ["backend"]\n'
+
+
+async def test_what_was_lost_between_two_daemons_is_put_back_at_the_start(valkey: OwnValkey) -> None:
+    async with daemonlet(valkey.url, PROJECT) as d:
+        d.model.turns["a"] = [[create("src/a.py", "A = 1\n"), finish()]]
+        async with keeping(d):
+            await load(d, "a", "b")
+            await d.requests.answer("pause", {})
+            await load(d, "c", needs="b")
+            await d.requests.answer("cancel", {"id": "b"})
+            await d.requests.answer("resume", {})
+            async with d.working():
+                await d.wait_until("a", _S.DONE)
+                await d.idle()
+            assert await reserve(d, "of a call that was cut off", 40) is None
+            await d.store.questions.ask(TaskId("c"), "Which?", "this", 1)
+            d.hub.emit(EventKind.QUESTION_ASKED, task="c")
+            kept = d.paths.kept_file
+            await until(kept.exists)
+            await until(
+                lambda: "cut off" in kept.read_text() and "Which?" in kept.read_text()
+                and (kept_state(d, "a"), kept_state(d, "c")) == ("done", "failed")
+            )  # fmt: skip
+        spent = (await d.store.ledger.totals(run=d.runs.run, day=d.runs.day())).run_spent_usd_micros
+        token = (await d.task("a")).token
+        wipe(valkey)
+        async with daemonlet_again(d, valkey) as store:
+            words = await restore_at_start(store, d.shop.lander, d.paths.kept_file)
+            assert "3 tasks, 1 of them done" in words
+            assert await restore_at_start(store, d.shop.lander, d.paths.kept_file) == ""
+            states = {task.id: task.state for task in await store.queue.all()}
+            assert states == {"a": _S.DONE, "b": _S.CANCELLED, "c": _S.FAILED}
+            assert [each.question for each in await store.questions.open()] == ["Which?"]
+            assert await store.get_setting("run") == d.runs.run
+            assert await store.ledger.reconcile(()) == ("of a call that was cut off",)
+            totals = await store.ledger.totals(run=d.runs.run, day=d.runs.day())
+            assert totals.run_spent_usd_micros == spent + 40
+            assert token is not None
+            assert await store.memory.fence() >= token
+            assert await store.queue.retry(TaskId("b"))
+            states = {task.id: task.state for task in await store.queue.all()}
+            assert states == {"a": _S.DONE, "b": _S.QUEUED, "c": _S.BLOCKED}
+
+
+@asynccontextmanager
+async def daemonlet_again(d: Daemonlet, valkey: OwnValkey) -> AsyncIterator[Store]:
+    """The store of the next daemon."""
+    async with Store.open(valkey.url, PROJECT, clock=d.shop.clock, lease_ms=60_000) as store:
+        yield store
+
+
+async def test_what_a_person_removed_does_not_come_back(valkey: OwnValkey) -> None:
+    async with daemonlet(valkey.url, PROJECT) as d, keeping(d) as keeper:
+        requests = Requests(
+            shop=d.shop,
+            fleet=d.fleet,
+            views=d.views,
+            runs=d.runs,
+            pid=1,
+            stop=lambda now: None,
+            drain=d.fleet.drain,
+            on_load=lambda: None,
+            forgetting=keeper.forgetting,
+        )
+        await load(d, "a")
+        await until(lambda: kept_state(d, "a") == "queued")
+        await requests.answer("cleanup", {"all": True})
+        assert not d.paths.kept_file.exists()
+        assert (await requests.answer("tasks", {}))["tasks"] == []
+        async with daemonlet_again(d, valkey) as store:
+            assert await restore_at_start(store, d.shop.lander, d.paths.kept_file) == ""
+        await load(d, "b")
+        await until(lambda: kept_state(d, "b") == "queued")
+        wipe(valkey)
+        with pytest.raises((StoreUnavailableError, RpcError)):
+            await requests.answer("status", {})
+        while d.store.memory.lost.is_set():
+            await d.store.ping()
+        assert [task.id for task in await d.store.queue.all()] == ["b"]
+
+
+async def test_a_copy_that_makes_no_sense_stops_the_daemon_in_words(valkey: OwnValkey) -> None:
+    async with daemonlet(valkey.url, PROJECT) as d:
+        await load(d, "a")
+        keeper = keeper_of(d)
+        await keeper._one_round({"a"})
+        KeptFile.open(d.paths.kept_file).put({"t:a": ["1", "{", "", {"state": "queued"}]})
+        wipe(valkey)
+        with pytest.raises(StoreUnavailableError):
+            await d.store.memory.check()
+        with pytest.raises(DaemonError, match="cannot be put back") as told:
+            await keeper_of(d).run()
+        assert "load the plan again" in told.value.mend
+
+
+def test_the_file_keeps_the_last_value_and_a_torn_line_is_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "kept.jsonl"
+    kept = KeptFile.open(path)
+    kept.put({"a": 1, "b": {"x": "\udcff"}})
+    kept.put({"a": 2, "b": {"x": "\udcff"}})
+    assert len(path.read_text().splitlines()) == 3
+    with path.open("a") as out:
+        out.write('["a", 3')
+    again = KeptFile.open(path)
+    assert again.values == {"a": 2, "b": {"x": "\udcff"}}
+    again.put({"a": 4})
+    assert KeptFile.open(path).values["a"] == 4
+    for n in range(OLD_LINES_MOST + 10):
+        again.put({"a": -n})
+    assert len(path.read_text().splitlines()) < OLD_LINES_MOST
+    assert json.loads(path.read_text().splitlines()[0])[0] == "a"
+    again.clear()
+    assert KeptFile.open(path).values == {}

@@ -208,14 +208,17 @@ class MemoryKeeper:
         await self._store.raise_fence(FencingToken(self._highest))
 
     async def _restore(self) -> None:
-        copy, mirror = _Copy.of(self._kept.values), self._store.ledger.mirror
+        mirror = self._store.ledger.mirror
         try:
+            copy = _Copy.of(self._kept.values)
+            if not copy.mark:
+                raise DaemonError("it was lost before anything was copied")
             async with self._between_landings():
                 tokens = self._let_go()
                 words = await _put_back(
                     self._store,
                     self._lander,
-                    replace(copy, mark=self._store.memory.mark),
+                    copy,
                     mirror.open,
                     mirror.spent,
                     above=tokens,

@@ -1,0 +1,137 @@
+"""The whole store over TLS, as a user with exactly the rights that the documentation lists."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from server_kit import RunningServer, command, free_port, private_folder, redis_binary, running
+from store_kit import HandClock, claim, load, open_store, spec
+from test_store_servers import Contract, contract_name, contracts
+
+from agentcoord.domain.ids import ProjectId
+from agentcoord.errors import StoreUnavailableError
+from agentcoord.store import Store
+
+HOW_TO = Path(__file__).parents[3] / "docs" / "how-to.md"
+NOT_THE_STORES_OWN = re.compile(r"evalsha_calls|start_claim|script_flush|client_kill|\.info\(|flushall|xtrim")
+"""What tests do beside the store, for which its user has no right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """A TLS server whose only usable address is that of the limited user."""
+
+    server: RunningServer
+    port: int
+    certificate: Path
+
+    def url(self, project: ProjectId) -> str:
+        """Allow the user this project's keys alone, and return the URL that is theirs."""
+        command(self.server.client, "ACL", "SETUSER", *documented_rights(project))
+        where = f"127.0.0.1:{self.port}/0?ssl_ca_certs={self.certificate}"
+        return f"rediss://night:password@{where}"
+
+
+def documented_rights(project: ProjectId) -> list[str]:
+    """The words of the documentation's line after `ACL SETUSER`."""
+    block = re.search(r"ACL SETUSER (night on .*?)```", HOW_TO.read_text(encoding="utf-8"), re.DOTALL)
+    assert block is not None
+    return block.group(1).replace("<project>", project).split()
+
+
+@pytest.fixture(scope="module")
+def limited() -> Iterator[Limited]:
+    with private_folder() as folder:
+        certificate, key = _certificate(folder)
+        port = free_port()
+        tls = {"tls_port": str(port), "tls_auth_clients": "no", "tls_cert_file": str(certificate)}
+        tls |= {"tls_key_file": str(key), "tls_ca_cert_file": str(certificate)}
+        with running(redis_binary(), folder, port=0, **tls) as server:
+            yield Limited(server, port, certificate)
+
+
+def _certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that is its own authority, good for two days."""
+    certificate, key = folder / "cert.pem", folder / "key.pem"
+    line = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    line += ["-days", "2", "-subj", "/CN=night", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*line, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    return certificate, key
+
+
+def _of_the_store_alone() -> list[Contract]:
+    return [test for test in contracts() if not NOT_THE_STORES_OWN.search(inspect.getsource(test))]
+
+
+@pytest.mark.system_redis
+@pytest.mark.parametrize("contract", _of_the_store_alone(), ids=contract_name)
+async def test_with_exactly_the_documented_rights(
+    limited: Limited, project_id: ProjectId, contract: Contract
+) -> None:
+    url = limited.url(project_id)
+    # Some contracts open a second project, to see that the two don't meet.
+    command(limited.server.client, "ACL", "SETUSER", "night", f"~agentcoord:{{{project_id}-*}}:*")
+    await contract(url, project_id)
+
+
+@pytest.mark.system_redis
+async def test_the_limited_user_sees_no_other_projects_keys(limited: Limited, project_id: ProjectId) -> None:
+    url = limited.url(project_id)
+    async with open_store(url, project_id, HandClock()) as store:
+        await load(store, spec("a"))
+        await claim(store)
+    with pytest.raises(StoreUnavailableError, match="lacks a right"):
+        async with open_store(url, ProjectId(f"x{project_id}"), HandClock()):
+            pass
+    with pytest.raises(StoreUnavailableError, match="cannot be reached"):  # Who does not trust the server.
+        async with open_store(url.partition("?")[0], project_id, HandClock()):
+            pass
+
+
+@pytest.mark.system_redis
+async def test_everything_is_removed_with_these_rights_and_put_back(
+    limited: Limited, project_id: ProjectId
+) -> None:
+    async with open_store(limited.url(project_id), project_id, HandClock()) as store:
+        await load(store, spec("a"), spec("b", "a"))
+        await store.memory.begin()
+        rows = await store.memory.rows(["a", "b"])
+        assert len(rows) == 2
+        assert (await store.cleanup(everything=True)).keys > 5
+        await _restored(store)
+
+
+async def _restored(store: Store) -> None:
+    await store.memory.restore("m", [], {"settings": {"run": "r"}}, questions=[(1, "a")])
+    assert await store.get_setting("run") == "r"
+
+
+def test_no_command_is_missing_in_the_documented_rights_and_none_is_too_many() -> None:
+    """Scripts and store name every command that they use; a new one belongs into the documentation."""
+    rights = {word[1:] for word in documented_rights(ProjectId("p")) if word.startswith("+")}
+    scripts = resources.files("agentcoord.store") / "lua"
+    used: set[str] = set()
+    for script in scripts.iterdir():
+        text = script.read_text(encoding="utf-8")
+        used |= {name.lower() for name in re.findall(r"(?:redis\.call|in_chunks)\('([A-Z]+)'", text)}
+    by_python = {"ping", "client|setname", "evalsha", "script|load", "scan", "unlink"}
+    by_python |= {"get", "set", "setnx", "xrange", "zrange", "zadd", "hgetall", "hget", "hset", "zscore"}
+    assert rights == used | by_python
+
+
+def test_the_limited_user_is_really_limited() -> None:
+    with private_folder() as folder, running(redis_binary(), folder) as server:
+        command(server.client, "ACL", "SETUSER", *documented_rights(ProjectId("p")))
+        for words in (("FLUSHALL",), ("KEYS", "*"), ("GET", "agentcoord:{q}:fence"), ("CONFIG", "GET", "*")):
+            said = command(server.client, "ACL", "DRYRUN", "night", *words)
+            assert said != "OK", words
+        assert command(server.client, "ACL", "DRYRUN", "night", "GET", "agentcoord:{p}:fence") == "OK"
+        assert isinstance(server.client, Redis)

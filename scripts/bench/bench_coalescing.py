@@ -1,7 +1,7 @@
 """What it would bring to send the store's other calls of a moment together, in one pipeline.
 
 `python scripts/bench/bench_coalescing.py [--quick] [--server redis|valkey]`. Each worker makes the calls of a
-model's turn (reserve, mark started, settle, book, one event) one after the other, as fast as it can: today's
+model's turn (reserve, mark started, settle, book) one after the other, as fast as it can: today's
 way, each call alone, and all workers' calls of the moment in one pipeline. Both in turn, medians of five.
 The last column is what the calls cost the event loop at a turn every five seconds, which is fast.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
-import json
 import statistics
 import time
 from collections.abc import Awaitable, Callable
@@ -21,7 +20,6 @@ from redis.asyncio import Redis
 from store_server import bench_server
 
 from agentcoord.clock import SystemClock
-from agentcoord.domain.events import Event, EventKind
 from agentcoord.domain.ids import ProjectId, TaskId
 from agentcoord.domain.task import TaskSpec
 from agentcoord.store import Store, unix_url
@@ -67,15 +65,13 @@ class Together:
 async def turn(run: Run, task: TaskId) -> None:
     """The store's calls of one turn of a model."""
     name = f"r{next(_names)}"
-    event = Event(EventKind.TASK_TURN, 1, task, "Backend-Engineer-1", {"turn": 1, "stop_reason": "tool_use"})
     await run(ScriptName.RESERVE, "", name, "run", task, "2026-01-01", 90_000, 6_000_000_000, "", "")
     await run(ScriptName.MARK_STARTED, "", name)
     await run(ScriptName.SETTLE, "", name, 1_000, "model", "input_tokens", 100, "output_tokens", 20)
     await run(ScriptName.BOOK, task, "cost", 1_000, "turns", 1, "input_tokens", 100)
-    await run(ScriptName.APPEND_EVENTS, "epoch", 100_000, json.dumps(event.to_dict()))
 
 
-CALLS_A_TURN = 5
+CALLS_A_TURN = 4
 
 
 async def calls_per_s(run: Run, workers: int, turns: int) -> float:

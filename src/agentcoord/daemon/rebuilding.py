@@ -13,7 +13,7 @@ from agentcoord.daemon.task_run import is_landing_of
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.states import ENDED_STATES, HELD_STATES, TaskState
 from agentcoord.store.memory import RestoredTask, TaskRow
-from agentcoord.store.task_records import decode_task, landed_totals
+from agentcoord.store.task_records import decode_task, landed_fields
 from agentcoord.workspace.journal import LandedRecord
 
 WHY = "Redis had lost its memory"
@@ -32,15 +32,9 @@ def _settled(row: TaskRow, standing: Mapping[TaskId, LandedRecord]) -> TaskRow:
     task = decode_task(row.body.encode(errors="surrogateescape"), row.fields)
     record = standing.get(task.id)
     if task.state not in ENDED_STATES and record is not None and is_landing_of(task, record):
-        totals = landed_totals(record.files)
-        changed = {
-            "state": str(TaskState.DONE),
-            "why": "",
-            "ended_at": str(record.at_ms),
-            "files": totals.files_json,
-            "lines_added": str(totals.lines_added),
-            "lines_removed": str(totals.lines_removed),
-        }
+        flat = [str(word) for word in landed_fields(record.files)]
+        changed = {"state": str(TaskState.DONE), "why": "", "ended_at": str(record.at_ms)}
+        changed |= dict(zip(flat[::2], flat[1::2], strict=True))
     elif task.state in HELD_STATES:
         changed = {"state": str(TaskState.QUEUED), "why": WHY, "attempt": str(max(0, task.attempt - 1))}
     else:

@@ -71,7 +71,7 @@ def _clients_of(url: str) -> list[Redis]:
         case ("redis" | "rediss", "+", "cluster"):
             return [_of_cluster(parts)]
         case _:
-            pool = BlockingConnectionPool.from_url(url, **_pool_bounds(), **_shared())
+            pool = _InOrder.from_url(url, **_pool_bounds(), **_shared())
             pool.connection_class = _packing_in_c(pool.connection_class)
             return [Redis.from_pool(pool)]
 
@@ -92,7 +92,38 @@ def _shared() -> dict[str, Any]:
     }
 
 
-class _BoundedSentinelPool(SentinelConnectionPool, BlockingConnectionPool):
+class _InOrder(BlockingConnectionPool):
+    """Who needs one connection too many waits, and gets one in the order of asking.
+
+    Without the order, whoever comes at the right moment goes before those who wait: in a crowd some then
+    wait for seconds, and take the server for away.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._room = asyncio.Semaphore(CONNECTIONS)
+        self._lent: set[AbstractConnection] = set()
+
+    async def get_connection(self, *args: Any, **options: Any) -> AbstractConnection:
+        await self._room.acquire()
+        try:
+            connection: AbstractConnection = await super().get_connection(*args, **options)  # type: ignore[no-untyped-call]  # Untyped.
+        except BaseException:
+            self._room.release()
+            raise
+        self._lent.add(connection)
+        return connection
+
+    async def release(self, connection: AbstractConnection) -> None:
+        try:
+            await super().release(connection)
+        finally:
+            if connection in self._lent:  # Not one that could not even be had.
+                self._lent.discard(connection)
+                self._room.release()
+
+
+class _BoundedSentinelPool(SentinelConnectionPool, _InOrder):
     """Connections to whoever is the master now; who needs one too many waits, as with one server."""
 
 

@@ -24,8 +24,8 @@ from agentcoord.store.scripts import BATCH, ScriptName, Scripts, calling, read_t
 
 MARK = "memory"
 FENCE = "fence"
-OUTLIVING = ("events", "events:last", "epoch", FENCE)
-"""What restoring leaves alone: the log begins anew by itself, and the fence only grows."""
+OUTLIVING = ("events", "events:last", "epoch", "routes:version", FENCE)
+"""What restoring leaves alone: the log begins anew by itself, versions and the fence only grow."""
 FIELDS_MOST = 500
 
 

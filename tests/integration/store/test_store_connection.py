@@ -14,6 +14,8 @@ from agentcoord.domain.states import TaskState
 from agentcoord.domain.usage import UsdMicros
 from agentcoord.errors import StoreError, StoreUnavailableError
 from agentcoord.store import Caps, CleanupOutcome, LockOutcome, Store, unix_url
+from agentcoord.store.client import CONNECTIONS, connected
+from agentcoord.store.scripts import calling
 
 
 async def _fill(store: Store) -> None:
@@ -173,6 +175,39 @@ async def test_more_calls_than_connections_wait_their_turn(valkey_url: str, proj
             for i in range(100):
                 group.create_task(store.set_setting(f"s{i}", str(i)))
         assert await store.get_setting("s99") == "99"
+
+
+async def test_nobody_waits_for_a_connection_while_later_ones_are_served(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        served = 0
+        everybody_once = asyncio.Event()
+
+        async def again_and_again() -> None:
+            nonlocal served
+            while not everybody_once.is_set():
+                await store.ping()
+                served += 1
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(3 * CONNECTIONS):
+                group.create_task(again_and_again())
+            while served < 500:
+                await store.ping()
+            before = served
+            await asyncio.gather(*(store.ping() for _ in range(CONNECTIONS)))  # noqa: TID251 - all at once.
+            # Each of them stood behind those that asked before it, and behind nobody else.
+            assert served - before < 8 * CONNECTIONS
+            everybody_once.set()
+
+
+async def test_a_connection_that_cannot_be_had_takes_no_room(project_id: ProjectId, tmp_path: Path) -> None:
+    async with connected(f"unix://{tmp_path}/nobody.sock") as client:
+        for _ in range(2 * CONNECTIONS):
+            with pytest.raises(StoreUnavailableError, match=r"refused|No such file"):
+                async with calling("ping"):
+                    await client.ping()
 
 
 async def test_a_cancellation_during_any_call_is_never_swallowed(

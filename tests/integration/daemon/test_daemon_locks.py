@@ -6,11 +6,14 @@ import asyncio
 
 from daemon_kit import Daemonlet, bash, create, daemonlet, finish
 
+from agentcoord.clock import SystemClock
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import ProjectId, TaskId
 from agentcoord.domain.states import TaskState
+from agentcoord.domain.usage import UsdMicros
 from agentcoord.domain.worker import Role, WorkerState, worker_of
 from agentcoord.llm.api import Block
+from agentcoord.store import Caps, Store
 
 FIRST = worker_of("Backend-Engineer-1", Role.BACKEND_ENGINEER)
 SECOND = worker_of("Backend-Engineer-2", Role.BACKEND_ENGINEER)
@@ -27,6 +30,15 @@ class Held:
         self.begun.set()
         await self.may_end.wait()
         return self._blocks
+
+
+class MovedClock(SystemClock):
+    """The system's clock, ahead by what the test says."""
+
+    ahead_ms = 0
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self.ahead_ms
 
 
 async def _waits(d: Daemonlet, task: str) -> None:
@@ -118,3 +130,42 @@ async def test_what_is_not_in_the_scope_is_not_locked(valkey_url: str, project_i
             assert [lock["path"] for lock in await d.views.locks()] == ["src/app.py"]
             turn.may_end.set()
             await d.wait_until("a", TaskState.DONE)
+
+
+async def test_cleaning_up_takes_from_the_dead_alone(valkey_url: str, project_id: ProjectId) -> None:
+    clock = MovedClock()
+    async with daemonlet(valkey_url, project_id, clock=clock) as d:
+        turn = Held(create("src/app.py", "X = 2\n"), finish())
+        d.model.turns["alive"] = [turn]
+        await d.load("alive", writes=("src/app.py",))
+        async with d.working(FIRST):
+            await turn.begun.wait()
+            # What a daemon that died left behind: a claim, a lock, money set aside, a private copy.
+            await d.load("dead", "over")
+            async with Store.open(valkey_url, project_id, clock=clock, lease_ms=60_000) as gone:
+                await gone.queue.cancel(TaskId("over"), why="")
+                dead = await gone.queue.claim(SECOND)
+                assert (await gone.locks.acquire("src/dead.py", dead, timeout_s=1)).outcome == "taken"
+                for name, task in (("of the dead", dead.task.id), ("of the living", TaskId("alive"))):
+                    amount = UsdMicros(10)
+                    await gone.ledger.reserve(name, run="r", task=task, day="d", amount=amount, caps=Caps())
+            (d.paths.workspaces_dir / "stray").mkdir()
+            # The leases of both run out; only one of them has nobody behind it.
+            clock.ahead_ms += 61_000
+            answer = await d.requests.answer("cleanup", {})
+            assert {key: answer[key] for key in ("locks", "leases", "reservations", "keys")} == {
+                "locks": 1,
+                "leases": 1,
+                "reservations": 1,
+                "keys": 0,
+            }
+            assert [lock["path"] for lock in await d.views.locks()] == ["src/app.py"]
+            left = await d.store.ledger.open_reservations()
+            assert sorted(task for task in left.values()) == ["alive", "alive"], "its turn's, and the other"
+            again = await d.requests.answer("cleanup", {})
+            assert {**again, "workspaces": 0} == dict.fromkeys(answer, 0), "once"
+            assert (await d.task("alive")).state is TaskState.RUNNING
+            assert (await d.task("dead")).state is TaskState.QUEUED
+            await d.requests.answer("cancel", {"id": "dead"})
+            turn.may_end.set()
+            await d.wait_until("alive", TaskState.DONE)

@@ -76,6 +76,52 @@ async def test_cleaning_everything_removes_this_project_and_no_other(
         assert (await claim(store)).task.id == "a"
 
 
+@pytest.mark.parametrize(
+    ("mine", "its"),
+    [
+        ("p", "p2"),
+        ("p2", "p"),
+        ("p*", "p2"),
+        ("?", "p"),
+        ("[a-z]", "p"),
+        ("p\\", "p"),
+        ("p}:t:{q", "q"),
+        ("p^", "p-"),
+        ("P", "p"),
+    ],
+)
+async def test_thousands_of_keys_go_and_a_neighbours_all_stay(
+    valkey_url: str, project_id: ProjectId, mine: str, its: str
+) -> None:
+    clock = HandClock()
+    own, neighbours = ProjectId(f"{project_id}{mine}"), ProjectId(f"{project_id}{its}")
+    async with (
+        open_store(valkey_url, own, clock) as store,
+        open_store(valkey_url, neighbours, clock) as other,
+    ):
+        await store.queue.load([spec(f"t{n}") for n in range(1500)])
+        await store.memory.begin()
+        await _fill(other)
+        before = await _dump(other)
+        outcome = await store.cleanup(everything=True)
+        assert outcome.keys >= 3000
+        assert await _dump(other) == before
+        assert await store.queue.all() == []
+        assert await _keys_of(store) <= {store.keys.of("fence")}
+
+
+async def _keys_of(store: Store) -> set[str]:
+    """Looked up without the pattern, which is what is being tested."""
+    return {str(k) async for k in store.client.scan_iter(count=1000) if str(k).startswith(store.keys.prefix)}
+
+
+async def _dump(store: Store) -> dict[str, bytes | None]:
+    """Every key of the project with what is in it."""
+    raw = {key: await store.client.dump(key) for key in await _keys_of(store)}
+    assert len(raw) > 15
+    return raw
+
+
 async def test_a_store_works_on_after_everything_was_cleaned(valkey_url: str, project_id: ProjectId) -> None:
     async with open_store(valkey_url, project_id, HandClock()) as store:
         await _fill(store)

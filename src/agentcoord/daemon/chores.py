@@ -22,6 +22,8 @@ from agentcoord.errors import StoreError
 LAG_PERIOD_S = 1.0
 REAP_MOST_S = 30.0
 AWAY_PERIOD_S = 1.0
+ORPHAN_AFTER_S = 30.0
+"""How long a run that has ended may take to book its last call."""
 DEADLINE_PERIOD_S = 15.0
 
 log = structlog.get_logger("chores")
@@ -65,6 +67,8 @@ class Chores:
         self._lease_s = lease_s
         self._on_deadline = on_deadline
         self._started_at = self._local_now()
+        self._orphans: dict[str, float] = {}
+        """Reservations whose task nobody holds, and when (monotonic) that was first seen."""
         self.lag = LoopLag()
 
     def start(self, group: asyncio.TaskGroup) -> None:
@@ -93,9 +97,25 @@ class Chores:
         living runs are renewed first: nobody else can have taken them.
         """
         await self.heartbeat()
+        await self._end_orphans()
         for task in await self._shop.store.queue.reap():
             self._shop.hub.emit(EventKind.TASK_QUEUED, task=task, why="its lease expired", lease_lost=True)
         self._shop.board.touch()
+
+    async def _end_orphans(self) -> None:
+        """Return the money of calls that nobody makes any more and could not close: the store was away.
+
+        Those of a task that is held, or that have just become so, may still be booked by their run.
+        """
+        store, held = self._shop.store, {claim.task.id for claim in self._fleet.claims}
+        now, open_ones = store.queue.clock.monotonic(), store.ledger.mirror.open
+        self._orphans = {
+            name: self._orphans.get(name, now) for name, each in open_ones.items() if each.task not in held
+        }
+        old = [name for name, since in self._orphans.items() if now - since >= ORPHAN_AFTER_S]
+        if old:
+            ended = await store.ledger.end(old)
+            log.warning("reservations_ended", count=len(ended))
 
     async def watch_deadline(self) -> None:
         """Drain once the configured time of day has come."""

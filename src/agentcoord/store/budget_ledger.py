@@ -136,7 +136,11 @@ class BudgetLedger:
 
         Started ones are settled at the reserved amount, the others released.
         """
-        dead = sorted(set(await self.open_reservations()) - set(live))
+        return await self.end(set(await self.open_reservations()) - set(live))
+
+    async def end(self, reservations: Collection[str]) -> tuple[str, ...]:
+        """End these as `reconcile` does; return those that were open, sorted."""
+        dead = sorted(reservations)
         ended: list[str] = []
         for start in range(0, len(dead), BATCH):
             piece = dead[start : start + BATCH]

@@ -40,6 +40,9 @@ class MovedClock(SystemClock):
     def now_ms(self) -> int:
         return super().now_ms() + self.ahead_ms
 
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead_ms / 1000
+
 
 async def _waits(d: Daemonlet, task: str) -> None:
     """Wait until `task` stands in a line."""
@@ -167,5 +170,33 @@ async def test_cleaning_up_takes_from_the_dead_alone(valkey_url: str, project_id
             assert (await d.task("alive")).state is TaskState.RUNNING
             assert (await d.task("dead")).state is TaskState.QUEUED
             await d.requests.answer("cancel", {"id": "dead"})
+            turn.may_end.set()
+            await d.wait_until("alive", TaskState.DONE)
+
+
+async def test_money_of_a_run_that_is_gone_comes_back_once(valkey_url: str, project_id: ProjectId) -> None:
+    clock = MovedClock()
+    async with daemonlet(valkey_url, project_id, clock=clock) as d:
+        turn = Held(create("src/app.py", "X = 2\n"), finish())
+        d.model.turns["alive"] = [turn]
+        await d.load("alive")
+        async with d.working(FIRST):
+            await turn.begun.wait()
+            for name, task in (("unstarted", "gone"), ("started", "gone"), ("alive's own", "alive")):
+                await d.store.ledger.reserve(
+                    name, run="r", task=TaskId(task), day="d", amount=UsdMicros(10), caps=Caps()
+                )
+            await d.store.ledger.mark_started("started")
+            await d.chores.reap()
+            clock.ahead_ms += 29_000
+            await d.chores.reap()
+            assert {"unstarted", "started"} <= set(await d.store.ledger.open_reservations())
+            clock.ahead_ms += 2_000
+            for _ in range(2):
+                await d.chores.reap()
+                left = await d.store.ledger.open_reservations()
+                assert set(left.values()) == {"alive"}
+                totals = await d.store.ledger.totals(run="r", day="d")
+                assert (totals.run_spent_usd_micros, totals.run_reserved_usd_micros) == (10, 10)
             turn.may_end.set()
             await d.wait_until("alive", TaskState.DONE)

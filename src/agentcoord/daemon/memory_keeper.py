@@ -94,6 +94,7 @@ async def _put_back(
     known = [FencingToken(int(row.fields.get("token", 0))) for row in copy.rows]
     known += [*above, *(record.token for record in landings)]
     await store.raise_fence(max(known, default=FencingToken(0)))
+    store.queue.dispatcher.paused = copy.hashes.get(_SETTINGS, {}).get("paused") == "1"
     tasks = rebuilt(copy.rows, landings)
     hashes = with_mirror(copy.hashes, reserved, spent)
     if reserved:
@@ -213,6 +214,7 @@ class MemoryKeeper:
             copy = _Copy.of(self._kept.values)
             if not copy.mark:
                 raise DaemonError("it was lost before anything was copied")
+            copy.hashes[_SETTINGS] = {**copy.hashes.get(_SETTINGS, {}), **self._settings_now()}
             async with self._between_landings():
                 tokens = self._let_go()
                 words = await _put_back(
@@ -234,6 +236,10 @@ class MemoryKeeper:
         self._hub.emit(EventKind.ERROR, where="store", error=words)
         self._store.queue.dispatcher.wake()
         self._restored()
+
+    def _settings_now(self) -> dict[str, str]:
+        """What this process knows better than its copy."""
+        return {"run": self._runs.run, "paused": str(int(self._store.queue.paused))}
 
     async def _named_in(self, facts: Subscription) -> set[str]:
         """The tasks of which something was told since the last round; all, when some of it was missed."""

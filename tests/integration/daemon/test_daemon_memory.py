@@ -151,6 +151,7 @@ async def test_a_cap_holds_to_the_cent_over_a_flush(valkey: OwnValkey) -> None:
         async with keeping(d):
             await until(lambda: kept_state(d, "a") == "queued")
             # None of this is in the file yet.
+            await d.store.queue.set_paused(True)
             assert await reserve(d, "settled", 600) is None
             await settle(d, "settled", 590)
             assert await reserve(d, "under way", 300) is None
@@ -163,6 +164,8 @@ async def test_a_cap_holds_to_the_cent_over_a_flush(valkey: OwnValkey) -> None:
             await settle(d, "under way", 100)
             assert await reserve(d, "fits", 310) is None
             assert await reserve(d, "not any more", 1) is CapScope.RUN
+        assert await d.store.get_setting("paused") == "1"
+        assert d.store.queue.paused
         totals = await d.store.ledger.totals(run=d.runs.run, day=d.runs.day())
         assert (totals.run_spent_usd_micros, totals.day_spent_usd_micros) == (690, 690)
         assert (totals.run_reserved_usd_micros, totals.by_task[TaskId("a")].usd_micros) == (310, 100)
@@ -196,6 +199,7 @@ async def test_what_was_lost_between_two_daemons_is_put_back_at_the_start(valkey
                 await d.idle()
             assert await reserve(d, "of a call that was cut off", 40) is None
             await d.store.questions.ask(TaskId("c"), "Which?", "this", 1)
+            await d.requests.answer("pause", {})
             d.hub.emit(EventKind.QUESTION_ASKED, task="c")
             kept = d.paths.kept_file
             await until(kept.exists)
@@ -210,6 +214,7 @@ async def test_what_was_lost_between_two_daemons_is_put_back_at_the_start(valkey
             words = await restore_at_start(store, d.shop.lander, d.paths.kept_file)
             assert "3 tasks, 1 of them done" in words
             assert await restore_at_start(store, d.shop.lander, d.paths.kept_file) == ""
+            assert store.queue.paused
             states = {task.id: task.state for task in await store.queue.all()}
             assert states == {"a": _S.DONE, "b": _S.CANCELLED, "c": _S.FAILED}
             assert [each.question for each in await store.questions.open()] == ["Which?"]

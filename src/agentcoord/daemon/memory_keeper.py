@@ -28,7 +28,7 @@ from agentcoord.daemon.run_book import RunBook
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import FencingToken
 from agentcoord.domain.states import TaskState
-from agentcoord.errors import AgentCoordError, DaemonError, StoreUnavailableError
+from agentcoord.errors import AgentCoordError, DaemonError, StoreError, StoreUnavailableError
 from agentcoord.store.connection import Store
 from agentcoord.store.memory import TaskRow
 from agentcoord.store.spend_mirror import Reserved, with_mirror
@@ -166,7 +166,7 @@ class MemoryKeeper:
                 await self._copy(dirty)
             dirty.clear()
             self._told_of = ""
-        except StoreUnavailableError as error:
+        except StoreError as error:
             self._tell_once(error.message)
         except OSError as error:
             self._tell_once(f"{self._path} cannot be written: {error}")

@@ -72,7 +72,7 @@ def _clients_of(url: str) -> list[Redis]:
             return [_of_cluster(parts)]
         case _:
             pool = _InOrder.from_url(url, **_pool_bounds(), **_shared())
-            pool.connection_class = _packing_in_c(pool.connection_class)
+            pool.connection_class = _tuned(pool.connection_class)
             return [Redis.from_pool(pool)]
 
 
@@ -205,10 +205,23 @@ def _credentials(parts: SplitResult) -> dict[str, Any]:
     return {name: value for name, value in named.items() if value}
 
 
-def _packing_in_c(connection: type[AbstractConnection]) -> type[AbstractConnection]:
-    """Return the kind of connection with its script calls packed by hiredis: each has hundreds of words."""
+def _tuned(connection: type[AbstractConnection]) -> type[AbstractConnection]:
+    """Return the kind of connection with its script calls packed by hiredis: each has hundreds of words.
 
-    class PackingInC(connection):  # type: ignore[misc, valid-type]  # mypy: a base only known when run.
+    With TLS, the connections of a client share what they trust: reading it anew takes the event loop 30
+    milliseconds each time.
+    """
+    trust: list[Any] = []
+
+    class Tuned(connection):  # type: ignore[misc, valid-type]  # mypy: a base only known when run.
+        ssl_context: Any
+
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            if hasattr(self, "ssl_context"):
+                trust[:] = trust or [self.ssl_context]
+                self.ssl_context = trust[0]
+
         def pack_command(self, *args: Any) -> list[bytes]:
             if args[0] == "EVALSHA":
                 with suppress(UnicodeEncodeError):  # Escaped bytes, which only redis-py itself can pack.
@@ -216,4 +229,4 @@ def _packing_in_c(connection: type[AbstractConnection]) -> type[AbstractConnecti
             packed: list[bytes] = super().pack_command(*args)
             return packed
 
-    return PackingInC
+    return Tuned

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import re
 import subprocess
@@ -94,6 +95,17 @@ async def test_the_limited_user_sees_no_other_projects_keys(limited: Limited, pr
     with pytest.raises(StoreUnavailableError, match="cannot be reached"):  # Who does not trust the server.
         async with open_store(url.partition("?")[0], project_id, HandClock()):
             pass
+
+
+@pytest.mark.system_redis
+async def test_connections_share_what_they_trust(limited: Limited, project_id: ProjectId) -> None:
+    async with open_store(limited.url(project_id), project_id, HandClock()) as store:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(8):
+                group.create_task(store.ping())
+        connections = store.client.connection_pool._available_connections
+        assert len(connections) > 1
+        assert len({id(each.ssl_context) for each in connections}) == 1
 
 
 @pytest.mark.system_redis

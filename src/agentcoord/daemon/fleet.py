@@ -192,7 +192,7 @@ class Fleet:
             except StoreUnavailableError as away:
                 pause_s = min(back_off_s, STORE_AWAY_MOST_S)
                 log.warning("store_away", worker=row.spec.name, error=str(away))
-                self._shop.board.set_state(row, WorkerState.WAITING, STORE_AWAY)
+                self._shop.board.set_state(row, WorkerState.WAITING, f"{STORE_AWAY}: {away.message}")
             except Exception as error:
                 if isinstance(error, ExceptionGroup) and error.subgroup(AssertionError) is not None:
                     raise

@@ -49,7 +49,4 @@ def _linked(row: TaskRow, states: Mapping[str, TaskState]) -> RestoredTask:
     state = states[row.id]
     if state in {TaskState.QUEUED, TaskState.BLOCKED}:
         state = TaskState.BLOCKED if open_needs else TaskState.QUEUED
-    fields = {**row.fields, "state": str(state)}
-    if needs:
-        fields["open"] = str(len(open_needs))
-    return RestoredTask(replace(row, fields=fields), state, state is TaskState.QUEUED, open_needs)
+    return RestoredTask(row, state, ready=state is TaskState.QUEUED, open_needs=open_needs)

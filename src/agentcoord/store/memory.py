@@ -143,8 +143,11 @@ class Memory:
             for task in tasks[start : start + BATCH // 4]:
                 row = task.row
                 args += [row.id, row.rank, row.body, row.writes, task.state, int(task.ready)]
-                args += [",".join(task.open_needs), len(row.fields)]
-                args += [word for pair in row.fields.items() for word in pair]
+                fields = dict(row.fields)
+                if "needs" in fields:
+                    fields["open"] = str(len(task.open_needs))
+                args += [",".join(task.open_needs), len(fields)]
+                args += [word for pair in fields.items() for word in pair]
             await self.scripts.run(ScriptName.RESTORE, *args)
         async with calling("mark the memory"):
             await self.client.set(self.keys.of(MARK), mark)

@@ -16,6 +16,8 @@ CONTRACT = {
     "test_store_dispatcher",
     "test_store_event_log",
     "test_store_file_locks",
+    "test_store_lock_sets",
+    "test_store_memory",
     "test_store_questions",
     "test_store_queue_claims",
     "test_store_queue_lifecycle",

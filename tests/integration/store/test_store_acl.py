@@ -6,26 +6,48 @@ import asyncio
 import inspect
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 import pytest
+import test_store_budget_ledger
+import test_store_connection
+import test_store_dispatcher
+import test_store_event_log
+import test_store_file_locks
+import test_store_lock_sets
+import test_store_memory
+import test_store_questions
+import test_store_queue_claims
+import test_store_queue_lifecycle
 from redis import Redis
 from server_kit import RunningServer, command, free_port, private_folder, redis_binary, running
 from store_kit import HandClock, claim, load, open_store, spec
-from test_store_servers import Contract, contract_name, contracts
 
 from agentcoord.domain.ids import ProjectId
 from agentcoord.errors import StoreUnavailableError
 from agentcoord.store import Store
 
+CONTRACT = (
+    test_store_budget_ledger,
+    test_store_connection,
+    test_store_dispatcher,
+    test_store_event_log,
+    test_store_file_locks,
+    test_store_lock_sets,
+    test_store_memory,
+    test_store_questions,
+    test_store_queue_claims,
+    test_store_queue_lifecycle,
+)
+Contract = Callable[[str, ProjectId], Awaitable[None]]
 HOW_TO = Path(__file__).parents[3] / "docs" / "how-to.md"
 NOT_THE_STORES_OWN = re.compile(r"evalsha_calls|start_claim|script_flush|client_kill|\.info\(|flushall|xtrim")
 """What tests do beside the store, for which its user has no right."""
 CANCELS_HANDSHAKES = "test_a_cancellation_during_any_call_is_never_swallowed"
-"""Python 3.11 leaves the socket of a TLS handshake that is cancelled to the garbage collector, which warns."""
+"""Python 3.11 leaves the socket of a cancelled TLS handshake to the garbage collector, which warns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +93,24 @@ def _certificate(folder: Path) -> tuple[Path, Path]:
 
 
 def _of_the_store_alone() -> list[Contract]:
+    """Every test of the contract that wants nothing but a server and a project, and no other right."""
     return [
         test
-        for test in contracts()
-        if not NOT_THE_STORES_OWN.search(inspect.getsource(test))
-        and contract_name(test) not in CANCELS_HANDSHAKES
+        for module in CONTRACT
+        for name, test in vars(module).items()
+        if name.startswith("test_") and name != CANCELS_HANDSHAKES
+        if inspect.iscoroutinefunction(test)
+        and list(inspect.signature(test).parameters) == ["valkey_url", "project_id"]
+        and not NOT_THE_STORES_OWN.search(inspect.getsource(test))
     ]
 
 
+def _name(contract: Contract) -> str:
+    return getattr(contract, "__name__", "").removeprefix("test_")
+
+
 @pytest.mark.system_redis
-@pytest.mark.parametrize("contract", _of_the_store_alone(), ids=contract_name)
+@pytest.mark.parametrize("contract", _of_the_store_alone(), ids=_name)
 async def test_with_exactly_the_documented_rights(
     limited: Limited, project_id: ProjectId, contract: Contract
 ) -> None:
@@ -141,7 +171,7 @@ def test_no_command_is_missing_in_the_documented_rights_and_none_is_too_many() -
     for script in scripts.iterdir():
         text = script.read_text(encoding="utf-8")
         used |= {name.lower() for name in re.findall(r"(?:redis\.call|in_chunks)\('([A-Z]+)'", text)}
-    by_python = {"ping", "client|setname", "evalsha", "script|load", "scan", "unlink"}
+    by_python = {"ping", "client|setname", "evalsha", "eval", "script|load", "scan", "unlink"}
     by_python |= {"get", "set", "setnx", "xrange", "zrange", "zadd", "hgetall", "hget", "hset", "zscore"}
     assert rights == used | by_python
 

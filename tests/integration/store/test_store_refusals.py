@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from fault_proxy import fault_proxy
 from redis.exceptions import RedisError
 from server_kit import (
     RunningServer,
@@ -20,7 +21,7 @@ from server_kit import (
     valkey_binary,
     wait_until,
 )
-from store_kit import LEASE_MS, HandClock, claim, land, load, lossy_proxy, open_store, spec, states
+from store_kit import LEASE_MS, HandClock, claim, land, load, open_store, spec, states
 
 from agentcoord.clock import SystemClock
 from agentcoord.domain.ids import ProjectId
@@ -134,7 +135,7 @@ async def test_a_master_that_is_demoted_behind_the_same_name_is_left(
         first = running(valkey_binary(), one, port=free_port())
         with first as old, running(valkey_binary(), two, port=free_port()) as new:
             async with (
-                lossy_proxy(unix_url(str(old.socket_path)), one) as (url, proxy),
+                fault_proxy(unix_url(str(old.socket_path)), one) as (url, proxy),
                 open_store(url, project_id, HandClock()) as store,
             ):
                 await load(store, spec("a"))
@@ -143,7 +144,9 @@ async def test_a_master_that_is_demoted_behind_the_same_name_is_left(
                 wait_until(lambda: new.client.info("replication")["master_link_status"] == "up")
                 command(new.client, "REPLICAOF", "NO", "ONE")
                 old.client.replicaof("127.0.0.1", str(new.port))
-                proxy.server = new.socket_path  # As a name that means the new master from now on.
+                proxy.server = unix_url(
+                    str(new.socket_path)
+                )  # As a name that means the new master from now on.
                 await _goes_on(store, held)
 
 

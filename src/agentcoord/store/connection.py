@@ -179,9 +179,10 @@ class Store:
         It is left where it is, not put back: whoever is cancelled or killed in between puts nothing back.
         """
         kept = self.keys.of("fence")
-        self.memory.mark = ""
-        removed = 0
+        self.memory.mark, removed = "", 0
         async with calling("remove the project's keys"):
+            # The mark goes first: what is left by a removal that is cut short is no memory to be missed.
+            removed += await self.client.unlink(self.keys.of(MARK))
             names: list[str] = []
             async for name in self.client.scan_iter(match=self.keys.scan_pattern, count=BATCH):
                 if name != kept:

@@ -144,9 +144,7 @@ async def test_a_master_that_is_demoted_behind_the_same_name_is_left(
                 wait_until(lambda: new.client.info("replication")["master_link_status"] == "up")
                 command(new.client, "REPLICAOF", "NO", "ONE")
                 old.client.replicaof("127.0.0.1", str(new.port))
-                proxy.server = unix_url(
-                    str(new.socket_path)
-                )  # As a name that means the new master from now on.
+                proxy.server = unix_url(str(new.socket_path))  # As a name may mean it from now on.
                 await _goes_on(store, held)
 
 

@@ -34,6 +34,7 @@ from agentcoord.store.scripts import (
     read_hash,
     read_text,
 )
+from agentcoord.store.spreading import Spreader
 
 __all__ = ["CleanupOutcome", "Store", "unix_url"]
 
@@ -100,6 +101,7 @@ class Store:
         epoch = await read_text(client, keys.of("epoch"))
         settings = await read_hash(client, keys.of("settings"))
         locks = FileLocks(client, keys, scripts, clock)
+        spreader = Spreader(scripts, clock)
         dispatcher = Dispatcher(
             lane_for(client, {name: sources[name] for name in DISPATCHED}, keys.prefix),
             clock,
@@ -108,10 +110,13 @@ class Store:
             spare_epoch=uuid.uuid4().hex,
             paused=settings.get("paused") == "1",
         )
+        spreader.on_ready = dispatcher.wake
         return cls(
             client=client,
             keys=keys,
-            queue=TaskQueue(client, keys, scripts, clock, dispatcher, lease_ms, on_lease_ended=locks.nudge),
+            queue=TaskQueue(
+                client, keys, scripts, clock, dispatcher, spreader, lease_ms, on_lease_ended=locks.nudge
+            ),
             locks=locks,
             ledger=BudgetLedger(client, keys, scripts),
             events=EventLog(client, keys, dispatcher, epoch or epoch_if_new),

@@ -108,6 +108,7 @@ class Store:
             lease_ms,
             name=uuid.uuid4().hex,
             spare_epoch=uuid.uuid4().hex,
+            spread=spreader.finish,
             paused=settings.get("paused") == "1",
         )
         spreader.on_ready = dispatcher.wake

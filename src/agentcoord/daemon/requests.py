@@ -233,7 +233,7 @@ class Requests:
             else {t.id for t in tasks if t.state not in SETTLED_STATES or t.state is TaskState.PARKED}
         )
         workspaces = await self._shop.pool.cleanup(live)
-        outcome = await self._shop.store.cleanup(everything=everything)
+        outcome = await self._shop.store.cleanup(everything=everything, decide=self._shop.retries.decide)
         answer: dict[str, object] = {
             "locks": outcome.locks,
             "leases": outcome.leases,

@@ -39,7 +39,7 @@ class Verdict:
     counts_attempt: bool = True
     delay_ms: int = 0
     limit: str = ""
-    """Which limit ended it, in words; empty while it goes on."""
+    """Which limit of one kind ended it, in words; empty while it goes on, and when attempts are spent."""
 
     def told(self, why: str) -> str:
         """Return `why` with the limit that ended it."""
@@ -72,7 +72,7 @@ class RetryPolicy:
             wait_ms = max(least_wait_ms, round(self.longest_wait_ms(times) * random()))
         if setback in OWN_FAULTS:
             if task.attempt >= self.attempts:
-                return Verdict(TaskState.FAILED, limit=f"attempt {task.attempt} of {self.attempts}")
+                return Verdict(TaskState.FAILED)
             if at_limit:
                 return Verdict(TaskState.FAILED, limit=_reached(setback, times))
             return Verdict(TaskState.QUEUED, delay_ms=wait_ms)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -16,7 +16,10 @@ from redis.asyncio import Redis
 
 from agentcoord.clock import Clock
 from agentcoord.domain.ids import FencingToken, ProjectId
+from agentcoord.domain.retries import Verdict, always_again
+from agentcoord.domain.setbacks import Setback
 from agentcoord.domain.states import HELD_STATES
+from agentcoord.domain.task import Task
 from agentcoord.store.budget_ledger import BudgetLedger
 from agentcoord.store.client import connected, unix_url
 from agentcoord.store.dispatcher import DISPATCHED, Dispatcher
@@ -138,15 +141,19 @@ class Store:
         async with calling("store a setting"):
             await self.client.hset(self.keys.of("settings"), name, value)
 
-    async def cleanup(self, *, everything: bool) -> CleanupOutcome:
+    async def cleanup(
+        self, *, everything: bool, decide: Callable[[Task, Setback], Verdict] = always_again
+    ) -> CleanupOutcome:
         """Remove what the dead left: leases past their deadline, their locks and reservations.
+
+        `decide` says what becomes of a task whose lease ended.
 
         With `everything`, remove every key of this project instead, and no other's; call it while no
         worker runs.
         """
         if everything:
             return CleanupOutcome(keys=await self._remove_every_key())
-        requeued = await self.queue.reap()
+        requeued = await self.queue.reap(decide)
         locks = await self.locks.release_dead()
         held = {task.id for task in await self.queue.all() if task.state in HELD_STATES}
         reservations = await self.ledger.open_reservations()

@@ -92,13 +92,13 @@ class RetriesSection:
     """Attempts that a fault of ours ended, until the task fails."""
     lease_expired: int = 0
     """Attempts whose worker let its lease run out, until the task fails."""
-    overloaded: int = 40
+    overloaded: int = 20
     """Rate limits and overloads that were not waited out, until the task is parked. Cost no attempt."""
-    unreachable: int = 40
+    unreachable: int = 20
     """Times that the model's server could not be reached, until the task is parked. Cost no attempt."""
-    store_away: int = 40
+    store_away: int = 20
     """Times that Redis went away under the task, until it is parked. Cost no attempt."""
-    absent: int = 40
+    absent: int = 20
     """Leases that nobody could renew (the machine slept), until the task is parked. Cost no attempt."""
     machine: int = 10
     """Times that a full disk or the like stopped the task, until it is parked. Cost no attempt."""

@@ -123,6 +123,8 @@ class Task:
     """How often each came, since a person last brought it back."""
     earlier_setbacks: Mapping[str, int] = field(default_factory=lambda: _NONE)
     """How often each came before that."""
+    due_at_ms: int | None = None
+    """When the next try may begin, after a wait; past ones mean nothing."""
     dead_need: TaskId | None = None
     """The need by which it failed or was skipped."""
 

@@ -215,9 +215,18 @@ class TaskQueue:
 
     async def history(self, task: TaskId) -> tuple[AttemptEnd, ...]:
         """Return how a task's attempts ended, the oldest first; at most 50 are kept."""
-        async with calling("read a task's history"):
-            lines = cast("list[str]", await self.client.lrange(self.keys.history(task), 0, -1))
-        return tuple(decode_attempt_end(line) for line in lines)
+        return (await self.histories([task]))[task]
+
+    async def histories(self, tasks: Sequence[TaskId]) -> dict[TaskId, tuple[AttemptEnd, ...]]:
+        """Return the histories of several tasks at once."""
+        async with calling("read histories"), self.client.pipeline(transaction=False) as pipe:
+            for task in tasks:
+                pipe.lrange(self.keys.history(task), 0, -1)
+            found = await pipe.execute()
+        return {
+            task: tuple(decode_attempt_end(line) for line in lines)
+            for task, lines in zip(tasks, found, strict=True)
+        }
 
     async def end_of(self, claim: Claim) -> ClaimEnd:
         """Say how a claim ended that was refused, or that a heartbeat did not find."""

@@ -64,6 +64,7 @@ def decode_task(body: bytes, fields: Mapping[str, str]) -> Task:
         setback=fields.get("setback", ""),
         setbacks=setbacks_of(fields, SETBACK_PREFIX),
         earlier_setbacks=setbacks_of(fields, EARLIER_SETBACK_PREFIX),
+        due_at_ms=_optional_int(fields.get("due")),
         dead_need=TaskId(fields["cause"]) if "cause" in fields else None,
     )
 

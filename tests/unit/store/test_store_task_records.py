@@ -45,6 +45,7 @@ FILLED = {
     "ended_at": "8",
     "setback": "crashed",
     "cause": "n",
+    "due": "10",
     "back": "4",
     "n:crashed": "1",
     "o:overloaded": "3",

@@ -91,6 +91,7 @@ local function put_back(id, token, from, queued, why, counts_attempt, due_ms)
   if not counts_attempt then redis.call('HINCRBY', task_key(id), 'attempt', -1) end
   if due_ms > 0 then
     redis.call('ZADD', P .. 'delay', due_ms, id)
+    redis.call('HSET', task_key(id), 'due', string.format('%.0f', due_ms))
   else
     make_ready(id)
   end
@@ -156,7 +157,7 @@ end
 -- Begins a task anew that had ended or was parked. Its counts of setbacks become those of before.
 local function bring_back(id, from, queued, blocked)
   local key = task_key(id)
-  redis.call('HDEL', key, 'cause', 'ended_at', 'setback')
+  redis.call('HDEL', key, 'cause', 'ended_at', 'setback', 'due')
   if redis.call('HEXISTS', key, 'back') == 1 then
     local fields = redis.call('HGETALL', key)
     for i = 1, #fields, 2 do

@@ -57,8 +57,8 @@ def tell_set_back(
 
 def tell_ended_by_need(hub: EventHub, ended: EndedByNeed) -> None:
     """Say that a task ended because of a need."""
+    why = f"{ended.need}, which it needs, was not done"
     if ended.to is TaskState.FAILED:
-        hub.emit(EventKind.TASK_FAILED, task=ended.task, why=f"{ended.need}, which it needs, failed")
+        hub.emit(EventKind.TASK_FAILED, task=ended.task, why=why)
     else:
-        why = f"skipped: {ended.need}, which it needs, was not done"
-        hub.emit(EventKind.TASK_CANCELLED, task=ended.task, why=why, skipped=True)
+        hub.emit(EventKind.TASK_CANCELLED, task=ended.task, why=f"skipped: {why}", skipped=True)

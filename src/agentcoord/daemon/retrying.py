@@ -43,7 +43,7 @@ class Retries:
     def decide(self, task: Task, setback: Setback, *, least_wait_s: float = 0.0) -> Verdict:
         """Say what follows `setback` in the newest attempt of `task`."""
         least_wait_ms = round(least_wait_s * 1_000)
-        return self.policy.decide(setback, task, random=self.random, least_wait_ms=least_wait_ms)
+        return self.policy.decide(task, setback, random=self.random, least_wait_ms=least_wait_ms)
 
     def model_of(self, task: Task) -> str:
         """The model of a task's newest attempt."""

@@ -58,7 +58,7 @@ class RetryPolicy:
     most_wait_ms: int = 600_000
 
     def decide(
-        self, setback: Setback, task: Task, *, random: Callable[[], float], least_wait_ms: int = 0
+        self, task: Task, setback: Setback, *, random: Callable[[], float], least_wait_ms: int = 0
     ) -> Verdict:
         """Say what follows `setback` in the newest attempt of `task`.
 

@@ -38,6 +38,8 @@ from agentcoord.store.scripts import (
     read_text,
 )
 from agentcoord.store.spreading import Spreader
+from agentcoord.store.taking_back import TakingBack
+from agentcoord.store.task_reading import TaskReader
 
 __all__ = ["CleanupOutcome", "Store", "unix_url"]
 
@@ -115,11 +117,13 @@ class Store:
             paused=settings.get("paused") == "1",
         )
         spreader.on_ready = dispatcher.wake
+        reader = TaskReader(client, keys)
+        taking = TakingBack(scripts, clock, reader, spreader, locks.nudge, dispatcher.wake)
         return cls(
             client=client,
             keys=keys,
             queue=TaskQueue(
-                client, keys, scripts, clock, dispatcher, spreader, lease_ms, on_lease_ended=locks.nudge
+                client, keys, scripts, clock, dispatcher, reader, taking, spreader, lease_ms, locks.nudge
             ),
             locks=locks,
             ledger=BudgetLedger(client, keys, scripts),

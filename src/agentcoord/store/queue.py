@@ -9,7 +9,7 @@ daemon's business. File locks are `file_locks`; a lease that ends here only nudg
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,9 +19,9 @@ from redis.asyncio import Redis
 
 from agentcoord.clock import Clock
 from agentcoord.domain.files import LandedFile
-from agentcoord.domain.ids import FencingToken, TaskId
+from agentcoord.domain.ids import TaskId
 from agentcoord.domain.lost_claims import ClaimEnd
-from agentcoord.domain.retries import Verdict, always_again
+from agentcoord.domain.retries import always_again
 from agentcoord.domain.setbacks import AttemptEnd, Setback
 from agentcoord.domain.states import HELD_STATES, ReviewState, TaskState, advance
 from agentcoord.domain.task import Claim, OnNeedFailed, Task, TaskSpec
@@ -37,16 +37,15 @@ from agentcoord.store.setback_records import (
     HISTORY_LINES,
     Reason,
     SetBack,
-    decode_attempt_end,
-    set_back_args,
     setback_args,
 )
 from agentcoord.store.spreading import DEAD_STATES, Spreader
-from agentcoord.store.task_records import COST_FIELD, TURNS_FIELD, decode_task, usage_args
+from agentcoord.store.taking_back import Decide, TakingBack
+from agentcoord.store.task_reading import TaskReader
+from agentcoord.store.task_records import COST_FIELD, TURNS_FIELD, usage_args
 
 READ_BATCH = 500
 """Tasks read in one round trip."""
-_LEASE_EXPIRED = "lease expired"
 _T = TypeVar("_T")
 
 
@@ -59,6 +58,8 @@ class TaskQueue:
     scripts: Scripts
     clock: Clock
     dispatcher: Dispatcher
+    reader: TaskReader
+    taking: TakingBack
     spreader: Spreader
     lease_ms: int
     on_lease_ended: Callable[[TaskId], None]
@@ -195,7 +196,7 @@ class TaskQueue:
         Raises like `requeue`.
         """
         await self._release(claim, TaskState.FAILED, Reason(setback, why, model))
-        return await self.spreader.finish()
+        return await self.taking.carry_on()
 
     async def cancel(self, task: TaskId, *, why: str) -> bool:
         """End a task at a person's word, held or not. False when it has ended already, or is unknown.
@@ -203,10 +204,10 @@ class TaskQueue:
         Its holder's token becomes stale, and what needs it ends by its own rule.
         """
         reason = Reason(Setback.CANCELLED, why)
-        (ok,) = await self._set_back([SetBack(task, None, TaskState.CANCELLED, reason)])
+        (ok,) = await self.taking.set_back([SetBack(task, None, TaskState.CANCELLED, reason)])
         if ok:
             self.on_lease_ended(task)
-            await self.spreader.finish()
+            await self.taking.carry_on()
         return bool(ok)
 
     async def count(self, claim: Claim, setback: Setback) -> None:
@@ -215,18 +216,11 @@ class TaskQueue:
 
     async def history(self, task: TaskId) -> tuple[AttemptEnd, ...]:
         """Return how a task's attempts ended, the oldest first; at most 50 are kept."""
-        return (await self.histories([task]))[task]
+        return (await self.reader.histories([task]))[task]
 
     async def histories(self, tasks: Sequence[TaskId]) -> dict[TaskId, tuple[AttemptEnd, ...]]:
         """Return the histories of several tasks at once."""
-        async with calling("read histories"), self.client.pipeline(transaction=False) as pipe:
-            for task in tasks:
-                pipe.lrange(self.keys.history(task), 0, -1)
-            found = await pipe.execute()
-        return {
-            task: tuple(decode_attempt_end(line) for line in lines)
-            for task, lines in zip(tasks, found, strict=True)
-        }
+        return await self.reader.histories(tasks)
 
     async def end_of(self, claim: Claim) -> ClaimEnd:
         """Say how a claim ended that was refused, or that a heartbeat did not find."""
@@ -253,7 +247,7 @@ class TaskQueue:
             HISTORY_LINES,
         )
         if ok:
-            await self.spreader.finish()
+            await self.taking.carry_on()
             self.dispatcher.wake()
         return bool(ok)
 
@@ -265,7 +259,7 @@ class TaskQueue:
 
     async def reap(
         self,
-        decide: Callable[[Task, Setback], Verdict] = always_again,
+        decide: Decide = always_again,
         *,
         excused_until_ms: int = 0,
         model_of: Callable[[Task], str] = lambda _: "",
@@ -277,25 +271,13 @@ class TaskQueue:
         tasks taken back, wherever they went.
         """
         await self.spreader.finish()
-        now_ms = self.clock.now_ms()
-        taken: list[TaskId] = []
-        more = 1
-        while more:
-            named, readied, more = await self.scripts.run(ScriptName.REAP, now_ms, BATCH, 0)
-            if readied:
-                self.dispatcher.wake()
-            setback_of = {
-                member: Setback.ABSENT if int(float(at_ms)) <= excused_until_ms else Setback.LEASE_EXPIRED
-                for member, at_ms in zip(named[::2], named[1::2], strict=True)
-            }
-            taken += await self._take(setback_of, decide, model_of, why=_LEASE_EXPIRED, only_if_lapsed=True)
-        return tuple(taken)
+        return await self.taking.lapsed(decide, model_of, excused_until_ms=excused_until_ms)
 
     async def release_all_leases(
         self,
         *,
         why: str,
-        decide: Callable[[Task, Setback], Verdict] = always_again,
+        decide: Decide = always_again,
         model_of: Callable[[Task], str] = lambda _: "",
     ) -> tuple[TaskId, ...]:
         """Take every held task back, costing it no attempt; as a rule to its old place in line.
@@ -303,13 +285,7 @@ class TaskQueue:
         For the start of a daemon, whose lock says that no other is alive.
         """
         await self.spreader.finish()
-        taken: list[TaskId] = []
-        more = 1
-        while more:
-            named, _, more = await self.scripts.run(ScriptName.REAP, self.clock.now_ms(), BATCH, 1)
-            setback_of = dict.fromkeys(named[::2], Setback.RESTARTED)
-            taken += await self._take(setback_of, decide, model_of, why=why, only_if_lapsed=False)
-        return tuple(taken)
+        return await self.taking.everything(decide, model_of, why=why)
 
     async def next_due_ms(self) -> int | None:
         """When `reap()` next has something to do; None: never, as things are."""
@@ -321,14 +297,14 @@ class TaskQueue:
 
     async def get(self, task: TaskId) -> Task | None:
         """Return a task as it is now; None when there is none of this id."""
-        found = await self._read([task])
+        found = await self.reader.read([task])
         return found[0] if found else None
 
     async def all(self) -> list[Task]:
         """Return every task in plan order."""
         async with calling("list the tasks"):
             ids = cast("list[str]", await self.client.zrange(self.keys.of("order"), 0, -1))
-        return [task for piece in _pieces(ids, READ_BATCH) for task in await self._read(piece)]
+        return [task for piece in _pieces(ids, READ_BATCH) for task in await self.reader.read(piece)]
 
     async def counts(self) -> dict[TaskState, int]:
         """Return how many tasks are in each state; every state is there."""
@@ -347,50 +323,14 @@ class TaskQueue:
         self.dispatcher.paused = paused
         self.dispatcher.wake()
 
-    async def _take(
-        self,
-        setback_of: Mapping[str, Setback],
-        decide: Callable[[Task, Setback], Verdict],
-        model_of: Callable[[Task], str],
-        *,
-        why: str,
-        only_if_lapsed: bool,
-    ) -> list[TaskId]:
-        """Take tasks from their leases, named "<token>:<id>". Returns those that were taken."""
-        holders = {TaskId(member.partition(":")[2]): member for member in setback_of}
-        orders = []
-        for task in await self._read(list(holders)):
-            member = holders[task.id]
-            setback, token = setback_of[member], FencingToken(int(member.partition(":")[0]))
-            verdict = decide(task, setback)
-            due_ms = self.clock.now_ms() + verdict.delay_ms if verdict.delay_ms > 0 else 0
-            reason = Reason(setback, verdict.told(why), model_of(task))
-            counts = verdict.counts_attempt
-            orders.append(SetBack(task.id, token, verdict.to, reason, counts, due_ms, only_if_lapsed))
-        if not orders:
-            return []
-        results = await self._set_back(orders)
-        taken = [order.task for order, ok in zip(orders, results, strict=True) if ok]
-        for task_id in taken:
-            self.on_lease_ended(task_id)
-        await self.spreader.finish()
-        self.dispatcher.wake()
-        return taken
-
     async def _release(
         self, claim: Claim, to: TaskState, reason: Reason, *, counts_attempt: bool = True, due_ms: int = 0
     ) -> None:
         order = SetBack(claim.task.id, claim.token, to, reason, counts_attempt, due_ms)
-        (ok,) = await self._set_back([order])
+        (ok,) = await self.taking.set_back([order])
         if not ok:
             raise await self._refusal(claim)
         self.on_lease_ended(claim.task.id)
-
-    async def _set_back(self, orders: Sequence[SetBack]) -> list[int]:
-        found: list[int] = await self.scripts.run(
-            ScriptName.SET_BACK, *set_back_args(self.clock.now_ms(), orders)
-        )
-        return found
 
     @asynccontextmanager
     async def _refused_in_words(self, claim: Claim) -> AsyncIterator[None]:
@@ -402,19 +342,6 @@ class TaskQueue:
 
     async def _refusal(self, claim: Claim) -> LeaseLostError:
         return await refusal_of(self.client, self.keys, self.clock, claim)
-
-    async def _read(self, ids: Sequence[str]) -> list[Task]:
-        async with calling("read tasks"), self.client.pipeline(transaction=False) as pipe:
-            for task in ids:
-                pipe.get(self.keys.body(task))
-                pipe.hgetall(self.keys.task(task))
-            rows = await pipe.execute()
-        bodies, hashes = rows[::2], rows[1::2]
-        return [
-            decode_task(body.encode(errors="surrogateescape"), fields)
-            for body, fields in zip(bodies, hashes, strict=True)
-            if fields
-        ]
 
 
 def _states_that_pass_through_to_done() -> frozenset[TaskState]:

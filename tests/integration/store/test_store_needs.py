@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 
 import pytest
@@ -244,10 +244,8 @@ async def test_a_crash_between_two_calls_leaves_nobody_waiting_for_ever(
         plan = [spec("hub", priority=5), *(ruled(rule, f"t{i}", "hub") for i in range(700))]
         await load(store, *plan, *(spec(f"over-{i}", f"t{i}") for i in range(700)))
         held = await claim(store)
-        quiet = store.queue.spreader
-        store.queue.spreader = replace(quiet, scripts=_Silent(quiet))  # type: ignore[arg-type]  # ends nothing
-        await store.queue.fail(held, why="red")
-        store.queue.spreader = quiet
+        with nobody_told(store):
+            await store.queue.fail(held, why="red")
         await _cut_short(store)
         assert await store.queue.reap() == ()
         expected = {OnNeedFailed.FAIL: _S.FAILED, OnNeedFailed.SKIP: _S.CANCELLED}.get(rule, _S.QUEUED)
@@ -263,11 +261,20 @@ async def test_a_crash_between_two_calls_leaves_nobody_waiting_for_ever(
 class _Silent:
     """Stands where scripts are run, and says that nothing is left: as if the process had died before."""
 
-    def __init__(self, quiet: object) -> None:
-        del quiet
-
     async def run(self, *_: object) -> list[object]:
         return [[], 0, 0]
+
+
+@contextmanager
+def nobody_told(store: Store) -> Iterator[None]:
+    """Inside, waves begin and nobody carries them on."""
+    queue = store.queue
+    spreader, taking, spread = queue.spreader, queue.taking, queue.dispatcher.spread
+    queue.spreader = replace(spreader, scripts=_Silent())  # type: ignore[arg-type]  # all that it needs
+    queue.taking = replace(taking, spreader=queue.spreader)
+    queue.dispatcher.spread = queue.spreader.finish
+    yield
+    queue.spreader, queue.taking, queue.dispatcher.spread = spreader, taking, spread
 
 
 async def test_a_done_need_waits_its_turn_behind_a_wave_that_began_before(
@@ -280,14 +287,11 @@ async def test_a_done_need_waits_its_turn_behind_a_wave_that_began_before(
         ]
         await load(store, spec("hub", priority=5), *tasks)
         held = await claim(store)
-        quiet = store.queue.spreader
-        store.queue.spreader = replace(quiet, scripts=_Silent(quiet))  # type: ignore[arg-type]  # ends nothing
-        store.queue.dispatcher.spread = store.queue.spreader.finish
-        await store.queue.fail(held, why="red")
-        assert await store.queue.retry(TaskId("hub"))
-        await load(store, running_anyway("late", "hub"), spec("later", "hub"))
-        await land(store, await claim(store))
-        store.queue.spreader = quiet
+        with nobody_told(store):
+            await store.queue.fail(held, why="red")
+            assert await store.queue.retry(TaskId("hub"))
+            await load(store, running_anyway("late", "hub"), spec("later", "hub"))
+            await land(store, await claim(store))
         await store.queue.reap()
         counts = await store.queue.counts()
         assert (counts[_S.QUEUED], counts[_S.DONE]) == (602, 1)

@@ -33,7 +33,7 @@ _POLICY = RetryPolicy(attempts=3)
 
 
 def _decide(task: Task, setback: Setback) -> Verdict:
-    return _POLICY.decide(setback, task, random=lambda: 0.0)
+    return _POLICY.decide(task, setback, random=lambda: 0.0)
 
 
 @dataclass

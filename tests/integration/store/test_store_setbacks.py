@@ -34,7 +34,7 @@ HOUR_MS = 3_600_000
 
 
 def by(policy: RetryPolicy) -> Callable[[Task, Setback], Verdict]:
-    return lambda task, setback: policy.decide(setback, task, random=lambda: 0.0)
+    return lambda task, setback: policy.decide(task, setback, random=lambda: 0.0)
 
 
 async def test_a_task_that_succeeds_at_once_has_no_counter_and_no_history(
@@ -192,7 +192,7 @@ async def test_a_lease_renewed_since_it_was_looked_at_is_left_alone(
 
         def decide(task: Task, setback: Setback) -> Verdict:
             clock.time_ms = held.lease_deadline_ms - 1  # As if its deadline had been moved on.
-            return RetryPolicy().decide(setback, task, random=lambda: 0.0)
+            return RetryPolicy().decide(task, setback, random=lambda: 0.0)
 
         assert await store.queue.reap(decide) == ()
         await store.queue.verify(held)

@@ -18,7 +18,7 @@ POLICY = RetryPolicy(attempts=3, limits={Setback.CRASHED: 2, Setback.OVERLOADED:
 
 
 def decide(setback: Setback, task: Task = TASK, *, chance: float = 0.0, least_wait_ms: int = 0) -> Verdict:
-    return POLICY.decide(setback, task, random=lambda: chance, least_wait_ms=least_wait_ms)
+    return POLICY.decide(task, setback, random=lambda: chance, least_wait_ms=least_wait_ms)
 
 
 def with_before(setback: Setback, times: int, *, attempt: int = 1) -> Task:

@@ -280,15 +280,17 @@ def nobody_told(store: Store) -> Iterator[None]:
 async def test_a_done_need_waits_its_turn_behind_a_wave_that_began_before(
     valkey_url: str, project_id: ProjectId
 ) -> None:
-    """Ended, brought back and done before anybody heard of the first: the counts are right all the same."""
+    """Ended, brought back and done before all had heard of the first: the counts are right all the same."""
     async with observed(valkey_url, project_id) as store:
         tasks = [running_anyway(f"r{i}", "hub") for i in range(300)] + [
             spec(f"f{i}", "hub") for i in range(300)
         ]
         await load(store, spec("hub", priority=5), *tasks)
         held = await claim(store)
+        spreader = store.queue.spreader
         with nobody_told(store):
             await store.queue.fail(held, why="red")
+            assert (await spreader.once(450))[1] == 1
             assert await store.queue.retry(TaskId("hub"))
             await load(store, running_anyway("late", "hub"), spec("later", "hub"))
             await land(store, await claim(store))

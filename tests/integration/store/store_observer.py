@@ -56,7 +56,7 @@ def snapshot(client: Redis, prefix: str) -> Snapshot:
     wanted = [("zrange", name) for name in _ZSETS] + [("smembers", name) for name in _SETS]
     wanted += [("hgetall", name) for name in _HASHES] + [("get", name) for name in _NUMBERS]
     wanted += [("smembers" if name.startswith("locks:") else "hgetall", name) for name in families]
-    found = _read(client, prefix, [*wanted, ("lrange", "falling")])
+    found = _read(client, prefix, [*wanted, ("lrange", "waves")])
     tasks, routes, needed = list(found["order"]), sorted(found["routes"]), sorted(found["hd"])
     more = [("hgetall", f"t:{task}") for task in tasks] + [("zrange", f"r:{route}") for route in routes]
     found |= _read(client, prefix, [*more, *(("lrange", f"dep:{need}") for need in needed)])
@@ -64,7 +64,7 @@ def snapshot(client: Redis, prefix: str) -> Snapshot:
         zsets={name: found[name] for name in (*_ZSETS, *(f"r:{route}" for route in routes))},
         sets={name: found[name] for name in (*_SETS, *(n for n in families if n.startswith("locks:")))},
         hashes={name: found[name] for name in (*_HASHES, *(n for n in families if n.startswith("spend:")))},
-        lists={name: found[name] for name in ("falling", *(f"dep:{need}" for need in needed))},
+        lists={name: found[name] for name in ("waves", *(f"dep:{need}" for need in needed))},
         numbers={name: int(found[name] or 0) for name in _NUMBERS},
         tasks={task: found[f"t:{task}"] for task in tasks},
     )

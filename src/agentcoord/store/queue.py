@@ -232,7 +232,6 @@ class TaskQueue:
         Its history stays. False when it is in another state, or when a need of its own has ended without
         a result: that one must be retried first.
         """
-        await self.spreader.finish()  # What it fell with is all down before any of it rises.
         ok, _ = await self.scripts.run(
             ScriptName.RETRY,
             task,

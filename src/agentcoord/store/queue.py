@@ -31,7 +31,7 @@ from agentcoord.errors import IllegalMoveError, LeaseLostError, StoreError
 from agentcoord.store.dispatcher import Dispatcher
 from agentcoord.store.keys import Keys
 from agentcoord.store.loading import Loader, LoadOutcome
-from agentcoord.store.refusals import end_of, refusal_of
+from agentcoord.store.lost_claims import end_of, refusal_of
 from agentcoord.store.scripts import BATCH, ScriptName, Scripts, calling, read_hash
 from agentcoord.store.setback_records import (
     HISTORY_LINES,

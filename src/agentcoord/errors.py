@@ -52,6 +52,11 @@ class StoreLoadingError(StoreUnavailableError):
 class LeaseLostError(StoreError):
     """The claim's fencing token is stale: somebody else owns the task, or it ended."""
 
+    def __init__(self, message: str, *, how: str = "", mend: str = "") -> None:
+        super().__init__(message, mend=mend)
+        self.how = how
+        """How the claim ended (`domain.lost_claims.ClaimEnd`); empty when nobody looked."""
+
 
 class WorkspaceError(AgentCoordError):
     """A private copy, the journal or a landing failed."""

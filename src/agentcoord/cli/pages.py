@@ -11,6 +11,7 @@ from typing import Any
 
 from agentcoord.cli.render import Column, cell, fields, table
 from agentcoord.cli.review_pages import flag_lines, tests_lines
+from agentcoord.cli.setback_pages import history_lines, needs_words, setbacks_words
 from agentcoord.tui.glyphs import NEEDS_YOU, task_glyph, task_word, worker_glyph
 from agentcoord.tui.styled import Line, Span, Tone
 from agentcoord.tui.text import harmless, money, one_line, plural, span, time_of_day
@@ -98,7 +99,7 @@ def tasks_page(tasks: Sequence[TaskView], width: int) -> list[Line]:
         (
             task_glyph(task["state"], task["review"]),
             cell(task["id"]),
-            cell(task_word(task["state"], task["review"])),
+            cell(task_word(task)),
             cell(task["priority"]),
             cell(task["title"]),
             cell(task["worker"], Tone.MUTED),
@@ -236,16 +237,19 @@ def task_page(detail: TaskDetail, event_lines: Sequence[Line]) -> list[Line]:
             ("state", _state_words(task)),
             ("priority", str(task["priority"])),
             ("tags", ", ".join(task["tags"])),
-            ("needs", ", ".join(task["needs"])),
+            ("needs", needs_words(task)),
             ("may write", ", ".join(task["writes"])),
             ("check", one_line(detail["check"])),
             ("worker", task["worker"] or ""),
             ("attempt", f"{task['attempt']}, {plural(task['turns'], 'turn')}" if task["attempt"] else ""),
+            ("setbacks", setbacks_words(task.get("setbacks", {}))),
             ("cost", _of_cap(task["cost_usd"], task["budget_usd"])),
             ("files", ", ".join(one_line(path) for path in task["files"])),
             ("lines", f"+{task['lines_added']} -{task['lines_removed']}" if task["files"] else ""),
         ]
     )
+    if history := detail.get("history", []):
+        lines += [(), (Span("Attempts", Tone.TITLE),), *history_lines(history)]
     flags = detail.get("flags", [])
     if flags:
         lines += [(), (Span("Flags", Tone.TITLE),), *flag_lines(flags)]
@@ -286,7 +290,7 @@ def _paragraph(text: str) -> list[Line]:
 
 
 def _state_words(task: TaskView) -> str:
-    word = task_word(task["state"], task["review"])
+    word = task_word(task)
     return f"{word}: {one_line(task['why'])}" if task["why"] else word
 
 

@@ -6,8 +6,8 @@ Cheap to import. Deliberately absent: parsing of arguments (`fast`, `agentcoord_
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from agentcoord import __version__
@@ -22,6 +22,7 @@ from agentcoord.cli.pages import (
     tasks_page,
     workers_page,
 )
+from agentcoord.cli.setback_pages import dead_page
 from agentcoord.errors import DaemonNotRunningError
 from agentcoord.tui.styled import Line
 from agentcoord.wire.messages import ExitCode, Method, StatusView
@@ -39,11 +40,12 @@ class Reading:
     method: Method
     page: Callable[[View, int], list[Line]]
     document: Callable[[View], View] = dict
+    params: Mapping[str, object] = field(default_factory=dict)
 
 
 def answer(reading: Reading, invocation: Invocation, *, as_json: bool) -> int:
     """Ask, print, and return the exit code. Raises what `call_once` raises."""
-    view = fetch(reading.method, invocation)
+    view = fetch(reading.method, invocation, **reading.params)
     if as_json:
         invocation.terminal.document(reading.schema, reading.document(view))
     else:
@@ -51,11 +53,11 @@ def answer(reading: Reading, invocation: Invocation, *, as_json: bool) -> int:
     return ExitCode.OK
 
 
-def fetch(method: Method, invocation: Invocation) -> View:
+def fetch(method: Method, invocation: Invocation, **params: object) -> View:
     """Ask for a view; one that comes in pages is put together."""
-    view = invocation.ask(method)
+    view = invocation.ask(method, **params)
     while (offset := view.pop("next_offset", None)) is not None:
-        page = invocation.ask(method, offset=offset)
+        page = invocation.ask(method, offset=offset, **params)
         view["tasks"] += page["tasks"]
         view["next_offset"] = page["next_offset"]
     return view
@@ -108,6 +110,12 @@ STATUS = Reading(
     _status_document,
 )
 TASKS = Reading("agentcoord.tasks", Method.TASKS, lambda view, width: tasks_page(view["tasks"], width))
+DEAD_TASKS = Reading(
+    "agentcoord.tasks",
+    Method.TASKS,
+    lambda view, width: dead_page(view["tasks"], width),
+    params={"dead": True},
+)
 WORKERS = Reading(
     "agentcoord.workers", Method.WORKERS, lambda view, width: workers_page(view["workers"], width)
 )

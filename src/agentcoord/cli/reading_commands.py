@@ -21,7 +21,7 @@ from agentcoord.cli.options import (
 )
 from agentcoord.cli.pages import NEWEST_EVENTS, task_page
 from agentcoord.cli.progress import event_line
-from agentcoord.cli.reading import COSTS, LOCKS, STATS, STATUS, TASKS, WORKERS, Reading, answer
+from agentcoord.cli.reading import COSTS, DEAD_TASKS, LOCKS, STATS, STATUS, TASKS, WORKERS, Reading, answer
 from agentcoord.cli.review_pages import blame_page, path_inside
 from agentcoord.cli.terminal import Terminal
 from agentcoord.clock import SystemClock
@@ -42,10 +42,21 @@ def status(context: typer.Context, as_json: Json = False) -> None:
     _read(context, STATUS, as_json)
 
 
-@commands.command(epilog=example("agentcoord tasks", "agentcoord tasks --json | jq -r '.tasks[].id'"))
-def tasks(context: typer.Context, as_json: Json = False) -> None:
-    """List the tasks: state, cost, why not running."""
-    _read(context, TASKS, as_json)
+@commands.command(
+    epilog=example("agentcoord tasks", "agentcoord tasks --dead --json | jq '.tasks[].history'")
+)
+def tasks(
+    context: typer.Context,
+    dead: Annotated[
+        bool, typer.Option("--dead", help="Those that failed, with how each attempt ended; newest first.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List the tasks: state, cost, why not running.
+
+    What stands under --dead has used up its attempts: agentcoord retry ID brings it back.
+    """
+    _read(context, DEAD_TASKS if dead else TASKS, as_json)
 
 
 @commands.command(epilog=example("agentcoord workers"))

@@ -49,7 +49,7 @@ def document_schemas() -> dict[str, dict[str, Any]]:
     status = schema_of(messages.StatusView)
     bodies: dict[str, dict[str, Any]] = {
         "agentcoord.status": {**status, "properties": {**status["properties"], **extra}},
-        "agentcoord.tasks": _holding(tasks=list[messages.TaskView]),
+        "agentcoord.tasks": _holding(tasks=list[messages.TaskView | messages.DeadTaskView]),
         "agentcoord.workers": _holding(workers=list[messages.WorkerView]),
         "agentcoord.locks": _holding(locks=list[messages.LockView]),
         "agentcoord.costs": schema_of(messages.CostsView),

@@ -89,16 +89,15 @@ def headline(ending: Ending) -> Line:
     """One line that says how it went."""
     total, done = len(ending.tasks), len(ending.standing)
     undone = ending.count(TaskState.DONE) - done
+    skipped = sum(task.get("skipped", False) for task in ending.tasks)
     waiting = sum(TaskState(task["state"]) not in SETTLED_STATES for task in ending.tasks)
-    others = [
-        f"{ending.count(state)} {word}"
-        for state, word in (
-            (TaskState.PARKED, "waiting for you"),
-            (TaskState.FAILED, "failed"),
-            (TaskState.CANCELLED, "cancelled"),
-        )
-        if ending.count(state)
-    ]
+    counted = (
+        (ending.count(TaskState.PARKED), "waiting for you"),
+        (ending.count(TaskState.FAILED), "failed"),
+        (ending.count(TaskState.CANCELLED) - skipped, "cancelled"),
+        (skipped, "skipped"),
+    )
+    others = [f"{count} {word}" for count, word in counted if count]
     others += [f"{undone} undone"] if undone else []
     others += [f"{waiting} not begun or not ended"] if waiting else []
     text = ", ".join([f"{done} of {plural(total, 'task')} done", *others])
@@ -108,7 +107,8 @@ def headline(ending: Ending) -> Line:
 def next_steps(ending: Ending, prefix: str = "") -> list[Line]:
     """The commands for looking further, each with what it is for."""
     done = next((task["id"] for task in ending.standing), None)
-    stuck = next((task["id"] for task in ending.tasks if task["state"] in _BAD_ENDS), None)
+    bad_ends = (task for task in ending.tasks if task["state"] in _BAD_ENDS and not task.get("dead_need"))
+    stuck = next((task["id"] for task in bad_ends), None)
     steps = [("git status && git diff", "what changed in your tree")]
     if stuck is not None:
         steps.append((f"{prefix}agentcoord task {stuck}", "why it did not get done"))
@@ -146,7 +146,7 @@ def _task_table(tasks: Sequence[TaskView], width: int) -> list[Line]:
         (
             task_glyph(task["state"], task["review"]),
             cell(task["id"]),
-            cell(task_word(task["state"], task["review"])),
+            cell(task_word(task)),
             cell(len(task["files"]) or ""),
             cell(f"+{task['lines_added']} -{task['lines_removed']}" if task["files"] else ""),
             cell(money(task["cost_usd"])),

@@ -27,9 +27,11 @@ from agentcoord.config.sections import (
     NotifySection,
     ProjectSection,
     RedisSection,
+    RetriesSection,
     Settings,
 )
 from agentcoord.domain.ids import TASK_ID_PATTERN
+from agentcoord.domain.setbacks import ENVIRONMENT_FAULTS, OWN_FAULTS
 from agentcoord.domain.worker import MISSION_WORKERS, Role, WorkerSpec, worker_of
 from agentcoord.errors import ConfigError
 
@@ -37,6 +39,7 @@ SECTIONS: dict[str, type] = {
     "project": ProjectSection,
     "checks": ChecksSection,
     "models": ModelsSection,
+    "retries": RetriesSection,
     "budget": BudgetSection,
     "redis": RedisSection,
     "metrics": MetricsSection,
@@ -215,6 +218,10 @@ class _Reading:
             ("models", "max_turns", 1),
             ("models", "attempts", 1),
             ("models", "check_rounds", 0),
+            ("retries", "first_wait_s", 0),
+            ("retries", "most_wait_s", 0),
+            *(("retries", setback, 0) for setback in sorted(OWN_FAULTS)),
+            *(("retries", setback, 1) for setback in sorted(ENVIRONMENT_FAULTS)),
             ("budget", "run_usd", 0),
             ("budget", "task_usd", 0),
             ("budget", "day_usd", 0),

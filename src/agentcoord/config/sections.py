@@ -73,6 +73,40 @@ class ModelsSection:
 
 
 @dataclass(frozen=True, slots=True)
+class RetriesSection:
+    """`[retries]`: how often one cause may send a task back, and after which wait; 0: no limit of its own."""
+
+    first_wait_s: float = 2.0
+    """The longest wait after a first setback that may pass by waiting; doubles with each of the same kind."""
+    most_wait_s: float = 600.0
+    """The longest wait of all. A random part of these is waited, but no less than a server asks for."""
+    unproven: int = 0
+    """Attempts whose checks stayed red, until the task fails; `models.attempts` holds for all kinds."""
+    gave_up: int = 0
+    """Attempts that came to a bound of the conversation, until the task fails."""
+    refused: int = 0
+    """Attempts that ended because the model's server refused a request, until the task fails."""
+    broken: int = 0
+    """Attempts without a working private copy or transcript, until the task fails."""
+    crashed: int = 0
+    """Attempts that a fault of ours ended, until the task fails."""
+    lease_expired: int = 0
+    """Attempts whose worker let its lease run out, until the task fails."""
+    overloaded: int = 20
+    """Rate limits and overloads that were not waited out, until the task is parked. Cost no attempt."""
+    unreachable: int = 20
+    """Times that the model's server could not be reached, until the task is parked. Cost no attempt."""
+    store_away: int = 20
+    """Times that Redis went away under the task, until it is parked. Cost no attempt."""
+    absent: int = 20
+    """Leases that nobody could renew (the machine slept), until the task is parked. Cost no attempt."""
+    machine: int = 10
+    """Times that a full disk or the like stopped the task, until it is parked. Cost no attempt."""
+    restarted: int = 10
+    """Deaths of the daemon while it worked on the task, until it is parked. Cost no attempt."""
+
+
+@dataclass(frozen=True, slots=True)
 class BudgetSection:
     """`[budget]`; 0 means no cap."""
 
@@ -125,6 +159,7 @@ class Settings:
     project: ProjectSection = field(default_factory=ProjectSection)
     checks: ChecksSection = field(default_factory=ChecksSection)
     models: ModelsSection = field(default_factory=ModelsSection)
+    retries: RetriesSection = field(default_factory=RetriesSection)
     budget: BudgetSection = field(default_factory=BudgetSection)
     redis: RedisSection = field(default_factory=RedisSection)
     metrics: MetricsSection = field(default_factory=MetricsSection)

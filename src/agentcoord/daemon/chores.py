@@ -15,8 +15,14 @@ import structlog
 
 from agentcoord.clock import Clock
 from agentcoord.daemon.fleet import Fleet
+from agentcoord.daemon.handing_back import tell_set_back
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
+from agentcoord.domain.ids import TaskId
+from agentcoord.domain.retries import Verdict
+from agentcoord.domain.setbacks import Setback
+from agentcoord.domain.states import TaskState
+from agentcoord.domain.task import Task
 from agentcoord.errors import StoreError
 
 LAG_PERIOD_S = 1.0
@@ -66,6 +72,10 @@ class Chores:
         self._fleet = fleet
         self._lease_s = lease_s
         self._on_deadline = on_deadline
+        self._renewed_at_ms: int | None = None
+        """When leases could last be renewed, as far as is known."""
+        self._excused_until_ms = 0
+        """Leases that ran out by then could not have been renewed by anybody."""
         self._started_at = self._local_now()
         self._orphans: dict[str, float] = {}
         """Reservations whose task nobody holds, and when (monotonic) that was first seen."""
@@ -84,11 +94,11 @@ class Chores:
     async def heartbeat(self) -> None:
         """Extend every lease in one call; a task whose lease is lost is let go of."""
         held = {claim.task.id: claim for claim in self._fleet.claims}
-        if not held:
-            return
-        for task in await self._shop.store.queue.heartbeat(held.values()):
-            log.warning("lease_lost", task=task)
+        queue = self._shop.store.queue
+        for task in await queue.heartbeat(held.values()) if held else ():
+            log.warning("lease_lost", task=task, how=str(await queue.end_of(held[task])))
             self._fleet.interrupt(task, held[task].token)
+        self._note_renewal(self._shop.clock.now_ms())
 
     async def reap(self) -> None:
         """Queue again what expired or has waited out its delay.
@@ -98,9 +108,33 @@ class Chores:
         """
         await self.heartbeat()
         await self._end_orphans()
-        for task in await self._shop.store.queue.reap():
-            self._shop.hub.emit(EventKind.TASK_QUEUED, task=task, why="its lease expired", lease_lost=True)
+        retries, hub = self._shop.retries, self._shop.hub
+        decided: dict[TaskId, tuple[Setback, Verdict]] = {}
+
+        def decide(task: Task, setback: Setback) -> Verdict:
+            verdict = retries.decide(task, setback)
+            decided[task.id] = setback, verdict
+            return verdict
+
+        for task in await self._shop.store.queue.reap(
+            decide, excused_until_ms=self._excused_until_ms, model_of=retries.model_of
+        ):
+            setback, verdict = decided[task]
+            if verdict.to is TaskState.QUEUED:
+                why = "its lease expired"
+                hub.emit(EventKind.TASK_QUEUED, task=task, why=why, lease_lost=True, setback=str(setback))
+            else:
+                tell_set_back(hub, task, setback, verdict, verdict.told("its lease expired"), worker=None)
         self._shop.board.touch()
+
+    def _note_renewal(self, now_ms: int) -> None:
+        """Heartbeats come three times a lease. When none got through for a whole one, the machine slept,
+        or Redis was away: leases that ran out meanwhile are nobody's fault.
+        """
+        since_ms = self._renewed_at_ms
+        if since_ms is not None and now_ms - since_ms >= self._lease_s * 1_000:
+            self._excused_until_ms = now_ms
+        self._renewed_at_ms = now_ms
 
     async def _end_orphans(self) -> None:
         """Return the money of calls that nobody makes any more and could not close: the store was away.

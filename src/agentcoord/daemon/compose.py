@@ -14,6 +14,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -29,6 +30,7 @@ from agentcoord.daemon.connection import Desk
 from agentcoord.daemon.control import ControlServer
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.fleet import Fleet
+from agentcoord.daemon.handing_back import tell_ended_by_need
 from agentcoord.daemon.memory_keeper import MemoryKeeper, restore_at_start
 from agentcoord.daemon.model_source import ModelSource, open_model
 from agentcoord.daemon.patient_ledger import PatientLedger
@@ -36,6 +38,7 @@ from agentcoord.daemon.proving import Prover
 from agentcoord.daemon.redis_server import embedded_server
 from agentcoord.daemon.requests import Requests
 from agentcoord.daemon.resume_times import keep_waiting
+from agentcoord.daemon.retrying import Retries
 from agentcoord.daemon.run_book import RunBook
 from agentcoord.daemon.shutdown import Shutdown
 from agentcoord.daemon.snapshot import DaemonState, Views
@@ -181,7 +184,8 @@ async def composed(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str])
         repo = await opening
         lander = Lander(repo, paths.journal_dir, clock=clock)
         put_back = await restore_at_start(store, lander, paths.kept_file)
-        await reconcile(store, lander)
+        retries = Retries.of(settings)
+        await reconcile(store, lander, retries)
         if await store.queue.all():
             await store.memory.begin()
         hub = EventHub(store.events, clock)
@@ -197,7 +201,19 @@ async def composed(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str])
         await runs.open()
         toolchains = await looking
         shop = build_workshop(
-            settings, paths, repo, store, lander, sandbox, toolchains, source, prices, hub, runs, redactor
+            settings,
+            paths,
+            repo,
+            store,
+            lander,
+            sandbox,
+            toolchains,
+            source,
+            prices,
+            hub,
+            runs,
+            redactor,
+            retries,
         )
         fleet = Fleet(shop, clock, no_workers_because="" if source.model else source.words)
         shutdown = Shutdown()
@@ -265,6 +281,7 @@ def build_workshop(
     hub: EventHub,
     runs: RunBook,
     redactor: Redactor,
+    retries: Retries,
 ) -> Workshop:
     """Put together what all task runs share."""
     clock = SystemClock()
@@ -298,6 +315,7 @@ def build_workshop(
     )
 
     keep_waiting(governor, hub.recent, clock.now_ms())
+    store.queue.spreader.on_ended = partial(tell_ended_by_need, hub)
     of_run: dict[RunId, PaidModel] = {}
 
     def paid_model() -> PaidModel:
@@ -329,6 +347,7 @@ def build_workshop(
         paid_model=paid_model,
         hub=hub,
         board=FleetBoard(clock),
+        retries=retries,
         clock=clock,
         redactor=redactor,
         check_book=book,
@@ -337,7 +356,7 @@ def build_workshop(
     )
 
 
-async def reconcile(store: Store, lander: Lander) -> None:
+async def reconcile(store: Store, lander: Lander, retries: Retries) -> None:
     """Bring store and tree together after whatever ended the last daemon."""
     landed = await lander.recover()
     history = await lander.history()
@@ -347,7 +366,9 @@ async def reconcile(store: Store, lander: Lander) -> None:
         record = standing.get(task.id) if task.state is TaskState.LANDING else None
         if record is not None and task.token == record.token and is_landing_of(task, record):
             await store.queue.complete(Claim(task, record.token, 0), record.files)
-    requeued = await store.queue.release_all_leases(why="the daemon was restarted")
+    requeued = await store.queue.release_all_leases(
+        why="the daemon was restarted", decide=retries.decide, model_of=retries.model_of
+    )
     returned = await store.ledger.reconcile(())
     await store.cleanup(everything=False)
     log.info("reconciled", landed=list(landed), requeued=list(requeued), reservations=len(returned))

@@ -17,12 +17,16 @@ from collections.abc import Callable, Collection
 import structlog
 
 from agentcoord.clock import Clock
+from agentcoord.daemon.handing_back import set_back
 from agentcoord.daemon.task_run import HAND_BACK_TIMEOUT_S, TaskRunner, is_landing_of
 from agentcoord.daemon.to_its_end import to_its_end
 from agentcoord.daemon.worker_row import WorkerRow
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import FencingToken
+from agentcoord.domain.retries import Verdict
+from agentcoord.domain.setbacks import Setback
+from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import Claim
 from agentcoord.domain.worker import Role, WorkerSpec, WorkerState, worker_of
 from agentcoord.errors import AgentCoordError, DaemonError, LeaseLostError, StoreUnavailableError
@@ -233,33 +237,30 @@ class Fleet:
         """Give a broken run's claim back, if need be when the store is there again."""
         self._owed[claim.token] = claim
         try:
-            while not await to_its_end(self._give_back(claim, error)):
+            while not await to_its_end(self._give_back(row, claim, error)):
                 self._shop.board.set_state(row, WorkerState.WAITING, STORE_AWAY)
                 await self._clock.sleep(BACK_OFF_FIRST_S)
         finally:
             del self._owed[claim.token]
 
-    async def _give_back(self, claim: Claim, error: Exception) -> bool:
+    async def _give_back(self, row: WorkerRow, claim: Claim, error: Exception) -> bool:
         """Queue the task again, the attempt counted, or fail it when they are spent.
 
         False when the store is away. What has landed already never fails: the next claim finds it in
         the journal and says done.
         """
-        task, queue = claim.task, self._shop.store.queue
+        task, shop = claim.task, self._shop
         why = f"the worker crashed: {error!r}"
+        store_away = isinstance(error, StoreUnavailableError)
+        setback = Setback.STORE_AWAY if store_away else Setback.CRASHED
         try:
-            record = await self._shop.lander.landed(task.id)
-            landed = record is not None and is_landing_of(task, record)
-            own_fault = not (landed or isinstance(error, StoreUnavailableError))
-            if own_fault and task.attempt >= self._shop.settings.models.attempts:
-                dependents = await queue.fail(claim, why=why)
-                self._shop.hub.emit(EventKind.TASK_FAILED, task=task.id, why=why)
-                for dependent in dependents:
-                    because = f"{task.id}, which it needs, failed"
-                    self._shop.hub.emit(EventKind.TASK_FAILED, task=dependent, why=because)
+            record = await shop.lander.landed(task.id)
+            if record is not None and is_landing_of(task, record):
+                verdict = Verdict(TaskState.QUEUED, counts_attempt=False)
             else:
-                await queue.requeue(claim, why=why, counts_attempt=own_fault)
-                self._shop.hub.emit(EventKind.TASK_REQUEUED, task=task.id, why=why)
+                verdict = shop.retries.decide(task, setback)
+            told = verdict.told(why)
+            await set_back(shop, claim, setback, verdict, told, worker=row.spec.name)
         except LeaseLostError:
             pass  # It ended or moved on before the crash.
         except StoreUnavailableError:

@@ -12,8 +12,9 @@ from dataclasses import replace
 from agentcoord.daemon.task_run import is_landing_of
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.states import ENDED_STATES, HELD_STATES, TaskState
+from agentcoord.domain.task import OnNeedFailed
 from agentcoord.store.memory import RestoredTask, TaskRow
-from agentcoord.store.task_records import decode_task, landed_fields
+from agentcoord.store.task_records import RULE_FIELD, decode_task, landed_fields
 from agentcoord.workspace.journal import LandedRecord
 
 WHY = "Redis had lost its memory"
@@ -45,8 +46,11 @@ def _settled(row: TaskRow, standing: Mapping[TaskId, LandedRecord]) -> TaskRow:
 def _linked(row: TaskRow, states: Mapping[str, TaskState]) -> RestoredTask:
     """The row with its needs counted, blocked or in line accordingly."""
     needs = [need for need in row.fields.get("needs", "").split(",") if need]
-    open_needs = tuple(need for need in needs if states.get(need) is not TaskState.DONE)
+    undone = tuple(need for need in needs if states.get(need) is not TaskState.DONE)
+    runs_anyway = row.fields.get(RULE_FIELD) == OnNeedFailed.RUN
+    waits_for = [need for need in undone if not (runs_anyway and states.get(need) in ENDED_STATES)]
     state = states[row.id]
     if state in {TaskState.QUEUED, TaskState.BLOCKED}:
-        state = TaskState.BLOCKED if open_needs else TaskState.QUEUED
-    return RestoredTask(row, state, ready=state is TaskState.QUEUED, open_needs=open_needs)
+        state = TaskState.BLOCKED if waits_for else TaskState.QUEUED
+    ready = state is TaskState.QUEUED
+    return RestoredTask(row, state, ready=ready, undone_needs=undone, open_needs=len(waits_for))

@@ -119,6 +119,9 @@ class Requests:
 
     async def _tasks(self, params: Params) -> Answer:
         offset = number_of(params, "offset", default=0, least=0)
+        if params.get("dead") is True:
+            dead, next_offset = await self._views.dead(offset)
+            return {"tasks": dead, "next_offset": next_offset}
         tasks = await self._views.tasks()
         page = next(pages(tasks[offset:]), [])
         following = offset + len(page)
@@ -242,7 +245,7 @@ class Requests:
         # After a sleep of the machine leases of living runs look dead.
         await self._shop.store.queue.heartbeat(self._fleet.claims)
         async with self._forgetting() if everything else nullcontext():
-            outcome = await self._shop.store.cleanup(everything=everything)
+            outcome = await self._shop.store.cleanup(everything=everything, decide=self._shop.retries.decide)
         answer: dict[str, object] = {
             "locks": outcome.locks,
             "leases": outcome.leases,
@@ -257,12 +260,24 @@ class Requests:
     async def _retry(self, params: Params) -> Answer:
         task = await self._find(task_id_of(params))
         if not await self._shop.store.queue.retry(task.id):
-            raise refused(
-                f"{task.id} is {task.word}; only failed, cancelled and parked tasks can be tried again"
-            )
+            raise await self._not_retried(task)
         self._shop.hub.emit(EventKind.TASK_QUEUED, task=task.id, why="asked for again")
         self._shop.board.touch()
         return await self._state_of(task.id)
+
+    async def _not_retried(self, task: Task) -> RpcError:
+        """Say what forbids to try a task again."""
+        if task.state in (TaskState.FAILED, TaskState.CANCELLED):
+            for need_id in task.spec.needs:
+                need = await self._shop.store.queue.get(need_id)
+                if need is not None and need.state in (TaskState.FAILED, TaskState.CANCELLED):
+                    return refused(
+                        f"{task.id} needs {need.id}, which is {need.word}",
+                        mend=f"agentcoord retry {need.id}, which brings back what ended because of it",
+                    )
+        return refused(
+            f"{task.id} is {task.word}; only failed, cancelled, skipped and parked tasks can be tried again"
+        )
 
     async def _cancel(self, params: Params) -> Answer:
         task_id = task_id_of(params)

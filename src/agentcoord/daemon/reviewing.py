@@ -50,10 +50,11 @@ class Reviewing:
         if task.state is not TaskState.PARKED or noted is None or not any(f.holds for f in noted.flags):
             raise refused(f"{task.id} is {task.state}, and no change of it is held for its flags")
         await asyncio.to_thread(book.set_permitted, task.id, permitted=True)
-        if not await self._shop.store.queue.retry(task.id):
+        why = "you let its flagged change land"
+        if not await self._shop.store.queue.retry(task.id, why=why):
             await asyncio.to_thread(book.set_permitted, task.id, permitted=False)
             raise refused(f"{task.id} cannot go on: a task that it needs has ended without a result")
-        self._shop.hub.emit(EventKind.TASK_QUEUED, task=task.id, why="you let its flagged change land")
+        self._shop.hub.emit(EventKind.TASK_QUEUED, task=task.id, why=why)
         self._shop.board.touch()
         return {"id": task.id, "state": str((await self._find(task.id)).state)}
 

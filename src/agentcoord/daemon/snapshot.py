@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import resource
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from agentcoord import __version__
 from agentcoord.config.paths import ProjectPaths
@@ -21,6 +22,7 @@ from agentcoord.daemon.chores import LoopLag
 from agentcoord.daemon.pausing import paused_why
 from agentcoord.daemon.review_views import check_views, flag_views
 from agentcoord.daemon.run_book import RunBook
+from agentcoord.daemon.setback_views import dead_letters, dead_task_view, fell_with, history_view
 from agentcoord.daemon.task_run import SUMMARY_NAME
 from agentcoord.daemon.worker_row import WorkerRow
 from agentcoord.daemon.workshop import Workshop
@@ -28,13 +30,14 @@ from agentcoord.domain.events import EventKind
 from agentcoord.domain.graph import dependents_of
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.states import ENDED_STATES, HELD_STATES, SETTLED_STATES, ReviewState, TaskState
-from agentcoord.domain.task import Task
+from agentcoord.domain.task import OnNeedFailed, Task
 from agentcoord.domain.usage import Usage, UsdMicros, usd
 from agentcoord.store.budget_ledger import Totals
 from agentcoord.store.questions import OpenQuestion
 from agentcoord.wire.messages import (
     FRAME_BYTES,
     CostsView,
+    DeadTaskView,
     LockView,
     NeedsYou,
     ProjectView,
@@ -54,6 +57,8 @@ NEEDS_SHOWN = 500
 PAGE_BYTES = FRAME_BYTES // 2
 """How much of a list goes into one line; the other half is room for what stands beside it."""
 PAGE_ROWS = 500
+DEAD_ROWS = 100
+_Row = TypeVar("_Row", bound=TaskView)
 
 
 @dataclass(slots=True)
@@ -135,6 +140,21 @@ class Views:
         by_id = {task.id: task for task in tasks}
         return [self.task_view(task, by_id) for task in tasks]
 
+    async def dead(self, offset: int) -> tuple[list[DeadTaskView], int | None]:
+        """A page of the dead letters from `offset` on, and where the next one begins."""
+        tasks = await self._shop.store.queue.all()
+        by_id = {task.id: task for task in tasks}
+        dead = dead_letters(tasks)
+        wanted = dead[offset : offset + DEAD_ROWS]
+        histories = await self._shop.store.queue.histories([task.id for task in wanted])
+        rows = [
+            dead_task_view(self.task_view(task, by_id), histories[task.id], fell_with(tasks, task.id))
+            for task in wanted
+        ]
+        page = next(pages(rows), [])
+        following = offset + len(page)
+        return page, following if following < len(dead) else None
+
     def task_view(self, task: Task, by_id: Mapping[TaskId, Task]) -> TaskView:
         spec = task.spec
         return {
@@ -159,6 +179,12 @@ class Views:
             "queued_at": task.queued_at_ms,
             "started_at": task.started_at_ms,
             "ended_at": task.ended_at_ms,
+            "on_need_failed": str(spec.on_need_failed),
+            "skipped": task.skipped,
+            "dead_need": task.dead_need,
+            "setback": task.setback,
+            "setbacks": task.all_setbacks,
+            "retry_at": self._retry_at(task),
         }
 
     def workers(self) -> list[WorkerView]:
@@ -187,6 +213,7 @@ class Views:
             ],
             "locks": [each for each in await self.locks() if task_id in (each["task"], *each["waiters"])],
             "events": [event.to_dict() for event in self._shop.hub.recent if event.task == task_id][-200:],
+            "history": history_view(await self._shop.store.queue.history(task_id)),
         }
 
     async def costs(self) -> CostsView:
@@ -298,13 +325,19 @@ class Views:
         if task.state in HELD_STATES or task.state is TaskState.DONE:
             return ""
         if task.state is TaskState.BLOCKED:
-            waiting = [
-                need for need in task.spec.needs if need in by_id and by_id[need].state is not TaskState.DONE
-            ]
+            met = {TaskState.DONE}
+            if task.spec.on_need_failed is OnNeedFailed.RUN:
+                met |= ENDED_STATES
+            waiting = [need for need in task.spec.needs if need in by_id and by_id[need].state not in met]
             return f"needs {', '.join(waiting)}"
         if task.state is TaskState.QUEUED:
             return self._why_queued(task)
         return task.why
+
+    def _retry_at(self, task: Task) -> int | None:
+        """When a task that waits before its next try may begin it; None when it waits for no time."""
+        waits = task.state is TaskState.QUEUED and (task.due_at_ms or 0) > self._shop.clock.now_ms()
+        return task.due_at_ms if waits else None
 
     def _why_queued(self, task: Task) -> str:
         able = [row for row in self._shop.board.rows.values() if row.spec.covers(task.spec.tags)]
@@ -313,6 +346,9 @@ class Views:
             return f"paused: agentcoord ctl resume{before}"
         if not able:
             return f"no worker has the tags {', '.join(task.spec.tags)}: agentcoord spawn{before}"
+        if (retry_at := self._retry_at(task)) is not None:
+            wait_s = math.ceil((retry_at - self._shop.clock.now_ms()) / 1000)
+            return f"waits {wait_s} s before the next try{before}"
         if all(row.claim is not None for row in able):
             return f"waits for {' or '.join(row.spec.name for row in able)}{before}"
         return f"is about to be claimed{before}"
@@ -386,9 +422,9 @@ def needs_you(tasks: list[Task], questions: list[OpenQuestion]) -> list[NeedsYou
     return found[:NEEDS_SHOWN]
 
 
-def pages(rows: Sequence[TaskView]) -> Iterator[list[TaskView]]:
+def pages(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
     """Cut rows into lists that each fit a line; no rows, no list."""
-    page: list[TaskView] = []
+    page: list[_Row] = []
     page_bytes = 0
     for row in rows:
         row_bytes = len(json.dumps(row))

@@ -25,16 +25,20 @@ from agentcoord.agent.loop import (
     OutOfMoney,
 )
 from agentcoord.daemon.declared_files import take_declared
+from agentcoord.daemon.handing_back import set_back
 from agentcoord.daemon.machine_faults import fault_of
 from agentcoord.daemon.pausing import pause
 from agentcoord.daemon.proving import Held, Landed, LandingSteps, Red
-from agentcoord.daemon.task_setup import make_loop, model_for
+from agentcoord.daemon.retrying import setback_of
+from agentcoord.daemon.task_setup import make_loop
 from agentcoord.daemon.to_its_end import to_its_end
 from agentcoord.daemon.worker_row import WorkerRow
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.files import LandedFile
 from agentcoord.domain.ids import TaskId
+from agentcoord.domain.retries import Verdict
+from agentcoord.domain.setbacks import Setback
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import Claim, Task
 from agentcoord.domain.usage import usd
@@ -58,7 +62,6 @@ from agentcoord.workspace.journal import LandedRecord
 from agentcoord.workspace.pool import Workspace
 
 HAND_BACK_TIMEOUT_S = 10.0
-RETRY_DELAY_MS = 30_000
 SUMMARY_NAME = "summary.json"
 
 log = structlog.get_logger("task")
@@ -68,12 +71,14 @@ log = structlog.get_logger("task")
 class _Ended:
     """How a claim ends in the store."""
 
-    state: TaskState
+    setback: Setback
+    verdict: Verdict
     why: str
-    counts_attempt: bool = True
-    delay_ms: int = 0
-    keep_copy: bool = False
-    """The task goes on later from where it is."""
+
+    @property
+    def keep_copy(self) -> bool:
+        """The task goes on later from where it is."""
+        return not self.verdict.counts_attempt
 
 
 class TaskRunner:
@@ -90,7 +95,7 @@ class TaskRunner:
         """
         claim = await self._as_let_land(claim)
         shop, task = self._shop, claim.task
-        model = model_for(task, shop.settings.models.ladder)
+        model = shop.retries.model_of(task)
         shop.board.began(self._row, claim, model)
         try:
             ended = await self._run_held(claim, model)
@@ -106,7 +111,7 @@ class TaskRunner:
         """Queue the task of a cancelled run again, unless the claim has ended. Bounded; raises nothing."""
         try:
             async with asyncio.timeout(HAND_BACK_TIMEOUT_S):
-                await self._end(claim, _Ended(TaskState.QUEUED, why, counts_attempt=False, keep_copy=True))
+                await self._end(claim, self._set_back(claim.task, Setback.STOPPED, why))
         except (StoreError, TimeoutError) as error:
             # A lost lease means that it ended; else the next start of the daemon queues it again.
             log.info("not_handed_back", task=claim.task.id, error=repr(error))
@@ -129,7 +134,7 @@ class TaskRunner:
         try:
             workspace = await shop.pool.acquire(task.id, task.attempt, fresh=False)
         except (WorkspaceError, OSError) as error:
-            return await self._without_copy(error)
+            return await self._without_copy(task, error)
         keep = True
         try:
             if not workspace.resumed and await self._is_let_land(task.id):
@@ -165,24 +170,20 @@ class TaskRunner:
             loop = await make_loop(self._shop, self._row, claim, workspace, model)
             return await self._converse(claim, workspace, loop)
         except SandboxError as error:
-            return _Ended(TaskState.PARKED, f"the sandbox refused: {error.message}", keep_copy=True)
+            return _parked(f"the sandbox refused: {error.message}")
         except LlmRetryableError as error:
-            return _Ended(
-                TaskState.QUEUED,
-                f"the model cannot be reached: {error.message}",
-                counts_attempt=False,
-                delay_ms=RETRY_DELAY_MS,
-                keep_copy=True,
-            )
+            why = f"the model cannot be reached: {error.message}"
+            least_wait_s = error.retry_after_s or 0.0
+            return self._set_back(claim.task, setback_of(error), why, least_wait_s=least_wait_s)
         except (LlmSpendLimitError, LlmAuthError) as error:
             await pause(self._shop, error.message)  # Every other task would meet the same.
-            return _Ended(TaskState.PARKED, error.message, keep_copy=True)
+            return _parked(error.message)
         except LlmRequestError as error:
-            return self._failed_attempt(
-                claim.task, f"the model's server refused the request: {error.message}"
-            )
+            why = f"the model's server refused the request: {error.message}"
+            return self._set_back(claim.task, Setback.REFUSED, why)
         except LlmError as error:
-            return self._failed_attempt(claim.task, f"the call to the model failed: {error.message}")
+            why = f"the call to the model failed: {error.message}"
+            return self._set_back(claim.task, Setback.REFUSED, why)
         except (WorkspaceError, OSError) as error:
             return await self._broken(claim.task, "the private copy failed", error)
         except (AgentError, ReviewError) as error:
@@ -203,7 +204,7 @@ class TaskRunner:
                     return None
                 case Held():
                     await self._keep_patch(claim.task.id, verdict.patch)
-                    return _Ended(TaskState.PARKED, verdict.why, keep_copy=True)
+                    return _parked(verdict.why)
                 case Red():
                     await self._spend_permission(claim.task.id)
                     words = feedback(verdict.report, red_before=self._shop.prover.red_before)
@@ -212,9 +213,8 @@ class TaskRunner:
                     names = ", ".join(each.name for each in verdict.report.red)
                     print_of_it = verdict.report.fingerprint()
                     if print_of_it == last_red:
-                        return self._failed_attempt(
-                            claim.task, f"the same checks failed twice alike: {names}"
-                        )
+                        why = f"the same checks failed twice alike: {names}"
+                        return self._set_back(claim.task, Setback.UNPROVEN, why)
                     last_red = print_of_it
                 case str():
                     names = verdict
@@ -222,7 +222,8 @@ class TaskRunner:
                 case _:
                     assert_never(verdict)
             if check_round == settings.models.check_rounds:
-                return self._failed_attempt(claim.task, f"not proven after {check_round + 1} tries: {names}")
+                why = f"not proven after {check_round + 1} tries: {names}"
+                return self._set_back(claim.task, Setback.UNPROVEN, why)
             await self._back_to_running(claim)
         raise AssertionError("the last round returns")
 
@@ -252,6 +253,7 @@ class TaskRunner:
 
         async def back_to_checking() -> None:
             await queue.move(claim, TaskState.LANDING, TaskState.CHECKING)
+            await queue.count(claim, Setback.TREE_MOVED)
 
         async def verify() -> None:
             await queue.verify(claim)
@@ -301,9 +303,8 @@ class TaskRunner:
     async def _lost_before_landing(self, task: Task) -> _Ended:
         """What a person let land is gone: nothing else lands under that permission."""
         await self._spend_permission(task.id)
-        return _Ended(
-            TaskState.PARKED,
-            f"the change that you let land is gone: its private copy was needed (agentcoord retry {task.id})",
+        return _parked(
+            f"the change that you let land is gone: its private copy was needed (agentcoord retry {task.id})"
         )
 
     async def _spend_permission(self, task: TaskId) -> None:
@@ -314,62 +315,44 @@ class TaskRunner:
     async def _ended_by(self, task: Task, outcome: GaveUp | OutOfMoney | Interrupted) -> _Ended:
         match outcome:
             case Interrupted():
-                return _Ended(TaskState.QUEUED, "the daemon stopped", counts_attempt=False, keep_copy=True)
+                return self._set_back(task, Setback.STOPPED, "the daemon stopped")
             case OutOfMoney():
                 refused = outcome.refused
                 self._emit(EventKind.BUDGET_REACHED, task.id, scope=refused.scope)
-                return _Ended(
-                    TaskState.PARKED,
-                    f"the {refused.scope} cap of ${usd(refused.cap_usd_micros):.2f} is reached",
-                    keep_copy=True,
-                )
+                return _parked(f"the {refused.scope} cap of ${usd(refused.cap_usd_micros):.2f} is reached")
             case GaveUp():
-                return self._failed_attempt(task, outcome.why)
+                return self._set_back(task, Setback.GAVE_UP, outcome.why)
             case _:
                 assert_never(outcome)
 
-    def _failed_attempt(self, task: Task, why: str) -> _Ended:
-        """The next attempt with the next model, or the end."""
-        if task.attempt < self._shop.settings.models.attempts:
-            return _Ended(TaskState.QUEUED, why)
-        return _Ended(TaskState.FAILED, why)
+    def _set_back(self, task: Task, setback: Setback, why: str, *, least_wait_s: float = 0.0) -> _Ended:
+        """Another try, now or later, with the next model or the same; a person's decision; or the end."""
+        verdict = self._shop.retries.decide(task, setback, least_wait_s=least_wait_s)
+        return _Ended(setback, verdict, verdict.told(why))
 
     async def _broken(self, task: Task, doing: str, error: AgentCoordError | OSError) -> _Ended:
         """The attempt failed, unless the machine is at fault, which no other attempt would mend."""
-        return await self._machine_fault(error) or self._failed_attempt(task, f"{doing}: {error}")
+        fault = await self._machine_fault(task, error)
+        return fault or self._set_back(task, Setback.BROKEN, f"{doing}: {error}")
 
-    async def _without_copy(self, error: AgentCoordError | OSError) -> _Ended:
-        return await self._machine_fault(error) or _Ended(TaskState.PARKED, f"no private copy: {error}")
+    async def _without_copy(self, task: Task, error: AgentCoordError | OSError) -> _Ended:
+        return await self._machine_fault(task, error) or _parked(f"no private copy: {error}")
 
-    async def _machine_fault(self, error: AgentCoordError | OSError) -> _Ended | None:
+    async def _machine_fault(self, task: Task, error: AgentCoordError | OSError) -> _Ended | None:
         """Hold the whole run when every task would meet the same; the task costs no attempt."""
         fault = await asyncio.to_thread(fault_of, error, self._shop.repo.root, self._shop.transcripts)
         if fault is None:
             return None
         await pause(self._shop, fault)  # Every other task would meet the same.
-        return _Ended(TaskState.QUEUED, fault, counts_attempt=False, keep_copy=True)
+        return self._set_back(task, Setback.MACHINE, fault)
 
     async def _end(self, claim: Claim, ended: _Ended) -> None:
-        queue, task = self._shop.store.queue, claim.task
-        match ended.state:
-            case TaskState.QUEUED:
-                await queue.requeue(
-                    claim, why=ended.why, counts_attempt=ended.counts_attempt, delay_ms=ended.delay_ms
-                )
-                self._emit(EventKind.TASK_REQUEUED, task.id, why=ended.why)
-            case TaskState.PARKED:
-                await queue.park(claim, why=ended.why)
-                self._emit(EventKind.TASK_PARKED, task.id, why=ended.why)
-            case TaskState.FAILED:
-                dependents = await queue.fail(claim, why=ended.why)
-                self._emit(EventKind.TASK_FAILED, task.id, why=ended.why)
-                for dependent in dependents:
-                    self._emit(EventKind.TASK_FAILED, dependent, why=f"{task.id}, which it needs, failed")
-            case _:
-                raise AssertionError(f"a claim does not end as {ended.state}")
+        worker = self._row.spec.name
+        await set_back(self._shop, claim, ended.setback, ended.verdict, ended.why, worker=worker)
 
     async def _back_to_running(self, claim: Claim) -> None:
         await self._shop.store.queue.move(claim, TaskState.CHECKING, TaskState.RUNNING)
+        await self._shop.store.queue.count(claim, Setback.CHECKS_RED)
         self._shop.board.set_state(self._row, self._row.state, "mending what the checks found")
 
     async def _keep_summary(self, task: TaskId, claimed: ClaimsFinished) -> None:
@@ -385,6 +368,11 @@ class TaskRunner:
 
     def _emit(self, kind: EventKind, task: TaskId, **data: object) -> None:
         self._shop.hub.emit(kind, task=task, worker=self._row.spec.name, **data)
+
+
+def _parked(why: str) -> _Ended:
+    """A person must decide; the private copy is kept for that."""
+    return _Ended(Setback.PARKED, Verdict(TaskState.PARKED, counts_attempt=False), why)
 
 
 def is_landing_of(task: Task, record: LandedRecord) -> bool:

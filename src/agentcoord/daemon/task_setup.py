@@ -27,11 +27,6 @@ INSTRUCTION_FILES = ("AGENTS.md", "CLAUDE.md")
 INSTRUCTION_BYTES = 64 * 1024
 
 
-def model_for(task: Task, ladder: tuple[str, ...]) -> str:
-    """The rung of the ladder that the task's attempt stands on; the last one is kept."""
-    return ladder[min(max(task.attempt, 1), len(ladder)) - 1]
-
-
 async def make_loop(
     shop: Workshop, row: WorkerRow, claim: Claim, workspace: Workspace, model: str
 ) -> AgentLoop:

@@ -14,6 +14,7 @@ from agentcoord.clock import Clock
 from agentcoord.config.sections import Settings
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.proving import Prover
+from agentcoord.daemon.retrying import Retries
 from agentcoord.daemon.worker_row import FleetBoard
 from agentcoord.llm.gateway import PaidModel
 from agentcoord.review.checks import CheckBook
@@ -43,6 +44,7 @@ class Workshop:
     """The model on the current run's account."""
     hub: EventHub
     board: FleetBoard
+    retries: Retries
     clock: Clock
     redactor: Redactor
     check_book: CheckBook

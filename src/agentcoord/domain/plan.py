@@ -16,15 +16,26 @@ from typing import Any
 from agentcoord.domain.graph import find_cycles
 from agentcoord.domain.ids import TASK_ID_PATTERN, TaskId
 from agentcoord.domain.plan_lines import KeyLines, locate_toml, parse_checklist
-from agentcoord.domain.task import PRIORITIES, TaskSpec
+from agentcoord.domain.task import PRIORITIES, OnNeedFailed, TaskSpec
 from agentcoord.domain.usage import UsdMicros, usd_micros
 from agentcoord.domain.worker import WorkerSpec
 from agentcoord.errors import PlanError
 
 MAX_TASKS = 10_000
-_PLAN_KEYS = frozenset({"name", "description"})
+_PLAN_KEYS = frozenset({"name", "description", "on_need_failed"})
 _TASK_KEYS = frozenset(
-    {"id", "title", "description", "priority", "tags", "needs", "writes", "check", "budget_usd"}
+    {
+        "id",
+        "title",
+        "description",
+        "priority",
+        "tags",
+        "needs",
+        "writes",
+        "check",
+        "budget_usd",
+        "on_need_failed",
+    }
 )
 
 
@@ -89,6 +100,8 @@ class _Reader:
         self._source = source
         self._problems: list[tuple[int, str]] = []
         self._seen: dict[str, int] = {}
+        self._on_need_failed = OnNeedFailed.FAIL
+        """Of the whole plan, for tasks that do not say otherwise."""
 
     def say(self, line: int, words: str) -> None:
         self._problems.append((line, words))
@@ -164,6 +177,7 @@ class _Reader:
             head = {}
         for key in head.keys() - _PLAN_KEYS:
             self.say(located.plan.of(key), f"unknown key {key!r} in [plan]{_nearest(key, _PLAN_KEYS)}")
+        self._on_need_failed = self._rule(head, located.plan)
         raw_tasks = document.get("task", [])
         if not isinstance(raw_tasks, list) or not all(isinstance(raw, dict) for raw in raw_tasks):
             self.say(0, "tasks are written as [[task]]")
@@ -192,6 +206,7 @@ class _Reader:
             writes=self._texts(raw, "writes", lines),
             check=self._text(raw, "check", lines).strip(),
             budget_usd_micros=self._budget(raw, lines),
+            on_need_failed=self._rule(raw, lines),
         )
 
     def _read_id(self, raw: Mapping[str, Any], lines: KeyLines) -> str:
@@ -232,6 +247,14 @@ class _Reader:
             return value
         self.say(lines.of("priority"), f"priority is a number from 1 (idle) to 5 (critical), not {value!r}")
         return 3
+
+    def _rule(self, raw: Mapping[str, Any], lines: KeyLines) -> OnNeedFailed:
+        value = raw.get("on_need_failed", self._on_need_failed)
+        if value in list(OnNeedFailed):
+            return OnNeedFailed(value)
+        words = " or ".join(f'"{rule}"' for rule in OnNeedFailed)
+        self.say(lines.of("on_need_failed"), f"on_need_failed is {words}, not {value!r}")
+        return self._on_need_failed
 
     def _budget(self, raw: Mapping[str, Any], lines: KeyLines) -> UsdMicros | None:
         value = raw.get("budget_usd")

@@ -33,7 +33,7 @@ class TaskState(StrEnum):
     FAILED = "failed"
     """Ended without a result; the cause is stored."""
     CANCELLED = "cancelled"
-    """Ended at a person's word."""
+    """Ended at a person's word, or skipped by its own rule because of a need."""
 
 
 class ReviewState(StrEnum):

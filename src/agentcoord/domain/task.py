@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from agentcoord.domain.ids import FencingToken, TaskId, WorkerName
@@ -11,6 +14,17 @@ from agentcoord.domain.usage import NO_USAGE, ZERO_USD, Usage, UsdMicros
 
 PRIORITIES = range(1, 6)
 """1 idle, 2 low, 3 normal, 4 high, 5 critical."""
+
+
+class OnNeedFailed(StrEnum):
+    """What becomes of a task when one of its needs ends without a result (failed, cancelled, skipped)."""
+
+    FAIL = "fail"
+    """It fails too, with that need as the cause."""
+    SKIP = "skip"
+    """It is skipped: cancelled, with that need as the cause, which is nobody's failure."""
+    RUN = "run"
+    """It runs all the same, once each of its needs has ended one way or another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +45,7 @@ class TaskSpec:
     """A shell command that must exit 0, beside the project's checks."""
     budget_usd_micros: UsdMicros | None = None
     """None: the configuration's `budget.task_usd`."""
+    on_need_failed: OnNeedFailed = OnNeedFailed.FAIL
 
     @property
     def route(self) -> str:
@@ -38,7 +53,8 @@ class TaskSpec:
         return ",".join(self.tags)
 
     def to_dict(self) -> dict[str, Any]:
-        return {
+        """Return the spec as JSON; `on_need_failed` only where it is not the usual one."""
+        raw: dict[str, Any] = {
             "id": self.id,
             "title": self.title,
             "description": self.description,
@@ -49,6 +65,9 @@ class TaskSpec:
             "check": self.check,
             "budget_usd_micros": self.budget_usd_micros,
         }
+        if self.on_need_failed is not OnNeedFailed.FAIL:
+            raw["on_need_failed"] = self.on_need_failed
+        return raw
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> TaskSpec:
@@ -64,7 +83,11 @@ class TaskSpec:
             writes=tuple(raw.get("writes", ())),
             check=raw.get("check", ""),
             budget_usd_micros=None if budget is None else UsdMicros(budget),
+            on_need_failed=OnNeedFailed(raw.get("on_need_failed", OnNeedFailed.FAIL)),
         )
+
+
+_NONE: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +117,38 @@ class Task:
     started_at_ms: int | None = None
     """First claim."""
     ended_at_ms: int | None = None
+    setback: str = ""
+    """What last sent it back, aside, or ended it: a `Setback`."""
+    setbacks: Mapping[str, int] = field(default_factory=lambda: _NONE)
+    """How often each came, since a person last brought it back."""
+    earlier_setbacks: Mapping[str, int] = field(default_factory=lambda: _NONE)
+    """How often each came before that."""
+    due_at_ms: int | None = None
+    """When the next try may begin, after a wait; past ones mean nothing."""
+    dead_need: TaskId | None = None
+    """The need by which it failed or was skipped."""
 
     @property
     def id(self) -> TaskId:
         return self.spec.id
 
     @property
+    def skipped(self) -> bool:
+        """Whether it was cancelled by its own rule, because of a need."""
+        return self.state is TaskState.CANCELLED and self.dead_need is not None
+
+    @property
+    def all_setbacks(self) -> dict[str, int]:
+        """How often each setback ever came, the most frequent first."""
+        kinds = self.setbacks.keys() | self.earlier_setbacks.keys()
+        sums = {kind: self.setbacks.get(kind, 0) + self.earlier_setbacks.get(kind, 0) for kind in kinds}
+        return dict(sorted(sums.items(), key=lambda item: (-item[1], item[0])))
+
+    @property
     def word(self) -> str:
-        """What people call its state: a done task that was taken back is undone."""
+        """What people call its state: a done task that was taken back is undone, and some are skipped."""
+        if self.skipped:
+            return "skipped"
         return str(self.review if self.review is ReviewState.UNDONE else self.state)
 
 

@@ -212,10 +212,12 @@ class Governor:
                 raise LlmRetryableError(f"no call to {model} became free in time") from error
 
     def _refuse_longer_than(self, left_s: float | None, closed_s: float, why: str) -> None:
-        if left_s is not None and closed_s > left_s:
-            raise LlmRetryableError(
-                f"the model cannot be called for another {closed_s:.0f} s: {why}", retry_after_s=closed_s
-            )
+        if left_s is None or closed_s <= left_s:
+            return
+        # Only the server's own word closes a gate for longer than any back-off of ours.
+        asked = closed_s > self._settings.max_backoff_s
+        kind = LlmOverloadedError if asked else LlmRetryableError
+        raise kind(f"the model cannot be called for another {closed_s:.0f} s: {why}", retry_after_s=closed_s)
 
     def _learn_limits(self, gate: _Gate, headers: Mapping[str, str]) -> None:
         """Take in `anthropic-ratelimit-*`: the spacing of starts, and limits that are used up."""

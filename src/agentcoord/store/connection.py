@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -16,7 +16,10 @@ from redis.asyncio import Redis
 
 from agentcoord.clock import Clock
 from agentcoord.domain.ids import FencingToken, ProjectId
+from agentcoord.domain.retries import Verdict, always_again
+from agentcoord.domain.setbacks import Setback
 from agentcoord.domain.states import HELD_STATES
+from agentcoord.domain.task import Task
 from agentcoord.errors import StoreLoadingError
 from agentcoord.store.budget_ledger import BudgetLedger
 from agentcoord.store.client import connected, unix_url
@@ -36,6 +39,9 @@ from agentcoord.store.scripts import (
     read_hash,
     read_text,
 )
+from agentcoord.store.spreading import Spreader
+from agentcoord.store.taking_back import TakingBack
+from agentcoord.store.task_reading import TaskReader
 
 __all__ = ["CleanupOutcome", "Store", "unix_url"]
 
@@ -115,18 +121,25 @@ class Store:
         settings = await read_hash(client, keys.of("settings"))
         memory = Memory(client, keys, scripts, await read_text(client, keys.of(MARK)) or "")
         locks = FileLocks(client, keys, scripts, clock)
+        spreader = Spreader(scripts, clock)
         dispatcher = Dispatcher(
             lane_for(client, {name: sources[name] for name in DISPATCHED}, keys.prefix),
             clock,
             lease_ms,
             name=uuid.uuid4().hex,
             spare_epoch=uuid.uuid4().hex,
+            spread=spreader.finish,
             paused=settings.get("paused") == "1",
         )
+        spreader.on_ready = dispatcher.wake
+        reader = TaskReader(client, keys)
+        taking = TakingBack(scripts, clock, reader, spreader, locks.nudge, dispatcher.wake)
         return cls(
             client=client,
             keys=keys,
-            queue=TaskQueue(client, keys, scripts, clock, dispatcher, lease_ms, on_lease_ended=locks.nudge),
+            queue=TaskQueue(
+                client, keys, scripts, clock, dispatcher, reader, taking, spreader, lease_ms, locks.nudge
+            ),
             locks=locks,
             ledger=BudgetLedger(client, keys, scripts, memory),
             events=EventLog(client, keys, dispatcher, epoch or epoch_if_new),
@@ -148,15 +161,19 @@ class Store:
         async with calling("store a setting"):
             await self.client.hset(self.keys.of("settings"), name, value)
 
-    async def cleanup(self, *, everything: bool) -> CleanupOutcome:
+    async def cleanup(
+        self, *, everything: bool, decide: Callable[[Task, Setback], Verdict] = always_again
+    ) -> CleanupOutcome:
         """Remove what the dead left: leases past their deadline, their locks and reservations.
+
+        `decide` says what becomes of a task whose lease ended.
 
         With `everything`, remove every key of this project instead, and no other's; call it while no
         worker runs.
         """
         if everything:
             return CleanupOutcome(keys=await self._remove_every_key())
-        requeued = await self.queue.reap()
+        requeued = await self.queue.reap(decide)
         locks = await self.locks.release_dead()
         held = {task.id for task in await self.queue.all() if task.state in HELD_STATES}
         reservations = await self.ledger.open_reservations()

@@ -23,7 +23,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeVar
@@ -62,6 +63,8 @@ class Dispatcher:
     """Unique to this dispatcher: it names the memory of its last calls."""
     spare_epoch: str
     """What the epoch of the event log becomes if the stored log turns out to be gone."""
+    spread: Callable[[], Awaitable[object]]
+    """Releases the dependents that a call left over. May raise StoreError: the next reaping goes on then."""
     paused: bool = False
     """While set, nobody is handed a task; the script looks at the stored flag too."""
     _moves: deque[Move] = field(default_factory=deque)
@@ -73,6 +76,8 @@ class Dispatcher:
     _ahead: deque[Ahead] = field(default_factory=deque)
     _routes: RoutesCovered = field(default_factory=RoutesCovered)
     _traffic: Traffic = field(init=False)
+    _left_over: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a call left dependents to be released."""
     closing: bool = False
     _calls: int = 0
 
@@ -200,7 +205,12 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Settle calls until closed. Errors of the store go to those who asked."""
-        await self._traffic.run()
+        async with asyncio.TaskGroup() as group:
+            spreading = group.create_task(self._release_left_over(), name="store dependents")
+            try:
+                await self._traffic.run()
+            finally:
+                spreading.cancel()
 
     def next_ahead(self) -> Ahead | None:
         """Take the next script that goes before hand-outs (for `Traffic`)."""
@@ -240,7 +250,9 @@ class Dispatcher:
         for move, state in zip(call.moves, found, strict=True):
             answer_with(move.answer, state.decode())
         for finished, result in zip(call.finished, results, strict=True):
-            self._booked(finished, result == 1)
+            self._booked(finished, result != 0)
+        if 2 in results:
+            self._left_over.set()
         number = int(first_event) if first_event else 0
         for appended in call.appended:
             answer_with(appended.answer, (epoch.decode(), number))
@@ -261,6 +273,14 @@ class Dispatcher:
                 self._grant(call, grant, deadline_ms)
             for waiter in call.waiters:
                 waiter.asked = False
+
+    async def _release_left_over(self) -> None:
+        """Beside the calls, which go on: thousands may wait for one task."""
+        while True:
+            await self._left_over.wait()
+            self._left_over.clear()
+            with suppress(StoreError):
+                await self.spread()
 
     def _booked(self, finished: Finished, ok: bool) -> None:
         if not ok:

@@ -31,6 +31,9 @@ class Keys:
     def body(self, task: str) -> str:
         return self.of(f"b:{task}")
 
+    def history(self, task: str) -> str:
+        return self.of(f"h:{task}")
+
     def run_spend(self, run: str) -> str:
         return self.of(f"spend:run:{run}")
 

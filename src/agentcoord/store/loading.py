@@ -15,19 +15,19 @@ from agentcoord.clock import Clock
 from agentcoord.domain.graph import find_cycles, topological_order
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.states import TaskState
-from agentcoord.domain.task import TaskSpec
+from agentcoord.domain.task import OnNeedFailed, TaskSpec
 from agentcoord.errors import PlanError
 from agentcoord.store.dispatcher import Dispatcher
 from agentcoord.store.place_in_line import encode_writes, priority_bonus_ms
 from agentcoord.store.scripts import BATCH, ScriptName
+from agentcoord.store.spreading import DEAD_STATES, WORDS_AROUND_A_DEAD_NEED, WORDS_BEFORE_SKIPPED
 from agentcoord.store.task_bodies import encode_body
 from agentcoord.store.task_records import needs_of
 
 EDITABLE_STATES = frozenset({TaskState.BLOCKED, TaskState.QUEUED, TaskState.PARKED})
 """States in which a person may still change what a task asks for."""
-DEAD_STATES = frozenset({TaskState.FAILED, TaskState.CANCELLED})
-"""States of a need that never become done by themselves."""
-WORDS_AROUND_A_DEAD_NEED = ("needs ", ", which failed or was cancelled")
+NEEDS_A_CALL = 4 * BATCH
+"""The most needs that one call is given, unless a single task has more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,7 @@ class Loader:
         rank_of = {spec.id: rank for rank, spec in enumerate(specs)}
         outcome_of: dict[TaskId, int] = {}
         base = ""
-        for start in range(0, len(ordered), BATCH):
-            piece = ordered[start : start + BATCH]
+        for piece in _pieces(ordered):
             base, outcomes = await self._load_piece(piece, rank_of, base)
             outcome_of |= zip((spec.id for spec in piece), outcomes, strict=True)
 
@@ -69,9 +68,11 @@ class Loader:
         args += [TaskState.DONE, TaskState.BLOCKED, TaskState.QUEUED, TaskState.FAILED]
         args += [",".join(sorted(EDITABLE_STATES)), ",".join(sorted(DEAD_STATES))]
         args += WORDS_AROUND_A_DEAD_NEED
+        args += [OnNeedFailed.SKIP, OnNeedFailed.RUN, TaskState.CANCELLED, WORDS_BEFORE_SKIPPED]
         for spec in piece:
+            rule = "" if spec.on_need_failed is OnNeedFailed.FAIL else spec.on_need_failed
             args += [spec.id, rank_of[spec.id], priority_bonus_ms(spec.priority), spec.route]
-            args += [",".join(needs_of(spec)), encode_writes(spec.writes), encode_body(spec)]
+            args += [",".join(needs_of(spec)), rule, encode_writes(spec.writes), encode_body(spec)]
         reply: Any = await self.dispatcher.run_ahead(ScriptName.LOAD, *args)
         first_rank, outcomes = reply[0].decode(), reply[1]
         if first_rank == "":
@@ -82,6 +83,20 @@ class Loader:
                 ]
             )
         return first_rank, outcomes
+
+
+def _pieces(ordered: Sequence[TaskSpec]) -> Iterator[list[TaskSpec]]:
+    """Cut tasks into lists that one call may load: so many tasks, and so many needs in all."""
+    piece: list[TaskSpec] = []
+    needs = 0
+    for spec in ordered:
+        if piece and (len(piece) == BATCH or needs + len(spec.needs) > NEEDS_A_CALL):
+            yield piece
+            piece, needs = [], 0
+        piece.append(spec)
+        needs += len(spec.needs)
+    if piece:
+        yield piece
 
 
 def _needs_first(specs: Sequence[TaskSpec]) -> list[TaskSpec]:

@@ -47,7 +47,10 @@ class RestoredTask:
     row: TaskRow
     state: str
     ready: bool
-    open_needs: tuple[str, ...]
+    undone_needs: tuple[str, ...]
+    """Those that are to tell it when they are done, ended or brought back."""
+    open_needs: int
+    """How many of them it waits for."""
 
 
 @dataclass(slots=True)
@@ -145,8 +148,8 @@ class Memory:
                 args += [row.id, row.rank, row.body, row.writes, task.state, int(task.ready)]
                 fields = dict(row.fields)
                 if "needs" in fields:
-                    fields["open"] = str(len(task.open_needs))
-                args += [",".join(task.open_needs), len(fields)]
+                    fields["open"] = str(task.open_needs)
+                args += [",".join(task.undone_needs), len(fields)]
                 args += [word for pair in fields.items() for word in pair]
             await self.scripts.run(ScriptName.RESTORE, *args)
         async with calling("mark the memory"):

@@ -9,7 +9,8 @@ daemon's business. File locks are `file_locks`; a lease that ends here only nudg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar, cast
@@ -19,20 +20,32 @@ from redis.asyncio import Redis
 from agentcoord.clock import Clock
 from agentcoord.domain.files import LandedFile
 from agentcoord.domain.ids import TaskId
-from agentcoord.domain.states import HELD_STATES, LEGAL_MOVES, ReviewState, TaskState, advance
+from agentcoord.domain.lost_claims import ClaimEnd
+from agentcoord.domain.retries import always_again
+from agentcoord.domain.setbacks import AttemptEnd, Setback
+from agentcoord.domain.states import HELD_STATES, ReviewState, TaskState, advance
 from agentcoord.domain.task import Claim, Task, TaskSpec
 from agentcoord.domain.usage import Usage
 from agentcoord.domain.worker import WorkerSpec
 from agentcoord.errors import IllegalMoveError, LeaseLostError, StoreError
 from agentcoord.store.dispatcher import Dispatcher
 from agentcoord.store.keys import Keys
-from agentcoord.store.loading import DEAD_STATES, WORDS_AROUND_A_DEAD_NEED, Loader, LoadOutcome
+from agentcoord.store.loading import Loader, LoadOutcome
+from agentcoord.store.lost_claims import end_of, refusal_of
 from agentcoord.store.scripts import BATCH, ScriptName, Scripts, calling, read_hash
-from agentcoord.store.task_records import COST_FIELD, TURNS_FIELD, decode_task, usage_args
+from agentcoord.store.setback_records import (
+    HISTORY_LINES,
+    Reason,
+    SetBack,
+    setback_args,
+)
+from agentcoord.store.spreading import DEAD_STATES, Spreader
+from agentcoord.store.taking_back import Decide, TakingBack
+from agentcoord.store.task_reading import TaskReader
+from agentcoord.store.task_records import COST_FIELD, TURNS_FIELD, usage_args
 
 READ_BATCH = 500
 """Tasks read in one round trip."""
-_LEASE_EXPIRED = "lease expired"
 _T = TypeVar("_T")
 
 
@@ -45,6 +58,9 @@ class TaskQueue:
     scripts: Scripts
     clock: Clock
     dispatcher: Dispatcher
+    reader: TaskReader
+    taking: TakingBack
+    spreader: Spreader
     lease_ms: int
     on_lease_ended: Callable[[TaskId], None]
     """Called, without awaiting, for each task whose lease this queue ended."""
@@ -53,9 +69,10 @@ class TaskQueue:
         """Add tasks, or replace what a person edited in those that nobody works on.
 
         A known task with an equal spec is `unchanged`. One with another spec is `changed` when it is
-        blocked, queued or parked: everything but its `needs` is replaced; else it stays as it is.
-        Needs that are done count as met; a task whose need has failed fails with that cause. Up to
-        1,000 tasks are loaded all or none; more in such pieces, needs first.
+        blocked, queued or parked: everything but its `needs` is replaced (`on_need_failed` only while no
+        need has ended without a result); else it stays as it is. Needs that are done count as met; a task
+        whose need has ended without a result goes by its `on_need_failed`. Up to 1,000 tasks with 4,000
+        needs are loaded all or none; more in such pieces, needs first.
         Raises PlanError for an unknown need, a cycle or a duplicate id, and loads nothing.
         """
         return await Loader(self.dispatcher, self.clock).load(specs)
@@ -87,7 +104,7 @@ class TaskQueue:
             raise IllegalMoveError(f"a move to {to} ends the claim: it has a method of its own")
         found = await self.dispatcher.move(claim, current, to, why=why)
         if found == "":
-            raise _lease_lost(claim)
+            raise await self._refusal(claim)
         if found != current:
             raise IllegalMoveError(f"{claim.task.id} is {found}, not {current}")
 
@@ -101,7 +118,7 @@ class TaskQueue:
         async with calling("verify a claim"):
             deadline = await self.client.zscore(self.keys.of("lease"), f"{claim.token}:{claim.task.id}")
         if deadline is None or float(deadline) <= self.clock.now_ms():
-            raise _lease_lost(claim)
+            raise await self._refusal(claim)
 
     async def complete(
         self, claim: Claim, landed: Sequence[LandedFile], *, current: TaskState = TaskState.LANDING
@@ -114,7 +131,8 @@ class TaskQueue:
         Raises LeaseLostError when the token is stale or the task is not in `current`.
         """
         _pass_through(current)
-        await self.dispatcher.finish(claim, landed, current=current)
+        async with self._refused_in_words(claim):
+            await self.dispatcher.finish(claim, landed, current=current)
         self.on_lease_ended(claim.task.id)
 
     async def complete_and_claim(
@@ -137,74 +155,93 @@ class TaskQueue:
             self.on_lease_ended(claim.task.id)
             on_completed()
 
-        return await self.dispatcher.finish_and_claim(
-            claim, landed, worker, current=current, on_finished=completed
-        )
+        async with self._refused_in_words(claim):
+            return await self.dispatcher.finish_and_claim(
+                claim, landed, worker, current=current, on_finished=completed
+            )
 
-    async def requeue(self, claim: Claim, *, why: str, counts_attempt: bool, delay_ms: int = 0) -> None:
-        """Put a held task back at its old place in line, now or after `delay_ms`."""
+    async def requeue(
+        self,
+        claim: Claim,
+        *,
+        why: str,
+        counts_attempt: bool,
+        delay_ms: int = 0,
+        setback: Setback | None = None,
+        model: str = "",
+        also: Setback | None = None,
+    ) -> None:
+        """Put a held task back at its old place in line, now or after `delay_ms`.
+
+        `setback` (else what `counts_attempt` suggests) and `also` are counted, and with `model` go into the
+        task's history. Raises LeaseLostError that says how the claim ended.
+        """
         due_ms = self.clock.now_ms() + delay_ms if delay_ms > 0 else 0
-        ok = await self.scripts.run(
-            ScriptName.REQUEUE,
-            claim.task.id,
-            claim.token,
-            _held_states_that_may_become(TaskState.QUEUED),
-            TaskState.QUEUED,
-            why,
-            int(counts_attempt),
-            due_ms,
-        )
-        self._after_release(claim, ok=bool(ok))
+        kind = setback or (Setback.UNPROVEN if counts_attempt else Setback.STOPPED)
+        reason = Reason(kind, why, model, also)
+        await self._release(claim, TaskState.QUEUED, reason, counts_attempt=counts_attempt, due_ms=due_ms)
         self.dispatcher.wake()
 
-    async def park(self, claim: Claim, *, why: str) -> None:
-        """Take a held task out of the line until a person decides."""
-        ok = await self.scripts.run(
-            ScriptName.PARK,
-            claim.task.id,
-            claim.token,
-            _held_states_that_may_become(TaskState.PARKED),
-            TaskState.PARKED,
-            why,
-        )
-        self._after_release(claim, ok=bool(ok))
+    async def park(
+        self, claim: Claim, *, why: str, setback: Setback = Setback.PARKED, model: str = ""
+    ) -> None:
+        """Take a held task out of the line until a person decides. Raises like `requeue`."""
+        await self._release(claim, TaskState.PARKED, Reason(setback, why, model))
 
-    async def fail(self, claim: Claim, *, why: str) -> tuple[TaskId, ...]:
-        """End a held task without a result; fail what needs it, and return those."""
-        allowed = _held_states_that_may_become(TaskState.FAILED)
-        ok, fallen = await self._end(claim.task.id, str(claim.token), allowed, TaskState.FAILED, why)
-        self._after_release(claim, ok=ok)
-        return fallen
+    async def fail(
+        self, claim: Claim, *, why: str, setback: Setback = Setback.UNPROVEN, model: str = ""
+    ) -> tuple[TaskId, ...]:
+        """End a held task without a result, and return what ended because it needs it.
+
+        Raises like `requeue`.
+        """
+        return await self._release(claim, TaskState.FAILED, Reason(setback, why, model))
 
     async def cancel(self, task: TaskId, *, why: str) -> bool:
         """End a task at a person's word, held or not. False when it has ended already, or is unknown.
 
-        Its holder's token becomes stale, and what needs it fails.
+        Its holder's token becomes stale, and what needs it ends by its own rule.
         """
-        allowed = ",".join(sorted(s for s in TaskState if TaskState.CANCELLED in LEGAL_MOVES[s]))
-        ok, _ = await self._end(task, "", allowed, TaskState.CANCELLED, why)
+        reason = Reason(Setback.CANCELLED, why)
+        (ok,), _ = await self.taking.set_back([SetBack(task, None, TaskState.CANCELLED, reason)])
         if ok:
             self.on_lease_ended(task)
-        return ok
+        return bool(ok)
 
-    async def retry(self, task: TaskId) -> bool:
+    async def count(self, claim: Claim, setback: Setback) -> None:
+        """Count a setback within the attempt, whether or not the claim still holds."""
+        await self.scripts.run(ScriptName.BOOK, claim.task.id, *setback_args(setback))
+
+    async def history(self, task: TaskId) -> tuple[AttemptEnd, ...]:
+        """Return how a task's attempts ended, the oldest first; at most 50 are kept."""
+        return (await self.reader.histories([task]))[task]
+
+    async def histories(self, tasks: Sequence[TaskId]) -> dict[TaskId, tuple[AttemptEnd, ...]]:
+        """Return the histories of several tasks at once."""
+        return await self.reader.histories(tasks)
+
+    async def end_of(self, claim: Claim) -> ClaimEnd:
+        """Say how a claim ended that was refused, or that a heartbeat did not find."""
+        return await end_of(self.client, self.keys, self.clock, claim)
+
+    async def retry(self, task: TaskId, *, why: str = "") -> bool:
         """Bring a failed, cancelled or parked task back, as if never attempted, and what fell with it.
 
-        False when it is in another state, or when a need of its own has ended without a result: that
-        one must be retried first.
+        Its history stays. False when it is in another state, or when a need of its own has ended without
+        a result: that one must be retried first.
         """
-        ok, _ = await self.scripts.run(
+        ok, _, *wave = await self.scripts.run(
             ScriptName.RETRY,
+            *self.spreader.args(),
             task,
             ",".join(sorted(DEAD_STATES | {TaskState.PARKED})),
-            TaskState.QUEUED,
-            TaskState.BLOCKED,
-            TaskState.FAILED,
-            ",".join(sorted(DEAD_STATES)),
-            *WORDS_AROUND_A_DEAD_NEED,
-            10 * BATCH,
+            Setback.ASKED,
+            why or "asked for again",
+            HISTORY_LINES,
         )
-        self.dispatcher.wake()
+        if ok:
+            await self.taking.spread_on(wave[0])
+            self.dispatcher.wake()
         return bool(ok)
 
     async def set_review(self, task: TaskId, review: ReviewState) -> None:
@@ -213,21 +250,35 @@ class TaskQueue:
         if found != TaskState.DONE:
             raise StoreError(f"{task} is {found or 'unknown'}: only a done task is reviewed")
 
-    async def reap(self) -> tuple[TaskId, ...]:
-        """Requeue tasks whose lease has run out (the attempt counts), and ready delayed ones now due.
+    async def reap(
+        self,
+        decide: Decide = always_again,
+        *,
+        excused_until_ms: int = 0,
+        model_of: Callable[[Task], str] = lambda _: "",
+    ) -> tuple[TaskId, ...]:
+        """Take back tasks whose lease has run out, and ready delayed ones now due.
 
-        Also finishes a fall of dependents that a crash cut short. Returns the requeued tasks.
+        `decide` says what becomes of each. A lease that ran out at `excused_until_ms` or before, while
+        nobody could renew any, costs no attempt. Also finishes waves that a crash cut short. Returns the
+        tasks taken back, wherever they went.
         """
-        await self._finish_falling()
-        return await self._reap(why=_LEASE_EXPIRED, every_lease=False)
+        await self.spreader.finish()
+        return await self.taking.lapsed(decide, model_of, excused_until_ms=excused_until_ms)
 
-    async def release_all_leases(self, *, why: str) -> tuple[TaskId, ...]:
-        """Put every held task back at its old place in line, costing it no attempt.
+    async def release_all_leases(
+        self,
+        *,
+        why: str,
+        decide: Decide = always_again,
+        model_of: Callable[[Task], str] = lambda _: "",
+    ) -> tuple[TaskId, ...]:
+        """Take every held task back, costing it no attempt; as a rule to its old place in line.
 
         For the start of a daemon, whose lock says that no other is alive.
         """
-        await self._finish_falling()
-        return await self._reap(why=why, every_lease=True)
+        await self.spreader.finish()
+        return await self.taking.everything(decide, model_of, why=why)
 
     async def next_due_ms(self) -> int | None:
         """When `reap()` next has something to do; None: never, as things are."""
@@ -239,14 +290,14 @@ class TaskQueue:
 
     async def get(self, task: TaskId) -> Task | None:
         """Return a task as it is now; None when there is none of this id."""
-        found = await self._read([task])
+        found = await self.reader.read([task])
         return found[0] if found else None
 
     async def all(self) -> list[Task]:
         """Return every task in plan order."""
         async with calling("list the tasks"):
             ids = cast("list[str]", await self.client.zrange(self.keys.of("order"), 0, -1))
-        return [task for piece in _pieces(ids, READ_BATCH) for task in await self._read(piece)]
+        return [task for piece in _pieces(ids, READ_BATCH) for task in await self.reader.read(piece)]
 
     async def counts(self) -> dict[TaskState, int]:
         """Return how many tasks are in each state; every state is there."""
@@ -265,67 +316,26 @@ class TaskQueue:
         self.dispatcher.paused = paused
         self.dispatcher.wake()
 
-    async def _end(
-        self, task: TaskId, token: str, allowed: str, to: TaskState, why: str
-    ) -> tuple[bool, tuple[TaskId, ...]]:
-        """Run `end_task` until nothing is left to fall. Returns whether `task` ended, and what fell."""
-        ended, fallen, left = await self._end_once(task, token, allowed, to, why)
-        return bool(ended), (*fallen, *(await self._finish_falling() if left else ()))
-
-    async def _finish_falling(self) -> tuple[TaskId, ...]:
-        fallen: list[TaskId] = []
-        left = 1
-        while left:
-            _, more, left = await self._end_once(TaskId(""), "", "", TaskState.FAILED, "")
-            fallen += more
+    async def _release(
+        self, claim: Claim, to: TaskState, reason: Reason, *, counts_attempt: bool = True, due_ms: int = 0
+    ) -> tuple[TaskId, ...]:
+        order = SetBack(claim.task.id, claim.token, to, reason, counts_attempt, due_ms)
+        (ok,), fallen = await self.taking.set_back([order])
+        if not ok:
+            raise await self._refusal(claim)
+        self.on_lease_ended(claim.task.id)
         return tuple(fallen)
 
-    async def _end_once(
-        self, task: TaskId, token: str, allowed: str, to: TaskState, why: str
-    ) -> tuple[int, list[TaskId], int]:
-        before, _ = WORDS_AROUND_A_DEAD_NEED
-        after = ", which was cancelled" if to is TaskState.CANCELLED else ", which failed"
-        args = (task, token, allowed, to, why, self.clock.now_ms())
-        states = (TaskState.BLOCKED, advance(TaskState.BLOCKED, TaskState.FAILED))
-        words = (before, after, ", which failed")
-        ended, fallen, left = await self.scripts.run(ScriptName.END_TASK, *args, *states, *words, BATCH)
-        return ended, fallen, left
+    @asynccontextmanager
+    async def _refused_in_words(self, claim: Claim) -> AsyncIterator[None]:
+        """Say of a refusal inside the block how the claim ended."""
+        try:
+            yield
+        except LeaseLostError as error:
+            raise await self._refusal(claim) from error
 
-    async def _reap(self, *, why: str, every_lease: bool) -> tuple[TaskId, ...]:
-        requeued: list[TaskId] = []
-        more = 1
-        while more:
-            args = (self.clock.now_ms(), TaskState.QUEUED, why, BATCH, int(every_lease))
-            ids, readied, more = await self.scripts.run(ScriptName.REAP, *args)
-            requeued += ids
-            for task in ids:
-                self.on_lease_ended(task)
-            if ids or readied:
-                self.dispatcher.wake()
-        return tuple(requeued)
-
-    def _after_release(self, claim: Claim, *, ok: bool) -> None:
-        if not ok:
-            raise _lease_lost(claim)
-        self.on_lease_ended(claim.task.id)
-
-    async def _read(self, ids: Sequence[str]) -> list[Task]:
-        async with calling("read tasks"), self.client.pipeline(transaction=False) as pipe:
-            for task in ids:
-                pipe.get(self.keys.body(task))
-                pipe.hgetall(self.keys.task(task))
-            rows = await pipe.execute()
-        bodies, hashes = rows[::2], rows[1::2]
-        return [
-            decode_task(body.encode(errors="surrogateescape"), fields)
-            for body, fields in zip(bodies, hashes, strict=True)
-            if fields
-        ]
-
-
-def _held_states_that_may_become(to: TaskState) -> str:
-    """The held states from which the table allows `to`, as scripts take a set."""
-    return ",".join(sorted(state for state in HELD_STATES if to in LEGAL_MOVES[state]))
+    async def _refusal(self, claim: Claim) -> LeaseLostError:
+        return await refusal_of(self.client, self.keys, self.clock, claim)
 
 
 def _states_that_pass_through_to_done() -> frozenset[TaskState]:
@@ -342,10 +352,6 @@ _PASS_THROUGH = _states_that_pass_through_to_done()
 def _pass_through(current: TaskState) -> None:
     if current not in _PASS_THROUGH:
         raise IllegalMoveError(f"a {current} task cannot become {TaskState.DONE}")
-
-
-def _lease_lost(claim: Claim) -> LeaseLostError:
-    return LeaseLostError(f"the claim on {claim.task.id} (token {claim.token}) has ended")
 
 
 def _pieces(items: Sequence[_T], size: int) -> list[Sequence[_T]]:

@@ -36,9 +36,8 @@ class ScriptName(StrEnum):
     DISPATCH = "dispatch"
     HEARTBEAT = "heartbeat"
     BOOK = "book"
-    REQUEUE = "requeue"
-    PARK = "park"
-    END_TASK = "end_task"
+    SET_BACK = "set_back"
+    SPREAD = "spread"
     RETRY = "retry"
     REAP = "reap"
     SET_REVIEW = "set_review"
@@ -59,6 +58,10 @@ _GIVING_BACK = {ScriptName.UNLOCK_ALL, ScriptName.UNLOCK_DEAD, ScriptName.SETTLE
 """They take nothing worth mentioning, and run although the server is out of memory."""
 
 
+_SPREADING = {ScriptName.SET_BACK, ScriptName.RETRY, ScriptName.SPREAD}
+"""They have `spreading.lua` between the prelude and their own text."""
+
+
 async def load_sources() -> dict[ScriptName, str]:
     """Read every script, the prelude in front of each."""
     return await asyncio.to_thread(_read_sources)
@@ -67,10 +70,13 @@ async def load_sources() -> dict[ScriptName, str]:
 def _read_sources() -> dict[ScriptName, str]:
     folder = resources.files("agentcoord.store") / "lua"
     prelude = (folder / "prelude.lua").read_text(encoding="utf-8")
-    return {
-        name: f"{_shebang(name)}\n{prelude}\n" + (folder / f"{name}.lua").read_text(encoding="utf-8")
-        for name in ScriptName
-    }
+    spreading = (folder / "spreading.lua").read_text(encoding="utf-8")
+
+    def source_of(name: ScriptName) -> str:
+        parts = [_shebang(name), prelude, *([spreading] if name in _SPREADING else [])]
+        return "\n".join([*parts, (folder / f"{name}.lua").read_text(encoding="utf-8")])
+
+    return {name: source_of(name) for name in ScriptName}
 
 
 def _shebang(name: ScriptName) -> str:

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from agentcoord.domain.files import LandedFile
 from agentcoord.domain.ids import FencingToken, TaskId, WorkerName
 from agentcoord.domain.states import ReviewState, TaskState
-from agentcoord.domain.task import Task, TaskSpec
+from agentcoord.domain.task import OnNeedFailed, Task, TaskSpec
 from agentcoord.domain.usage import NO_USAGE, Usage, UsdMicros
+from agentcoord.store.setback_records import EARLIER_SETBACK_PREFIX, SETBACK_PREFIX, setbacks_of
 from agentcoord.store.task_bodies import decode_body
 
 COST_FIELD = "cost"
 TURNS_FIELD = "turns"
+RULE_FIELD = "onfail"
+"""What becomes of it when a need ends without a result; only there when it is not the usual."""
 
 
 def landed_fields(landed: Sequence[LandedFile]) -> list[str | int]:
@@ -36,8 +40,11 @@ def landed_fields(landed: Sequence[LandedFile]) -> list[str | int]:
 
 def decode_task(body: bytes, fields: Mapping[str, str]) -> Task:
     """Build a task from its body and its hash."""
+    spec = decode_body(body, decode_needs(fields.get("needs", "")))
+    if (rule := fields.get(RULE_FIELD)) is not None:
+        spec = replace(spec, on_need_failed=OnNeedFailed(rule))
     return Task(
-        spec=decode_body(body, decode_needs(fields.get("needs", ""))),
+        spec=spec,
         state=TaskState(fields["state"]),
         attempt=int(fields.get("attempt", 0)),
         worker=WorkerName(fields["worker"]) if "worker" in fields else None,
@@ -54,6 +61,11 @@ def decode_task(body: bytes, fields: Mapping[str, str]) -> Task:
         queued_at_ms=int(fields.get("queued_at", 0)),
         started_at_ms=_optional_int(fields.get("started_at")),
         ended_at_ms=_optional_int(fields.get("ended_at")),
+        setback=fields.get("setback", ""),
+        setbacks=setbacks_of(fields, SETBACK_PREFIX),
+        earlier_setbacks=setbacks_of(fields, EARLIER_SETBACK_PREFIX),
+        due_at_ms=_optional_int(fields.get("due")),
+        dead_need=TaskId(fields["cause"]) if "cause" in fields else None,
     )
 
 

@@ -38,7 +38,7 @@ def detail_lines(detail: TaskDetail, *, width: int, now_ms: int, zone: tzinfo | 
 
 def _facts(task: TaskView, *, now_ms: int, width: int) -> Iterator[Line]:
     glyph = task_glyph(task["state"], task["review"])
-    word = one_line(task_word(task["state"], task["review"]))
+    word = one_line(task_word(task))
     yield (
         Span(" "),
         Span(f"{glyph.text} {word}", glyph.tone),

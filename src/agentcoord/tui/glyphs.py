@@ -11,6 +11,7 @@ from typing import Final
 from agentcoord.domain.states import ReviewState, TaskState
 from agentcoord.domain.worker import WorkerState
 from agentcoord.tui.styled import Span, Tone
+from agentcoord.wire.messages import TaskView
 
 LIVE: Final = "●"
 NEEDS_YOU: Final = "◆"
@@ -51,9 +52,12 @@ def worker_glyph(state: str) -> Span:
     return _WORKER.get(state, Span(DOT))
 
 
-def task_word(state: str, review: str) -> str:
+def task_word(task: TaskView) -> str:
     """What to call a task's state: a done task that a person judged is called by the judgement."""
-    return review if state == TaskState.DONE and review != ReviewState.UNREVIEWED else state
+    if task.get("skipped"):
+        return "skipped"
+    judged = task["state"] == TaskState.DONE and task["review"] != ReviewState.UNREVIEWED
+    return task["review"] if judged else task["state"]
 
 
 TASK_LEGEND: Final = tuple((span, str(state)) for state, span in _TASK.items())

@@ -76,7 +76,7 @@ def by_risk(cases: Sequence[Case]) -> list[Case]:
 def queue_row(case: Case, row: TaskView | None) -> Row:
     """One line of the list at the side; `row` is the newest that is known of the task."""
     task = row if row is not None else case.detail["task"]
-    judged = task_word(task["state"], task["review"]) != TaskState.DONE
+    judged = task_word(task) != TaskState.DONE
     flags = flags_of(case.change)
     weight = max((flag.weight for flag in flags), default=0)
     glyph = task_glyph(task["state"], task["review"]) if judged else Span("·", Tone.MUTED)
@@ -116,7 +116,7 @@ def case_lines(case: Case, row: TaskView | None, *, width: int) -> tuple[list[Li
 
 def _facts(task: TaskView) -> list[Line]:
     glyph = task_glyph(task["state"], task["review"])
-    word = one_line(task_word(task["state"], task["review"]))
+    word = one_line(task_word(task))
     took = ""
     if task["started_at"] is not None and task["ended_at"] is not None:
         took = f"  took {span(task['ended_at'] - task['started_at'])}"

@@ -76,7 +76,7 @@ def sorted_tasks(tasks: Iterable[TaskView], asking: Collection[str] = ()) -> lis
 def task_row(task: TaskView, *, asks: bool) -> Row:
     """One row of the task table."""
     glyph = Span(NEEDS_YOU, Tone.WARN) if asks else task_glyph(task["state"], task["review"])
-    word = task_word(task["state"], task["review"])
+    word = task_word(task)
     ended = task["state"] in (TaskState.DONE, TaskState.CANCELLED)
     cost = money(task["cost_usd"]) if task["cost_usd"] else ""
     return Row(

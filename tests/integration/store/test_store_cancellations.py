@@ -17,6 +17,7 @@ from store_watch import Watch
 
 from agentcoord.domain.events import Event, EventKind
 from agentcoord.domain.ids import FencingToken, ProjectId, TaskId
+from agentcoord.domain.setbacks import Setback
 from agentcoord.domain.states import ReviewState, TaskState
 from agentcoord.domain.task import Claim
 from agentcoord.domain.usage import NO_USAGE, UsdMicros
@@ -87,6 +88,10 @@ OPERATIONS: dict[str, Operation] = {
     "TaskQueue.park": lambda s: s.store.queue.park(s.held, why=""),
     "TaskQueue.fail": lambda s: s.store.queue.fail(s.held, why=""),
     "TaskQueue.cancel": lambda s: s.store.queue.cancel(s.task, why=""),
+    "TaskQueue.count": lambda s: s.store.queue.count(s.held, Setback.OVERLOADED),
+    "TaskQueue.history": lambda s: s.store.queue.history(s.task),
+    "TaskQueue.histories": lambda s: s.store.queue.histories([s.task, s.other.task.id]),
+    "TaskQueue.end_of": lambda s: s.store.queue.end_of(s.held),
     "TaskQueue.retry": lambda s: s.store.queue.retry(TaskId("parked")),
     "TaskQueue.set_review": lambda s: s.store.queue.set_review(TaskId("done"), ReviewState.ACCEPTED),
     "TaskQueue.reap": lambda s: s.store.queue.reap(),
@@ -99,6 +104,8 @@ OPERATIONS: dict[str, Operation] = {
     "FileLocks.acquire": lambda s: s.store.locks.acquire("free.py", s.held, timeout_s=5),
     "FileLocks.acquire held": lambda s: s.store.locks.acquire("x.py", s.other, timeout_s=5),
     "FileLocks.acquire timed out": lambda s: s.store.locks.acquire("x.py", s.other, timeout_s=0),
+    "FileLocks.acquire_all": lambda s: s.store.locks.acquire_all(["free.py", "b"], s.held, timeout_s=5),
+    "FileLocks.acquire_all held": lambda s: s.store.locks.acquire_all(["a", "x.py"], s.other, timeout_s=5),
     "FileLocks.release_all": lambda s: s.store.locks.release_all(s.task),
     "FileLocks.release_dead": lambda s: s.store.locks.release_dead(),
     "FileLocks.holders": lambda s: s.store.locks.holders(),
@@ -110,6 +117,7 @@ OPERATIONS: dict[str, Operation] = {
     "BudgetLedger.release": lambda s: s.store.ledger.release("r"),
     "BudgetLedger.open_reservations": lambda s: s.store.ledger.open_reservations(),
     "BudgetLedger.reconcile": lambda s: s.store.ledger.reconcile([]),
+    "BudgetLedger.end": lambda s: s.store.ledger.end(["r"]),
     "BudgetLedger.totals": lambda s: s.store.ledger.totals(run="r", day="d"),
     "EventLog.append": lambda s: s.store.events.append(EVENTS),
     "EventLog.read": lambda s: s.store.events.read(after=0),
@@ -123,6 +131,7 @@ MEANWHILE: dict[str, Callable[[Scene], Awaitable[object]]] = {
     "TaskQueue.claim": lambda s: s.store.queue.load([spec("late")]),
     "TaskQueue.complete_and_claim": lambda s: s.store.queue.load([spec("late")]),
     "FileLocks.acquire held": lambda s: s.store.locks.release_all(s.task),
+    "FileLocks.acquire_all held": lambda s: s.store.locks.release_all(s.task),
 }
 """What lets an operation go on that waits for somebody else."""
 ON_NEW_FREE = ("TaskQueue.load", "TaskQueue.all", "TaskQueue.claim", "FileLocks.acquire", "Store.ping")

@@ -76,9 +76,9 @@ async def test_what_is_put_back_goes_on_as_it_was(valkey_url: str, project_id: P
         await store.raise_fence(FencingToken(held.token))
         await load(store, spec("z"))  # What came into the wiped server does not stay.
         back = [
-            RestoredTask(rows["a"], _S.DONE, ready=False, open_needs=()),
-            RestoredTask(rows["b"], _S.BLOCKED, ready=False, open_needs=("c",)),
-            RestoredTask(rows["c"], _S.QUEUED, ready=True, open_needs=()),
+            RestoredTask(rows["a"], _S.DONE, ready=False, undone_needs=(), open_needs=0),
+            RestoredTask(rows["b"], _S.BLOCKED, ready=False, undone_needs=("c",), open_needs=1),
+            RestoredTask(rows["c"], _S.QUEUED, ready=True, undone_needs=(), open_needs=0),
         ]
         hashes = {"settings": {"run": "r"}, "spend:run:r": {"spent": "7", "reserved": "0"}}
         for _ in range(2):  # A crash in between has it done again.

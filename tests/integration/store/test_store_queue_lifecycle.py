@@ -383,19 +383,6 @@ async def test_a_long_chain_falls_whole(valkey_url: str, project_id: ProjectId) 
         assert (await store.queue.counts())[_S.FAILED] == 2200
 
 
-async def test_a_fall_that_a_crash_cut_short_is_finished_at_the_next_reap(
-    valkey_url: str, project_id: ProjectId
-) -> None:
-    async with open_store(valkey_url, project_id, HandClock()) as store:
-        await load(store, spec("t0"), *(spec(f"t{i}", f"t{i - 1}") for i in range(1, 1500)))
-        held = await claim(store)
-        allowed = f"{_S.RUNNING},{_S.CHECKING}"
-        await store.queue._end_once(TaskId("t0"), str(held.token), allowed, _S.FAILED, "red")
-        assert (await store.queue.counts())[_S.BLOCKED] > 0
-        await store.queue.reap()
-        assert (await store.queue.counts())[_S.FAILED] == 1500
-
-
 @pytest.mark.parametrize("state", ["blocked", "queued", "running", "parked"])
 async def test_cancelling_ends_any_task_that_has_not_ended(
     valkey_url: str, project_id: ProjectId, state: str

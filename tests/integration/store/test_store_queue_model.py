@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -20,12 +20,20 @@ from model_runs import run_machine
 from store_kit import ANYBODY, LEASE_MS, HandClock, landed, open_store, spec
 
 from agentcoord.domain.ids import ProjectId, TaskId
+from agentcoord.domain.retries import RetryPolicy, Verdict
+from agentcoord.domain.setbacks import Setback
 from agentcoord.domain.states import HELD_STATES, TaskState
-from agentcoord.domain.task import Claim
+from agentcoord.domain.task import Claim, OnNeedFailed, Task
 from agentcoord.errors import LeaseLostError
 
 _S = TaskState
 _DEAD = frozenset({_S.FAILED, _S.CANCELLED})
+_FALLS_TO = {OnNeedFailed.FAIL: _S.FAILED, OnNeedFailed.SKIP: _S.CANCELLED}
+_POLICY = RetryPolicy(attempts=3)
+
+
+def _decide(task: Task, setback: Setback) -> Verdict:
+    return _POLICY.decide(task, setback, random=lambda: 0.0)
 
 
 @dataclass
@@ -36,9 +44,12 @@ class _Modelled:
     priority: int
     needs: tuple[str, ...]
     state: TaskState
+    rule: OnNeedFailed = OnNeedFailed.FAIL
     attempt: int = 0
     fell: bool = False
-    """Failed only because of a need."""
+    """Ended only because of a need."""
+    setbacks: int = 0
+    """How many lines its history has."""
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -67,17 +78,22 @@ class QueueMachine(RuleBasedStateMachine):
 
     # What a person and the daemon may do.
 
-    @rule(priority=st.integers(1, 5), picks=st.lists(st.integers(0, 30), max_size=3))
-    def load(self, priority: int, picks: list[int]) -> None:
+    @rule(
+        priority=st.integers(1, 5),
+        picks=st.lists(st.integers(0, 30), max_size=3),
+        of_needs=st.sampled_from(OnNeedFailed),
+    )
+    def load(self, priority: int, picks: list[int], of_needs: OnNeedFailed) -> None:
         names = list(self.model)
         needs = tuple(dict.fromkeys(names[p] for p in picks if p < len(names)))
         name = f"t{len(names)}"
-        self.runner.run(self.store.queue.load([spec(name, *needs, priority=priority)]))
-        task = _Modelled(len(names), priority, needs, _S.QUEUED)
+        ruled = replace(spec(name, *needs, priority=priority), on_need_failed=of_needs)
+        self.runner.run(self.store.queue.load([ruled]))
+        task = _Modelled(len(names), priority, needs, _S.QUEUED, of_needs)
         self.model[name] = task
         task.state = self._waiting_state(task)
-        if any(self.model[n].state in _DEAD for n in needs):
-            task.state, task.fell = _S.FAILED, True
+        if self._has_dead_need(task):
+            task.state, task.fell = _FALLS_TO[of_needs], True
 
     @precondition(lambda self: any(t.state is _S.QUEUED for t in self.model.values()))
     @rule()
@@ -130,6 +146,7 @@ class QueueMachine(RuleBasedStateMachine):
         fallen = self.runner.run(self.store.queue.fail(claim, why="red"))
         self._ended(name, _S.FAILED)
         assert set(fallen) == self._fall()
+        self._rerun_waiting()
 
     @precondition(lambda self: self.model)
     @rule(data=st.data())
@@ -140,6 +157,7 @@ class QueueMachine(RuleBasedStateMachine):
         if may:
             self._ended(name, _S.CANCELLED)
             self._fall()
+            self._rerun_waiting()
 
     @precondition(lambda self: self.model)
     @rule(data=st.data())
@@ -151,17 +169,22 @@ class QueueMachine(RuleBasedStateMachine):
         if not may:
             return
         task.state, task.attempt, task.fell = self._waiting_state(task), 0, False
+        task.setbacks += 1
         for other in self.model.values():  # In order of loading, so needs come first.
             if other.fell and not self._has_dead_need(other):
-                other.state, other.fell = self._waiting_state(other), False
+                other.state, other.attempt, other.fell = self._waiting_state(other), 0, False
+        self._rerun_waiting()
 
     @precondition(lambda self: self.claims)
     @rule()
     def expire(self) -> None:
         self.clock.time_ms += LEASE_MS
-        assert set(self.runner.run(self.store.queue.reap())) == set(self.claims)
+        assert set(self.runner.run(self.store.queue.reap(_decide))) == set(self.claims)
         for name in list(self.claims):
-            self._ended(name, _S.QUEUED)
+            spent = self.model[name].attempt >= _POLICY.attempts
+            self._ended(name, _S.FAILED if spent else _S.QUEUED)
+        self._fall()
+        self._rerun_waiting()
 
     @precondition(lambda self: self.stale)
     @rule(data=st.data())
@@ -188,6 +211,10 @@ class QueueMachine(RuleBasedStateMachine):
         counts = self.runner.run(self.store.queue.counts())
         assert counts == {s: sum(t.state is s for t in tasks) for s in TaskState}
         assert {t.id for t in tasks if t.state in HELD_STATES} == set(self.claims)
+        assert {t.id for t in tasks if t.dead_need} == {n for n, task in self.model.items() if task.fell}
+        assert {t.id: sum(t.all_setbacks.values()) for t in tasks} == {
+            name: task.setbacks for name, task in self.model.items()
+        }
 
     def _pick(self, data: st.DataObject) -> tuple[str, Claim]:
         name = data.draw(st.sampled_from(sorted(self.claims)))
@@ -195,23 +222,31 @@ class QueueMachine(RuleBasedStateMachine):
 
     def _ended(self, name: str, state: TaskState) -> None:
         self.model[name].state = state
+        self.model[name].setbacks += state is not _S.DONE
         if name in self.claims:
             self.stale.append(self.claims.pop(name))
 
     def _waiting_state(self, task: _Modelled) -> TaskState:
-        done = all(self.model[n].state is _S.DONE for n in task.needs)
-        return _S.QUEUED if done else _S.BLOCKED
+        met = {_S.DONE} if task.rule is not OnNeedFailed.RUN else {_S.DONE, *_DEAD}
+        return _S.QUEUED if all(self.model[n].state in met for n in task.needs) else _S.BLOCKED
 
     def _has_dead_need(self, task: _Modelled) -> bool:
-        return any(self.model[n].state in _DEAD for n in task.needs)
+        """Whether a need has ended in a way that ends this task."""
+        return task.rule is not OnNeedFailed.RUN and any(self.model[n].state in _DEAD for n in task.needs)
 
     def _fall(self) -> set[str]:
         fallen = set()
         for name, task in self.model.items():  # In order of loading, so needs come first.
             if task.state is _S.BLOCKED and self._has_dead_need(task):
-                task.state, task.fell = _S.FAILED, True
+                task.state, task.fell = _FALLS_TO[task.rule], True
                 fallen.add(name)
         return fallen
+
+    def _rerun_waiting(self) -> None:
+        """What waits is blocked or in line as its needs are now."""
+        for task in self.model.values():
+            if task.state in {_S.BLOCKED, _S.QUEUED}:
+                task.state = self._waiting_state(task)
 
 
 async def _soon(claiming: Awaitable[Claim]) -> Claim:

@@ -32,6 +32,12 @@ def task_view(task_id: str, state: str, **changes: Any) -> TaskView:
         "queued_at": 1_700_000_000_000,
         "started_at": 1_700_000_001_000,
         "ended_at": 1_700_000_061_000,
+        "on_need_failed": "fail",
+        "skipped": False,
+        "dead_need": None,
+        "setback": "",
+        "setbacks": {},
+        "retry_at": None,
     }
     view.update(changes)  # type: ignore[typeddict-item]  # a test may set any key
     return view

@@ -11,7 +11,7 @@ from typing import Any
 import canned_daemon
 import pytest
 from canned_daemon import CannedDaemon, Outcome, Project, Run
-from canned_views import ANSWERS, TOKENS, task_view
+from canned_views import ANSWERS, DETAIL, TOKENS, task_view
 
 from agentcoord.cli.agentcoord_app import app
 from agentcoord.cli.agentcoordd_app import app as daemon_app
@@ -178,6 +178,66 @@ def test_tasks_that_come_in_pages_are_put_together(run: Run, daemon: CannedDaemo
     document = json.loads(run("tasks", "--json").out)
     assert [task["id"] for task in document["tasks"]] == ["t0", "t1", "t2"]
     assert "next_offset" not in document
+
+
+ENDS = [
+    {
+        "at": 1_700_000_031_000,
+        "setback": "unproven",
+        "why": "the same checks failed twice alike: tests",
+        "to": "queued",
+        "attempt": 1,
+        "worker": "Testing-Engineer-1",
+        "model": "claude-haiku-5-5",
+        "token": 7,
+    },
+    {
+        "at": 1_700_000_061_000,
+        "setback": "gave_up",
+        "why": "60 turns",
+        "to": "failed",
+        "attempt": 2,
+        "worker": "Testing-Engineer-2",
+        "model": "claude-sonnet-5-5",
+        "token": 9,
+    },
+]
+
+
+def test_dead_tasks_are_listed_with_cause_model_and_what_fell(run: Run, daemon: CannedDaemon) -> None:
+    def dead(params: dict[str, Any]) -> dict[str, Any]:
+        assert params["dead"] is True
+        row = task_view("b", "failed", setback="gave_up", attempt=2, why="60 turns")
+        return {"tasks": [{**row, "history": ENDS, "fell": ["c", "d"]}], "next_offset": None}
+
+    daemon.answers["tasks"] = dead
+    head, row = run("tasks", "--dead").out.splitlines()
+    assert head.split() == ["TASK", "ENDED", "CAUSE", "ATTEMPT", "WORKER", "MODEL", "FELL", "WHY"]
+    words = ("b", "gave up", " 2 ", "Testing-Engineer-1", "claude-sonnet-5-5", "60 turns")
+    assert [word for word in words if word not in row] == []
+    document = json.loads(run("tasks", "--dead", "--json").out)
+    assert document["schema"] == "agentcoord.tasks/1"
+    assert document["tasks"][0]["history"] == ENDS
+    daemon.answers["tasks"] = {"tasks": [], "next_offset": None}
+    assert run("tasks", "--dead").out == "No task has failed.\n"
+
+
+def test_the_task_page_tells_its_setbacks_and_its_attempts(run: Run, daemon: CannedDaemon) -> None:
+    row = task_view("a", "failed", needs=["x"], on_need_failed="skip", setbacks={"gave_up": 2, "asked": 1})
+    daemon.answers["task"] = {**DETAIL, "task": row, "history": ENDS}
+    page = run("task", "a").out
+    for words in (
+        "2 gave up, 1 asked",
+        "x (skipped if one fails)",
+        "attempt 1  unproven, tried again: the same checks failed twice alike: tests",
+        "attempt 2  gave up, failed: 60 turns  Testing-Engineer-2 claude-sonnet-5-5 (token 9)",
+    ):
+        assert words in page
+
+
+def test_a_skipped_task_is_called_so(run: Run, daemon: CannedDaemon) -> None:
+    daemon.answers["tasks"] = {"tasks": [task_view("a", "cancelled", skipped=True)], "next_offset": None}
+    assert "skipped" in run("tasks").out
 
 
 def test_no_tasks_says_what_to_do(run: Run, daemon: CannedDaemon) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from agentcoord.config.init import propose
 from agentcoord.config.load import load_settings, read_settings, settings_table
 from agentcoord.config.paths import ProjectPaths, find_root
+from agentcoord.config.sections import RetriesSection
+from agentcoord.domain.setbacks import ENVIRONMENT_FAULTS, OWN_FAULTS
 from agentcoord.errors import ConfigError
 
 
@@ -51,6 +54,9 @@ def test_lists_and_switches_come_from_the_environment() -> None:
         ("[models]\neffort = 'huge'\n", {}, "is none of low, medium"),
         ("[models]\nladder = []\n", {}, "models.ladder names no model"),
         ("[redis]\nlease_s = 1\n", {}, "it must be 5 or more"),
+        ("[retries]\noverloaded = 0\n", {}, "retries.overloaded is 0; it must be 1 or more"),
+        ("[retries]\ncrashed = -1\n", {}, "retries.crashed is -1; it must be 0 or more"),
+        ("[retries]\ncrashd = 1\n", {}, "did you mean crashed?"),
         ("[checks]\ntests = 3\n", {}, "checks.tests is a command in quotes"),
         ("[checks\n", {}, "is not valid TOML"),
         ("[[worker]]\nname = 'a'\nrole = 'arkitect'\n", {}, "did you mean architect?"),
@@ -67,6 +73,11 @@ def test_each_mistake_is_told_in_words(text: str, env: dict[str, str], words: st
     with pytest.raises(ConfigError) as caught:
         read_settings(text, env)
     assert words in str(caught.value)
+
+
+def test_every_setback_that_may_be_limited_has_a_setting() -> None:
+    waits = {"first_wait_s", "most_wait_s"}
+    assert {each.name for each in fields(RetriesSection)} == waits | OWN_FAULTS | ENVIRONMENT_FAULTS
 
 
 def test_all_mistakes_are_told_at_once() -> None:

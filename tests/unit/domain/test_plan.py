@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentcoord.domain.plan import parse_plan, read_plan
+from agentcoord.domain.task import OnNeedFailed
 from agentcoord.domain.worker import MISSION_WORKERS
 from agentcoord.errors import PlanError
 
@@ -91,6 +92,32 @@ def test_everything_wrong_is_told_in_one_go_with_line_numbers() -> None:
         "p.toml:22: priority is a number from 1 (idle) to 5 (critical), not 9",
         "p.toml:23: budget_usd is a number of dollars above 0, not -1",
     )
+
+
+def test_the_rule_for_needs_is_the_plans_unless_a_task_says_otherwise() -> None:
+    text = """
+[plan]
+on_need_failed = "skip"
+[[task]]
+id = "a"
+title = "A"
+[[task]]
+id = "b"
+title = "B"
+on_need_failed = "run"
+"""
+    plan = parse_plan(text, format="toml", source="plan.toml")
+    assert [task.on_need_failed for task in plan.tasks] == [OnNeedFailed.SKIP, OnNeedFailed.RUN]
+    usual = parse_plan(GOOD, format="toml", source="plan.toml")
+    assert {task.on_need_failed for task in usual.tasks} == {OnNeedFailed.FAIL}
+
+
+def test_a_rule_for_needs_that_does_not_exist_is_told_with_its_line() -> None:
+    text = '[plan]\non_need_failed = "explode"\n[[task]]\nid = "a"\ntitle = "A"\non_need_failed = []\n'
+    with pytest.raises(PlanError) as error:
+        parse_plan(text, format="toml", source="p")
+    words = 'on_need_failed is "fail" or "skip" or "run", not'
+    assert list(error.value.problems) == [f"p:2: {words} 'explode'", f"p:6: {words} []"]
 
 
 def test_a_need_that_was_loaded_before_is_known() -> None:

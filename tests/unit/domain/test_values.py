@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from agentcoord.domain.events import Event, EventKind
 from agentcoord.domain.ids import TaskId, project_id_of
-from agentcoord.domain.task import TaskSpec
+from agentcoord.domain.task import OnNeedFailed, TaskSpec
 from agentcoord.domain.usage import Usage, UsdMicros, usd, usd_micros
 from agentcoord.domain.worker import MISSION_WORKERS, Role, worker_of
 
@@ -20,6 +22,9 @@ def test_a_task_spec_survives_json() -> None:
     spec = TaskSpec(TaskId("a"), "T", "d", 4, ("x", "y"), (TaskId("b"),), ("src/*.py",), "true", UsdMicros(5))
     assert TaskSpec.from_dict(spec.to_dict()) == spec
     assert spec.route == "x,y"
+    skipping = replace(spec, on_need_failed=OnNeedFailed.SKIP)
+    assert TaskSpec.from_dict(skipping.to_dict()) == skipping
+    assert "on_need_failed" not in spec.to_dict()
 
 
 def test_an_event_survives_json() -> None:

@@ -21,11 +21,11 @@ def _code(name: str) -> str:
     return re.sub(r"--[^\n]*", "", (LUA / name).read_text(encoding="utf-8"))
 
 
-def test_every_file_is_an_operation_or_the_prelude() -> None:
-    assert sorted([f"{name}.lua" for name in ScriptName] + ["prelude.lua"]) == FILES
+def test_every_file_is_an_operation_or_a_part_of_several() -> None:
+    assert sorted([f"{name}.lua" for name in ScriptName] + ["prelude.lua", "spreading.lua"]) == FILES
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name != "prelude.lua"])
+@pytest.mark.parametrize("name", [name for name in FILES if name not in {"prelude.lua", "spreading.lua"}])
 def test_a_script_says_what_it_takes_gives_and_costs(name: str) -> None:
     header = re.match(r"(--[^\n]*\n)+", (LUA / name).read_text(encoding="utf-8"))
     assert header is not None
@@ -49,7 +49,7 @@ def test_every_key_begins_with_the_prefix(name: str) -> None:
     assert [key for key in calls if not allowed.match(key)] == []
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name != "prelude.lua"])
+@pytest.mark.parametrize("name", [name for name in FILES if name not in {"prelude.lua", "spreading.lua"}])
 def test_a_script_ends_by_writing_its_counts(name: str) -> None:
     returns = re.findall(r"^return .*$", _code(name), re.MULTILINE)
     assert returns
@@ -59,7 +59,10 @@ def test_a_script_ends_by_writing_its_counts(name: str) -> None:
 async def test_every_source_has_the_prelude_in_front() -> None:
     sources = await load_sources()
     assert set(sources) == set(ScriptName)
-    assert all(source.startswith("-- Put in front of every script") for source in sources.values())
+    for source in sources.values():
+        first, _, rest = source.partition("\n")
+        assert first.startswith("#!lua")
+        assert rest.startswith("-- Put in front of every script")
 
 
 def test_keys_of_a_project_share_a_slot_and_its_pattern_is_escaped() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from agentcoord.domain.files import FileVersion, LandedFile
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.states import ReviewState, TaskState
-from agentcoord.domain.task import Task, TaskSpec
+from agentcoord.domain.task import OnNeedFailed, Task, TaskSpec
 from agentcoord.domain.usage import Usage, UsdMicros
 from agentcoord.store.task_bodies import decode_body, encode_body
 from agentcoord.store.task_records import decode_pairs, decode_task, landed_fields, usage_args
@@ -43,6 +43,12 @@ FILLED = {
     "queued_at": "6",
     "started_at": "7",
     "ended_at": "8",
+    "setback": "crashed",
+    "cause": "n",
+    "due": "10",
+    "back": "4",
+    "n:crashed": "1",
+    "o:overloaded": "3",
     **dict.fromkeys(Usage().to_dict(), "11"),
 }
 
@@ -55,8 +61,11 @@ def test_every_field_of_a_task_is_read_back() -> None:
         ReviewState.ACCEPTED,
         Usage(11, 11, 11, 11, 11),
     )
-    unread = [f.name for f in fields(Task) if f.name != "spec" and getattr(task, f.name) in (0, "", None, ())]
+    unread = [
+        f.name for f in fields(Task) if f.name != "spec" and getattr(task, f.name) in (0, "", None, (), {})
+    ]
     assert unread == []
+    assert task.all_setbacks == {"overloaded": 3, "crashed": 1}
 
 
 def test_a_fresh_task_has_the_defaults() -> None:
@@ -69,6 +78,12 @@ def test_a_body_holds_no_needs_and_equal_specs_have_equal_bodies() -> None:
     assert decode_body(encode_body(SPEC), SPEC.needs) == SPEC
     assert encode_body(SPEC) == encode_body(replace(SPEC, needs=()))
     assert encode_body(SPEC) != encode_body(replace(SPEC, title="U"))
+
+
+def test_the_rule_for_needs_is_in_the_hash_and_not_in_the_body() -> None:
+    skipping = replace(SPEC, on_need_failed=OnNeedFailed.SKIP)
+    assert encode_body(skipping) == encode_body(SPEC)
+    assert decode_task(encode_body(skipping), {**FILLED, "onfail": "skip"}).spec == skipping
 
 
 @given(st.text(), st.text(), st.integers(1, 5))

@@ -178,6 +178,12 @@ def task(id_: str, state: str = "queued", **more: Any) -> TaskView:
         "queued_at": NOW_MS - 60_000,
         "started_at": None if state in ("queued", "blocked") else NOW_MS - 50_000,
         "ended_at": None,
+        "on_need_failed": "fail",
+        "skipped": False,
+        "dead_need": None,
+        "setback": "",
+        "setbacks": {},
+        "retry_at": None,
     }
     return cast("TaskView", row | more)
 

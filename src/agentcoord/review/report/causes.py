@@ -17,7 +17,7 @@ LINES_BEFORE: Final = 8
 """Of the lines shown, how many stand before the cause."""
 _CAUSE_CHARS: Final = 300
 _CLASSES: Final = (
-    (FailureClass.NEEDED, re.compile(r"which it needs")),
+    (FailureClass.NEEDED, re.compile(r"which it needs|^needs \S+, which")),
     (FailureClass.CHECKS, re.compile(r"checks? (stay|failed|is|are)|not proven|red:")),
     (FailureClass.BUDGET, re.compile(r"\bcap\b|budget|spend limit|credit")),
     (FailureClass.CONFLICT, re.compile(r"conflict|merg|you saved|never stands still")),

@@ -14,14 +14,15 @@
 --       how many groups of events; then 2 each: how many events, their JSON as one list
 --       epoch to begin if the log of events is new, about how many events to keep
 -- Returns {{the state a moved task was in; '' when its token is stale; moved only from the expected one},
---       {1 or 0 a finished task: 0 when its token is stale or it is not in the expected state},
+--       {1 a finished task; 2 when some that need it are left to `spread.lua`; 0 when its token is stale or
+--       it is not in the expected state},
 --       deadline of what is handed out, {8 each: index of the waiter from 0, id, token, attempt, queued_at,
 --       needs, body, flat list of the task's fields or '' when it was never claimed before},
 --       the version of the routes, {every route} or {} when the version was the right one,
 --       epoch of the log or '', number of the first event}.
 -- Cost  constant calls for the batch, one read of the heads a covered route, and about 2 a finished, 2 a
---       handed-out task, 2 a released dependent; at most 1,000 of each kind. Routes that nobody here covers
---       cost nothing, except in the first call after a route came up.
+--       handed-out task, 2 a released dependent; at most 1,000 of each kind, dependents included. Routes
+--       that nobody here covers cost nothing, except in the first call after a route came up.
 -- Invariant: what is handed out is leased to exactly one waiter, in this call or (repeated after a lost
 --       answer) in the one that it repeats. A repeated `finished` is 1 again: done by that same token; so
 --       is a repeated move that finds its next state. Events of a repeated call are stored once. Within an
@@ -36,22 +37,26 @@ local done, blocked, queued, running = ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 -- Whether any task that is not done declares what it writes.
 local any_writes = redis.call('EXISTS', P .. 'writes') == 1
 
+-- Releases what needs these tasks, as far as the call's bound allows: the rest is left to `spread.lua`,
+-- and so is all of it while that has something to do, which must come first. Returns whose is left.
 local function release_dependents(ids)
-  local has = in_chunks('SMISMEMBER', P .. 'hd', ids)
+  local has, left, waiting, rest = in_chunks('SMISMEMBER', P .. 'hd', ids), 1000, nil, {}
   for i, id in ipairs(ids) do
     if has[i] == 1 then
-      for _, dependent in ipairs(redis.call('LRANGE', P .. 'dep:' .. id, 0, -1)) do
-        -- Counted whatever its state: one that failed by another need may be brought back later.
-        local open = redis.call('HINCRBY', task_key(dependent), 'open', -1)
-        if open == 0 and redis.call('HGET', task_key(dependent), 'state') == blocked then
-          move_state(dependent, blocked, queued)
-          make_ready(dependent)
-        end
+      if waiting == nil then waiting = redis.call('EXISTS', P .. 'waves') == 1 end
+      local more = true
+      if not waiting and left > 0 then
+        local released
+        released, more = release_some(id, left, blocked, queued)
+        left = left - released
       end
-      redis.call('DEL', P .. 'dep:' .. id)
-      redis.call('SREM', P .. 'hd', id)
+      if more then
+        begin_wave('d', id)
+        rest[id] = true
+      end
     end
   end
+  return rest
 end
 
 local function move_tasks(at, count)
@@ -71,18 +76,21 @@ local function move_tasks(at, count)
 end
 
 local function finish_tasks(at, count)
-  local results, ids, members = {}, {}, {}
+  local results, ids, members, at_of = {}, {}, {}, {}
   for i = 1, count do
     local id, token, expected, words = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3])
     local task = redis.call('HMGET', task_key(id), 'state', 'token', 'why')
     local state, mine = task[1], task[2] == token
     if mine and state == expected then
       ids[#ids + 1] = id
+      at_of[id] = i
       members[#members + 1] = token .. ':' .. id
       move_state(id, expected, done, 'ended_at', ARGV[1], unpack(ARGV, at + 4, at + 3 + words))
       if task[3] and task[3] ~= '' then redis.call('HSET', task_key(id), 'why', '') end
     end
     results[i] = (mine and (state == expected or state == done)) and 1 or 0
+    -- The answer that said 2 may be the one that was lost.
+    if repeated and mine and state == done then results[i] = 1 + redis.call('EXISTS', P .. 'waves') end
     at = at + 4 + words
   end
   if #ids > 0 then
@@ -91,7 +99,7 @@ local function finish_tasks(at, count)
       in_chunks('HDEL', P .. 'busy', ids)
       in_chunks('HDEL', P .. 'writes', ids)
     end
-    release_dependents(ids)
+    for id in pairs(release_dependents(ids)) do results[at_of[id]] = 2 end
   end
   return results, at
 end

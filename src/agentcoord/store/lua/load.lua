@@ -2,8 +2,9 @@
 -- ARGV  1 now_ms  2 first rank of this load, '' to reserve `3` ranks now  3 ranks to reserve
 --       4 done  5 blocked  6 queued  7 failed  8 csv of states whose tasks may be edited
 --       9 csv of states that never become done by themselves  10, 11 words around the id of such a need
---       then 7 a task, each task after those it needs: id, its rank in this load, bonus_ms of its priority,
---       route, csv of needs, encoded writes, body
+--       12 the rule "skip"  13 the rule "run"  14 cancelled  15 words before the why of a skipped task
+--       then 8 a task, each task after those it needs: id, its rank in this load, bonus_ms of its priority,
+--       route, csv of needs, rule for a need that ends without a result ('' the usual), encoded writes, body
 -- Returns {first rank, {outcome a task}}, outcome 1 added, 0 unchanged, 2 changed; or, nothing written,
 --       {'', {task, need that is unknown, ...}}.
 -- Cost  2 to 8 calls a task and one a need; at most 1,000 tasks a call.
@@ -12,10 +13,11 @@
 local now = tonumber(ARGV[1])
 local done, blocked, queued, failed = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local editable, dead = set_of(ARGV[8]), set_of(ARGV[9])
+local skip, run, cancelled = ARGV[12], ARGV[13], ARGV[14]
 
 local in_batch, unknown = {}, {}
-for i = 12, #ARGV, 7 do in_batch[ARGV[i]] = true end
-for i = 12, #ARGV, 7 do
+for i = 16, #ARGV, 8 do in_batch[ARGV[i]] = true end
+for i = 16, #ARGV, 8 do
   for _, need in ipairs(split(ARGV[i + 4], ',')) do
     if not in_batch[need] and redis.call('EXISTS', task_key(need)) == 0 then
       unknown[#unknown + 1] = ARGV[i]
@@ -35,25 +37,39 @@ local function set_writes(id, writes)
   if writes == '' then redis.call('HDEL', P .. 'writes', id) else redis.call('HSET', P .. 'writes', id, writes) end
 end
 
-local function add(id, rank, bonus_ms, route, needs, writes, body)
-  local open, cause = 0, nil
+local function set_rule(id, rule)
+  if rule == '' then
+    redis.call('HDEL', task_key(id), 'onfail')
+    return
+  end
+  redis.call('HSET', task_key(id), 'onfail', rule)
+  -- A claim reads the rule only of a task that has an attempt.
+  redis.call('HSETNX', task_key(id), 'attempt', 0)
+end
+
+local function add(id, rank, bonus_ms, route, needs, rule, writes, body)
+  local open, undone, cause = 0, 0, nil
   for _, need in ipairs(split(needs, ',')) do
     local state = redis.call('HGET', task_key(need), 'state')
     if state ~= done then
-      open = open + 1
+      undone = undone + 1
       redis.call('RPUSH', P .. 'dep:' .. need, id)
       redis.call('SADD', P .. 'hd', need)
+      if rule ~= run or not dead[state] then open = open + 1 end
     end
-    if dead[state] then cause = cause or need end
+    if rule ~= run and dead[state] then cause = cause or need end
   end
   local score = string.format('%.0f', rank - bonus_ms)
   redis.call('SET', P .. 'b:' .. id, body)
   redis.call('ZADD', P .. 'order', rank, id)
   if writes ~= '' then set_writes(id, writes) end
   redis.call('HSET', task_key(id), 'route', route, 'score', score, 'queued_at', ARGV[1])
-  if open > 0 then redis.call('HSET', task_key(id), 'needs', needs, 'open', open) end
+  if undone > 0 then redis.call('HSET', task_key(id), 'needs', needs, 'open', open) end
+  if rule ~= '' then set_rule(id, rule) end
   if cause then
-    move_state(id, '', failed, 'cause', cause, 'why', ARGV[10] .. cause .. ARGV[11], 'ended_at', ARGV[1])
+    local to, before = failed, ''
+    if rule == skip then to, before = cancelled, ARGV[15] end
+    move_state(id, '', to, 'cause', cause, 'why', before .. ARGV[10] .. cause .. ARGV[11], 'ended_at', ARGV[1])
   elseif open > 0 then
     move_state(id, '', blocked)
   else
@@ -62,9 +78,18 @@ local function add(id, rank, bonus_ms, route, needs, writes, body)
   end
 end
 
-local function edit(id, bonus_ms, route, writes, body)
-  local old = redis.call('HMGET', task_key(id), 'state', 'route')
-  if not editable[old[1]] or redis.call('GET', P .. 'b:' .. id) == body then return 0 end
+-- The rule for needs decides how they are counted, so it changes only while none of them has ended
+-- without a result and nobody is still to be told that one did.
+local function may_change_rule(id)
+  return redis.call('EXISTS', P .. 'waves') == 0 and not dead_need(id, dead)
+end
+
+local function edit(id, bonus_ms, route, rule, writes, body)
+  local old = redis.call('HMGET', task_key(id), 'state', 'route', 'onfail')
+  if not editable[old[1]] then return 0 end
+  local new_rule = (old[3] or '') ~= rule and may_change_rule(id)
+  if not new_rule and redis.call('GET', P .. 'b:' .. id) == body then return 0 end
+  if new_rule then set_rule(id, rule) end
   local score = string.format('%.0f', tonumber(redis.call('ZSCORE', P .. 'order', id)) - bonus_ms)
   redis.call('SET', P .. 'b:' .. id, body)
   redis.call('HSET', task_key(id), 'route', route, 'score', score)
@@ -75,12 +100,13 @@ local function edit(id, bonus_ms, route, writes, body)
 end
 
 local outcomes = {}
-for i = 12, #ARGV, 7 do
+for i = 16, #ARGV, 8 do
   local id, bonus_ms = ARGV[i], tonumber(ARGV[i + 2])
+  local route, needs, rule, writes, body = ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], ARGV[i + 7]
   if redis.call('EXISTS', task_key(id)) == 1 then
-    outcomes[#outcomes + 1] = edit(id, bonus_ms, ARGV[i + 3], ARGV[i + 5], ARGV[i + 6])
+    outcomes[#outcomes + 1] = edit(id, bonus_ms, route, rule, writes, body)
   else
-    add(id, base + tonumber(ARGV[i + 1]), bonus_ms, ARGV[i + 3], ARGV[i + 4], ARGV[i + 5], ARGV[i + 6])
+    add(id, base + tonumber(ARGV[i + 1]), bonus_ms, route, needs, rule, writes, body)
     outcomes[#outcomes + 1] = 1
   end
 end

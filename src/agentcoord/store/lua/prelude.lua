@@ -91,6 +91,7 @@ local function put_back(id, token, from, queued, why, counts_attempt, due_ms)
   if not counts_attempt then redis.call('HINCRBY', task_key(id), 'attempt', -1) end
   if due_ms > 0 then
     redis.call('ZADD', P .. 'delay', due_ms, id)
+    redis.call('HSET', task_key(id), 'due', string.format('%.0f', due_ms))
   else
     make_ready(id)
   end
@@ -98,6 +99,80 @@ end
 
 -- Whether the server has lost this project's memory: then it knows of no money that was spent.
 local function has_forgotten(mark) return (redis.call('GET', P .. 'memory') or '') ~= mark end
+-- Counts what went against a task. Its hash has these fields only when something did: `back` (how many
+-- in all), `n:<kind>` since a person last brought it back, `o:<kind>` before that.
+local function count_setback(id, kind)
+  redis.call('HINCRBY', task_key(id), 'back', 1)
+  redis.call('HINCRBY', task_key(id), 'n:' .. kind, 1)
+end
+
+-- Counts a setback, and writes it down in LIST `h:<id>`: [at_ms, kind, why, to, attempt, worker, token, model].
+local function note_setback(id, kind, at, why, to, model, most)
+  local task = redis.call('HMGET', task_key(id), 'attempt', 'worker', 'token')
+  count_setback(id, kind)
+  redis.call('HSET', task_key(id), 'setback', kind)
+  redis.call('RPUSH', P .. 'h:' .. id, cjson.encode(
+    {at, kind, why, to, task[1] or '0', task[2] or '', task[3] or '', model}))
+  redis.call('LTRIM', P .. 'h:' .. id, -tonumber(most), -1)
+end
+
+-- LIST `waves`: ended or brought back tasks whose dependents are still to be told, "<what>:<from>:<to>:<id>":
+-- positions `from` to before `to` of `dep:<id>`. Written with the change itself, so that a crash between
+-- two calls leaves nobody waiting for ever. `what` is d (done), f (ended without a result) or r (brought
+-- back). What dependents load later is not told: loading looks at the states as they are by then.
+local function wave_of(what, id)
+  if redis.call('SISMEMBER', P .. 'hd', id) == 0 then return nil end
+  return what .. ':0:' .. redis.call('LLEN', P .. 'dep:' .. id) .. ':' .. id
+end
+
+local function begin_wave(what, id)
+  local wave = wave_of(what, id)
+  if wave then redis.call('RPUSH', P .. 'waves', wave) end
+end
+
+-- Releases at most `most` dependents of a done task. Returns how many, and whether some are left.
+local function release_some(need, most, blocked, queued)
+  local some = redis.call('LPOP', P .. 'dep:' .. need, most) or {}
+  for _, dependent in ipairs(some) do
+    -- Counted whatever its state: one that failed by another need may be brought back later.
+    local open = redis.call('HINCRBY', task_key(dependent), 'open', -1)
+    if open == 0 and redis.call('HGET', task_key(dependent), 'state') == blocked then
+      move_state(dependent, blocked, queued)
+      make_ready(dependent)
+    end
+  end
+  if #some == most and redis.call('EXISTS', P .. 'dep:' .. need) == 1 then return #some, true end
+  redis.call('SREM', P .. 'hd', need)
+  return #some, false
+end
+
+-- The first need of a task that has ended without a result, or nil; and how many were looked at.
+local function dead_need(of, dead)
+  local looked = 0
+  for _, need in ipairs(split(redis.call('HGET', task_key(of), 'needs') or '', ',')) do
+    looked = looked + 1
+    if dead[redis.call('HGET', task_key(need), 'state')] then return need, looked end
+  end
+  return nil, looked
+end
+
+-- Begins a task anew that had ended or was parked. Its counts of setbacks become those of before.
+local function bring_back(id, from, queued, blocked)
+  local key = task_key(id)
+  redis.call('HDEL', key, 'cause', 'ended_at', 'setback', 'due')
+  if redis.call('HEXISTS', key, 'back') == 1 then
+    local fields = redis.call('HGETALL', key)
+    for i = 1, #fields, 2 do
+      if string.sub(fields[i], 1, 2) == 'n:' then
+        redis.call('HINCRBY', key, 'o:' .. string.sub(fields[i], 3), fields[i + 1])
+        redis.call('HDEL', key, fields[i])
+      end
+    end
+  end
+  local open = tonumber(redis.call('HGET', key, 'open') or '0')
+  move_state(id, from, open > 0 and blocked or queued, 'attempt', 0, 'why', '')
+  if open == 0 then make_ready(id) end
+end
 
 -- Reservations: a HASH `reservations` of id -> JSON [run, task, day, amount, started].
 local function drop_reservation(id)

@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from night_account import account
+
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.daemon.service import StartArgs, start_background
 
@@ -39,6 +41,8 @@ SPREAD = 0.5
 CHECK_S = 2.0
 MOST_RATIO = 1.10
 WAIT_S = 900
+SETTLE_S = 3.0
+"""The private copies are built by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +137,12 @@ def run(words: list[str], root: Path, env: dict[str, str]) -> subprocess.Complet
     )
 
 
+def cpu_s(pid: int) -> float:
+    """Processor time of one process so far, in user and system mode."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def resident_mib(pid: int) -> float:
     """What the daemon's own process has in memory."""
     status = Path(f"/proc/{pid}/status")
@@ -142,8 +152,20 @@ def resident_mib(pid: int) -> float:
     return int(rows["VmHWM"].split()[0]) / 1024
 
 
-def play(base: Path, pieces: list[Piece]) -> tuple[float, float, dict[str, Any]]:
-    """Play the night; return its wall time, the daemon's memory, and the tasks."""
+@dataclass(frozen=True, slots=True)
+class Played:
+    """A night as it went."""
+
+    wall_s: float
+    memory_mib: float
+    cpu_s: float
+    """The daemon's own processor time, without what it started."""
+    tasks: dict[str, Any]
+    events: list[dict[str, Any]]
+
+
+def play(base: Path, pieces: list[Piece]) -> Played:
+    """Play the night."""
     root = base / "bench"
     env = {
         "PATH": f"{BIN}:{os.environ['PATH']}",
@@ -158,23 +180,36 @@ def play(base: Path, pieces: list[Piece]) -> tuple[float, float, dict[str, Any]]
     (base / "plan.toml").write_text(plan_of(pieces))
     ProjectPaths.of(root, env)
     started = start_background(root, args=StartArgs(rehearse=base / "scripts"), env=env)
+    events = base / "events.jsonl"
+    follow = [str(BIN / "agentcoord"), "logs", "-f", "--json", "-n", "0"]
+    with events.open("wb") as out:
+        follower = subprocess.Popen(follow, cwd=root, env=env, stdin=subprocess.DEVNULL, stdout=out)
     try:
+        time.sleep(SETTLE_S)
+        cpu = cpu_s(started.pid)
         begun = time.monotonic()
         loaded = run(["agentcoord", "load", str(base / "plan.toml")], root, env)
         assert loaded.returncode == 0, loaded.stderr
         waited = run(["agentcoord", "wait", "--timeout", str(WAIT_S)], root, env)
         wall_s = time.monotonic() - begun
         assert waited.returncode in (0, 7), waited.stdout + waited.stderr
+        cpu = cpu_s(started.pid) - cpu
         tasks = json.loads(run(["agentcoord", "tasks", "--json"], root, env).stdout)["tasks"]
-        return wall_s, resident_mib(started.pid), {task["id"]: task for task in tasks}
+        memory_mib = resident_mib(started.pid)
     finally:
         run(["agentcoordd", "stop", "--now"], root, env)
+        follower.kill()
+        follower.wait()
+    told = [json.loads(line) for line in events.read_text().splitlines()]
+    return Played(wall_s, memory_mib, cpu, {task["id"]: task for task in tasks}, told)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
-    pieces = draw(parser.parse_args().seed)
+    parser.add_argument("--keep-events", type=Path, help="a file to write the night's event log to")
+    wanted = parser.parse_args()
+    pieces = draw(wanted.seed)
     critical_s, shared_s = ideal_s(pieces)
     best_s = max(critical_s, shared_s)
     needs = sum(len(piece.needs) for piece in pieces)
@@ -182,13 +217,17 @@ def main() -> int:
     print(f"critical path {critical_s:.1f} s, all work divided by {WORKERS}: {shared_s:.1f} s", flush=True)
     base = Path(tempfile.mkdtemp(prefix="ac-"))  # A socket's path may have 107 bytes.
     try:
-        wall_s, memory_mib, tasks = play(base, pieces)
+        played = play(base, pieces)
     finally:
         shutil.rmtree(base, ignore_errors=True)
-    done = sum(task["state"] == "done" for task in tasks.values())
-    ratio = wall_s / best_s
-    print(f"done {done} of {TASKS}; wall {wall_s:.1f} s, {ratio:.2f} times the ideal")
-    print(f"the daemon's memory: {memory_mib:.0f} MiB")
+    if wanted.keep_events:
+        wanted.keep_events.write_text("".join(json.dumps(event) + "\n" for event in played.events))
+    done = sum(task["state"] == "done" for task in played.tasks.values())
+    ratio = played.wall_s / best_s
+    for line in account(played.events, WORKERS, played.wall_s):
+        print(line)
+    print(f"done {done} of {TASKS}; wall {played.wall_s:.1f} s, {ratio:.2f} times the ideal")
+    print(f"the daemon: {played.memory_mib:.0f} MiB at most, {played.cpu_s:.1f} s of processor time")
     held = done == TASKS and ratio <= MOST_RATIO
     print(f"{'held' if held else 'NOT HELD'}: at most {MOST_RATIO:.2f} times the ideal")
     return 0 if held else 1

@@ -1,12 +1,13 @@
 """From a worker's change set to the user's tree: stage, check, land, or say why not.
 
-Theory of operation. A change is put on top of the user's tree as it is now, in a proof copy of
-its own, and the checks run there; so what was proven is exactly what will land. The first
-try is made without the landing lock, so that several workers' checks run side by side. If the
-tree moved meanwhile (another landing, the user's edit), the proof is void: it is made again
-while holding the lock, where only the user can still interfere, a bounded number of times.
-A proof stands although the tree moved when nothing moved but files that no check reads. A change that
-tampers with the checks is held for a person even when they are green.
+Theory of operation. A change is put on top of the user's tree as it will be when those before it have
+landed (`landing_line`), in a proof copy of its own, and the checks run there, beside theirs; so what was
+proven is exactly what will land. When it is its turn, the tree is compared with what the checks saw. If
+it is another (somebody before it did not land, the user edited), the proof is void and is made again;
+the user can do so a bounded number of times. Red or held counts only when all that it was put on top of
+has landed: else it may not be the task's own fault.
+A proof stands although the tree is another when nothing differs but files that no check reads. A change
+that tampers with the checks is held for a person even when they are green.
 From the word that landing begins to the word done nothing is torn: a cancelled worker is let go of
 afterwards, and whoever would end a task at a person's word waits for `between_landings()`.
 Deliberately absent: the conversation with the worker, which `task_run` leads.
@@ -18,18 +19,21 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from agentcoord.config.sections import ChecksSection
 from agentcoord.daemon.adapters import policy_for
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.flagging import Flagging
+from agentcoord.daemon.landing_line import LandingLine, Place
+from agentcoord.daemon.time_spent import Stretch, TimeSpent
 from agentcoord.daemon.to_its_end import to_its_end
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.files import ChangeSet, LandedFile
 from agentcoord.domain.globs import glob_matches
 from agentcoord.domain.task import Claim
-from agentcoord.review.check_runs import CheckRuns
+from agentcoord.review.check_runs import CheckRuns, judged
 from agentcoord.review.checks import BASELINE, CheckBook, CheckOutcome, CheckReport, commands_for
 from agentcoord.review.flag_book import FlagBook
 from agentcoord.review.junit import Cases
@@ -44,7 +48,10 @@ from agentcoord.workspace.pool import MergeConflict, ProofTree, Staged, Workspac
 from agentcoord.workspace.repository import Repository
 
 PROOFS_PER_LANDING = 5
-"""How often a proof is made again because the tree moved, before the task is parked."""
+"""How often a proof is made because the tree moved by another hand than ours, before the task is parked."""
+MOST_PROOFS = 100
+"""Of one landing, whatever made them void. Each that is not counted above is one less before it in line, or
+one such proof of theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,17 @@ class _Proof:
     report: CheckReport
     cases: Mapping[tuple[str, str], Cases]
     """Of the checks that ran for it and reported their tests."""
+    known: KnownTests
+    """What it is judged by."""
+    why_held: str = ""
+    """Why a person must decide although it is green."""
+
+    @property
+    def refusal(self) -> Red | Held | None:
+        """Why it does not land."""
+        if not self.report.ok:
+            return Red(self.report)
+        return Held(self.why_held) if self.why_held else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +135,7 @@ class Prover:
         self._limits = Limits(timeout_s=checks.timeout_s)
         self._hub = hub
         self._redactor = redactor
-        self._landing = asyncio.Lock()
-        """Held from a task's second proof on, so that no other task's landing voids it."""
+        self._line = LandingLine(self._is_read)
         self._swapping = asyncio.Lock()
         """Held from "landing" to "done" in the store: briefly, and by nobody who runs checks."""
         self.red_before: frozenset[str] = frozenset()
@@ -163,53 +180,144 @@ class Prover:
         self._known = known
 
     async def prove_and_land(
-        self, claim: Claim, workspace: Workspace, changes: ChangeSet, steps: LandingSteps
+        self,
+        claim: Claim,
+        workspace: Workspace,
+        changes: ChangeSet,
+        steps: LandingSteps,
+        spent: TimeSpent,
     ) -> Landed | Red | Held:
         """Prove `changes` on the tree as it will be, and land them.
 
         Raises LeaseLostError, LandingRefusedError, SandboxError; then nothing has landed.
         """
         # Red must be known as ours or as there before. Awaited without a proof copy, which it may need.
-        await self._baseline_settled.wait()
+        with spent.on(Stretch.BASELINE):
+            await self._baseline_settled.wait()
         moved: tuple[str, ...] = ()
-        proven: _Proof | None = None
-        async with AsyncExitStack() as held, self._pool.proof() as proof:
-            for proof_number in range(PROOFS_PER_LANDING):
-                staged = await proof.stage(workspace, changes)
-                if isinstance(staged, MergeConflict):
-                    return Held(f"the same lines changed under it: {', '.join(staged.paths)}", staged.patch)
-                proven = await self._prove(claim, proof, staged, proven)
-                if not proven.report.ok:
-                    return Red(proven.report)
-                why = await self.flagging.why_held(claim.task, workspace, changes, staged, proven.report)
-                if why:
-                    return Held(why)
-                if proof_number == 0:
-                    await held.enter_async_context(self._landing)
-                moved = await proof.moved(staged.stamp)
-                if not moved:
-                    landed = await to_its_end(self._land(claim, staged, steps))
-                    if isinstance(landed, Landed):
-                        await self._learn(proven.cases)
-                        return landed
-                    moved = landed.paths
-        return Held(f"the tree changed {PROOFS_PER_LANDING} times during its checks: {', '.join(moved[:5])}")
+        times_moved = 0
+        last: _Proof | None = None
+        async with self._line.stand() as place:
+            for _ in range(MOST_PROOFS):
+                made = await self._prove_in_line(claim, workspace, changes, place, last, spent)
+                if made is None:
+                    continue  # What it counted on will not land.
+                with spent.on(Stretch.LINE):
+                    goes_on = isinstance(made, _Proof) and made.refusal is None
+                    stands = await (place.first() if goes_on else place.stepped_out())
+                if stands and isinstance(made, _Proof):
+                    made = await self._judged_now(claim, workspace, changes, made)
+                if isinstance(made, _Proof):
+                    last = made
+                refusal = made.refusal if isinstance(made, _Proof) else made
+                if stands and refusal is not None:
+                    return refusal
+                if not goes_on:
+                    place.step_in()
+                if not stands or not goes_on:
+                    continue
+                assert isinstance(made, _Proof)
+                landed = await self._confirm_and_land(claim, made, place, steps, spent)
+                if isinstance(landed, Landed):
+                    return landed
+                moved, times_moved = landed.paths, times_moved + 1
+                if times_moved == PROOFS_PER_LANDING:
+                    break
+        return Held(f"the tree changed again and again during its checks: {', '.join(moved[:5])}")
+
+    async def _prove_in_line(
+        self,
+        claim: Claim,
+        workspace: Workspace,
+        changes: ChangeSet,
+        place: Place,
+        last: _Proof | None,
+        spent: TimeSpent,
+    ) -> _Proof | Held | None:
+        """Put the change on top of those before it and run its checks; Held: it does not fit there.
+
+        None when one of those before it will not land: begin again.
+        """
+        with spent.on(Stretch.LINE):
+            await place.offers_before()
+        async with AsyncExitStack() as held:
+            with spent.on(Stretch.PROOF_COPY):
+                proof = await held.enter_async_context(self._pool.proof())
+            before = place.shown_before()
+            if before is None:
+                return None  # Somebody begins anew, and may need this very copy for it.
+            with spent.on(Stretch.STAGING):
+                ahead = tuple(offer.staged for offer in before)
+                staged = await proof.stage(workspace, changes, ahead=ahead)
+            if isinstance(staged, MergeConflict):
+                place.counts_on = before
+                return Held(f"the same lines changed under it: {', '.join(staged.paths)}", staged.patch)
+            place.show(staged, before)
+            with spent.on(Stretch.CHECKS_AGAIN if last is not None else Stretch.CHECKS):
+                made = await place.unless_void(self._prove(claim, proof, staged, last))
+            if made is not None and made.report.ok:
+                why = await self.flagging.why_held(claim.task, workspace, changes, staged, made.report)
+                made = replace(made, why_held=why)
+            return made
 
     async def _prove(self, claim: Claim, proof: ProofTree, staged: Staged, last: _Proof | None) -> _Proof:
         """Run the checks on what is staged, unless they said all there is to say of it already."""
         if last is not None and await asyncio.to_thread(self._is_same_to_checks, last.staged, staged):
             return replace(last, staged=staged)
         commands = commands_for(claim.task.spec.check, self._checks.commands)
+        known = self._known
         report, cases = await self._check(proof, commands, staged.tree_hash, claim)
         await asyncio.to_thread(self._book.store, claim.task.id, report)
-        return _Proof(staged, report, cases)
+        return _Proof(staged, report, cases, known)
+
+    async def _judged_now(
+        self, claim: Claim, workspace: Workspace, changes: ChangeSet, made: _Proof
+    ) -> _Proof:
+        """The proof as it is to be judged now that those before it have landed: what their landings have
+        shown of the tests is known now, and was not when its checks ran."""
+        known = self._known
+        if made.known is known or not made.cases:
+            return made
+        outcomes: list[CheckOutcome] = []
+        excuse = self._checks.pre_existing == "allow"
+        for outcome in made.report.outcomes:
+            cases = made.cases.get((outcome.name, outcome.command))
+            again = partial(judged, outcome, cases, known, excuse=excuse) if cases is not None else None
+            outcomes.append(outcome if again is None else await asyncio.to_thread(again))
+        report = replace(made.report, outcomes=tuple(outcomes))
+        made = replace(made, report=report, known=known, why_held="")
+        await asyncio.to_thread(self._book.store, claim.task.id, report)
+        if report.ok:
+            why = await self.flagging.why_held(claim.task, workspace, changes, made.staged, report)
+            made = replace(made, why_held=why)
+        return made
+
+    async def _confirm_and_land(
+        self, claim: Claim, made: _Proof, place: Place, steps: LandingSteps, spent: TimeSpent
+    ) -> Landed | TreeMoved:
+        """Land if the tree is what the checks saw, but for the task's own files."""
+        with spent.on(Stretch.LANDING):
+            staged = await self._pool.confirmed(made.staged)
+        if isinstance(staged, TreeMoved):
+            return staged
+        landed = await to_its_end(self._land(claim, staged, place, steps, spent))
+        if isinstance(landed, Landed):
+            await self._learn(made.cases)
+        return landed
+
+    def _is_read(self, staged: Staged) -> bool:
+        """Whether a check may read any of the files that are staged."""
+        return not all(self._is_unread(file.path) for file in staged.files)
+
+    def _is_unread(self, path: str) -> bool:
+        return any(glob_matches(glob, path) for glob in self._checks.unread_files)
 
     def _is_same_to_checks(self, one: Staged, other: Staged) -> bool:
         """Whether two trees differ in nothing but files that no check reads."""
         if [(file.path, file.new) for file in one.files] != [(file.path, file.new) for file in other.files]:
             return False
         return all(
-            any(glob_matches(glob, path) for glob in self._checks.unread_files)
+            self._is_unread(path)
             for path in one.stamp.files.keys() | other.stamp.files.keys()
             if not _is_same_file(one, other, path)
         )
@@ -235,15 +343,19 @@ class Prover:
         async with self._swapping:
             yield
 
-    async def _land(self, claim: Claim, staged: Staged, steps: LandingSteps) -> Landed | TreeMoved:
+    async def _land(
+        self, claim: Claim, staged: Staged, place: Place, steps: LandingSteps, spent: TimeSpent
+    ) -> Landed | TreeMoved:
         async with self._swapping:
             await steps.begin_landing()
-            outcome = await self._lander.land(
-                claim.task.id, claim.token, claim.task.spec.title, staged, verify=steps.verify
-            )
+            with spent.on(Stretch.LANDING):
+                outcome = await self._lander.land(
+                    claim.task.id, claim.token, claim.task.spec.title, staged, verify=steps.verify
+                )
             if isinstance(outcome, TreeMoved):
                 await steps.back_to_checking()
                 return outcome
+            place.landed = True
             self.merges += len(staged.merged)
             await steps.finish(outcome, staged.merged)
         return Landed(outcome, staged.merged)

@@ -15,6 +15,14 @@ _OTHER = "tools, transcript, store"
 _IDLE = "no work, or between two tasks"
 
 
+def span_s(events: Iterable[Mapping[str, Any]]) -> float:
+    """Return the seconds from the plan's loading to the last landing."""
+    at_ms = defaultdict(list)
+    for event in events:
+        at_ms[event["kind"]].append(event["at_ms"])
+    return float(max(at_ms["task.done"]) - min(at_ms["plan.loaded"])) / 1000
+
+
 def account(events: Iterable[Mapping[str, Any]], workers: int, wall_s: float) -> list[str]:
     """Return lines: seconds a stretch over all workers, a task, and of all the time that there was."""
     spent: dict[str, float] = defaultdict(float)

@@ -7,7 +7,7 @@ do not begin.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,8 @@ class ModelSource:
     model: Model | None
     words: str
     scripted: bool = False
+    warm_up: Callable[[], Awaitable[None]] | None = None
+    """Imports what the first turn would wait for."""
 
     @property
     def model_or_refusal(self) -> Model:
@@ -89,7 +91,7 @@ async def open_model(
                 capabilities=capabilities,
             )
         )
-        yield ModelSource(model, words, scripted=args.rehearse is not None)
+        yield ModelSource(model, words, scripted=args.rehearse is not None, warm_up=model.warm_up)
 
 
 def timeouts_of(models: ModelsSection) -> StreamTimeouts:

@@ -9,9 +9,10 @@ the opposite order, through one exit stack. Deliberately absent: policy of any k
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +86,7 @@ class Daemon:
     shutdown: Shutdown
     has_model: bool
     companions: tuple[Loop, ...]
-    warm_up_model: Callable[[], Awaitable[None]] | None = None
+    warm_up_model: Loop | None = None
 
     async def run(self, on_ready: Callable[[], None]) -> None:
         """Work until a stop is asked for; returns when every worker has handed its task back."""
@@ -144,7 +145,11 @@ class Daemon:
         if self.warm_up_model is not None:
             # A daemon that is stopped right away need not wait for the import to end.
             await self.shop.clock.sleep(WARM_UP_AFTER_S)
-            await self.warm_up_model()
+            await self._accompanied(self.warm_up_model)
+        # What is there by now stays. The collector would look through all of it again and again, a tenth
+        # of a second each time with the SDK in memory, in which nothing else runs.
+        gc.collect()
+        gc.freeze()
 
     async def _hurry(self, stopping: asyncio.Task[None]) -> None:
         """A second request to stop cuts the workers off."""

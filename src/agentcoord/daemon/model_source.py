@@ -7,10 +7,11 @@ do not begin.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from agentcoord.config.sections import ModelsSection, Settings
 from agentcoord.daemon.event_hub import EventHub
@@ -38,7 +39,7 @@ class ModelSource:
     model: Model | None
     words: str
     scripted: bool = False
-    warm_up: Callable[[], Awaitable[None]] | None = None
+    warm_up: Callable[[], Coroutine[Any, Any, None]] | None = None
     """Imports what the first turn would wait for."""
 
     @property

@@ -16,33 +16,31 @@ Deliberately absent: the conversation with the worker, which `task_run` leads.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from agentcoord.config.sections import ChecksSection
-from agentcoord.daemon.adapters import policy_for
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.flagging import Flagging
 from agentcoord.daemon.landing_line import LandingLine, Place
+from agentcoord.daemon.proof_checks import ProofChecks
+from agentcoord.daemon.proofs import Held, Landed, LandingSteps, Proof, Red
 from agentcoord.daemon.time_spent import Stretch, TimeSpent
 from agentcoord.daemon.to_its_end import to_its_end
 from agentcoord.domain.events import EventKind
-from agentcoord.domain.files import ChangeSet, LandedFile
+from agentcoord.domain.files import ChangeSet
 from agentcoord.domain.globs import glob_matches
 from agentcoord.domain.task import Claim
-from agentcoord.review.check_runs import CheckRuns, judged
+from agentcoord.review.check_runs import judged
 from agentcoord.review.checks import BASELINE, CheckBook, CheckOutcome, CheckReport, commands_for
 from agentcoord.review.flag_book import FlagBook
 from agentcoord.review.junit import Cases
-from agentcoord.review.surroundings import surroundings_of
 from agentcoord.review.verdict import KnownTests
 from agentcoord.sandbox.backend import Sandbox
-from agentcoord.sandbox.policy import Limits, Result
 from agentcoord.telemetry.logs import Redactor
-from agentcoord.workspace.files import SafeTree
 from agentcoord.workspace.landing import Lander, TreeMoved
 from agentcoord.workspace.pool import MergeConflict, ProofTree, Staged, Workspace, WorkspacePool
 from agentcoord.workspace.repository import Repository
@@ -52,59 +50,6 @@ PROOFS_PER_LANDING = 5
 MOST_PROOFS = 100
 """Of one landing, whatever made them void. Each that is not counted above is one less before it in line, or
 one such proof of theirs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Landed:
-    files: tuple[LandedFile, ...]
-    merged: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Red:
-    report: CheckReport
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """Needs a person: a conflict, a suspicious change, or a tree that never stands still."""
-
-    why: str
-    patch: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Proof:
-    """What the checks said of one tree."""
-
-    staged: Staged
-    report: CheckReport
-    cases: Mapping[tuple[str, str], Cases]
-    """Of the checks that ran for it and reported their tests."""
-    known: KnownTests
-    """What it is judged by."""
-    why_held: str = ""
-    """Why a person must decide although it is green."""
-
-    @property
-    def refusal(self) -> Red | Held | None:
-        """Why it does not land."""
-        if not self.report.ok:
-            return Red(self.report)
-        return Held(self.why_held) if self.why_held else None
-
-
-@dataclass(frozen=True, slots=True)
-class LandingSteps:
-    """What the prover calls at the moments that only its caller can act on."""
-
-    begin_landing: Callable[[], Awaitable[None]]
-    """Checking becomes landing. Raises LeaseLostError."""
-    back_to_checking: Callable[[], Awaitable[None]]
-    verify: Callable[[], Awaitable[None]]
-    """Raises LeaseLostError when the claim's token is stale."""
-    finish: Callable[[tuple[LandedFile, ...], tuple[str, ...]], Awaitable[None]]
-    """Says done, with what landed and what of it was merged."""
 
 
 class Prover:
@@ -124,17 +69,21 @@ class Prover:
         hub: EventHub,
         redactor: Redactor,
     ) -> None:
-        self._repo = repo
         self._pool = pool
         self._lander = lander
-        self._sandbox = sandbox
-        self._toolchains = tuple(toolchains)
         self._book = book
+        self._proof_checks = ProofChecks(
+            repo=repo,
+            sandbox=sandbox,
+            toolchains=toolchains,
+            book=book,
+            checks=checks,
+            hub=hub,
+            redactor=redactor,
+        )
         self.flagging = Flagging(flags, checks)
         self._checks = checks
-        self._limits = Limits(timeout_s=checks.timeout_s)
         self._hub = hub
-        self._redactor = redactor
         self._line = LandingLine(self._is_read)
         self._swapping = asyncio.Lock()
         """Held from "landing" to "done" in the store: briefly, and by nobody who runs checks."""
@@ -159,8 +108,9 @@ class Prover:
         """Run the project's checks once on the tree as it is."""
         async with self._pool.proof() as proof:
             await proof.sync()
-            report, cases = await self._check(proof, list(self._checks.commands.items()), "", None)
-        known = KnownTests()
+            commands = list(self._checks.commands.items())
+            known = KnownTests()
+            report, cases = await self._proof_checks.run(proof, commands, "", claim=None, known=known)
         for (name, command), each in cases.items():
             known = known.with_run(name, command, each)
         await asyncio.to_thread(self._book.store, BASELINE, report)
@@ -196,27 +146,27 @@ class Prover:
             await self._baseline_settled.wait()
         moved: tuple[str, ...] = ()
         times_moved = 0
-        last: _Proof | None = None
+        last: Proof | None = None
         async with self._line.stand() as place:
             for _ in range(MOST_PROOFS):
                 made = await self._prove_in_line(claim, workspace, changes, place, last, spent)
                 if made is None:
                     continue  # What it counted on will not land.
                 with spent.on(Stretch.LINE):
-                    goes_on = isinstance(made, _Proof) and made.refusal is None
+                    goes_on = isinstance(made, Proof) and made.refusal is None
                     stands = await (place.first() if goes_on else place.stepped_out())
-                if stands and isinstance(made, _Proof):
+                if stands and isinstance(made, Proof):
                     made = await self._judged_now(claim, workspace, changes, made)
-                if isinstance(made, _Proof):
+                if isinstance(made, Proof):
                     last = made
-                refusal = made.refusal if isinstance(made, _Proof) else made
+                refusal = made.refusal if isinstance(made, Proof) else made
                 if stands and refusal is not None:
                     return refusal
                 if not goes_on:
                     place.step_in()
                 if not stands or not goes_on:
                     continue
-                assert isinstance(made, _Proof)
+                assert isinstance(made, Proof)
                 landed = await self._confirm_and_land(claim, made, place, steps, spent)
                 if isinstance(landed, Landed):
                     return landed
@@ -231,9 +181,9 @@ class Prover:
         workspace: Workspace,
         changes: ChangeSet,
         place: Place,
-        last: _Proof | None,
+        last: Proof | None,
         spent: TimeSpent,
-    ) -> _Proof | Held | None:
+    ) -> Proof | Held | None:
         """Put the change on top of those before it and run its checks; Held: it does not fit there.
 
         None when one of those before it will not land: begin again.
@@ -260,19 +210,19 @@ class Prover:
                 made = replace(made, why_held=why)
             return made
 
-    async def _prove(self, claim: Claim, proof: ProofTree, staged: Staged, last: _Proof | None) -> _Proof:
+    async def _prove(self, claim: Claim, proof: ProofTree, staged: Staged, last: Proof | None) -> Proof:
         """Run the checks on what is staged, unless they said all there is to say of it already."""
         if last is not None and await asyncio.to_thread(self._is_same_to_checks, last.staged, staged):
             return replace(last, staged=staged)
         commands = commands_for(claim.task.spec.check, self._checks.commands)
         known = self._known
-        report, cases = await self._check(proof, commands, staged.tree_hash, claim)
+        report, cases = await self._proof_checks.run(
+            proof, commands, staged.tree_hash, claim=claim, known=known
+        )
         await asyncio.to_thread(self._book.store, claim.task.id, report)
-        return _Proof(staged, report, cases, known)
+        return Proof(staged, report, cases, known)
 
-    async def _judged_now(
-        self, claim: Claim, workspace: Workspace, changes: ChangeSet, made: _Proof
-    ) -> _Proof:
+    async def _judged_now(self, claim: Claim, workspace: Workspace, changes: ChangeSet, made: Proof) -> Proof:
         """The proof as it is to be judged now that those before it have landed: what their landings have
         shown of the tests is known now, and was not when its checks ran."""
         known = self._known
@@ -293,7 +243,7 @@ class Prover:
         return made
 
     async def _confirm_and_land(
-        self, claim: Claim, made: _Proof, place: Place, steps: LandingSteps, spent: TimeSpent
+        self, claim: Claim, made: Proof, place: Place, steps: LandingSteps, spent: TimeSpent
     ) -> Landed | TreeMoved:
         """Land if the tree is what the checks saw, but for the task's own files."""
         with spent.on(Stretch.LANDING):
@@ -333,10 +283,6 @@ class Prover:
             with suppress(OSError):  # It is known all the same, until the daemon ends.
                 await asyncio.to_thread(self._book.store_known, known)
 
-    async def _what_is_known(self, _worth_waiting: bool) -> KnownTests:
-        """What the tests did before; nothing is waited for, because proofs begin after the baseline."""
-        return self._known
-
     @asynccontextmanager
     async def between_landings(self) -> AsyncIterator[None]:
         """While inside, no task is between "landing" and "done". Hold it briefly."""
@@ -359,52 +305,6 @@ class Prover:
             self.merges += len(staged.merged)
             await steps.finish(outcome, staged.merged)
         return Landed(outcome, staged.merged)
-
-    async def _check(
-        self, proof: ProofTree, commands: list[tuple[str, str]], tree_hash: str, claim: Claim | None
-    ) -> tuple[CheckReport, Mapping[tuple[str, str], Cases]]:
-        policy = policy_for(proof, self._repo, self._toolchains)
-
-        async def run(command: str, env: Mapping[str, str]) -> Result:
-            result = await self._sandbox.run(
-                command, replace(policy, env={**policy.env, **env}), self._limits
-            )
-            return replace(result, output=self._redactor.clean(result.output))
-
-        def tell(outcome: CheckOutcome) -> None:
-            verdict = outcome.verdict
-            self._hub.emit(
-                EventKind.TASK_CHECKED,
-                task=claim.task.id if claim else None,
-                worker=claim.task.worker if claim else None,
-                check=outcome.name,
-                exit_code=outcome.exit_code,
-                ms=outcome.duration_ms,
-                ok=outcome.ok,
-                excused=outcome.excused,
-                new_failures=len(verdict.new) if verdict else 0,
-                old_failures=len(verdict.before) if verdict else 0,
-                flaky=len(verdict.flaky) if verdict else 0,
-            )
-
-        async def nothing_known(_worth_waiting: bool) -> KnownTests:
-            return KnownTests()
-
-        runs = CheckRuns(
-            run,
-            SafeTree(proof.root),
-            known=self._what_is_known if claim else nothing_known,
-            junit_files=self._checks.junit_files,
-            excuse_pre_existing=self._checks.pre_existing == "allow",
-        )
-        report = await self._book.run(
-            commands,
-            tree_hash=tree_hash,
-            surroundings=await asyncio.to_thread(surroundings_of, policy, timeout_s=self._limits.timeout_s),
-            run=runs.check,
-            on_outcome=tell,
-        )
-        return report, runs.cases
 
 
 def _is_same_file(one: Staged, other: Staged, path: str) -> bool:

@@ -27,7 +27,7 @@ from agentcoord.agent.loop import (
 from agentcoord.daemon.declared_files import take_declared
 from agentcoord.daemon.machine_faults import fault_of
 from agentcoord.daemon.pausing import pause
-from agentcoord.daemon.proving import Held, Landed, LandingSteps, Red
+from agentcoord.daemon.proofs import Held, Landed, LandingSteps, Red
 from agentcoord.daemon.task_setup import make_loop, model_for
 from agentcoord.daemon.time_spent import Stretch
 from agentcoord.daemon.to_its_end import to_its_end

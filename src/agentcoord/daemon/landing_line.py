@@ -74,6 +74,8 @@ class Place:
         """Let those behind count on this."""
         self.counts_on = counts_on
         self.void.clear()
+        if not self._may_stand:
+            self.void.set()  # While it was staged, somebody left.
         self.offer = Offer(self, staged)
         self._line.tell()
 
@@ -92,7 +94,7 @@ class Place:
 
     async def first(self) -> bool:
         """Wait for its turn; return whether all that it counts on has landed; False as soon as it cannot."""
-        while self._line.before(self) and all(offer.landed or offer.open for offer in self.counts_on):
+        while self._line.before(self) and self._may_stand:
             await self._line.changed.wait()
         return self.stands
 
@@ -112,6 +114,10 @@ class Place:
     def stands(self) -> bool:
         """Whether all that it counts on has landed."""
         return all(offer.landed for offer in self.counts_on)
+
+    @property
+    def _may_stand(self) -> bool:
+        return all(offer.landed or offer.open for offer in self.counts_on)
 
 
 class LandingLine:

@@ -47,9 +47,9 @@ from agentcoord.workspace.repository import Repository
 
 PROOFS_PER_LANDING = 5
 """How often a proof is made because the tree moved by another hand than ours, before the task is parked."""
-MOST_PROOFS = 100
+MOST_PROOFS = 1_000
 """Of one landing, whatever made them void. Each that is not counted above is one less before it in line, or
-one such proof of theirs."""
+one such proof of theirs; this only bounds what cannot go on for ever."""
 
 
 class Prover:

@@ -104,6 +104,20 @@ async def test_another_offer_makes_void_what_counted_on_the_one_before() -> None
     assert [offer.staged.tree_hash for offer in two.counts_on] == ["a2"]
 
 
+async def test_what_was_staged_on_somebody_who_left_meanwhile_is_void_from_the_start() -> None:
+    line = a_line()
+    one, two = Place(line), Place(line)
+    one.step_in()
+    two.step_in()
+    await show(one, "a")
+    before = await two.offers_before()
+    line.leave(one)
+    two.show(staged("b"), before)
+    assert two.void.is_set()
+    await show(two, "b")
+    assert not two.void.is_set()
+
+
 async def test_who_steps_out_holds_nobody_up_and_hears_whether_it_was_its_own_fault() -> None:
     line = a_line()
     one, two, three = Place(line), Place(line), Place(line)

@@ -9,7 +9,7 @@ DEMO_DIR ?= $(or $(TMPDIR),/tmp)/agentcoord-demo-$(shell date +%Y%m%d-%H%M%S)
 export AGENTCOORD_ALLOW_ROOT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types imports docs-check fmt bench bench-cost bench-loop bench-night prove dashboard-pictures clean sandbox constraints
+.PHONY: help run test check lint types imports docs-check fmt bench bench-cost bench-loop bench-night bench-daemon prove dashboard-pictures clean sandbox constraints
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,8 +66,11 @@ bench-cost: $(VENV)/.dev ## Dollars and cached share against no caching and a na
 bench-loop: $(VENV)/.dev ## CPU a turn, memory a worker and longest block against a bare SDK loop
 	@$(BIN)/python scripts/bench/bench_loop.py
 
-bench-night: $(VENV)/.dev sandbox ## Sixty scripted tasks: wall time against the ideal
+bench-night: $(VENV)/.dev sandbox ## Sixty scripted tasks against the ideal; six workers against six processes of another agent
 	@$(BIN)/python scripts/bench/bench_night.py
+
+bench-daemon: $(VENV)/.dev sandbox ## Time to ready, processor and memory when idle, how fast the reading commands answer
+	@$(BIN)/python scripts/bench/bench_daemon.py
 
 bench-store: $(VENV)/.dev ## Measure the store against other Python queues; QUICK=1 for a first look
 	@$(BIN)/python scripts/bench/bench_store.py $(if $(QUICK),--quick)

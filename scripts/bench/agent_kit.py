@@ -119,6 +119,8 @@ class OpenLedger:
     """A ledger without caps that adds up."""
 
     spent_usd_micros: int = 0
+    on_settled: Callable[[], None] = field(default=lambda: None)
+    """Called for each turn that is paid."""
 
     async def reserve(
         self, reservation: str, *, run: str, task: TaskId, day: str, amount: UsdMicros, caps: Any
@@ -127,6 +129,7 @@ class OpenLedger:
 
     async def settle(self, reservation: str, *, actual: UsdMicros, usage: Usage, model: str) -> None:
         self.spent_usd_micros += actual
+        self.on_settled()
 
     async def release(self, reservation: str) -> None:
         pass

@@ -161,7 +161,8 @@ class Night:
 
     def start(self) -> int:
         """Start the daemon on the scripts, in the background; return its pid."""
-        from agentcoord.daemon.service import StartArgs, start_background
+        from agentcoord.daemon.background_start import start_background
+        from agentcoord.daemon.start_args import StartArgs
 
         started = start_background(self.root, args=StartArgs(rehearse=self.scripts), env=self.env)
         self._pids.add(started.pid)

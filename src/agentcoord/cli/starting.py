@@ -23,7 +23,7 @@ from agentcoord.wire.call import call_once
 from agentcoord.wire.messages import ExitCode, Method
 
 if TYPE_CHECKING:
-    from agentcoord.daemon.service import Started
+    from agentcoord.daemon.background_start import Started
     from agentcoord.daemon.start_args import StartArgs
 
 STOP_TIMEOUT_S: Final = 150.0
@@ -74,7 +74,7 @@ def start(invocation: Invocation, args: StartArgs) -> Started:
 
     Raises DaemonAlreadyRunningError, or DaemonError with the last log lines.
     """
-    from agentcoord.daemon.service import start_background
+    from agentcoord.daemon.background_start import start_background
 
     paths = invocation.paths()
     started = start_background(paths.root, args=args, env=invocation.env)

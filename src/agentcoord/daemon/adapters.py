@@ -14,6 +14,7 @@ from pathlib import Path
 from agentcoord.agent.ports import CommandResult, FileText, WriteOutcome
 from agentcoord.clock import Clock
 from agentcoord.daemon.event_hub import EventHub
+from agentcoord.daemon.time_spent import Stretch
 from agentcoord.daemon.worker_row import FleetBoard, WorkerRow
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.files import ChangeSet
@@ -128,7 +129,8 @@ class LockedFiles:
         started_doing = self._row.doing
         self._board.set_state(self._row, WorkerState.WAITING, f"for the lock of {path}")
         try:
-            answer = await self._locks.acquire(path, self._claim, timeout_s=LOCK_WAIT_S)
+            with self._row.time_spent.on(Stretch.LOCK):
+                answer = await self._locks.acquire(path, self._claim, timeout_s=LOCK_WAIT_S)
         finally:
             self._board.set_state(self._row, WorkerState.WORKING, started_doing)
         tell_of_lock(self._hub, self._row.spec.name, self._claim.task.id, path, answer)

@@ -9,6 +9,7 @@ the opposite order, through one exit stack. Deliberately absent: policy of any k
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -67,6 +68,8 @@ from agentcoord.workspace.scope import ScopeRules
 FLUSH_TIMEOUT_S = 5.0
 """How long a stopping daemon waits for its last events to be stored."""
 
+WARM_UP_AFTER_S = 1.0
+
 log = structlog.get_logger("daemon")
 
 
@@ -83,6 +86,7 @@ class Daemon:
     shutdown: Shutdown
     has_model: bool
     companions: tuple[Loop, ...]
+    warm_up_model: Loop | None = None
 
     async def run(self, on_ready: Callable[[], None]) -> None:
         """Work until a stop is asked for; returns when every worker has handed its task back."""
@@ -130,11 +134,22 @@ class Daemon:
             self.shop.hub.emit(EventKind.ERROR, where="companion", error=f"{type(error).__name__}: {error}")
 
     async def _warm(self) -> None:
-        """Build the private copies ahead of need; a task that needs one says what is wrong with it."""
+        """Do ahead of need what the first tasks would wait for: the private copies, and the model's SDK.
+
+        A task that needs a copy says what is wrong with it.
+        """
         try:
             await self.shop.pool.warm()
         except (WorkspaceError, OSError) as error:
             self.shop.hub.emit(EventKind.ERROR, where="private copies", error=str(error))
+        if self.warm_up_model is not None:
+            # A daemon that is stopped right away need not wait for the import to end.
+            await self.shop.clock.sleep(WARM_UP_AFTER_S)
+            await self._accompanied(self.warm_up_model)
+        # What is there by now stays. The collector would look through all of it again and again, a tenth
+        # of a second each time with the SDK in memory, in which nothing else runs.
+        gc.collect()
+        gc.freeze()
 
     async def _hurry(self, stopping: asyncio.Task[None]) -> None:
         """A second request to stop cuts the workers off."""
@@ -249,7 +264,10 @@ async def composed(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str])
             paths=paths,
             env=env,
         )
-        yield Daemon(shop, fleet, chores, baseline, keeper, state, shutdown, source.model is not None, beside)
+        has_model = source.model is not None
+        yield Daemon(
+            shop, fleet, chores, baseline, keeper, state, shutdown, has_model, beside, source.warm_up
+        )
 
 
 def build_workshop(

@@ -7,10 +7,11 @@ do not begin.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from agentcoord.config.sections import ModelsSection, Settings
 from agentcoord.daemon.event_hub import EventHub
@@ -38,6 +39,8 @@ class ModelSource:
     model: Model | None
     words: str
     scripted: bool = False
+    warm_up: Callable[[], Coroutine[Any, Any, None]] | None = None
+    """Imports what the first turn would wait for."""
 
     @property
     def model_or_refusal(self) -> Model:
@@ -89,7 +92,7 @@ async def open_model(
                 capabilities=capabilities,
             )
         )
-        yield ModelSource(model, words, scripted=args.rehearse is not None)
+        yield ModelSource(model, words, scripted=args.rehearse is not None, warm_up=model.warm_up)
 
 
 def timeouts_of(models: ModelsSection) -> StreamTimeouts:

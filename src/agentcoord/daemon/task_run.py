@@ -27,8 +27,9 @@ from agentcoord.agent.loop import (
 from agentcoord.daemon.declared_files import take_declared
 from agentcoord.daemon.machine_faults import fault_of
 from agentcoord.daemon.pausing import pause
-from agentcoord.daemon.proving import Held, Landed, LandingSteps, Red
+from agentcoord.daemon.proofs import Held, Landed, LandingSteps, Red
 from agentcoord.daemon.task_setup import make_loop, model_for
+from agentcoord.daemon.time_spent import Stretch
 from agentcoord.daemon.to_its_end import to_its_end
 from agentcoord.daemon.worker_row import WorkerRow
 from agentcoord.daemon.workshop import Workshop
@@ -127,7 +128,8 @@ class TaskRunner:
         if shop.stopping.is_set():
             return await self._ended_by(task, Interrupted())
         try:
-            workspace = await shop.pool.acquire(task.id, task.attempt, fresh=False)
+            with self._row.time_spent.on(Stretch.COPY):
+                workspace = await shop.pool.acquire(task.id, task.attempt, fresh=False)
         except (WorkspaceError, OSError) as error:
             return await self._without_copy(error)
         keep = True
@@ -162,7 +164,8 @@ class TaskRunner:
 
     async def _attempt(self, claim: Claim, workspace: Workspace, model: str) -> _Ended | None:
         try:
-            loop = await make_loop(self._shop, self._row, claim, workspace, model)
+            with self._row.time_spent.on(Stretch.BRIEFING):
+                loop = await make_loop(self._shop, self._row, claim, workspace, model)
             return await self._converse(claim, workspace, loop)
         except SandboxError as error:
             return _Ended(TaskState.PARKED, f"the sandbox refused: {error.message}", keep_copy=True)
@@ -229,7 +232,8 @@ class TaskRunner:
     async def _prove(self, claim: Claim, workspace: Workspace) -> Landed | Red | Held | str:
         """Prove and land; a text is what the worker must mend before anything can be checked."""
         shop, queue, task = self._shop, self._shop.store.queue, claim.task
-        changes = await workspace.changes()
+        with self._row.time_spent.on(Stretch.CHANGES):
+            changes = await workspace.changes()
         await queue.move(claim, TaskState.RUNNING, TaskState.CHECKING)
         self._emit(EventKind.TASK_CHECKING, task.id, files=list(changes.paths))
         shop.board.set_state(self._row, self._row.state, "running the checks")
@@ -261,7 +265,7 @@ class TaskRunner:
 
         steps = LandingSteps(begin_landing, back_to_checking, verify, finish)
         try:
-            return await shop.prover.prove_and_land(claim, workspace, changes, steps)
+            return await shop.prover.prove_and_land(claim, workspace, changes, steps, self._row.time_spent)
         except LandingRefusedError as error:
             return Held(error.message)
 
@@ -281,6 +285,7 @@ class TaskRunner:
             lines_removed=sum(each.lines_removed for each in files),
             merged=list(merged),
             cost_usd_micros=self._row.cost_usd_micros,
+            time_spent_ms=self._row.time_spent.to_dict(),
         )
 
     async def _as_let_land(self, claim: Claim) -> Claim:

@@ -41,7 +41,7 @@ async def make_loop(
     transcript = await asyncio.to_thread(open_transcript, shop.transcripts, task, resumed=workspace.resumed)
     paid = shop.paid_model().for_task(task.id, caps_of(task, shop.settings.budget))
     return AgentLoop(
-        gateway=BookedGateway(paid, shop.store, claim),
+        gateway=BookedGateway(paid, shop.store, claim, row.time_spent),
         shell=SandboxedShell(shop.sandbox, policy_for(workspace, shop.repo, shop.toolchains), shop.redactor),
         files=files,
         reporter=TaskReporter(shop.hub, shop.board, row, task.id),

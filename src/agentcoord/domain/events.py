@@ -35,7 +35,7 @@ class EventKind(StrEnum):
     """`check`, `exit_code`, `ms`, `ok`, `excused`, and tests: `new_failures`, `old_failures`, `flaky`."""
     TASK_LANDING = "task.landing"
     TASK_DONE = "task.done"
-    """`files`, `lines_added`, `lines_removed`, `cost_usd_micros`."""
+    """`files`, `lines_added`, `lines_removed`, `cost_usd_micros`, `time_spent_ms` by what it was spent on."""
     TASK_REQUEUED = "task.requeued"
     """`why`."""
     TASK_PARKED = "task.parked"

@@ -54,6 +54,16 @@ class Manifest:
         files = {p: Stamped(e.kind, e.executable, e.source, e.sha256) for p, e in self.entries.items()}
         return TreeStamp(files, generation)
 
+    def with_files(self, files: Mapping[str, FileVersion]) -> Manifest:
+        """Return the manifest with these files put over it, as a landing would leave them."""
+        entries = dict(self.entries)
+        for path, version in files.items():
+            executable = bool(version.mode & 0o100)
+            # No signature can prove what is not there yet: only the hash will tell.
+            unknown = Signature(version.size, 0, 0, 0)
+            entries[path] = Entry(Kind.FILE, executable, version.sha256, None, unknown, ignored=False)
+        return Manifest(entries, self.nested)
+
     def tree_hash(self, on_top: Mapping[str, FileVersion]) -> str:
         """Return one hash for the whole tree with the files of `on_top` put over it."""
         lines = {p: f"{e.kind} {e.executable:d} {e.sha256}" for p, e in self.entries.items()}

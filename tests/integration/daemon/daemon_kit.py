@@ -130,7 +130,7 @@ class Daemonlet:
 
     @asynccontextmanager
     async def working(self, *specs: WorkerSpec) -> AsyncIterator[None]:
-        """Run the hub and the fleet inside the block; then stop them at once."""
+        """Run the hub and the fleet inside the block; then stop them at once. `specs`: by default one."""
         async with asyncio.TaskGroup() as group:
             hub = group.create_task(self.hub.run())
             fleet = group.create_task(self.fleet.run(specs or (WORKER,)))
@@ -198,6 +198,7 @@ async def daemonlet(
     lease_s: float = 60.0,
     clock: Clock | None = None,
     model: Model | None = None,
+    workers: tuple[WorkerSpec, ...] = (WORKER,),
 ) -> AsyncIterator[Daemonlet]:
     """Compose everything but the socket around a new repository."""
     base = Path(tempfile.mkdtemp(prefix="ac-d-"))
@@ -211,7 +212,7 @@ async def daemonlet(
             checks=ChecksSection(commands=checks or {}),
             models=ModelsSection(attempts=attempts),
             redis=RedisSection(lease_s=lease_s),
-            workers=(WORKER,),
+            workers=workers,
         )
         the_clock = clock or SystemClock()
         lease_ms = int(lease_s * 1000)

@@ -241,6 +241,7 @@ class Requests:
         workspaces = await self._shop.pool.cleanup(live)
         # After a sleep of the machine leases of living runs look dead.
         await self._shop.store.queue.heartbeat(self._fleet.claims)
+        landings = await self._reviewing.compact(tasks)
         async with self._forgetting() if everything else nullcontext():
             outcome = await self._shop.store.cleanup(everything=everything)
         answer: dict[str, object] = {
@@ -249,6 +250,7 @@ class Requests:
             "reservations": outcome.reservations,
             "workspaces": workspaces,
             "keys": outcome.keys,
+            "landings": landings,
         }
         self._shop.hub.emit(EventKind.CLEANED, task=None, worker=None, **answer)
         self._shop.board.touch()

@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -43,6 +43,31 @@ class BlobStore:
                 self._settle(out)
             self._adopt(temporary, path)
         return sha256
+
+    def put_all(self, contents: Iterable[bytes]) -> None:
+        """Store many contents; all are written before the first is waited for, which disks like."""
+        written: dict[str, tuple[int, Path]] = {}
+        try:
+            for content in contents:
+                sha256 = hashlib.sha256(content).hexdigest()
+                if sha256 not in written and not self._touch(self._path(sha256), len(content)):
+                    descriptor, temporary = self._temporary()
+                    written[sha256] = descriptor, temporary
+                    write_all(descriptor, content)
+            if self._durable:
+                for descriptor, _ in written.values():
+                    os.fsync(descriptor)
+        finally:
+            for descriptor, _ in written.values():
+                os.close(descriptor)
+        for sha256, (_, temporary) in written.items():
+            path = self._path(sha256)
+            path.parent.mkdir(exist_ok=True, mode=0o700)
+            temporary.replace(path)
+        if self._durable and written:
+            for folder in {self._path(sha256).parent for sha256 in written}:
+                sync_folder(folder)
+            sync_folder(self.home)
 
     def put_file(self, source: int) -> tuple[str, bytes | None]:
         """Store what the open descriptor `source` holds, from its start.
@@ -89,6 +114,16 @@ class BlobStore:
                 with os.fdopen(os.dup(target), "wb") as out:
                     shutil.copyfileobj(source, out, _COPY_BYTES)
 
+    def drop(self, sha256: str) -> int:
+        """Remove one content; return how many bytes that freed, 0 when it was gone."""
+        path = self._path(sha256)
+        try:
+            size = path.stat().st_size
+            path.unlink()
+        except FileNotFoundError:
+            return 0
+        return size
+
     def drop_others(self, referred: Collection[str]) -> int:
         """Remove the contents that nothing refers to and that are not young; return how many."""
         dropped = 0
@@ -129,6 +164,13 @@ class BlobStore:
         if self._durable:
             sync_folder(path.parent)
             sync_folder(self.home)
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    """Write the whole of a content; the kernel may take it in pieces."""
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 def sync_folder(folder: Path) -> None:

@@ -69,7 +69,8 @@ def stage_changes(
         if content is not None:
             entry = current.entries.get(change.path)
             base = entry.version if entry else None
-            mode = base.mode if base else 0o644
+            assert change.new is not None
+            mode = base.mode if base else change.new.mode
             staged.append(StagedFile(change.path, base, version_of(content, mode), content))
     tree = SafeTree(proof)
     for file in staged:

@@ -11,18 +11,22 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 from agentcoord.domain.files import FileVersion
 from agentcoord.workspace.user_tree import Kind, Signature, Stamped, TreeStamp
 
-_SCHEMA = 1
+_SCHEMA = 2
+_ROWS_A_LINE = 500
+"""Reading and writing one line holds the interpreter; the event loop waits for no longer than that."""
+_KINDS: Mapping[str, Kind] = {str(kind): kind for kind in Kind}
 _PLAIN_MODE, _EXECUTABLE_MODE = 0o644, 0o755
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One path of a copy."""
 
     kind: Kind
@@ -64,38 +68,33 @@ class Manifest:
         return digest.hexdigest()
 
     def save(self, path: Path) -> None:
-        """Write to `path` in one rename."""
-        rows = [
-            [p, e.kind, e.executable, e.sha256, _row(e.source), _row(e.copy), e.ignored]
-            for p, e in self.entries.items()
-        ]
+        """Write to `path` in one rename: a line about the whole, then lines of entries."""
         temporary = path.with_name(path.name + ".new")
-        temporary.write_text(
-            json.dumps({"schema": _SCHEMA, "nested": sorted(self.nested), "entries": rows}), "ascii"
-        )
+        about = {"schema": _SCHEMA, "nested": sorted(self.nested), "entries": len(self.entries)}
+        with temporary.open("w", encoding="ascii") as out:
+            out.write(json.dumps(about) + "\n")
+            rows = iter(self.entries.items())
+            while some := [[p, *e] for p, e in islice(rows, _ROWS_A_LINE)]:
+                out.write(json.dumps(some) + "\n")
         temporary.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Manifest | None:
         """Read what `save` wrote; None when there is none or it cannot be read (the copy is then rebuilt)."""
         try:
-            raw = json.loads(path.read_text("ascii"))
-            if raw["schema"] != _SCHEMA:
-                return None
-            entries = {path: _entry(*facts) for path, *facts in raw["entries"]}
-            return cls(entries, frozenset(raw["nested"]))
-        except (OSError, ValueError, KeyError, TypeError):
+            with path.open(encoding="ascii") as lines:
+                about = json.loads(next(lines))
+                if about["schema"] != _SCHEMA:
+                    return None
+                entries = {path: _entry(*facts) for line in lines for path, *facts in json.loads(line)}
+            whole = len(entries) == about["entries"]
+            return cls(entries, frozenset(about["nested"])) if whole else None
+        except (OSError, ValueError, KeyError, TypeError, StopIteration):
             return None
-
-
-def _row(signature: Signature | None) -> list[int] | None:
-    if signature is None:
-        return None
-    return [signature.size, signature.mtime_ns, signature.ctime_ns, signature.inode]
 
 
 def _entry(
     kind: str, executable: bool, sha256: str, source: list[int] | None, copy: list[int], ignored: bool
 ) -> Entry:
     proven = Signature(*source) if source else None
-    return Entry(Kind(kind), executable, sha256, proven, Signature(*copy), ignored)
+    return Entry(_KINDS[kind], executable, sha256, proven, Signature(*copy), ignored)

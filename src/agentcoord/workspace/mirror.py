@@ -15,7 +15,8 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,8 +94,10 @@ def update_copy(
     to mount over, as `.git` is. Raises WorkspaceError when the disk is too full.
     """
     places.tree.mkdir(parents=True, exist_ok=True, mode=0o700)
-    listing = _without(list_tree(repo), mounts)
-    found = walk(places.tree, skip=(GIT_MOUNT, *mounts))
+    with ThreadPoolExecutor(1) as beside:  # The copy is walked while git lists the user's tree.
+        walking = beside.submit(walk, places.tree, (GIT_MOUNT, *mounts))
+        listing = _without(list_tree(repo), mounts)
+        found = walking.result()
     if found.overflow:
         # Some worker flooded the copy, and the walk did not see everything: start from nothing.
         remove_beneath(places.tree, [below.name for below in places.tree.iterdir()])
@@ -134,7 +137,9 @@ def _fits(listed: Listed, entry: Entry | None, there: os.stat_result | None) -> 
         return False
     return (
         entry.source == listed.signature
-        and (entry.kind, entry.executable, entry.ignored) == (listed.kind, listed.executable, listed.ignored)
+        and entry.kind is listed.kind
+        and entry.executable == listed.executable
+        and entry.ignored == listed.ignored
         and entry.copy == Signature.of(there)
     )
 
@@ -152,14 +157,25 @@ def _refuse_full_disk(home: Path, needed_bytes: int) -> None:
 
 def _remove_junk(tree: Path, listing: Listing, found: Found, mounts: Sequence[str]) -> None:
     """Remove what is not listed, each topmost path once, and what stands where a folder must be."""
-    wanted_folders = {f for path in (*listing.files, *mounts) for f in folders_above(path)}
-    junk = [p for p in found.files if p not in listing.files]
+    wanted_folders = _folders_of((*listing.files, *mounts))
+    junk = list(found.files.keys() - listing.files.keys())
     junk += [p for p in found.folders | found.unreadable if p not in wanted_folders]
     topmost: set[str] = set()
     for path in sorted(junk, key=lambda p: p.count("/")):
         if not any(f in topmost for f in folders_above(path)):
             topmost.add(path)
     remove_beneath(tree, sorted(topmost))
+
+
+def _folders_of(paths: Iterable[str]) -> set[str]:
+    """Return every folder that holds one of `paths`."""
+    folders: set[str] = set()
+    for folder in {path.rpartition("/")[0] for path in paths}:
+        above = folder
+        while above and above not in folders:
+            folders.add(above)
+            above = above.rpartition("/")[0]
+    return folders
 
 
 def _copy(
@@ -196,16 +212,16 @@ def _place(
     try:
         with opened_parent(target_fd, path, make=True) as (folder, name):
             _clear_folder(tree, path, folder, name)
-            if content is not None:
+            if content is not None and not (content and blobs.shares_blocks):
                 replace_file(folder, name, content, mode)
             else:
-                _place_large(folder, name, sha256, mode, blobs)
+                _place_stored(folder, name, sha256, mode, blobs)
             return Signature.of(os.stat(name, dir_fd=folder, follow_symlinks=False))
     except OSError as error:
         raise in_words(error, path) from error
 
 
-def _place_large(folder: int, name: str, sha256: str, mode: int, blobs: BlobStore) -> None:
+def _place_stored(folder: int, name: str, sha256: str, mode: int, blobs: BlobStore) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(_PLACING, dir_fd=folder)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -91,7 +91,7 @@ def test_only_old_contents_that_nothing_refers_to_are_dropped(tmp_path: Path) ->
 def test_a_manifest_comes_back_with_any_name(
     tmp_path_factory: pytest.TempPathFactory, names: dict[str, bool]
 ) -> None:
-    entries = {n: replace(ENTRY, executable=x, source=HERE if x else None) for n, x in names.items()}
+    entries = {n: ENTRY._replace(executable=x, source=HERE if x else None) for n, x in names.items()}
     manifest = Manifest(entries, frozenset({"sub"}))
     path = tmp_path_factory.mktemp("m") / "manifest.json"
     manifest.save(path)
@@ -111,9 +111,9 @@ def test_the_tree_hash_knows_content_mode_kind_and_name() -> None:
     base = Manifest({"a": ENTRY})
     others = [
         Manifest({"b": ENTRY}),
-        Manifest({"a": replace(ENTRY, executable=True)}),
-        Manifest({"a": replace(ENTRY, kind=Kind.LINK)}),
-        Manifest({"a": replace(ENTRY, sha256="cd" * 32)}),
+        Manifest({"a": ENTRY._replace(executable=True)}),
+        Manifest({"a": ENTRY._replace(kind=Kind.LINK)}),
+        Manifest({"a": ENTRY._replace(sha256="cd" * 32)}),
     ]
     hashes = {m.tree_hash({}) for m in (base, *others)}
     assert len(hashes) == 5

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from agentcoord.clock import Clock
@@ -239,6 +240,13 @@ class Lander:
         moved = tuple(f.path for f in staged.files if not _is_base(current[f.path], f.base))
         if moved:
             return TreeMoved(moved)
+        contents = [c for c in current.values() if c is not None] + [f.content for f in staged.files]
+        with ThreadPoolExecutor(1) as beside:  # Git counts while the disk writes.
+            counting = beside.submit(
+                count_lines, [Pair(f.path, current[f.path], f.content) for f in staged.files]
+            )
+            self._store(contents)
+            lines = counting.result()
         record = landing_record(
             self._next_number(),
             self._clock.now_ms(),
@@ -246,11 +254,10 @@ class Lander:
             token,
             title,
             staged,
-            count_lines(Pair(f.path, current[f.path], f.content) for f in staged.files),
+            lines,
             self._swapper.missing_folders(current),
         )
-        contents = [c for c in current.values() if c is not None] + [f.content for f in staged.files]
-        return self._prepare(record, contents, record.made_folders)
+        return self._prepare(record, record.made_folders)
 
     def _prepare_undo(self, task: TaskId, since_ms: int) -> Record | TreeMoved | UndoOutcome:
         records = self._journal.load()
@@ -261,16 +268,19 @@ class Lander:
         if plan.conflicts:
             return UndoOutcome(conflicts=plan.conflicts, patch=reverse_patch(self._journal, landings))
         record = undo_record(self._next_number(), self._clock.now_ms(), landings, plan)
-        contents = [c for s in plan.steps for c in (s.current, s.wanted) if c is not None]
-        return self._prepare(record, contents, ())
+        self._store([c for s in plan.steps for c in (s.current, s.wanted) if c is not None])
+        return self._prepare(record, ())
 
-    def _prepare(
-        self, record: Record, contents: Sequence[bytes], new_folders: Sequence[str]
-    ) -> Record | TreeMoved:
+    def _store(self, contents: Sequence[bytes]) -> None:
+        self._fault("blobs")
+        try:
+            self._journal.blobs.put_all(contents)
+        except OSError as error:
+            raise in_words(error, "the journal") from error
+
+    def _prepare(self, record: Record, new_folders: Sequence[str]) -> Record | TreeMoved:
         """Put everything that the swaps need on the disk."""
         try:
-            self._fault("blobs")
-            self._journal.blobs.put_all(contents)
             self._fault("record prepared")
             self._journal.write(record)
             self._swapper.put_siblings(record.swaps, new_folders)

@@ -22,7 +22,7 @@ from agentcoord.workspace.mirror import GIT_MOUNT
 from agentcoord.workspace.names import is_debris, is_git_folder, is_sibling
 from agentcoord.workspace.repository import Repository, trusts_modes
 from agentcoord.workspace.scope import ScopeRules
-from agentcoord.workspace.user_tree import Kind, Signature, ignored_among
+from agentcoord.workspace.user_tree import Kind, ignored_among, signature_of
 from agentcoord.workspace.walk import Found, folders_above, walk
 
 MAX_LANDED_FILE_BYTES = 32 * 1024 * 1024
@@ -110,7 +110,7 @@ def _sort_known(root_fd: int, manifest: Manifest, found: Found, rules: ScopeRule
     """Sort what the user's tree already has: modified or deleted."""
     for path, entry in manifest.entries.items():
         there = found.files.get(path)
-        if entry.ignored or (there is not None and Signature.of(there) == entry.copy):
+        if entry.ignored or (there is not None and signature_of(there) == entry.copy):
             continue
         if there is None:
             base = entry.version if entry.kind is Kind.FILE else None

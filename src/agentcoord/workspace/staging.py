@@ -19,7 +19,7 @@ from agentcoord.workspace.diffs import Pair, merge, unified_diff
 from agentcoord.workspace.files import SafeTree
 from agentcoord.workspace.manifest import Entry, Manifest
 from agentcoord.workspace.staged import MergeConflict, Staged, StagedFile
-from agentcoord.workspace.user_tree import Kind, TreeStamp
+from agentcoord.workspace.user_tree import SIZE, Kind, TreeStamp
 from agentcoord.workspace.versions import version_of
 from agentcoord.workspace.walk import folders_above
 
@@ -121,7 +121,7 @@ def _decide(change: Change, new: bytes, there: Entry | None, blobs: BlobStore) -
         return _Decision(None)
     if change.base is not None and there.sha256 == change.base.sha256:
         return _Decision(new)
-    if change.base is None or there.copy.size > MAX_LANDED_FILE_BYTES:
+    if change.base is None or there.copy[SIZE] > MAX_LANDED_FILE_BYTES:
         return _Decision(None, conflict=True)
     ours = blobs.read(there.sha256)
     result = merge(base=blobs.read(change.base.sha256), ours=ours, theirs=new)

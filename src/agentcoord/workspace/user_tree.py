@@ -2,7 +2,8 @@
 
 Separate from `mirror`, which makes copies of it. A file is told by size, times and inode
 first and by its hash only when these differ. Everything here is blocking and only reads.
-What exists once a file is a named tuple: making and comparing them is most of the work.
+What exists once a file is a tuple: making and comparing them is most of the work, and plain
+tuples of numbers are no concern of the garbage collector, which holds up the event loop.
 """
 
 from __future__ import annotations
@@ -33,17 +34,13 @@ class Kind(StrEnum):
     LINK = "l"
 
 
-class Signature(NamedTuple):
-    """What tells a file from an earlier state of it without reading it."""
+Signature = tuple[int, int, int, int]
+"""What tells a file from an earlier state of it without reading it: size, mtime, ctime (ns), inode."""
+SIZE, CHANGED_NS = 0, 2
 
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
 
-    @classmethod
-    def of(cls, found: os.stat_result) -> Signature:
-        return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+def signature_of(found: os.stat_result) -> Signature:
+    return (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
 
 class Listed(NamedTuple):
@@ -70,7 +67,7 @@ class Listing:
 
     @property
     def size_bytes(self) -> int:
-        return sum(f.signature.size for f in self.files.values())
+        return sum(f.signature[SIZE] for f in self.files.values())
 
 
 class Stamped(NamedTuple):
@@ -125,8 +122,8 @@ def list_tree(repo: Repository) -> Listing:
             kind = Kind.LINK
         else:
             continue
-        signature = Signature(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
-        racy = signature.ctime_ns > now_ns - _RACY_NS
+        signature = signature_of(found)
+        racy = signature[CHANGED_NS] > now_ns - _RACY_NS
         files[path] = Listed(kind, bool(mode & 0o100), signature, racy, path in included)
     return Listing(files, frozenset(nested), tuple(left_out))
 

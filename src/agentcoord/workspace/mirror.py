@@ -157,15 +157,21 @@ def _fits(listed: Listed, row: Row | None, there: os.stat_result | None) -> bool
     )
 
 
-def _refuse_full_disk(home: Path, needed_bytes: int) -> None:
-    free = shutil.disk_usage(home).free
+def free_floor_problem(home: Path, *, needed_bytes: int, free_bytes: int) -> str | None:
+    """Say what is missing when a copy would not leave the floor free."""
     # Twice: a content is stored once in the copy and once as a blob.
-    if free < FREE_FLOOR_BYTES + 2 * needed_bytes:
-        raise WorkspaceError(
-            f"the disk of {home} has {free >> 20} MB free; a copy of the tree needs "
-            f"{(FREE_FLOOR_BYTES + 2 * needed_bytes) >> 20} MB",
-            mend="free some space, or set XDG_STATE_HOME to a larger disk",
-        )
+    wanted_bytes = FREE_FLOOR_BYTES + 2 * needed_bytes
+    if free_bytes >= wanted_bytes:
+        return None
+    return (
+        f"the disk of {home} has {free_bytes >> 20} MB free; a copy of the tree needs {wanted_bytes >> 20} MB"
+    )
+
+
+def _refuse_full_disk(home: Path, needed_bytes: int) -> None:
+    problem = free_floor_problem(home, needed_bytes=needed_bytes, free_bytes=shutil.disk_usage(home).free)
+    if problem is not None:
+        raise WorkspaceError(problem, mend="free some space, or set XDG_STATE_HOME to a larger disk")
 
 
 def _remove_junk(tree: Path, listing: Listing, found: Found, mounts: Sequence[str]) -> None:

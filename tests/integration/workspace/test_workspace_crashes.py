@@ -20,7 +20,7 @@ import agentcoord
 TESTS = Path(__file__).parents[2]
 SOURCES = Path(agentcoord.__file__).parents[1]
 KILLS = int(os.environ.get("AGENTCOORD_KILLS", "25"))
-A_KILL_S = 2
+A_KILL_S = 5
 
 
 def text(files: dict[str, bytes]) -> dict[str, str]:

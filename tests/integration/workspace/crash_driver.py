@@ -227,7 +227,8 @@ def play(home: Path, scenario: str, renames: str, fatal: int) -> dict[str, Any] 
 def play_calls(home: Path, scenario: str, renames: str, fatal: int, dice: random.Random) -> dict[str, Any]:
     """Kill before call `fatal`, kill recoveries before random calls, recover, and tell."""
     night = Night(home, renames)
-    saver, work = never_saves, night.land
+    saver: Saver = never_saves
+    work = night.land
     if scenario == "undo":
         assert in_child(night.land(never_saves))
         work = night.undo

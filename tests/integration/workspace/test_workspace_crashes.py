@@ -140,5 +140,5 @@ def test_killed_before_any_system_call_nothing_is_lost_and_nothing_half(
         whole = text(AFTER if landed else BEFORE)
         assert end == {path: content for path, content in whole.items() if path in end}
         assert whole.keys() - USERS.keys() <= end.keys()
-        for path, content in without_siblings(outcome["middle"]).items():
-            assert content in (text(BEFORE).get(path), text(AFTER)[path], text(USERS).get(path))
+        for path, middle in without_siblings(outcome["middle"]).items():
+            assert middle in (text(BEFORE).get(path), text(AFTER)[path], text(USERS).get(path))

@@ -239,9 +239,9 @@ class Requests:
             else {t.id for t in tasks if t.state not in SETTLED_STATES or t.state is TaskState.PARKED}
         )
         workspaces = await self._shop.pool.cleanup(live)
+        landings = await self._reviewing.compact(tasks)
         # After a sleep of the machine leases of living runs look dead.
         await self._shop.store.queue.heartbeat(self._fleet.claims)
-        landings = await self._reviewing.compact(tasks)
         async with self._forgetting() if everything else nullcontext():
             outcome = await self._shop.store.cleanup(everything=everything)
         answer: dict[str, object] = {

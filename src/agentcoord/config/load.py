@@ -28,6 +28,7 @@ from agentcoord.config.sections import (
     ProjectSection,
     RedisSection,
     Settings,
+    UndoSection,
 )
 from agentcoord.domain.ids import TASK_ID_PATTERN
 from agentcoord.domain.worker import MISSION_WORKERS, Role, WorkerSpec, worker_of
@@ -41,6 +42,7 @@ SECTIONS: dict[str, type] = {
     "redis": RedisSection,
     "metrics": MetricsSection,
     "notify": NotifySection,
+    "undo": UndoSection,
 }
 ENV_PREFIX = "AGENTCOORD_"
 OTHER_VARIABLES = frozenset({ALLOW_ROOT_VARIABLE})
@@ -220,6 +222,7 @@ class _Reading:
             ("budget", "day_usd", 0),
             ("redis", "lease_s", 5),
             ("metrics", "port", 0),
+            ("undo", "keep_days", 0),
         ):
             value = values[name].get(key)
             if value is not None and not least <= value < 1e9:

@@ -119,6 +119,14 @@ class NotifySection:
 
 
 @dataclass(frozen=True, slots=True)
+class UndoSection:
+    """`[undo]`"""
+
+    keep_days: int = 90
+    """How long accepted work can still be undone; then `cleanup` drops what that takes. 0: for good."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All of it, and where each value came from."""
 
@@ -129,6 +137,7 @@ class Settings:
     redis: RedisSection = field(default_factory=RedisSection)
     metrics: MetricsSection = field(default_factory=MetricsSection)
     notify: NotifySection = field(default_factory=NotifySection)
+    undo: UndoSection = field(default_factory=UndoSection)
     workers: tuple[WorkerSpec, ...] = MISSION_WORKERS
     """`[[worker]]`; none given: the six of the mission."""
     origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))

@@ -41,7 +41,6 @@ from agentcoord.daemon.run_book import RunBook
 from agentcoord.daemon.shutdown import Shutdown
 from agentcoord.daemon.snapshot import DaemonState, Views
 from agentcoord.daemon.start_args import StartArgs
-from agentcoord.daemon.task_run import is_landing_of
 from agentcoord.daemon.worker_row import FleetBoard
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
@@ -363,7 +362,7 @@ async def reconcile(store: Store, lander: Lander) -> None:
     standing = {record.task: record for record in history if record.undone_at_ms is None}
     for task in await store.queue.all():
         record = standing.get(task.id) if task.state is TaskState.LANDING else None
-        if record is not None and task.token == record.token and is_landing_of(task, record):
+        if record is not None and task.token == record.token and record.stands(since_ms=task.queued_at_ms):
             await store.queue.complete(Claim(task, record.token, 0), record.files)
     requeued = await store.queue.release_all_leases(why="the daemon was restarted")
     returned = await store.ledger.reconcile(())

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection
 import structlog
 
 from agentcoord.clock import Clock
-from agentcoord.daemon.task_run import HAND_BACK_TIMEOUT_S, TaskRunner, is_landing_of
+from agentcoord.daemon.task_run import HAND_BACK_TIMEOUT_S, TaskRunner
 from agentcoord.daemon.to_its_end import to_its_end
 from agentcoord.daemon.worker_row import WorkerRow
 from agentcoord.daemon.workshop import Workshop
@@ -248,8 +248,7 @@ class Fleet:
         task, queue = claim.task, self._shop.store.queue
         why = f"the worker crashed: {error!r}"
         try:
-            record = await self._shop.lander.landed(task.id)
-            landed = record is not None and is_landing_of(task, record)
+            landed = await self._shop.lander.landed(task.id, since_ms=task.queued_at_ms) is not None
             own_fault = not (landed or isinstance(error, StoreUnavailableError))
             if own_fault and task.attempt >= self._shop.settings.models.attempts:
                 dependents = await queue.fail(claim, why=why)

@@ -55,7 +55,6 @@ from agentcoord.errors import (
     WorkspaceError,
 )
 from agentcoord.review.checks import feedback
-from agentcoord.workspace.journal import LandedRecord
 from agentcoord.workspace.pool import Workspace
 
 HAND_BACK_TIMEOUT_S = 10.0
@@ -116,10 +115,10 @@ class TaskRunner:
         """Return how the claim ends; None when it is done and stored already."""
         shop, task = self._shop, claim.task
         try:
-            record = await shop.lander.landed(task.id)
+            record = await shop.lander.landed(task.id, since_ms=task.queued_at_ms)
         except (WorkspaceError, OSError) as error:
             return await self._broken(task, "the landing journal cannot be read", error)
-        if record is not None and is_landing_of(task, record):
+        if record is not None:
             # Landed, and then the daemon died before saying so.
             await to_its_end(self._finish(claim, record.files, ()))
             return None
@@ -390,10 +389,3 @@ class TaskRunner:
 
     def _emit(self, kind: EventKind, task: TaskId, **data: object) -> None:
         self._shop.hub.emit(kind, task=task, worker=self._row.spec.name, **data)
-
-
-def is_landing_of(task: Task, record: LandedRecord) -> bool:
-    """Whether a journalled landing stands and is this task's own, not its namesake's of an earlier plan."""
-    return (
-        record.undone_at_ms is None and task.started_at_ms is not None and record.at_ms >= task.started_at_ms
-    )

@@ -383,6 +383,8 @@ class CleanupView(TypedDict):
     reservations: int
     workspaces: int
     keys: int
+    landings: int
+    """Of accepted work that can be undone no more (`undo.keep_days`)."""
 
 
 class UndoView(TypedDict):

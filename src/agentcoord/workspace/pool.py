@@ -223,9 +223,11 @@ class WorkspacePool:
 
     def _update(self, slot: Slot, mounts: tuple[str, ...]) -> Manifest:
         try:
-            known = Manifest.load(slot.places.manifest) or Manifest()
+            known = slot.manifest or Manifest.load(slot.places.manifest) or Manifest()
+            slot.manifest = None
             manifest = update_copy(self._repo, slot.places, known, self._blobs, mounts)
             write_shadow_git(self._repo, slot.places.shadow_git)
         except OSError as error:
             raise WorkspaceError(f"a private copy in {self._home} failed: {error}") from error
+        slot.manifest = manifest
         return manifest

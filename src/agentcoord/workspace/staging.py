@@ -19,7 +19,7 @@ from agentcoord.workspace.diffs import Pair, merge, unified_diff
 from agentcoord.workspace.files import SafeTree
 from agentcoord.workspace.manifest import Entry, Manifest
 from agentcoord.workspace.staged import MergeConflict, Staged, StagedFile
-from agentcoord.workspace.user_tree import Kind
+from agentcoord.workspace.user_tree import SIZE, Kind
 from agentcoord.workspace.versions import version_of
 from agentcoord.workspace.walk import folders_above
 
@@ -93,7 +93,8 @@ def stage_changes(
         if content is not None:
             entry = current.entries.get(change.path)
             base = entry.version if entry else None
-            mode = base.mode if base else 0o644
+            assert change.new is not None
+            mode = base.mode if base else change.new.mode
             staged.append(StagedFile(change.path, base, version_of(content, mode), content))
     for file in staged:
         tree.write_bytes(file.path, file.content, mode=file.new.mode)
@@ -143,7 +144,7 @@ def _decide(change: Change, new: bytes, there: Entry | None, read: _Read) -> _De
         return _Decision(None)
     if change.base is not None and there.sha256 == change.base.sha256:
         return _Decision(new)
-    if change.base is None or there.copy.size > MAX_LANDED_FILE_BYTES:
+    if change.base is None or there.copy[SIZE] > MAX_LANDED_FILE_BYTES:
         return _Decision(None, conflict=True)
     ours = read(there.sha256)
     result = merge(base=read(change.base.sha256), ours=ours, theirs=new)

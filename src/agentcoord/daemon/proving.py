@@ -225,10 +225,6 @@ class Prover:
             with suppress(OSError):  # It is known all the same, until the daemon ends.
                 await asyncio.to_thread(self._book.store_known, known)
 
-    async def _what_is_known(self, _worth_waiting: bool) -> KnownTests:
-        """What the tests did before; nothing is waited for, because proofs begin after the baseline."""
-        return self._known
-
     @asynccontextmanager
     async def between_landings(self) -> AsyncIterator[None]:
         """While inside, no task is between "landing" and "done". Hold it briefly."""
@@ -275,13 +271,10 @@ class Prover:
                 flaky=len(verdict.flaky) if verdict else 0,
             )
 
-        async def nothing_known(_worth_waiting: bool) -> KnownTests:
-            return KnownTests()
-
         runs = CheckRuns(
             run,
             SafeTree(proof.root),
-            known=self._what_is_known if claim else nothing_known,
+            known=(lambda: self._known) if claim else KnownTests,
             junit_files=self._checks.junit_files,
             excuse_pre_existing=self._checks.pre_existing == "allow",
         )

@@ -36,6 +36,7 @@ from agentcoord.sandbox.environment import (
     unfit_command,
 )
 from agentcoord.sandbox.layout import HostLayout
+from agentcoord.sandbox.memory import memory_bound_bytes
 from agentcoord.sandbox.mends import mend_for
 from agentcoord.sandbox.mount_guard import Mount, check_targets, read_only_mounts
 from agentcoord.sandbox.namespace import Namespace, Status, adopt_namespace
@@ -44,7 +45,7 @@ from agentcoord.sandbox.probe import probe_bubblewrap
 from agentcoord.sandbox.process import Ended, Family, Launch, run_process
 from agentcoord.sandbox.seccomp import open_filter
 from agentcoord.sandbox.syscalls import Machine
-from agentcoord.sandbox.watchdog import count_descendants, kernel_counts_processes, watch_resources
+from agentcoord.sandbox.watchdog import Watched, descendants, kernel_counts_processes, watch_resources
 
 _TEMPORARY = Path("/tmp")  # noqa: S108 - inside the sandbox
 
@@ -138,10 +139,14 @@ class Bubblewrap:
         )
 
     async def _watch(self, workspace: Path, limits: Limits, family: Family) -> KilledBy:
-        count = None
-        if not self._kernel_counts and isinstance(family, Namespace):
-            count = partial(count_descendants, family.first_pid)
-        return await watch_resources(workspace, limits, clock=self._clock, count_processes=count)
+        watched = Watched()
+        if isinstance(family, Namespace):
+            watched = Watched(
+                family=partial(descendants, family.first_pid),
+                counts_processes=not self._kernel_counts,
+                memory_bytes=memory_bound_bytes(limits, self._layout.memory_bytes),
+            )
+        return await watch_resources(workspace, limits, watched, clock=self._clock)
 
 
 def etc_file_texts(layout: HostLayout) -> dict[str, str]:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from agentcoord.sandbox.environment import ALIASES, HOME
 from agentcoord.sandbox.layout import HostLayout
+from agentcoord.sandbox.memory import memory_bound_bytes
 from agentcoord.sandbox.mount_guard import Mount
 from agentcoord.sandbox.policy import Limits, Policy
 from agentcoord.sandbox.reachable import is_link
@@ -97,7 +98,10 @@ def arguments(
 
 def command_line(command: str, limits: Limits, layout: HostLayout, *, count_processes: bool) -> list[str]:
     """Return the program that runs inside: bash, bounded, that becomes the bash of the command."""
-    bounds = [f"-c 0 -f {limits.file_bytes // 1024} -n {_at_most(OPEN_FILES, layout.open_files_max)}"]
+    # -d counts what a process may write to, not what it only reserves: runtimes reserve far more.
+    memory_kib = _at_most(memory_bound_bytes(limits, layout.memory_bytes), layout.memory_max_bytes) // 1024
+    files = _at_most(OPEN_FILES, layout.open_files_max)
+    bounds = [f"-c 0 -f {limits.file_bytes // 1024} -n {files} -d {memory_kib}"]
     if count_processes:
         bounds.append(f"-u {_at_most(limits.processes, layout.processes_max)}")
     bash = str(layout.bash)

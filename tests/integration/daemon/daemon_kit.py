@@ -41,8 +41,8 @@ from agentcoord.domain.usage import Usage
 from agentcoord.domain.worker import Role, WorkerSpec, worker_of
 from agentcoord.llm.api import Block, Model, Progress, StopReason, Turn, TurnRequest
 from agentcoord.llm.pricing import PriceList
+from agentcoord.sandbox.plain import unconfined_sandbox
 from agentcoord.sandbox.policy import ProbeReport
-from agentcoord.sandbox.unconfined import UnconfinedSandbox
 from agentcoord.store.connection import Store
 from agentcoord.telemetry.logs import Redactor
 from agentcoord.workspace.landing import Lander
@@ -229,7 +229,7 @@ async def daemonlet(
             runs = RunBook(store, the_clock)
             scripted = ScriptedModel()
             report = ProbeReport(ok=False, backend="none", reasons=("a test",), mend="")
-            sandbox = UnconfinedSandbox(Path("/bin/bash"), clock=the_clock, why=report)
+            sandbox = unconfined_sandbox(Path("/bin/bash"), clock=the_clock, why=report)
             source = ModelSource(model or scripted, "a test", scripted=True)
             prices = PriceList.load(None)
             shop = build_workshop(

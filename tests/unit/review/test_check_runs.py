@@ -83,7 +83,9 @@ async def test_pytest_is_asked_for_its_report_and_the_report_is_taken_away(tmp_p
     assert outcome.verdict is not None
     assert outcome.verdict.ran == 1
     assert copy.env == [{"PYTEST_ADDOPTS": ADD_OPTIONS}]
-    assert (outcome.verdict.ran_before, outcome.verdict.fixed) == (1, (A,)), "a green run is held against it too"
+    assert (outcome.verdict.ran_before, outcome.verdict.fixed) == (1, (A,)), (
+        "a green run is held against it too"
+    )
     assert not (tmp_path / JUNIT_NAME).exists()
     assert runs.cases["tests", PYTEST].status == {A: CaseStatus.PASSED}
 

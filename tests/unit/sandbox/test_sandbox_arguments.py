@@ -19,6 +19,7 @@ LAYOUT = HostLayout(
     group_id=1000,
     open_files_max=1024,
     processes_max=-1,
+    memory_max_bytes=1024**3,
     memory_bytes=4 * 1024**3,
 )
 DESCRIPTORS = Descriptors(seccomp=9, status=7, hold=8, etc_files={"passwd": 5})
@@ -114,7 +115,7 @@ def test_a_python_alias_is_a_link_in_a_folder_of_its_own(tmp_path: Path) -> None
 def test_bounds_never_exceed_the_hard_limits_of_the_daemon() -> None:
     inside = command_line("true", Limits(), LAYOUT, count_processes=True)
     assert inside[0] == "/bin/bash"
-    assert inside[2].startswith("ulimit -c 0 -f 2097152 -n 1024 -u 512 || exit 125;")
+    assert inside[2].startswith("ulimit -c 0 -f 2097152 -n 1024 -d 1048576 -u 512 || exit 125;")
     assert inside[-1] == "true"
     assert "-u" not in command_line("true", Limits(), LAYOUT, count_processes=False)[2]
 

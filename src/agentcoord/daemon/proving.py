@@ -253,7 +253,7 @@ class Prover:
             result = await self._sandbox.run(
                 command, replace(policy, env={**policy.env, **env}), self._limits
             )
-            return replace(result, output=self._redactor.clean(result.output))
+            return replace(result, output=self._redactor.clean(result.told))
 
         def tell(outcome: CheckOutcome) -> None:
             verdict = outcome.verdict

@@ -46,11 +46,11 @@ class Language(StrEnum):
 
 _TOKENS = {
     Language.SCRIPT: re.compile(
-        "|".join((_LINE_COMMENT, _BLOCK_COMMENT, _DOUBLE, _SINGLE, _TEMPLATE, r"(?P<slash>/)"))
+        f"{_LINE_COMMENT}|{_BLOCK_COMMENT}|{_DOUBLE}|{_SINGLE}|{_TEMPLATE}|(?P<slash>/)"
     ),
-    Language.GO: re.compile("|".join((_LINE_COMMENT, _BLOCK_COMMENT, _DOUBLE, _SINGLE, _RAW_GO))),
+    Language.GO: re.compile(f"{_LINE_COMMENT}|{_BLOCK_COMMENT}|{_DOUBLE}|{_SINGLE}|{_RAW_GO}"),
     Language.RUST: re.compile(
-        "|".join((_LINE_COMMENT, _BLOCK_COMMENT, _RUST_RAW, _RUST_STRING, _RUST_CHARACTER))
+        f"{_LINE_COMMENT}|{_BLOCK_COMMENT}|{_RUST_RAW}|{_RUST_STRING}|{_RUST_CHARACTER}"
     ),
 }
 

@@ -72,6 +72,15 @@ class KilledBy(StrEnum):
     """A signal from inside or from the kernel (out of memory, for one)."""
 
 
+_ENDED_FOR = MappingProxyType(
+    {
+        KilledBy.DISK: "it used up the disk",
+        KilledBy.PROCESSES: "it started too many processes",
+        KilledBy.MEMORY: "it used up its memory, or the machine's",
+    }
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """What a command did."""
@@ -84,6 +93,12 @@ class Result:
     dropped_bytes: int = 0
     killed_by: KilledBy = KilledBy.NOBODY
     duration_ms: int = 0
+
+    @property
+    def told(self) -> str:
+        """The output, and at its end why the command was ended, where no exit code says so."""
+        why = _ENDED_FOR.get(self.killed_by)
+        return self.output if why is None else f"{self.output}\n[the command was ended: {why}]\n"
 
 
 @dataclass(frozen=True, slots=True)

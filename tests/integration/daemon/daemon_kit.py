@@ -41,6 +41,7 @@ from agentcoord.domain.usage import Usage
 from agentcoord.domain.worker import Role, WorkerSpec, worker_of
 from agentcoord.llm.api import Block, Model, Progress, StopReason, Turn, TurnRequest
 from agentcoord.llm.pricing import PriceList
+from agentcoord.sandbox.backend import Sandbox
 from agentcoord.sandbox.plain import unconfined_sandbox
 from agentcoord.sandbox.policy import ProbeReport
 from agentcoord.store.connection import Store
@@ -198,6 +199,7 @@ async def daemonlet(
     lease_s: float = 60.0,
     clock: Clock | None = None,
     model: Model | None = None,
+    sandbox: Sandbox | None = None,
 ) -> AsyncIterator[Daemonlet]:
     """Compose everything but the socket around a new repository."""
     base = Path(tempfile.mkdtemp(prefix="ac-d-"))
@@ -229,7 +231,7 @@ async def daemonlet(
             runs = RunBook(store, the_clock)
             scripted = ScriptedModel()
             report = ProbeReport(ok=False, backend="none", reasons=("a test",), mend="")
-            sandbox = unconfined_sandbox(Path("/bin/bash"), clock=the_clock, why=report)
+            unconfined = unconfined_sandbox(Path("/bin/bash"), clock=the_clock, why=report)
             source = ModelSource(model or scripted, "a test", scripted=True)
             prices = PriceList.load(None)
             shop = build_workshop(
@@ -238,7 +240,7 @@ async def daemonlet(
                 repo=repo,
                 store=store,
                 lander=lander,
-                sandbox=sandbox,
+                sandbox=sandbox or unconfined,
                 toolchains=(),
                 source=source,
                 prices=prices,

@@ -3,7 +3,8 @@
 One command:
 
 1. The workspace's lock is taken and its mount targets are checked (`mount_guard`).
-2. bwrap starts with an empty environment and waits until we hold its namespace (`namespace`).
+2. bwrap starts with an empty environment and waits until we hold its namespace, and have set the
+   resource limits of its first process (`namespace`).
 3. The command runs, watched (`process`, `watchdog`). Nothing of it is alive when `run` returns.
 4. bwrap reports an exit code only if it started the command. None, and a message of its own: the
    sandbox failed, which is an error and never a result.
@@ -25,7 +26,13 @@ from weakref import WeakValueDictionary
 from agentcoord.clock import Clock
 from agentcoord.errors import SandboxError
 from agentcoord.sandbox.backend import OnOutput
-from agentcoord.sandbox.bubblewrap_arguments import Descriptors, arguments, command_line, starter
+from agentcoord.sandbox.bubblewrap_arguments import (
+    Descriptors,
+    arguments,
+    command_line,
+    resource_bounds,
+    starter,
+)
 from agentcoord.sandbox.environment import (
     ALIASES,
     HOME,
@@ -105,10 +112,16 @@ class Bubblewrap:
             inherited = [args, status.write_end, hold_read, *etc_files.values()]
             if seccomp is not None:
                 inherited.append(seccomp)
-            inside = command_line(command, limits, self._layout, count_processes=self._kernel_counts)
+            bounds = resource_bounds(limits, self._layout, count_processes=self._kernel_counts)
             ended = await run_process(
                 Launch(
-                    argv=(*starter(self._program), "--args", str(args), "--", *inside),
+                    argv=(
+                        *starter(self._program),
+                        "--args",
+                        str(args),
+                        "--",
+                        *command_line(command, self._layout),
+                    ),
                     env={},
                     cwd=Path("/"),
                     pass_fds=tuple(inherited),
@@ -116,7 +129,7 @@ class Bubblewrap:
                 limits,
                 clock=self._clock,
                 on_output=on_output,
-                adopt=partial(adopt_namespace, status=status, hold=hold_write),
+                adopt=partial(adopt_namespace, status=status, hold=hold_write, bounds=bounds),
                 watch=partial(self._watch, policy.workspace, limits),
             )
             return _result(ended, status.exit_code())

@@ -15,6 +15,7 @@ after /tmp and the home, in case they lie beneath those.
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,17 +97,24 @@ def arguments(
     ]
 
 
-def command_line(command: str, limits: Limits, layout: HostLayout, *, count_processes: bool) -> list[str]:
-    """Return the program that runs inside: bash, bounded, that becomes the bash of the command."""
-    # -d counts what a process may write to, not what it only reserves: runtimes reserve far more.
-    memory_kib = _at_most(memory_bound_bytes(limits, layout.memory_bytes), layout.memory_max_bytes) // 1024
-    files = _at_most(OPEN_FILES, layout.open_files_max)
-    bounds = [f"-c 0 -f {limits.file_bytes // 1024} -n {files} -d {memory_kib}"]
+def resource_bounds(limits: Limits, layout: HostLayout, *, count_processes: bool) -> dict[int, int]:
+    """Return what the kernel shall hold each process of the command to, by the limit's number."""
+    # RLIMIT_DATA counts what a process may write to, not what it only reserves: runtimes reserve far more.
+    memory = memory_bound_bytes(limits, layout.memory_bytes)
+    bounds = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: limits.file_bytes,
+        resource.RLIMIT_NOFILE: _at_most(OPEN_FILES, layout.open_files_max),
+        resource.RLIMIT_DATA: _at_most(memory, layout.memory_max_bytes),
+    }
     if count_processes:
-        bounds.append(f"-u {_at_most(limits.processes, layout.processes_max)}")
-    bash = str(layout.bash)
-    prologue = f'ulimit {" ".join(bounds)} || exit 125; exec "$0" -c "$1"'
-    return [bash, "-c", prologue, bash, command]
+        bounds[resource.RLIMIT_NPROC] = _at_most(limits.processes, layout.processes_max)
+    return bounds
+
+
+def command_line(command: str, layout: HostLayout) -> list[str]:
+    """Return the program that runs inside."""
+    return [str(layout.bash), "-c", command]
 
 
 def starter(program: Path) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """How much memory a command's processes hold, and whether the machine runs out of it: from outside.
 
 Separate from the watchdog, which decides when to look. What one process may hold is bounded by the
-kernel (`ulimit -d`, set inside); no resource limit bounds a family together, and an ordinary user's
+kernel (`RLIMIT_DATA`); no resource limit bounds a family together, and an ordinary user's
 cgroups need a session manager that delegates them. So the family's resident memory is added up
 through /proc, which works for everybody. Memory that no process has mapped (a file in memory, written
 and not mapped) is in nobody's count: against that, and against several commands together, the machine's

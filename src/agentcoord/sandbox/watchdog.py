@@ -2,7 +2,7 @@
 
 Separate from running because all this is about the machine, not about the command. There is no quota
 on a plain folder, so free space is watched; it is the whole file system's, hence approximate. The
-process limit (`ulimit -u`) does not bind root, and before Linux 5.14 it counted the user's other
+process limit (`RLIMIT_NPROC`) does not bind root, and before Linux 5.14 it counted the user's other
 processes too: there the family is counted through /proc instead.
 """
 
@@ -86,7 +86,7 @@ def free_bytes(folder: Path) -> int:
 
 
 def kernel_counts_processes() -> bool:
-    """Whether `ulimit -u` bounds the processes of one sandbox alone."""
+    """Whether `RLIMIT_NPROC` bounds the processes of one sandbox alone."""
     return os.geteuid() != 0 and _release_tuple(platform.release()) >= (5, 14)
 
 

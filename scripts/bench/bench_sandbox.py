@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the sandbox adds to a command: bubblewrap against the same command without a sandbox.
 
-Three commands: one that does nothing, one that starts Python, and a second of work. Each is run in turn
+Three commands: one that does nothing, one that starts Python, and half a second of work. Each is run in turn
 in the sandbox, by our runner without one, and as a bare subprocess, so that load on the machine meets all
 three alike. Medians, their difference and their ratio, and the difference of the fastest runs, which is
 what an idle machine would show; the sandbox was probed before and is not part of it.
@@ -25,7 +25,7 @@ from agentcoord.sandbox.plain import unconfined_sandbox
 COMMANDS = {
     "nothing": "true",
     "python starts": "python3 -c pass",
-    "a second of work": "python3 -c 'sum(range(12_000_000))'",
+    "half a second of work": "python3 -c 'sum(range(12_000_000))'",
 }
 BOUND_MS = 25.0
 BASH = Path("/bin/bash")

@@ -1,7 +1,8 @@
 """The end of what a command prints while it runs, for whoever looks on, with secrets cut out.
 
-Separate because pieces come as the pipe gives them: a secret may be cut in two. So only whole lines are
-shown, and more is kept than is shown. The whole output, head and tail, is the result's own matter.
+Separate because pieces come as the pipe gives them, and of a flood the end alone is kept: either may cut a
+secret in two, and half of one is not recognised. So only whole lines are shown. The whole output, head
+and tail, is the result's own matter.
 """
 
 from __future__ import annotations
@@ -24,10 +25,18 @@ class LiveOutput:
         self._show = show
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._kept = ""
+        self._begins_within_line = False
+        """What stood before the kept text is gone, and with it the beginning of a line."""
 
     def __call__(self, piece: bytes) -> None:
         """Take the next piece; of a large one the end alone."""
-        self._kept = (self._kept + self._decoder.decode(piece[-_PIECE_BYTES:]))[-_KEPT_CHARS:]
-        whole_lines = self._kept[: self._kept.rfind("\n") + 1]
+        text = self._kept + self._decoder.decode(piece[-_PIECE_BYTES:])
+        if len(piece) > _PIECE_BYTES or len(text) > _KEPT_CHARS:
+            text, self._begins_within_line = text[-_KEPT_CHARS:], True
+        if self._begins_within_line:
+            begin = text.find("\n") + 1
+            text, self._begins_within_line = text[begin:], begin == 0
+        self._kept = text
+        whole_lines = text[: text.rfind("\n") + 1]
         if whole_lines:
             self._show(self._redactor.clean(whole_lines)[-SHOWN_CHARS:])

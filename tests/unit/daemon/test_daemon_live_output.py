@@ -19,6 +19,18 @@ def test_a_secret_cut_in_two_is_never_shown_not_even_in_part(cut: int) -> None:
     assert shown == ["begins\n", "begins\n[redacted]\nends\n"]
 
 
+@pytest.mark.parametrize("piece_bytes", [1, 7, 500, 8_192, 65_536])
+def test_of_a_flood_of_long_secrets_no_part_is_shown(piece_bytes: int) -> None:
+    key = KEY * 20
+    shown: list[str] = []
+    live = LiveOutput(Redactor([key]), shown.append)
+    flood = ((key + "\n") * 60 + "x" * 9_000 + key + "\nend\n").encode()
+    for start in range(0, len(flood), piece_bytes):
+        live(flood[start : start + piece_bytes])
+    assert shown[-1].endswith("end\n")
+    assert not any(KEY in each for each in shown)
+
+
 def test_a_flood_shows_its_end_and_keeps_little() -> None:
     shown: list[str] = []
     live = LiveOutput(Redactor([KEY]), shown.append)

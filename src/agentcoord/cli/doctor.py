@@ -200,7 +200,8 @@ def _sandbox() -> Finding:
     except AgentCoordError as error:
         return Finding("sandbox", Verdict.FAIL, str(error), error.mend)
     if report.ok:
-        return Finding("sandbox", Verdict.OK, report.version or report.backend)
+        seen = "; ".join(report.features)
+        return Finding("sandbox", Verdict.OK, f"{report.version or report.backend}: {seen}")
     words = "; ".join(report.reasons) or "no sandbox works here"
     return Finding("sandbox", Verdict.FAIL, f"{words}: commands and checks are refused", report.mend)
 

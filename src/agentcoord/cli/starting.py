@@ -44,6 +44,7 @@ def start_args(
     *,
     allow_root: bool,
     unsafe_no_sandbox: bool = False,
+    external_sandbox: bool = False,
     rehearse: Path | None = None,
     rehearsal_latency: float = 1.0,
     supervised: bool = False,
@@ -62,6 +63,7 @@ def start_args(
     return StartArgs(
         allow_root=allow_root,
         unsafe_no_sandbox=unsafe_no_sandbox,
+        external_sandbox=external_sandbox,
         rehearse=scripts,
         rehearsal_latency=rehearsal_latency,
         supervised=supervised,

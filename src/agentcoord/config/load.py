@@ -211,7 +211,7 @@ class _Reading:
         """Say what is well-formed but impossible."""
         for name, key, least in (
             ("checks", "timeout_s", 1),
-            ("checks", "parallel", 1),
+            ("checks", "parallel", 0),
             ("models", "first_byte_s", 1),
             ("models", "silence_s", 1),
             ("models", "max_turns", 1),

@@ -32,8 +32,8 @@ class ChecksSection:
     commands: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     timeout_s: float = 900.0
     """One check's time; after that it counts as red."""
-    parallel: int = 2
-    """How many check runs may go on at once."""
+    parallel: int = 0
+    """How many check runs may go on at once; 0: one for each two cores, at least two."""
     on_tamper: str = "hold"
     """hold: a change that deletes, skips or weakens tests waits for a person; flag: it lands, flagged."""
     pre_existing: str = "allow"

@@ -56,6 +56,7 @@ from agentcoord.review.checks import CheckBook
 from agentcoord.review.flag_book import FlagBook
 from agentcoord.sandbox.backend import Sandbox
 from agentcoord.sandbox.choose import choose_sandbox
+from agentcoord.sandbox.policy import ProbeReport
 from agentcoord.sandbox.toolchain import toolchain_prefixes
 from agentcoord.store.connection import Store
 from agentcoord.telemetry.logs import Redactor
@@ -292,7 +293,7 @@ def build_workshop(
         rules,
         share=settings.project.share,
         size=len(settings.workers),
-        proof_slots=settings.checks.parallel,
+        proof_slots=check_slots(settings.checks.parallel, workers=len(settings.workers)),
     )
     book = CheckBook(paths.checks_dir, clock)
     prover = Prover(
@@ -370,6 +371,17 @@ async def reconcile(store: Store, lander: Lander) -> None:
     log.info("reconciled", landed=list(landed), requeued=list(requeued), reservations=len(returned))
 
 
+def check_slots(wanted: int, *, workers: int, cores: int | None = None) -> int:
+    """How many check runs may go on at once: as many as `wanted`, else by the cores of this machine.
+
+    A test suite keeps about two cores busy. More than one a worker would only be copies on the disk.
+    """
+    if wanted:
+        return wanted
+    by_cores = (cores or os.cpu_count() or 1) // 2
+    return max(2, min(by_cores, workers))
+
+
 def check_prices(settings: Settings, prices: PriceList) -> None:
     """Refuse, before the night, a model whose price nobody knows. Raises the price list's own error."""
     for model in settings.models.ladder:
@@ -378,13 +390,21 @@ def check_prices(settings: Settings, prices: PriceList) -> None:
 
 async def scouted_sandbox(args: StartArgs, clock: SystemClock) -> tuple[Sandbox, str]:
     """Choose the sandbox, and say what `status` says of it."""
-    sandbox = await choose_sandbox(unsafe=args.unsafe_no_sandbox, clock=clock)
-    return sandbox, await sandbox_words(sandbox)
-
-
-async def sandbox_words(sandbox: Sandbox) -> str:
-    """What `status` says of the sandbox."""
+    sandbox = await choose_sandbox(unsafe=args.unsafe_no_sandbox, external=args.external_sandbox, clock=clock)
     report = await sandbox.probe()
+    tell = log.info if report.ok and sandbox.confined else log.warning
+    tell(
+        "sandbox_chosen",
+        sandbox=sandbox.name,
+        confined=sandbox.confined,
+        features=list(report.features),
+        reasons=list(report.reasons),
+    )
+    return sandbox, sandbox_words(sandbox, report)
+
+
+def sandbox_words(sandbox: Sandbox, report: ProbeReport) -> str:
+    """What `status` says of the sandbox."""
     if report.ok:
         return sandbox.name if sandbox.confined else "none (unsafe)"
     return f"unavailable: {'; '.join(report.reasons)}"

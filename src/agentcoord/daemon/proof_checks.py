@@ -71,7 +71,7 @@ class ProofChecks:
             result = await self._sandbox.run(
                 command, replace(policy, env={**policy.env, **env}), self._limits
             )
-            return replace(result, output=self._redactor.clean(result.output))
+            return replace(result, output=self._redactor.clean(result.told))
 
         def tell(outcome: CheckOutcome) -> None:
             verdict = outcome.verdict
@@ -89,13 +89,10 @@ class ProofChecks:
                 flaky=len(verdict.flaky) if verdict else 0,
             )
 
-        async def what_is_known(_worth_waiting: bool) -> KnownTests:
-            return known
-
         runs = CheckRuns(
             run_one,
             SafeTree(proof.root),
-            known=what_is_known,
+            known=lambda: known,
             junit_files=self._checks.junit_files,
             excuse_pre_existing=self._checks.pre_existing == "allow",
         )

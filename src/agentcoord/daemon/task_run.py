@@ -167,7 +167,7 @@ class TaskRunner:
                 loop = await make_loop(self._shop, self._row, claim, workspace, model)
             return await self._converse(claim, workspace, loop)
         except SandboxError as error:
-            return _Ended(TaskState.PARKED, f"the sandbox refused: {error.message}", keep_copy=True)
+            return await self._without_sandbox(error)
         except LlmRetryableError as error:
             return _Ended(
                 TaskState.QUEUED,
@@ -352,6 +352,17 @@ class TaskRunner:
             return None
         await pause(self._shop, fault)  # Every other task would meet the same.
         return _Ended(TaskState.QUEUED, fault, counts_attempt=False, keep_copy=True)
+
+    async def _without_sandbox(self, error: SandboxError) -> _Ended:
+        """Nothing falls back: the task waits, and so does the run where no sandbox works any more."""
+        report = await self._shop.sandbox.probe()
+        if report.ok:
+            return _Ended(TaskState.PARKED, f"the sandbox refused: {error.message}", keep_copy=True)
+        why = f"no sandbox works here: {'; '.join(report.reasons) or error.message}"
+        mend = f"{report.mend}, then " if report.mend else ""
+        # Every other task would meet the same. What was mended is found out at a start.
+        await pause(self._shop, f"{why}: {mend}agentcoordd restart and agentcoord ctl resume")
+        return _Ended(TaskState.QUEUED, why, counts_attempt=False, keep_copy=True)
 
     async def _end(self, claim: Claim, ended: _Ended) -> None:
         queue, task = self._shop.store.queue, claim.task

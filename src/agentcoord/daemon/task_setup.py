@@ -39,12 +39,18 @@ async def make_loop(
     task = claim.task
     files = LockedFiles(workspace, shop.rules, shop.store.locks, claim, shop.hub, shop.board, row)
     transcript = await asyncio.to_thread(open_transcript, shop.transcripts, task, resumed=workspace.resumed)
+    reporter = TaskReporter(shop.hub, shop.board, row, task.id)
     paid = shop.paid_model().for_task(task.id, caps_of(task, shop.settings.budget))
     return AgentLoop(
         gateway=BookedGateway(paid, shop.store, claim, row.time_spent),
-        shell=SandboxedShell(shop.sandbox, policy_for(workspace, shop.repo, shop.toolchains), shop.redactor),
+        shell=SandboxedShell(
+            shop.sandbox,
+            policy_for(workspace, shop.repo, shop.toolchains),
+            shop.redactor,
+            show=reporter.printed,
+        ),
         files=files,
-        reporter=TaskReporter(shop.hub, shop.board, row, task.id),
+        reporter=reporter,
         questions=TaskQuestions(shop.store.questions, shop.hub, row, task.id, shop.clock),
         transcript=transcript,
         briefing=await make_briefing(shop, row, task, files),

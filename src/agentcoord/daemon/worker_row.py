@@ -29,7 +29,7 @@ class WorkerRow:
     cost_usd_micros: int = 0
     model: str = ""
     says: str = ""
-    """The end of what the model is saying at this moment."""
+    """The end of what the model says, or the running command prints, at this moment."""
     time_spent: TimeSpent = field(default_factory=TimeSpent)
     """Where the claim's time went so far."""
 

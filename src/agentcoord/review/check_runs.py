@@ -26,8 +26,8 @@ from agentcoord.workspace.threads import run_to_end
 
 RunCommand = Callable[[str, Mapping[str, str]], Awaitable[Result]]
 """Runs one command with additions to its environment, on the tree under check."""
-KnownNow = Callable[[bool], Awaitable[KnownTests]]
-"""What tests did before; told whether this run is red, for which it is worth waiting a while."""
+KnownNow = Callable[[], KnownTests]
+"""What tests did before; asked after each run, because another task may have landed meanwhile."""
 RERUN_MOST = 20
 """More new failures than this are no flakiness."""
 MOST_JUNIT_FILES = 500
@@ -93,7 +93,7 @@ class CheckRuns:
         if cases is None:
             return outcome
         self.cases[name, command] = cases
-        known = await self._known(not outcome.green)
+        known = self._known()
         excuse = self._excuse and result.killed_by is KilledBy.NOBODY
         # With tens of thousands of tests this takes a while.
         return await asyncio.to_thread(judged, outcome, cases, known, excuse=excuse)

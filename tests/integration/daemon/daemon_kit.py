@@ -41,8 +41,9 @@ from agentcoord.domain.usage import Usage
 from agentcoord.domain.worker import Role, WorkerSpec, worker_of
 from agentcoord.llm.api import Block, Model, Progress, StopReason, Turn, TurnRequest
 from agentcoord.llm.pricing import PriceList
+from agentcoord.sandbox.backend import Sandbox
+from agentcoord.sandbox.plain import unconfined_sandbox
 from agentcoord.sandbox.policy import ProbeReport
-from agentcoord.sandbox.unconfined import UnconfinedSandbox
 from agentcoord.store.connection import Store
 from agentcoord.telemetry.logs import Redactor
 from agentcoord.workspace.landing import Lander
@@ -199,6 +200,7 @@ async def daemonlet(
     clock: Clock | None = None,
     model: Model | None = None,
     workers: tuple[WorkerSpec, ...] = (WORKER,),
+    sandbox: Sandbox | None = None,
 ) -> AsyncIterator[Daemonlet]:
     """Compose everything but the socket around a new repository."""
     base = Path(tempfile.mkdtemp(prefix="ac-d-"))
@@ -230,7 +232,7 @@ async def daemonlet(
             runs = RunBook(store, the_clock)
             scripted = ScriptedModel()
             report = ProbeReport(ok=False, backend="none", reasons=("a test",), mend="")
-            sandbox = UnconfinedSandbox(Path("/bin/bash"), clock=the_clock, why=report)
+            unconfined = unconfined_sandbox(Path("/bin/bash"), clock=the_clock, why=report)
             source = ModelSource(model or scripted, "a test", scripted=True)
             prices = PriceList.load(None)
             shop = build_workshop(
@@ -239,7 +241,7 @@ async def daemonlet(
                 repo=repo,
                 store=store,
                 lander=lander,
-                sandbox=sandbox,
+                sandbox=sandbox or unconfined,
                 toolchains=(),
                 source=source,
                 prices=prices,

@@ -121,7 +121,16 @@ class OpenLedger:
     spent_usd_micros: int = 0
 
     async def reserve(
-        self, reservation: str, *, run: str, task: TaskId, day: str, amount: UsdMicros, caps: Any
+        self,
+        reservation: str,
+        *,
+        run: str,
+        task: TaskId,
+        day: str,
+        amount: UsdMicros,
+        tokens: int,
+        caps: Any,
+        worker: str,
     ) -> LedgerRefusal | None:
         return None
 

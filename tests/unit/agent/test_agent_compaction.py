@@ -28,7 +28,7 @@ from agent_fakes import (
 
 from agentcoord.agent.loop import AgentLoop, ClaimsFinished, GaveUp, GiveUpKind, LoopLimits, OutOfMoney
 from agentcoord.agent.transcript import Transcript
-from agentcoord.domain.usage import Usage, UsdMicros
+from agentcoord.domain.usage import Usage
 from agentcoord.llm.api import Progress, SpendRefused, StopReason, Turn, TurnRequest
 
 WRITE = edit_block("w1", "create", "src/new.py", file_text="x = 1\n")
@@ -179,7 +179,7 @@ async def test_a_conversation_whose_opening_is_too_long_does_not_summarise_for_e
 
 
 async def test_a_summary_that_no_cap_leaves_room_for_is_an_outcome(path: Path) -> None:
-    refused = SpendRefused("task", UsdMicros(600_000), UsdMicros(599_000))
+    refused = SpendRefused("task", 600_000, 599_000)
     attempt = Attempt(path, turn_of(WRITE), long(turn_of(call_block("b", "bash", command="ls"))), refused)
     assert await attempt.loop.run() == OutOfMoney(refused)
     assert attempt.transcript.earlier == []

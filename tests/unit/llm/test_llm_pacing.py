@@ -107,7 +107,7 @@ async def test_back_off_doubles_from_failure_to_failure_up_to_the_cap_and_a_succ
         waits.append((resume - clock.now_ms()) / 1_000)
         await clock.advance(waits[-1])
     assert waits == [1, 2, 4, 8, 8, 8]
-    governor.note_success(MODEL, {})
+    governor.note_success(MODEL)
     governor.note_retryable(MODEL, LlmRetryableError("broken"))
     assert governor.resume_at_ms(MODEL) == clock.now_ms() + 1_000
 
@@ -145,11 +145,11 @@ async def test_an_overload_halves_how_many_run_at_once_and_successes_bring_them_
         await clock.advance(1)
         assert len(workers.inside) == 4
         for _ in range(5):
-            governor.note_success(MODEL, {})
+            governor.note_success(MODEL)
         await settle_loop()
         assert len(workers.inside) == 5
         for _ in range(60):
-            governor.note_success(MODEL, {})
+            governor.note_success(MODEL)
         await settle_loop()
         assert len(workers.inside) == 8
         workers.leave_all()
@@ -223,7 +223,7 @@ async def test_the_first_call_to_a_cold_model_goes_alone_until_it_begins_to_answ
 async def test_starts_are_spaced_as_the_limit_header_asks() -> None:
     clock = ManualClock()
     governor = governor_of(clock)
-    governor.note_success(MODEL, {"anthropic-ratelimit-requests-limit": "60"})
+    governor.note_headers(MODEL, {"anthropic-ratelimit-requests-limit": "60"})
     async with asyncio.TaskGroup() as group:
         workers = Workers(governor, group)
         for n in range(3):
@@ -244,7 +244,7 @@ async def test_a_limit_that_is_used_up_closes_the_gate_until_its_reset_within_bo
     clock = ManualClock()
     governor = governor_of(clock)
     reset = datetime.datetime.fromtimestamp(clock.now_ms() / 1_000 + reset_in_s, datetime.UTC)
-    governor.note_success(
+    governor.note_headers(
         MODEL,
         {
             "anthropic-ratelimit-input-tokens-remaining": "0",
@@ -257,7 +257,7 @@ async def test_a_limit_that_is_used_up_closes_the_gate_until_its_reset_within_bo
 
 async def test_headers_that_make_no_sense_change_nothing() -> None:
     governor = governor_of(ManualClock())
-    governor.note_success(
+    governor.note_headers(
         MODEL,
         {
             "anthropic-ratelimit-requests-limit": "many",

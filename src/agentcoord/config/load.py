@@ -30,6 +30,7 @@ from agentcoord.config.sections import (
     Settings,
 )
 from agentcoord.domain.ids import TASK_ID_PATTERN
+from agentcoord.domain.ladder import EFFORTS, Rung
 from agentcoord.domain.worker import MISSION_WORKERS, Role, WorkerSpec, worker_of
 from agentcoord.errors import ConfigError
 
@@ -218,6 +219,9 @@ class _Reading:
             ("budget", "run_usd", 0),
             ("budget", "task_usd", 0),
             ("budget", "day_usd", 0),
+            ("budget", "run_tokens", 0),
+            ("budget", "task_tokens", 0),
+            ("budget", "day_tokens", 0),
             ("redis", "lease_s", 5),
             ("metrics", "port", 0),
         ):
@@ -227,8 +231,13 @@ class _Reading:
         if values["models"].get("ladder") == ():
             self.say("models.ladder names no model")
         effort = values["models"].get("effort", "medium")
-        if effort not in ("", "low", "medium", "high", "xhigh", "max"):
-            self.say(f"models.effort {effort!r} is none of low, medium, high, xhigh, max")
+        if effort not in ("", *EFFORTS):
+            self.say(f"models.effort {effort!r} is none of {', '.join(EFFORTS)}")
+        for entry in values["models"].get("ladder", ()):
+            try:
+                Rung.of(entry, "")
+            except ValueError as error:
+                self.say(f"models.ladder: {error}")
         for key, known in (("on_tamper", ("hold", "flag")), ("pre_existing", ("allow", "refuse"))):
             chosen = values["checks"].get(key, known[0])
             if chosen not in known:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from agentcoord.domain.ladder import Rung
 from agentcoord.domain.worker import MISSION_WORKERS, WorkerSpec
 
 
@@ -49,9 +50,10 @@ class ModelsSection:
     """`[models]`"""
 
     ladder: tuple[str, ...] = ("claude-haiku-5-5", "claude-sonnet-5-5")
-    """The first attempt's model, then the next one's; the last is kept."""
+    """The first attempt's model, then the next one's; the last is kept. A rung may have an effort of its own,
+    after a space: `claude-haiku-5-5 low`."""
     effort: str = "medium"
-    """low, medium, high, xhigh, max; empty: not sent."""
+    """low, medium, high, xhigh, max, for rungs without their own; empty: not sent."""
     base_url: str = ""
     """Else ANTHROPIC_BASE_URL, else Anthropic."""
     price_file: str = ""
@@ -71,6 +73,11 @@ class ModelsSection:
     check_rounds: int = 3
     """How often red checks go back to the worker within an attempt."""
 
+    @property
+    def rungs(self) -> tuple[Rung, ...]:
+        """The ladder, read."""
+        return tuple(Rung.of(entry, self.effort) for entry in self.ladder)
+
 
 @dataclass(frozen=True, slots=True)
 class BudgetSection:
@@ -82,6 +89,12 @@ class BudgetSection:
     """Dollars for one task over all its attempts and runs; a plan's `budget_usd` goes before it."""
     day_usd: float = 20.00
     """Dollars for one day by the local date, over all runs of this project."""
+    run_tokens: int = 0
+    """Tokens for one run, of all kinds: input, read from the cache or not, and output."""
+    task_tokens: int = 0
+    """Tokens for one task over all its attempts and runs."""
+    day_tokens: int = 0
+    """Tokens for one day by the local date."""
     deadline: str = ""
     """Local time, such as 07:00, after which nothing new is claimed; empty: none."""
 

@@ -355,8 +355,8 @@ async def reconcile(store: Store, lander: Lander) -> None:
 
 def check_prices(settings: Settings, prices: PriceList) -> None:
     """Refuse, before the night, a model whose price nobody knows. Raises the price list's own error."""
-    for model in settings.models.ladder:
-        prices.price(model)
+    for rung in settings.models.rungs:
+        prices.price(rung.model)
 
 
 async def scouted_sandbox(args: StartArgs, clock: SystemClock) -> tuple[Sandbox, str]:

@@ -17,6 +17,7 @@ from agentcoord.daemon.adapters import LockedFiles, SandboxedShell, TaskQuestion
 from agentcoord.daemon.booked_gateway import BookedGateway
 from agentcoord.daemon.worker_row import WorkerRow
 from agentcoord.daemon.workshop import Workshop
+from agentcoord.domain.ladder import Rung
 from agentcoord.domain.task import Claim, Task
 from agentcoord.domain.usage import UsdMicros, usd_micros
 from agentcoord.store.budget_ledger import Caps
@@ -27,19 +28,19 @@ INSTRUCTION_FILES = ("AGENTS.md", "CLAUDE.md")
 INSTRUCTION_BYTES = 64 * 1024
 
 
-def model_for(task: Task, ladder: tuple[str, ...]) -> str:
-    """The rung of the ladder that the task's attempt stands on; the last one is kept."""
-    return ladder[min(max(task.attempt, 1), len(ladder)) - 1]
-
-
 async def make_loop(
-    shop: Workshop, row: WorkerRow, claim: Claim, workspace: Workspace, model: str
+    shop: Workshop, row: WorkerRow, claim: Claim, workspace: Workspace, rung: Rung
 ) -> AgentLoop:
     """Build the conversation of one attempt, new or resumed."""
     task = claim.task
     files = LockedFiles(workspace, shop.rules, shop.store.locks, claim, shop.hub, shop.board, row)
     transcript = await asyncio.to_thread(open_transcript, shop.transcripts, task, resumed=workspace.resumed)
-    paid = shop.paid_model().for_task(task.id, caps_of(task, shop.settings.budget))
+    paid = shop.paid_model().for_task(
+        task.id,
+        caps_of(task, shop.settings.budget),
+        worker=row.spec.name,
+        priority=task.spec.priority,
+    )
     return AgentLoop(
         gateway=BookedGateway(paid, shop.store, claim),
         shell=SandboxedShell(shop.sandbox, policy_for(workspace, shop.repo, shop.toolchains), shop.redactor),
@@ -48,8 +49,8 @@ async def make_loop(
         questions=TaskQuestions(shop.store.questions, shop.hub, row, task.id, shop.clock),
         transcript=transcript,
         briefing=await make_briefing(shop, row, task, files),
-        model=model,
-        effort=shop.settings.models.effort,
+        model=rung.model,
+        effort=rung.effort,
         clock=shop.clock,
         limits=LoopLimits(max_turns=shop.settings.models.max_turns),
         stopping=shop.stopping,
@@ -104,6 +105,9 @@ def caps_of(task: Task, budget: BudgetSection) -> Caps:
         run=_cap(budget.run_usd),
         task=own if own is not None else _cap(budget.task_usd),
         day=_cap(budget.day_usd),
+        run_tokens=budget.run_tokens or None,
+        task_tokens=budget.task_tokens or None,
+        day_tokens=budget.day_tokens or None,
     )
 
 

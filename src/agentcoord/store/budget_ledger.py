@@ -178,6 +178,14 @@ class BudgetLedger:
             raise self.memory.is_gone()
         return answer
 
+    async def task_spent(self, task: TaskId) -> Mapping[CapUnit, int]:
+        """Return what `task` ever cost, over all runs, without what is reserved."""
+        spent = await read_hash(self.client, self.keys.task_spend(task))
+        return {
+            CapUnit.USD_MICROS: _number(spent, "spent"),
+            CapUnit.TOKENS: _number(spent, "tokens_spent"),
+        }
+
     async def totals(self, *, run: str, day: str) -> Totals:
         """Return what was spent and reserved in `run` and on `day`, and the run's parts."""
         of_run = await read_hash(self.client, self.keys.run_spend(run))

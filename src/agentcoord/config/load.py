@@ -49,6 +49,7 @@ OTHER_VARIABLES = frozenset({ALLOW_ROOT_VARIABLE})
 PERSONAL = frozenset({"notify.command", "notify.url"})
 """Settings that only a person may make: they run, or tell, outside of the sandbox."""
 NOTICES = NotifySection().events
+_LEAST_CONTEXT_TOKENS = 8_000
 _SECRET = re.compile(r"(api[_-]?key|auth[_-]?token|secret|password)", re.IGNORECASE)
 
 
@@ -213,6 +214,8 @@ class _Reading:
             ("checks", "parallel", 1),
             ("models", "first_byte_s", 1),
             ("models", "silence_s", 1),
+            ("models", "context_tokens", 0),
+            ("models", "compact_at_tokens", 0),
             ("models", "max_turns", 1),
             ("models", "attempts", 1),
             ("models", "check_rounds", 0),
@@ -230,6 +233,8 @@ class _Reading:
                 self.say(f"{name}.{key} is {value}; it must be {least} or more")
         if values["models"].get("ladder") == ():
             self.say("models.ladder names no model")
+        if 0 < (window := values["models"].get("context_tokens", 0)) < _LEAST_CONTEXT_TOKENS:
+            self.say(f"models.context_tokens is {window}; less than {_LEAST_CONTEXT_TOKENS} hold no task")
         effort = values["models"].get("effort", "medium")
         if effort not in ("", *EFFORTS):
             self.say(f"models.effort {effort!r} is none of {', '.join(EFFORTS)}")

@@ -62,6 +62,12 @@ class ModelsSection:
     """For servers that do not know Anthropic's own tool types."""
     plain_requests: bool = False
     """For servers that know neither caching nor effort: leaves both out."""
+    context_tokens: int = 0
+    """The models' context window; conversations, answers and tool results keep within it. 0: as the price
+    list says, else 200,000."""
+    compact_at_tokens: int = 0
+    """How long a conversation grows before it is summarised and begun anew. 0: 45 % of the window, at most
+    90,000."""
     first_byte_s: float = 90.0
     """How long an answer may take to begin; local servers that read long prompts slowly need more."""
     silence_s: float = 120.0

@@ -327,6 +327,7 @@ def build_workshop(
         sandbox=sandbox,
         toolchains=toolchains,
         paid_model=paid_model,
+        windows=windows_of(settings, prices),
         hub=hub,
         board=FleetBoard(clock),
         clock=clock,
@@ -357,6 +358,12 @@ def check_prices(settings: Settings, prices: PriceList) -> None:
     """Refuse, before the night, a model whose price nobody knows. Raises the price list's own error."""
     for rung in settings.models.rungs:
         prices.price(rung.model)
+
+
+def windows_of(settings: Settings, prices: PriceList) -> dict[str, int]:
+    """The context windows of the ladder's models, as far as the price list tells them."""
+    told = {rung.model: prices.price(rung.model).context_tokens for rung in settings.models.rungs}
+    return {model: tokens for model, tokens in told.items() if tokens is not None}
 
 
 async def scouted_sandbox(args: StartArgs, clock: SystemClock) -> tuple[Sandbox, str]:

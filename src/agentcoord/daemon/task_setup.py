@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from agentcoord.agent.loop import AgentLoop, LoopLimits
+from agentcoord.agent.loop import AgentLoop
 from agentcoord.agent.prompts import Briefing, repository_map
 from agentcoord.agent.retrospect import earlier_attempts
 from agentcoord.agent.transcript import Transcript
+from agentcoord.agent.window import ROOMY_TOKENS, ContextWindow
 from agentcoord.config.sections import BudgetSection
 from agentcoord.daemon.adapters import LockedFiles, SandboxedShell, TaskQuestions, TaskReporter, policy_for
 from agentcoord.daemon.booked_gateway import BookedGateway
@@ -23,9 +24,7 @@ from agentcoord.domain.usage import UsdMicros, usd_micros
 from agentcoord.store.budget_ledger import Caps
 from agentcoord.workspace.pool import Workspace
 
-MAP_TOKENS = 4_000
 INSTRUCTION_FILES = ("AGENTS.md", "CLAUDE.md")
-INSTRUCTION_BYTES = 64 * 1024
 
 
 async def make_loop(
@@ -35,6 +34,8 @@ async def make_loop(
     task = claim.task
     files = LockedFiles(workspace, shop.rules, shop.store.locks, claim, shop.hub, shop.board, row)
     transcript = await asyncio.to_thread(open_transcript, shop.transcripts, task, resumed=workspace.resumed)
+    models = shop.settings.models
+    window = ContextWindow(models.context_tokens or shop.windows.get(rung.model) or ROOMY_TOKENS)
     paid = shop.paid_model().for_task(
         task.id,
         caps_of(task, shop.settings.budget),
@@ -48,13 +49,13 @@ async def make_loop(
         reporter=TaskReporter(shop.hub, shop.board, row, task.id),
         questions=TaskQuestions(shop.store.questions, shop.hub, row, task.id, shop.clock),
         transcript=transcript,
-        briefing=await make_briefing(shop, row, task, files),
+        briefing=await make_briefing(shop, row, task, files, window),
         model=rung.model,
         effort=rung.effort,
         clock=shop.clock,
-        limits=LoopLimits(max_turns=shop.settings.models.max_turns),
+        limits=window.limits(max_turns=models.max_turns, compact_at_tokens=models.compact_at_tokens),
         stopping=shop.stopping,
-        custom_tools=shop.settings.models.custom_tools,
+        custom_tools=models.custom_tools,
     )
 
 
@@ -73,7 +74,9 @@ def open_transcript(home: Path, task: Task, *, resumed: bool) -> Transcript:
     return Transcript.open(path)
 
 
-async def make_briefing(shop: Workshop, row: WorkerRow, task: Task, files: LockedFiles) -> Briefing:
+async def make_briefing(
+    shop: Workshop, row: WorkerRow, task: Task, files: LockedFiles, window: ContextWindow
+) -> Briefing:
     """Gather what the first message says."""
     tasks = {each.id: each for each in await shop.store.queue.all()} if task.spec.needs else {}
     notes = [
@@ -85,13 +88,13 @@ async def make_briefing(shop: Workshop, row: WorkerRow, task: Task, files: Locke
         project_name=shop.repo.root.name,
         role=row.spec.role,
         worker=row.spec.name,
-        instructions=await asyncio.to_thread(read_instructions, shop.repo.root),
+        instructions=await asyncio.to_thread(read_instructions, shop.repo.root, window.instruction_bytes),
         task=task.spec,
         checks=shop.settings.checks.commands,
         scope=shop.settings.project.scope,
         protect=shop.settings.project.protect,
         needs_notes=notes,
-        repo_map=repository_map(await files.list_files(), token_bound=MAP_TOKENS),
+        repo_map=repository_map(await files.list_files(), token_bound=window.map_tokens),
         earlier_attempt=await asyncio.to_thread(
             earlier_attempts, shop.transcripts / task.id, task.attempt, task.why
         ),
@@ -111,13 +114,13 @@ def caps_of(task: Task, budget: BudgetSection) -> Caps:
     )
 
 
-def read_instructions(root: Path) -> str:
+def read_instructions(root: Path, most_bytes: int) -> str:
     """The project's instructions to agents: `AGENTS.md`, else `CLAUDE.md`, else nothing. Blocking."""
     for name in INSTRUCTION_FILES:
         path = root / name
         if path.is_file() and not path.is_symlink():
             with path.open("rb") as file:
-                return file.read(INSTRUCTION_BYTES).decode("utf-8", "replace")
+                return file.read(most_bytes).decode("utf-8", "replace")
     return ""
 
 

@@ -33,6 +33,7 @@ from agentcoord.domain.ids import TASK_ID_PATTERN
 from agentcoord.domain.ladder import EFFORTS, Rung
 from agentcoord.domain.worker import MISSION_WORKERS, Role, WorkerSpec, worker_of
 from agentcoord.errors import ConfigError
+from agentcoord.llm.api import Provider
 
 SECTIONS: dict[str, type] = {
     "project": ProjectSection,
@@ -238,6 +239,11 @@ class _Reading:
         effort = values["models"].get("effort", "medium")
         if effort not in ("", *EFFORTS):
             self.say(f"models.effort {effort!r} is none of {', '.join(EFFORTS)}")
+        provider = values["models"].get("provider", Provider.ANTHROPIC)
+        if provider not in list(Provider):
+            self.say(
+                f"models.provider {provider!r} is none of {', '.join(Provider)}{_nearest(provider, Provider)}"
+            )
         for entry in values["models"].get("ladder", ()):
             try:
                 Rung.of(entry, "")

@@ -54,8 +54,15 @@ class ModelsSection:
     after a space: `claude-haiku-5-5 low`."""
     effort: str = "medium"
     """low, medium, high, xhigh, max, for rungs without their own; empty: not sent."""
+    provider: str = "anthropic"
+    """anthropic (or any server that speaks its API), aws, bedrock, bedrock-mantle, foundry, vertex; clouds
+    sign in as their own tools do."""
+    region: str = ""
+    """Of AWS or Vertex; empty: as their tools find it."""
+    project: str = ""
+    """Vertex's project or Foundry's resource; empty: as their tools find it."""
     base_url: str = ""
-    """Else ANTHROPIC_BASE_URL, else Anthropic."""
+    """Else ANTHROPIC_BASE_URL, else Anthropic; for clouds: else the cloud's own."""
     price_file: str = ""
     """A TOML file with prices of further models, or newer ones; relative to the repository."""
     custom_tools: bool = False

@@ -31,6 +31,7 @@ from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.fleet import Fleet
 from agentcoord.daemon.memory_keeper import MemoryKeeper, restore_at_start
 from agentcoord.daemon.model_source import ModelSource, open_model
+from agentcoord.daemon.notifications import SECRET_VARIABLES
 from agentcoord.daemon.patient_ledger import PatientLedger
 from agentcoord.daemon.proving import Prover
 from agentcoord.daemon.redis_server import embedded_server
@@ -154,9 +155,7 @@ async def composed(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str])
     price_file = paths.root / settings.models.price_file if settings.models.price_file else None
     prices = await asyncio.to_thread(PriceList.load, price_file)
     check_prices(settings, prices)
-    redactor = Redactor(
-        [env[name] for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN") if env.get(name)]
-    )
+    redactor = Redactor([env[name] for name in SECRET_VARIABLES if env.get(name)])
     hubs: list[EventHub] = []
 
     def tell_of_server(words: str) -> None:

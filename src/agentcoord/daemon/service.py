@@ -30,6 +30,7 @@ from agentcoord.config.paths import ProjectPaths
 from agentcoord.config.root_rule import root_allowed
 from agentcoord.daemon.compose import composed
 from agentcoord.daemon.loop_watch import StopTimer, watched_loop
+from agentcoord.daemon.notifications import SECRET_VARIABLES
 from agentcoord.daemon.start_args import StartArgs
 from agentcoord.errors import AgentCoordError, ConfigError, DaemonAlreadyRunningError, DaemonError
 from agentcoord.telemetry.logs import logging_to
@@ -111,7 +112,7 @@ def run_foreground(
         paths = ProjectPaths.of(root, env)
         refuse_root(args, env)
         paths.make()
-        secrets = [env[name] for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN") if env.get(name)]
+        secrets = [env[name] for name in SECRET_VARIABLES if env.get(name)]
         with (
             lock_of(paths),
             logging_to(paths.log_file, secrets=secrets, terminal=ready_fd is None),

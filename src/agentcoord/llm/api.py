@@ -141,6 +141,22 @@ class Capabilities:
     """Knows the tool types that Anthropic defines; without it the agent describes them by schema."""
 
 
+class Provider(StrEnum):
+    """Who serves the models."""
+
+    ANTHROPIC = "anthropic"
+    """Anthropic, or any server that speaks its API."""
+    AWS = "aws"
+    """Anthropic's platform on AWS."""
+    BEDROCK = "bedrock"
+    BEDROCK_MANTLE = "bedrock-mantle"
+    """Bedrock's endpoint that speaks the Messages API."""
+    FOUNDRY = "foundry"
+    """Microsoft Foundry."""
+    VERTEX = "vertex"
+    """Google's Vertex AI."""
+
+
 class Model(Protocol):
     """Somebody who answers one turn: the SDK's client, or a fake that passes the same contract."""
 

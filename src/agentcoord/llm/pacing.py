@@ -36,6 +36,8 @@ OnWait = Callable[[str, float, str], None]
 _LIMIT_KINDS = ("requests", "tokens", "input-tokens", "output-tokens")
 _TOLD_FROM_S = 2.0
 """Shorter waits for the minute's limits are ordinary spacing and told to nobody."""
+_LEAST_SLEEP_S = 0.001
+"""Less may be lost in the clock's rounding, and then would be slept again and again."""
 _MIDDLE_PRIORITY = 3
 
 
@@ -182,7 +184,7 @@ class Governor:
             if closed_s > 0:
                 self._refuse_longer_than(left_s, closed_s, gate.why)
                 self._tell(model, closed_s, gate.why)
-                await self._clock.sleep(closed_s)
+                await self._clock.sleep(max(closed_s, _LEAST_SLEEP_S))
                 continue
             if not gate.line.is_first(waiter) or not self._has_place(gate, now):
                 await self._wait_for_place(gate, waiter, left_s, model)
@@ -195,7 +197,7 @@ class Governor:
             held_s = max(held_s, gate.next_start - now)
             if held_s <= 0:
                 return now
-            await self._clock.sleep(held_s)
+            await self._clock.sleep(max(held_s, _LEAST_SLEEP_S))
 
     def _tell(self, model: str, wait_s: float, why: str) -> None:
         if self._on_wait is not None:

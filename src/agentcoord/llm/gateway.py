@@ -25,7 +25,7 @@ from agentcoord.domain.usage import NO_USAGE, ZERO_USD, Usage, UsdMicros
 from agentcoord.errors import LlmError, LlmRetryableError, StoreUnavailableError
 from agentcoord.llm.accounts import Crowded, LedgerPort, LedgerRefusal, Settlements, TaskAccount
 from agentcoord.llm.api import Model, PaidTurn, Progress, SpendRefused, Turn, TurnRequest
-from agentcoord.llm.pacing import Governor, Share, Slot
+from agentcoord.llm.pacing import MIDDLE_PRIORITY, Governor, Share, Slot
 from agentcoord.llm.pricing import PriceList
 from agentcoord.llm.prompt_size import CachedPrefix, estimate_input_tokens, usage_of_broken_call
 from agentcoord.llm.rate_buckets import Wants
@@ -38,7 +38,6 @@ _MAX_TRIES = 1_000
 _BOOKING_DEADLINE_S = 10.0
 _ROOM_PATIENCE_S = 600.0
 """How long a turn waits for reservations of calls under way to settle for less."""
-_MIDDLE_PRIORITY = 3
 
 
 class PaidModel:
@@ -72,7 +71,7 @@ class PaidModel:
         caps: object,
         *,
         worker: str = "",
-        priority: int = _MIDDLE_PRIORITY,
+        priority: int = MIDDLE_PRIORITY,
         deadline_s: float = 3_600,
     ) -> TaskGateway:
         """Return the gateway that calls on `task`'s account.
@@ -218,6 +217,7 @@ class TaskGateway:
                 await told()
 
         progress.on_start = started
+        slot.note_called()
         try:
             return await self._model.take_turn(request, progress)
         except LlmError as error:

@@ -38,7 +38,7 @@ _TOLD_FROM_S = 2.0
 """Shorter waits for the minute's limits are ordinary spacing and told to nobody."""
 _LEAST_SLEEP_S = 0.001
 """Less may be lost in the clock's rounding, and then would be slept again and again."""
-_MIDDLE_PRIORITY = 3
+MIDDLE_PRIORITY = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Share:
 
     flow: str = ""
     """The task; calls of one flow queue behind each other."""
-    priority: int = _MIDDLE_PRIORITY
+    priority: int = MIDDLE_PRIORITY
     """1 to 5; twice the number is twice the share."""
 
 
@@ -79,7 +79,11 @@ class Slot:
     _gate: _Gate
     _clock: Clock
     used: Charge = field(default_factory=Charge)
-    """Of the minute's limits, so far; nothing counts as refused."""
+    """Of the minute's limits, so far."""
+
+    def note_called(self) -> None:
+        """The request is on its way, whatever comes of it."""
+        self.used = Charge(requests=1.0)
 
     def note_started(self) -> None:
         """The answer began: the cache can be read, others may start."""
@@ -88,7 +92,7 @@ class Slot:
     def note_used(self, usage: Usage) -> None:
         """What the call used, when it is known."""
         uncached = usage.prompt_tokens - usage.cache_read_tokens
-        self.used = Charge(float(uncached), float(usage.output_tokens))
+        self.used = Charge(1.0, float(uncached), float(usage.output_tokens))
 
 
 @dataclass(slots=True)

@@ -34,12 +34,14 @@ class Wants:
 class Charge:
     """What was taken from each bucket."""
 
+    requests: float = 0.0
     input_tokens: float = 0.0
     output_tokens: float = 0.0
 
     def by_kind(self) -> dict[str, float]:
         """The amounts under the names of the headers; `tokens` is a limit on both together."""
         return {
+            "requests": self.requests,
             "input-tokens": self.input_tokens,
             "output-tokens": self.output_tokens,
             "tokens": self.input_tokens + self.output_tokens,
@@ -72,12 +74,12 @@ class RateBuckets:
     def charge_of(self, wants: Wants) -> Charge:
         """What a call would be charged in advance."""
         output = min(float(wants.max_output_tokens), self.usual_output_tokens)
-        return Charge(float(wants.input_tokens), output)
+        return Charge(1.0, float(wants.input_tokens), output)
 
     def hold_s(self, charge: Charge, now_s: float) -> tuple[float, str]:
         """How long until every bucket can bear `charge`, and the limit that takes longest."""
         longest, scarce = 0.0, ""
-        for kind, amount in {"requests": 1.0, **charge.by_kind()}.items():
+        for kind, amount in charge.by_kind().items():
             if (bucket := self._buckets.get(kind)) is None:
                 continue
             bucket.refill(now_s)
@@ -86,11 +88,11 @@ class RateBuckets:
         return longest, scarce
 
     def spend(self, charge: Charge, now_s: float) -> None:
-        """Take what a starting call is expected to use, and the request itself."""
-        self._take({"requests": 1.0, **charge.by_kind()}, now_s)
+        """Take what a starting call is expected to use."""
+        self._take(charge.by_kind(), now_s)
 
     def correct(self, charge: Charge, used: Charge, now_s: float) -> None:
-        """Replace what was taken in advance by what was used; the request stays counted."""
+        """Replace what was taken in advance by what was used."""
         given_back = charge.by_kind()
         self._take({kind: amount - given_back[kind] for kind, amount in used.by_kind().items()}, now_s)
         if used.output_tokens:

@@ -11,7 +11,7 @@ from llm_fakes import ManualClock, settle_loop
 from agentcoord.domain.usage import Usage
 from agentcoord.errors import LlmOverloadedError, LlmRetryableError
 from agentcoord.llm.pacing import Governor, PacingSettings, Share
-from agentcoord.llm.rate_buckets import Wants
+from agentcoord.llm.rate_buckets import Charge, RateBuckets, Wants
 
 MODEL = "claude-sonnet-5-5"
 NOTHING = Wants()
@@ -408,6 +408,21 @@ async def test_a_refused_call_gives_back_all_of_its_tokens() -> None:
         async with governor.slot(MODEL, wants=Wants(20_000, 1_000)):
             pass
     assert clock.now_s == 1_000.0
+
+
+def test_a_slot_in_which_no_request_was_made_costs_none() -> None:
+    buckets = RateBuckets()
+    buckets.learn(
+        {"anthropic-ratelimit-requests-limit": "60", "anthropic-ratelimit-requests-remaining": "1"}, 0
+    )
+    charge = buckets.charge_of(NOTHING)
+    buckets.spend(charge, 0)
+    assert buckets.hold_s(charge, 0) == (1.0, "requests")
+    buckets.correct(charge, Charge(), 0)
+    assert buckets.hold_s(charge, 0) == (0.0, "")
+    buckets.spend(charge, 0)
+    buckets.correct(charge, Charge(requests=1.0), 0)
+    assert buckets.hold_s(charge, 0.5) == (0.5, "requests")
 
 
 async def test_output_is_spent_as_much_as_calls_usually_answer_and_not_max_tokens() -> None:

@@ -321,7 +321,7 @@ class TaskRunner:
                 refused = outcome.refused
                 why = f"{refused.in_words} is reached"
                 self._emit(EventKind.BUDGET_REACHED, task.id, scope=refused.scope, unit=str(refused.unit))
-                if refused.scope != CapScope.TASK:
+                if refused.scope != CapScope.TASK and not self._shop.store.queue.paused:
                     # Nothing new is claimed; tasks under way go on until they end or meet the cap themselves.
                     await pause(self._shop, why)
                 return _Ended(TaskState.PARKED, why, keep_copy=True)

@@ -124,7 +124,9 @@ class BudgetLedger:
         words = (reservation, run, task, day, amount, tokens, worker)
         refused = await self._run(ScriptName.RESERVE, *words, *args)
         if not refused:
-            self.mirror.open.setdefault(reservation, Reserved(run, task, day, amount, tokens=tokens, worker=worker))
+            self.mirror.open.setdefault(
+                reservation, Reserved(run, task, day, amount, tokens=tokens, worker=worker)
+            )
             return None
         which, spent, reserved = refused
         scope, unit, cap = in_order[which - 1]
@@ -223,7 +225,9 @@ def _parts(fields: Mapping[str, str], kind: str) -> dict[str, Spend]:
     """Collect the fields `kind|name|what` by name, in order of name."""
     names = sorted({f.split("|", 1)[1].rpartition("|")[0] for f in fields if f.startswith(f"{kind}|")})
     return {
-        name: Spend(UsdMicros(_number(fields, f"{kind}|{name}|spent")), decode_usage(fields, f"{kind}|{name}|"))
+        name: Spend(
+            UsdMicros(_number(fields, f"{kind}|{name}|spent")), decode_usage(fields, f"{kind}|{name}|")
+        )
         for name in names
     }
 

@@ -110,6 +110,7 @@ OPERATIONS: dict[str, Operation] = {
     "BudgetLedger.release": lambda s: s.store.ledger.release("r"),
     "BudgetLedger.open_reservations": lambda s: s.store.ledger.open_reservations(),
     "BudgetLedger.reconcile": lambda s: s.store.ledger.reconcile([]),
+    "BudgetLedger.task_spent": lambda s: s.store.ledger.task_spent(TaskId("a")),
     "BudgetLedger.totals": lambda s: s.store.ledger.totals(run="r", day="d"),
     "EventLog.append": lambda s: s.store.events.append(EVENTS),
     "EventLog.read": lambda s: s.store.events.read(after=0),

@@ -123,7 +123,16 @@ class OpenLedger:
     """Called for each turn that is paid."""
 
     async def reserve(
-        self, reservation: str, *, run: str, task: TaskId, day: str, amount: UsdMicros, caps: Any
+        self,
+        reservation: str,
+        *,
+        run: str,
+        task: TaskId,
+        day: str,
+        amount: UsdMicros,
+        tokens: int,
+        caps: Any,
+        worker: str,
     ) -> LedgerRefusal | None:
         return None
 

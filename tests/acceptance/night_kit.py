@@ -145,7 +145,13 @@ class Night:
         path.write_text(text)
         return path
 
-    def run(self, *words: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Done:
+    def run(
+        self,
+        *words: str | Path,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout_s: float = COMMAND_TIMEOUT_S,
+    ) -> Done:
         """Run one of our commands in the project."""
         command = [str(BIN / str(words[0])), *map(str, words[1:])]
         done = subprocess.run(
@@ -154,7 +160,7 @@ class Night:
             env={**self.env, **(env or {})},
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=COMMAND_TIMEOUT_S,
+            timeout=timeout_s,
             check=False,
         )
         return Done(done.returncode, done.stdout.decode(), done.stderr.decode())

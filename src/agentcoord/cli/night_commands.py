@@ -75,7 +75,7 @@ def run(
         if args.flags or unsafe_no_sandbox or external_sandbox:
             invocation.terminal.say("a daemon runs already: the options of a start change nothing in it")
     else:
-        require_model(settings.models.base_url, invocation.env)
+        require_model(settings.models, invocation.env)
         started = start(invocation, args)
         invocation.terminal.say(f"started agentcoordd, pid {started.pid}")
     _go(invocation, text, detach=detach, schema="agentcoord.run", as_json=as_json)

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Final
 from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.invocation import Invocation
 from agentcoord.config.paths import ProjectPaths
+from agentcoord.config.sections import ModelsSection
 from agentcoord.errors import DaemonNotRunningError
+from agentcoord.llm.api import Provider
 from agentcoord.wire.call import call_once
 from agentcoord.wire.messages import ExitCode, Method
 
@@ -130,9 +132,9 @@ def wait_until(is_so: Callable[[], bool], timeout_s: float) -> bool:
     return True
 
 
-def require_model(base_url: str, env: Mapping[str, str]) -> None:
-    """Raise CommandError with the three ways on, when there is neither a key nor a base URL."""
-    if base_url or env.get("ANTHROPIC_BASE_URL"):
+def require_model(models: ModelsSection, env: Mapping[str, str]) -> None:
+    """Raise CommandError with the three ways on, when there is neither a key nor a base URL nor a cloud."""
+    if models.provider != Provider.ANTHROPIC or models.base_url or env.get("ANTHROPIC_BASE_URL"):
         return
     if env.get("ANTHROPIC_API_KEY") or env.get("ANTHROPIC_AUTH_TOKEN"):
         return

@@ -32,6 +32,7 @@ from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.fleet import Fleet
 from agentcoord.daemon.memory_keeper import MemoryKeeper, restore_at_start
 from agentcoord.daemon.model_source import ModelSource, open_model
+from agentcoord.daemon.notifications import SECRET_VARIABLES
 from agentcoord.daemon.patient_ledger import PatientLedger
 from agentcoord.daemon.proving import Prover
 from agentcoord.daemon.redis_server import embedded_server
@@ -169,9 +170,7 @@ async def composed(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str])
     price_file = paths.root / settings.models.price_file if settings.models.price_file else None
     prices = await asyncio.to_thread(PriceList.load, price_file)
     check_prices(settings, prices)
-    redactor = Redactor(
-        [env[name] for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN") if env.get(name)]
-    )
+    redactor = Redactor([env[name] for name in SECRET_VARIABLES if env.get(name)])
     hubs: list[EventHub] = []
 
     def tell_of_server(words: str) -> None:
@@ -345,6 +344,7 @@ def build_workshop(
         sandbox=sandbox,
         toolchains=toolchains,
         paid_model=paid_model,
+        windows=windows_of(settings, prices),
         hub=hub,
         board=FleetBoard(clock),
         clock=clock,
@@ -384,8 +384,14 @@ def check_slots(wanted: int, *, workers: int, cores: int | None = None) -> int:
 
 def check_prices(settings: Settings, prices: PriceList) -> None:
     """Refuse, before the night, a model whose price nobody knows. Raises the price list's own error."""
-    for model in settings.models.ladder:
-        prices.price(model)
+    for rung in settings.models.rungs:
+        prices.price(rung.model)
+
+
+def windows_of(settings: Settings, prices: PriceList) -> dict[str, int]:
+    """The context windows of the ladder's models, as far as the price list tells them."""
+    told = {rung.model: prices.price(rung.model).context_tokens for rung in settings.models.rungs}
+    return {model: tokens for model, tokens in told.items() if tokens is not None}
 
 
 async def scouted_sandbox(args: StartArgs, clock: SystemClock) -> tuple[Sandbox, str]:

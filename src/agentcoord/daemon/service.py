@@ -24,6 +24,7 @@ import structlog
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.daemon.compose import composed
 from agentcoord.daemon.loop_watch import StopTimer, watched_loop
+from agentcoord.daemon.notifications import SECRET_VARIABLES
 from agentcoord.daemon.project_lock import identity, lock_of, refuse_root
 from agentcoord.daemon.start_args import StartArgs
 from agentcoord.errors import AgentCoordError, DaemonError
@@ -49,7 +50,7 @@ def run_foreground(
         paths = ProjectPaths.of(root, env)
         refuse_root(args, env)
         paths.make()
-        secrets = [env[name] for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN") if env.get(name)]
+        secrets = [env[name] for name in SECRET_VARIABLES if env.get(name)]
         with (
             lock_of(paths),
             logging_to(paths.log_file, secrets=secrets, terminal=ready_fd is None),

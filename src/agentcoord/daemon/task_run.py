@@ -28,7 +28,7 @@ from agentcoord.daemon.declared_files import take_declared
 from agentcoord.daemon.machine_faults import fault_of
 from agentcoord.daemon.pausing import pause
 from agentcoord.daemon.proofs import Held, Landed, LandingSteps, Red
-from agentcoord.daemon.task_setup import make_loop, model_for
+from agentcoord.daemon.task_setup import make_loop
 from agentcoord.daemon.time_spent import Stretch
 from agentcoord.daemon.to_its_end import to_its_end
 from agentcoord.daemon.worker_row import WorkerRow
@@ -36,9 +36,9 @@ from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.files import LandedFile
 from agentcoord.domain.ids import TaskId
+from agentcoord.domain.ladder import Rung, rung_for
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import Claim, Task
-from agentcoord.domain.usage import usd
 from agentcoord.errors import (
     AgentCoordError,
     AgentError,
@@ -55,6 +55,7 @@ from agentcoord.errors import (
     WorkspaceError,
 )
 from agentcoord.review.checks import feedback
+from agentcoord.store.budget_ledger import CapScope
 from agentcoord.workspace.pool import Workspace
 
 HAND_BACK_TIMEOUT_S = 10.0
@@ -90,10 +91,10 @@ class TaskRunner:
         """
         claim = await self._as_let_land(claim)
         shop, task = self._shop, claim.task
-        model = model_for(task, shop.settings.models.ladder)
-        shop.board.began(self._row, claim, model)
+        rung = rung_for(task.attempt, shop.settings.models.rungs)
+        shop.board.began(self._row, claim, rung.model)
         try:
-            ended = await self._run_held(claim, model)
+            ended = await self._run_held(claim, rung)
             if ended is not None:
                 await to_its_end(self._end(claim, ended))
         except LeaseLostError as error:
@@ -111,7 +112,7 @@ class TaskRunner:
             # A lost lease means that it ended; else the next start of the daemon queues it again.
             log.info("not_handed_back", task=claim.task.id, error=repr(error))
 
-    async def _run_held(self, claim: Claim, model: str) -> _Ended | None:
+    async def _run_held(self, claim: Claim, rung: Rung) -> _Ended | None:
         """Return how the claim ends; None when it is done and stored already."""
         shop, task = self._shop, claim.task
         try:
@@ -141,9 +142,10 @@ class TaskRunner:
                 token=claim.token,
                 attempt=task.attempt,
                 resumed=workspace.resumed,
-                model=model,
+                model=rung.model,
+                effort=rung.effort,
             )
-            ended = await self._attempt(claim, workspace, model)
+            ended = await self._attempt(claim, workspace, rung)
             keep = ended is not None and ended.keep_copy
             return ended
         finally:
@@ -161,10 +163,10 @@ class TaskRunner:
             with contextlib.suppress(OSError):  # The binding's file stays; the slot is free all the same.
                 await self._shop.pool.release(workspace, keep=keep)
 
-    async def _attempt(self, claim: Claim, workspace: Workspace, model: str) -> _Ended | None:
+    async def _attempt(self, claim: Claim, workspace: Workspace, rung: Rung) -> _Ended | None:
         try:
             with self._row.time_spent.on(Stretch.BRIEFING):
-                loop = await make_loop(self._shop, self._row, claim, workspace, model)
+                loop = await make_loop(self._shop, self._row, claim, workspace, rung)
             return await self._converse(claim, workspace, loop)
         except SandboxError as error:
             return await self._without_sandbox(error)
@@ -321,12 +323,12 @@ class TaskRunner:
                 return _Ended(TaskState.QUEUED, "the daemon stopped", counts_attempt=False, keep_copy=True)
             case OutOfMoney():
                 refused = outcome.refused
-                self._emit(EventKind.BUDGET_REACHED, task.id, scope=refused.scope)
-                return _Ended(
-                    TaskState.PARKED,
-                    f"the {refused.scope} cap of ${usd(refused.cap_usd_micros):.2f} is reached",
-                    keep_copy=True,
-                )
+                why = f"{refused.in_words} is reached"
+                self._emit(EventKind.BUDGET_REACHED, task.id, scope=refused.scope, unit=str(refused.unit))
+                if refused.scope != CapScope.TASK and not self._shop.store.queue.paused:
+                    # Nothing new is claimed; tasks under way go on until they end or meet the cap themselves.
+                    await pause(self._shop, why)
+                return _Ended(TaskState.PARKED, why, keep_copy=True)
             case GaveUp():
                 return self._failed_attempt(task, outcome.why)
             case _:

@@ -9,7 +9,7 @@ DEMO_DIR ?= $(or $(TMPDIR),/tmp)/agentcoord-demo-$(shell date +%Y%m%d-%H%M%S)
 export AGENTCOORD_ALLOW_ROOT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types imports docs-check fmt bench bench-cost bench-loop bench-night prove dashboard-pictures clean sandbox constraints
+.PHONY: help run test check lint types imports docs-check fmt bench bench-cost bench-loop bench-night bench-daemon bench-sandbox bench-store bench-workspace prove redteam dashboard-pictures clean sandbox constraints
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,10 +31,15 @@ sandbox:
 run: $(VENV)/.run sandbox ## Play the demo night: ten tasks, six workers, a scripted model; no key needed
 	@$(BIN)/agentcoord demo --dir "$(DEMO_DIR)"
 
-test: $(VENV)/.dev sandbox ## Run every test, in parallel, with a real Valkey
+test: $(VENV)/.dev sandbox ## Run every test, in parallel, with a real Valkey; as root, the attacks also as an ordinary user
 	@if sh scripts/install_redis.sh; then these=""; else these="not system_redis"; \
 		echo "redis-server cannot be installed here: its tests are left out (all others use the Valkey that comes along)"; fi; \
 	$(BIN)/python -m pytest --numprocesses auto --quiet -m "$$these"
+	@$(BIN)/python scripts/redteam_as_user.py --numprocesses auto
+
+redteam: $(VENV)/.dev sandbox ## The attacks alone; as root, also as an ordinary user
+	@$(BIN)/python -m pytest --numprocesses auto --quiet tests/redteam
+	@$(BIN)/python scripts/redteam_as_user.py --numprocesses auto
 
 check: lint types imports docs-check test ## Lint, types, import layers, documentation, tests
 
@@ -66,11 +71,20 @@ bench-cost: $(VENV)/.dev ## Dollars and cached share against no caching and a na
 bench-loop: $(VENV)/.dev ## CPU a turn, memory a worker and longest block against a bare SDK loop
 	@$(BIN)/python scripts/bench/bench_loop.py
 
-bench-night: $(VENV)/.dev sandbox ## Sixty scripted tasks: wall time against the ideal
+bench-night: $(VENV)/.dev sandbox ## Sixty scripted tasks against the ideal; six workers against six processes of another agent
 	@$(BIN)/python scripts/bench/bench_night.py
+
+bench-daemon: $(VENV)/.dev sandbox ## Time to ready, processor and memory when idle, how fast the reading commands answer
+	@$(BIN)/python scripts/bench/bench_daemon.py
+
+bench-sandbox: $(VENV)/.dev sandbox ## What the sandbox adds to a command, against the same command without it
+	@$(BIN)/python scripts/bench/bench_sandbox.py
 
 bench-store: $(VENV)/.dev ## Measure the store against other Python queues; QUICK=1 for a first look
 	@$(BIN)/python scripts/bench/bench_store.py $(if $(QUICK),--quick)
+
+bench-workspace: $(VENV)/.dev ## Private copies against git worktrees, landings, disk; IMAGE=1 as root for Btrfs and XFS
+	@$(BIN)/python scripts/bench/bench_workspace.py $(if $(IMAGE),--image)
 
 prove: $(VENV)/.run sandbox ## A night on a real package that none of us wrote
 	@$(BIN)/python scripts/prove_on_real_package.py

@@ -119,14 +119,26 @@ class OpenLedger:
     """A ledger without caps that adds up."""
 
     spent_usd_micros: int = 0
+    on_settled: Callable[[], None] = field(default=lambda: None)
+    """Called for each turn that is paid."""
 
     async def reserve(
-        self, reservation: str, *, run: str, task: TaskId, day: str, amount: UsdMicros, caps: Any
+        self,
+        reservation: str,
+        *,
+        run: str,
+        task: TaskId,
+        day: str,
+        amount: UsdMicros,
+        tokens: int,
+        caps: Any,
+        worker: str,
     ) -> LedgerRefusal | None:
         return None
 
     async def settle(self, reservation: str, *, actual: UsdMicros, usage: Usage, model: str) -> None:
         self.spent_usd_micros += actual
+        self.on_settled()
 
     async def release(self, reservation: str) -> None:
         pass

@@ -58,7 +58,7 @@ def measured(base: Path, seconds: float, rounds: int) -> dict[str, object]:
         run("agentcoordd", "stop")
     pid = json.loads(run("agentcoordd", "start", "--json"))["pid"]
     try:
-        time.sleep(3.0)  # Its private copies are built by then.
+        time.sleep(10.0)  # Its private copies are built by then, and the model's SDK is imported.
         server = children(pid)
         before, begun = cpu_s(pid) + sum(map(cpu_s, server)), time.perf_counter()
         time.sleep(seconds)

@@ -5,6 +5,9 @@ Our loop (governor, reservation, durable transcript, tools, live text) and a bar
 stream play the same conversations against the same rehearsal server, which is a process of its own. Each
 measurement is a process of its own too, so that none inherits another's memory. All workers share one
 event loop. The bare loop keeps its history in a list and does nothing else.
+
+A measurement ends when all conversations have, or at its deadline: what is told of a turn is told of the
+turns that were complete by then, and how many they were is printed.
 """
 
 from __future__ import annotations
@@ -14,12 +17,13 @@ import asyncio
 import contextlib
 import gc
 import json
+import math
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +46,8 @@ RESULT_TOKENS = 1_000
 INSTRUCTION_TOKENS = 3_000
 FLEETS = {6: TURNS, 60: TURNS, 600: 4}
 """How many turns each fleet's workers take."""
+DEADLINE_S = 150.0
+"""Of one measurement."""
 MOST_RATIO = 1.25
 TICK_S = 0.005
 SYSTEM = [{"type": "text", "text": prose(INSTRUCTION_TOKENS + 1_500)}]
@@ -55,13 +61,39 @@ class Figures:
     kib_a_worker: float
     longest_block_ms: float
     wall_s: float
+    turns: int
+    """Complete ones."""
+    longest_step_ms: float
+    """Processor time of the event loop's longest single step."""
+    longest_step: str
 
 
 class BlockMeter:
-    """How late the event loop comes to a task that wants to run every few milliseconds."""
+    """How late the event loop comes to a task that wants to run every few milliseconds, and how much
+    processor time its longest single step took, which a busy machine does not change."""
 
     def __init__(self) -> None:
         self.longest_s = 0.0
+        self.longest_step_s = 0.0
+        self.longest_step = ""
+
+    @contextlib.contextmanager
+    def every_step(self) -> Iterator[None]:
+        """Time each callback that the event loop runs inside the block."""
+        plain = asyncio.Handle._run  # noqa: SLF001 - there is no other place to measure
+
+        def timed(handle: Any) -> None:
+            begun = time.thread_time()
+            plain(handle)
+            took = time.thread_time() - begun
+            if took > self.longest_step_s:
+                self.longest_step_s, self.longest_step = took, repr(handle)
+
+        asyncio.Handle._run = timed  # type: ignore[assignment,method-assign]  # noqa: SLF001 - as above
+        try:
+            yield
+        finally:
+            asyncio.Handle._run = plain  # type: ignore[method-assign]  # noqa: SLF001 - as it was
 
     async def run(self) -> None:
         while True:
@@ -70,9 +102,9 @@ class BlockMeter:
             self.longest_s = max(self.longest_s, time.perf_counter() - due)
 
 
-async def run_ours(base_url: str, workers: int, turns: int, folder: Path) -> None:
+async def run_ours(base_url: str, workers: int, turns: int, folder: Path, told: Callable[[], None]) -> None:
     async with opened_model(base_url, caching=True) as model:
-        paid = paid_model(model, OpenLedger(), workers=workers)
+        paid = paid_model(model, OpenLedger(on_settled=told), workers=workers)
         shell, instructions = FixedShell(prose(RESULT_TOKENS)), prose(INSTRUCTION_TOKENS)
         async with asyncio.TaskGroup() as group:
             for n in range(workers):
@@ -80,7 +112,7 @@ async def run_ours(base_url: str, workers: int, turns: int, folder: Path) -> Non
                 group.create_task(play(loop))
 
 
-async def run_bare(base_url: str, workers: int, turns: int, folder: Path) -> None:
+async def run_bare(base_url: str, workers: int, turns: int, folder: Path, told: Callable[[], None]) -> None:
     import anthropic
     import httpx2
 
@@ -112,6 +144,7 @@ async def run_bare(base_url: str, workers: int, turns: int, folder: Path) -> Non
                     if block.type == "tool_use"
                 ]
                 messages.append({"role": "user", "content": results})
+                told()
 
         async with asyncio.TaskGroup() as group:
             for n in range(workers):
@@ -122,19 +155,34 @@ async def measure(way: str, base_url: str, workers: int, turns: int) -> Figures:
     """Warm up with one conversation, then measure a fleet."""
     run = run_ours if way == "ours" else run_bare
     with tempfile.TemporaryDirectory() as warm:
-        await run(base_url, 1, turns, Path(warm))
+        await run(base_url, 1, turns, Path(warm), lambda: None)
     gc.collect()
+    if way == "ours":
+        gc.freeze()  # As the daemon does when it has begun.
     meter = BlockMeter()
+    complete: list[int] = []
     with tempfile.TemporaryDirectory() as folder:
         rss_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         cpu, wall = time.process_time(), time.perf_counter()
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(meter.run())
-            await run(base_url, workers, turns, Path(folder))
+            with contextlib.suppress(TimeoutError), meter.every_step():
+                async with asyncio.timeout(DEADLINE_S):
+                    await run(base_url, workers, turns, Path(folder), lambda: complete.append(1))
             watching.cancel()
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - rss_before
-    return Figures(cpu * 1_000 / (workers * turns), rss / workers, meter.longest_s * 1_000, wall)
+    done = len(complete)
+    cpu_ms = cpu * 1_000 / done if done else math.inf
+    return Figures(
+        cpu_ms,
+        rss / workers,
+        meter.longest_s * 1_000,
+        wall,
+        done,
+        meter.longest_step_s * 1_000,
+        meter.longest_step,
+    )
 
 
 @contextlib.contextmanager
@@ -182,7 +230,7 @@ def main() -> int:
         print(json.dumps(asdict(asyncio.run(measure(way, base_url, int(workers), int(turns))))))
         return 0
     print(f"{TURNS} turns a worker (600 workers: 4), {RESULT_TOKENS:,} tokens a result")
-    print("workers  way    CPU a turn  memory a worker  longest block     wall   CPU to bare")
+    print("workers  way   turns  CPU a turn  memory a worker  longest block  a step        wall  CPU to bare")
     held = True
     for workers in args.fleets:
         bare = measured_apart("bare", workers)
@@ -190,8 +238,9 @@ def main() -> int:
         for way, found in (("bare", bare), ("ours", ours)):
             ratio = found.cpu_ms_a_turn / bare.cpu_ms_a_turn
             print(
-                f"{workers:>7}  {way}  {found.cpu_ms_a_turn:>8.2f} ms  {found.kib_a_worker:>11,.0f} KiB"
-                f"  {found.longest_block_ms:>10.1f} ms  {found.wall_s:>5.1f} s  {ratio:>10.2f}x",
+                f"{workers:>7}  {way}  {found.turns:>5}  {found.cpu_ms_a_turn:>7.2f} ms"
+                f"  {found.kib_a_worker:>11,.0f} KiB  {found.longest_block_ms:>10.1f} ms"
+                f"  {found.longest_step_ms:>5.1f} ms  {found.wall_s:>6.1f} s  {ratio:>10.2f}x",
                 flush=True,
             )
         held = held and ours.cpu_ms_a_turn <= MOST_RATIO * bare.cpu_ms_a_turn

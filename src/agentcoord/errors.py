@@ -102,6 +102,10 @@ class LlmRequestError(LlmError):
     """The server says that the request is wrong (400, 404, 413): repeating it cannot help."""
 
 
+class LlmContextWindowError(LlmRequestError):
+    """The prompt does not fit the model's context window: the conversation must become shorter."""
+
+
 class LlmAuthError(LlmError):
     """The key is missing or refused."""
 

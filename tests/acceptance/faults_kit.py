@@ -89,7 +89,8 @@ class FaultyNight:
 
     def start(self) -> int:
         """Start the daemon on the server, as a user's environment would."""
-        from agentcoord.daemon.service import StartArgs, start_background
+        from agentcoord.daemon.background_start import start_background
+        from agentcoord.daemon.start_args import StartArgs
 
         started = start_background(self.night.root, args=StartArgs(), env=self.night.env)
         self.night._pids.add(started.pid)

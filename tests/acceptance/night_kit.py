@@ -145,7 +145,13 @@ class Night:
         path.write_text(text)
         return path
 
-    def run(self, *words: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Done:
+    def run(
+        self,
+        *words: str | Path,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout_s: float = COMMAND_TIMEOUT_S,
+    ) -> Done:
         """Run one of our commands in the project."""
         command = [str(BIN / str(words[0])), *map(str, words[1:])]
         done = subprocess.run(
@@ -154,14 +160,15 @@ class Night:
             env={**self.env, **(env or {})},
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=COMMAND_TIMEOUT_S,
+            timeout=timeout_s,
             check=False,
         )
         return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def start(self) -> int:
         """Start the daemon on the scripts, in the background; return its pid."""
-        from agentcoord.daemon.service import StartArgs, start_background
+        from agentcoord.daemon.background_start import start_background
+        from agentcoord.daemon.start_args import StartArgs
 
         started = start_background(self.root, args=StartArgs(rehearse=self.scripts), env=self.env)
         self._pids.add(started.pid)

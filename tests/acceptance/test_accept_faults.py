@@ -3,11 +3,12 @@
 Whatever the server does, every task ends done or failed with a true cause, the tree is green, no more
 is spent than the cap by the server's own books, nobody calls inside a retry-after window, and no
 request is malformed. Continuous integration plays one night in which each fault meets a task of its
-own, and a few nights by dice. By hand, with the time it takes:
+own, nights of three small tasks under some faults alone, and the ten tasks of the demo under all faults by
+dice. By hand, with the time it takes (half a minute to two minutes a night):
 
     AGENTCOORD_FAULT_SEEDS=50 python -m pytest tests/acceptance/test_accept_faults.py
-    AGENTCOORD_FAULT_NIGHT=each ...     # a night of three small tasks under each fault alone
-    AGENTCOORD_FAULT_NIGHT=demo ...     # the same, and the dice, with the ten tasks of the demo
+    AGENTCOORD_FAULT_NIGHT=each ...     # three small tasks under each fault alone
+    AGENTCOORD_FAULT_NIGHT=demo ...     # the ten tasks of the demo under each fault alone
 """
 
 from __future__ import annotations
@@ -25,28 +26,33 @@ from night_kit import Night, bash, create, finish, night, one_task, replace, vie
 
 from agentcoord.llm.rehearsal.faults import FaultKind
 
-SEEDS = int(os.environ.get("AGENTCOORD_FAULT_SEEDS", "2"))
+SEEDS = int(os.environ.get("AGENTCOORD_FAULT_SEEDS", "1"))
 NIGHT = os.environ.get("AGENTCOORD_FAULT_NIGHT", "")
 DEMO = NIGHT == "demo"
 SCRIPTS = Path(__file__).parents[2] / "src" / "agentcoord" / "cli" / "demo" / "scripts"
 PLAN = Path(__file__).parents[2] / "config" / "plans" / "overnight.toml"
 CAP_USD = 1.0
-ALONE = 0.34
-"""How probable a fault is when it is the only one: a few in a night of a dozen turns."""
-TOGETHER = 0.02
-"""How probable each is among all: about every other request fails in some way."""
-WAIT_S = 150 if DEMO else 60
+ALONE = 0.06 if DEMO else 0.34
+"""How probable a fault is when it is the only one: a few in a night, of some eighty turns or of a dozen."""
+TOGETHER = 0.005
+"""How probable each is among all: every seventh or eighth request of the demo fails in some way."""
+WAIT_S = 60
+DEMO_WAIT_S = 300
 
 PASSING = tuple(kind for kind in FaultKind if kind not in STOPS_THE_RUN)
 ALONE_KINDS = PASSING if NIGHT else (FaultKind.RATE_LIMIT, FaultKind.CUT_TOOL_JSON)
 STOPPING_KINDS = sorted(STOPS_THE_RUN) if NIGHT else [FaultKind.SPEND_CAP, FaultKind.UNAUTHENTICATED]
 
-pytestmark = pytest.mark.timeout(WAIT_S + 90)
+pytestmark = pytest.mark.timeout(DEMO_WAIT_S + 60)
 
 
 @contextmanager
 def faulty_night(
-    faults: dict[FaultKind, float], seed: int, *, write_scripts: Callable[[Night], None] | None = None
+    faults: dict[FaultKind, float],
+    seed: int,
+    *,
+    demo: bool = DEMO,
+    write_scripts: Callable[[Night], None] | None = None,
 ) -> Iterator[FaultyNight]:
     """A project, its scripts, and the server; the daemon is not started yet."""
     with night() as a:
@@ -54,7 +60,7 @@ def faulty_night(
         if write_scripts is not None:
             a.make_project()
             write_scripts(a)
-        elif DEMO:
+        elif demo:
             shutil.copytree(SCRIPTS.parent / "project", a.root)
             shutil.copytree(SCRIPTS, a.scripts, dirs_exist_ok=True)
             a.make_project({})
@@ -65,8 +71,8 @@ def faulty_night(
             yield FaultyNight(a, base_url)
 
 
-def plan() -> str:
-    if DEMO:
+def plan(*, demo: bool = DEMO) -> str:
+    if demo:
         return PLAN.read_text()
     return "".join(one_task(task, extra=extra) for task, extra in _THREE.items())
 
@@ -106,7 +112,14 @@ def _write_a_script_for_each_fault(a: Night) -> None:
         )
 
 
-def hold_to_the_rules(f: FaultyNight, pid: int) -> None:
+def wait_for_the_end(f: FaultyNight, *, demo: bool = DEMO) -> None:
+    """Wait until nothing is left to do; failed tasks are told by the exit code."""
+    wait_s = DEMO_WAIT_S if demo else WAIT_S
+    waited = f.night.run("agentcoord", "wait", "--timeout", str(wait_s), timeout_s=wait_s + 10)
+    assert waited.code in (0, 7), waited.out + waited.err
+
+
+def hold_to_the_rules(f: FaultyNight, pid: int, *, demo: bool = DEMO) -> None:
     """What must be true after any night."""
     a = f.night
     tasks, costs = a.tasks(), f.costs()
@@ -121,7 +134,7 @@ def hold_to_the_rules(f: FaultyNight, pid: int) -> None:
     assert books.usd <= CAP_USD
     assert costs["total_usd"] >= books.usd - 1e-9, "the server wrote down more than we did"
     assert costs["reserved_usd"] == 0
-    if not DEMO:
+    if not demo:
         changed = {line[3:] for line in a.git("status", "--porcelain", "--untracked-files=all").splitlines()}
         landed = {path for task in tasks.values() for path in task["files"]}
         assert changed == landed
@@ -147,22 +160,20 @@ def test_a_night_under_one_fault_ends_with_true_causes(kind: FaultKind) -> None:
     with faulty_night({kind: ALONE}, seed=7) as f:
         pid = f.start()
         f.night.load(plan())
-        waited = f.night.run("agentcoord", "wait", "--timeout", str(WAIT_S))
-        assert waited.code in (0, 7), waited.out + waited.err
+        wait_for_the_end(f)
         assert kind in f.books().thrown(), "nothing was tested"
         hold_to_the_rules(f, pid)
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_a_night_under_all_faults_at_random_ends_with_true_causes(seed: int) -> None:
+def test_the_demo_night_under_all_faults_at_random_ends_with_true_causes(seed: int) -> None:
     faults = dict.fromkeys(PASSING, TOGETHER)
-    with faulty_night(faults, seed) as f:
+    with faulty_night(faults, seed, demo=True) as f:
         pid = f.start()
-        f.night.load(plan())
-        waited = f.night.run("agentcoord", "wait", "--timeout", str(WAIT_S))
-        assert waited.code in (0, 7), waited.out + waited.err
-        assert f.books().thrown(), "nothing was tested"
-        hold_to_the_rules(f, pid)
+        f.night.load(plan(demo=True))
+        wait_for_the_end(f, demo=True)
+        assert len(f.books().thrown()) >= 3, "hardly anything was tested"
+        hold_to_the_rules(f, pid, demo=True)
 
 
 @pytest.mark.parametrize("kind", STOPPING_KINDS)

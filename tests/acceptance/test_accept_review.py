@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -205,6 +206,37 @@ def test_accepting_all_keeps_undo_all_from_taking_it_back(a_night: Night) -> Non
     assert a.run("agentcoord", "undo", "two").code == 0, "the journal outlives the tasks"
     assert not (a.root / "two.py").exists()
     assert a.run("agentcoord", "undo", "two").code == 5
+
+
+def test_cleanup_drops_what_undoing_takes_of_work_accepted_long_ago_and_of_no_other(a_night: Night) -> None:
+    a = a_night
+    for name in ("one", "two"):
+        a.script(name, {"tools": [create(f"{name}.py", f"A = '{name}'\n"), finish()]})
+    pid = a.start()
+    a.load(one_task("one") + one_task("two"))
+    assert a.run("agentcoord", "wait", "--timeout", "60").code == 0
+    assert a.run("agentcoord", "accept", "one").code == 0
+    assert a.run("agentcoord", "cleanup", "--json").document["landings"] == 0
+    journal = Path(a.run("agentcoord", "status", "--json").document["state_dir"]) / "journal"
+    a.run("agentcoordd", "stop")
+    assert wait_gone(pid, 30)
+    aged = 0
+    for record in (journal / "records").glob("*.json"):
+        facts = json.loads(record.read_text())
+        if facts["accepted_at_ms"] is not None:
+            facts["accepted_at_ms"] -= 91 * 24 * 3600 * 1000
+            record.write_text(json.dumps(facts))
+            aged += 1
+    assert aged == 1
+    a.start()
+    assert a.run("agentcoord", "cleanup", "--json").document["landings"] == 1
+    assert a.run("agentcoord", "cleanup", "--json").document["landings"] == 0
+    refused = a.run("agentcoord", "undo", "one")
+    assert refused.code != 0
+    assert "was accepted" in refused.err
+    assert (a.root / "one.py").exists()
+    assert a.run("agentcoord", "undo", "two").code == 0
+    assert not (a.root / "two.py").exists()
 
 
 def test_a_proof_stands_when_only_files_moved_that_no_check_reads(a_night: Night) -> None:

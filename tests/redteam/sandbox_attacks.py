@@ -1,26 +1,18 @@
 """Attacks on the sandbox that are one command each, and what is seen when they fail.
 
-A command prints `BREACH <what>` where it got through. Run as a program this tries all of them in
-one go and prints a JSON object from name to problems; an ordinary user's bare Python can do that:
-`PYTHONPATH=src python3 tests/redteam/sandbox_attacks.py FOLDER`.
+A command prints `BREACH <what>` where it got through.
 """
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-import json
-import os
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from sandbox_scene import SECRET, SMALL, Listeners, Scene
 
-from agentcoord.clock import SystemClock
-from agentcoord.sandbox import KilledBy, Limits, Result, Sandbox, choose_sandbox
+from agentcoord.sandbox import KilledBy, Limits, Result, Sandbox
 
 Judge = Callable[[Result], str]
 """Returns what is wrong, or nothing."""
@@ -100,8 +92,8 @@ ATTACKS = (
     ),
     Attack(
         "goes through the root of the first process",
-        'ls "/proc/1/root__OUTSIDE__" /proc/*/root/etc/shadow && echo BREACH; '
-        'ls "/proc/1/cwd__OUTSIDE__" && echo BREACH; ls /oldroot /newroot && echo BREACH; echo done',
+        'for place in "/proc/1/root__OUTSIDE__" "/proc/1/cwd__OUTSIDE__" /proc/*/root__OUTSIDE__ '
+        '/proc/*/root/etc/shadow /oldroot /newroot; do ls "$place" && echo BREACH; done; echo done',
     ),
     Attack(
         "looks at homes and run-time folders",
@@ -223,7 +215,7 @@ refused('open_tree', -100, 0, 0)
     ),
     Attack(
         "finds a remote with a token",
-        "git remote -v | grep . && echo BREACH; "
+        "git remote -v | grep . && echo BREACH; cat __REPO__/.git/config; "
         "git config --list | grep -i 'url\\|token' && echo BREACH; echo done",
     ),
     Attack(
@@ -253,6 +245,52 @@ os._exit(0)
             and (result.killed_by is KilledBy.PROCESSES or re.search(r"born \d\d?\b", result.output))
             else f"{result}"
         ),
+    ),
+    Attack(
+        "allocates without end",
+        # Bounded here too, in case the sandbox does not hold it.
+        python(
+            """
+held = []
+try:
+    while len(held) < 64:
+        held.append(bytearray(16 * 1024**2))
+except MemoryError:
+    print('refused after', len(held), flush=True)
+else:
+    breach('it holds a gigabyte')
+"""
+        ),
+        printed(r"refused after \d+\n"),
+    ),
+    Attack(
+        "allocates in many processes",
+        python(
+            """
+import time
+for _ in range(6):
+    if os.fork() == 0:
+        held = bytearray(os.urandom(1024)) * (100 * 1024)
+        time.sleep(60)
+        os._exit(0)
+time.sleep(5)
+breach('its children hold 600 MB')
+"""
+        ),
+        killed(KilledBy.MEMORY),
+    ),
+    Attack(
+        "allocates shared memory",
+        python(
+            """
+import mmap, time
+held = mmap.mmap(-1, 512 * 1024**2)
+for place in range(0, len(held), 4096): held[place] = 1
+time.sleep(5)
+breach('it shares 512 MB with itself')
+"""
+        ),
+        killed(KilledBy.MEMORY),
     ),
     Attack(
         "fills private memory",
@@ -312,22 +350,3 @@ async def attempt(attack: Attack, scene: Scene, listeners: Listeners, sandbox: S
         problems.append("a server of the host was reached")
     told = attack.judge(result)
     return [*problems, told] if told else problems
-
-
-async def main(root: Path) -> None:
-    """Try all attacks, each in a scene of its own, and print the problems."""
-    os.environ["AGENTCOORD_CANARY_KEY"] = SECRET
-    sandbox = await choose_sandbox(unsafe=False, clock=SystemClock())
-    problems: dict[str, list[str]] = {}
-    for number, attack in enumerate(ATTACKS):
-        scene = Scene(root / str(number))
-        listeners = Listeners(root / str(number))
-        try:
-            problems[attack.name] = await attempt(attack, scene, listeners, sandbox)
-        finally:
-            listeners.close()
-    print(json.dumps({"uid": os.getuid(), "problems": problems}))
-
-
-if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))

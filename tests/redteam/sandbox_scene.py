@@ -1,7 +1,4 @@
-"""The place of the crime: a repository, its private copy, and things outside that must not change.
-
-Standard library only, so that the same attacks also run under an ordinary user's bare Python.
-"""
+"""The place of the crime: a repository, its private copy, and things outside that must not change."""
 
 from __future__ import annotations
 
@@ -23,6 +20,7 @@ SMALL = Limits(
     processes=60,
     file_bytes=4 * 1024**2,
     memory_tmpfs_bytes=8 * 1024**2,
+    memory_bytes=256 * 1024**2,
     grace_s=0.3,
 )
 _GIT = ("git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "init.defaultBranch=main")
@@ -77,6 +75,7 @@ class Scene:
         self._git(self.repo, "init", "-q")
         self._git(self.repo, "add", ".")
         self._git(self.repo, "commit", "-q", "-m", "first")
+        self._git(self.repo, "remote", "add", "origin", f"https://user:{SECRET}@192.0.2.1/x.git")
         (self.repo / "hello.py").write_text("print('hello, world')\n")
         self.shared.mkdir()
         (self.shared / "dependency.js").write_text("module.exports = 1\n")

@@ -86,6 +86,31 @@ async def test_a_path_that_leads_out_is_refused_in_words(attack: Attack, path: s
         attack.ws.files.write_bytes(path, b"owned")
 
 
+@pytest.mark.parametrize(
+    "way",
+    ["dots", "an absolute path", "a symlink", "a symlinked folder", "the user's own link", "a hard link"],
+)
+async def test_a_tool_that_simply_opened_its_path_would_have_written_outside(
+    attack: Attack, way: str
+) -> None:
+    """The control: each of these ways leads out, and only the guarded opening keeps it from that."""
+    root, canary = attack.ws.root, attack.canary
+    (root / "src/link").symlink_to(canary)
+    (root / "src/folder").symlink_to(canary.parent)
+    (root / "src/hard").hardlink_to(canary)
+    paths = {
+        "dots": os.path.relpath(canary, root),
+        "an absolute path": str(canary),
+        "a symlink": "src/link",
+        "a symlinked folder": "src/folder/canary.txt",
+        "the user's own link": "users-link/canary.txt",
+        "a hard link": "src/hard",
+    }
+    (root / paths[way]).write_bytes(b"owned")
+    assert canary.read_bytes() == b"owned"
+    canary.write_bytes(SECRET)
+
+
 async def test_an_absolute_path_to_the_copy_itself_is_refused(attack: Attack) -> None:
     with pytest.raises(WorkspaceError, match="absolute"):
         attack.ws.files.read_bytes(str(attack.ws.root / "src/a.py"), limit=1000)

@@ -7,6 +7,7 @@ outside untouched?
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -172,6 +173,40 @@ async def test_a_hard_linked_file_of_the_users_is_replaced_and_its_double_is_not
     assert isinstance(await land(world, "src/a.py", FILES["src/a.py"]), tuple)
     assert (tmp_path / "double.py").read_bytes() == FILES["src/a.py"]
     await world.lander.undo(TASK)
+
+
+@pytest.mark.parametrize("when", ["before", "while verifying"])
+async def test_what_the_user_deletes_in_mid_run_is_not_brought_back(world: World, when: str) -> None:
+    async def delete() -> None:
+        (world.root / "src/a.py").unlink()
+
+    ready = staged(world.repo, {"src/a.py": (FILES["src/a.py"], b"owned")})
+    if when == "before":
+        await delete()
+    verify = nothing_to_verify if when == "before" else delete
+    assert isinstance(await world.lander.land(TASK, TOKEN, "t", ready, verify=verify), TreeMoved)
+    assert not (world.root / "src/a.py").exists()
+    write(world.root, "src/a.py", FILES["src/a.py"])
+
+
+async def test_a_folder_that_the_user_deletes_in_mid_run_is_not_brought_back(world: World) -> None:
+    async def delete() -> None:
+        shutil.rmtree(world.root / "src/pkg")
+
+    ready = staged(world.repo, {"src/pkg/b.py": (FILES["src/pkg/b.py"], b"owned")})
+    assert isinstance(await world.lander.land(TASK, TOKEN, "t", ready, verify=delete), TreeMoved)
+    assert not (world.root / "src/pkg").exists()
+    write(world.root, "src/pkg/b.py", FILES["src/pkg/b.py"])
+
+
+async def test_a_name_of_255_bytes_lands_and_is_undone_and_a_longer_one_is_refused(world: World) -> None:
+    name = "src/" + "n" * 252 + ".py"
+    assert isinstance(await land(world, name), tuple)
+    assert (world.root / name).read_bytes() == b"owned"
+    await world.lander.undo(TASK)
+    assert not (world.root / name).exists()
+    with pytest.raises(LandingRefusedError):
+        await land(world, name + "y")
 
 
 async def test_undo_never_removes_what_the_landing_did_not_create(world: World) -> None:

@@ -22,8 +22,8 @@ from agentcoord.sandbox import Limits, Policy, Result, Sandbox, choose_sandbox
 from agentcoord.sandbox.bubblewrap import Bubblewrap
 from agentcoord.sandbox.layout import read_layout
 from agentcoord.sandbox.mount_guard import read_only_mounts
+from agentcoord.sandbox.plain import unconfined_sandbox
 from agentcoord.sandbox.syscalls import MACHINES
-from agentcoord.sandbox.unconfined import UnconfinedSandbox
 
 pytestmark = pytest.mark.redteam
 
@@ -120,7 +120,7 @@ class TestShadowGit:
 
     async def test_the_real_repository_would_take_the_commit(self, scene: Scene) -> None:
         """The control: only the shadow keeps it from that."""
-        unguarded = UnconfinedSandbox(Path("/bin/bash"), clock=SystemClock())
+        unguarded = unconfined_sandbox(Path("/bin/bash"), clock=SystemClock())
         identity = "-c user.name=a -c user.email=a@b"
         commit = f"cd '{scene.repo}'; unset GIT_DIR GIT_WORK_TREE; git {identity} commit -am evil"
         assert (await unguarded.run(commit, scene.policy, SMALL)).exit_code == 0
@@ -138,7 +138,7 @@ class TestWhatLivesOn:
         assert not somebody_lives(scene)
 
     async def test_unconfined_the_same_daemon_survives(self, scene: Scene) -> None:
-        unguarded = UnconfinedSandbox(Path("/bin/bash"), clock=SystemClock())
+        unguarded = unconfined_sandbox(Path("/bin/bash"), clock=SystemClock())
         daemon = self.DAEMON.replace("exec sleep", "echo $$ > pid; exec sleep") + self.WAIT + "; cat pid"
         result = await unguarded.run(daemon, scene.policy, SMALL)
         assert somebody_lives(scene)

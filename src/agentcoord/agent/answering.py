@@ -135,21 +135,23 @@ class Answering:
         `ends_turn`: the last of these results ends the turn's answer, so notes go into it. Returns
         early, calls unanswered, when the daemon is stopping.
         """
-        calls = [self._runner.prepare(block) for block in blocks]
-        wrote = False
         # Calls that may change something run one at a time, the others as one group.
-        groups = [calls] if all(c.may_run_beside_others for c in calls) else [[call] for call in calls]
-        for position, group in enumerate(groups):
-            if self._stopping.is_set() or not group:
+        is_one_group = all(self._runner.only_reads(block) for block in blocks)
+        groups = [blocks] if is_one_group else [[block] for block in blocks]
+        for position, blocks_of_group in enumerate(groups):
+            if self._stopping.is_set() or not blocks_of_group:
                 return
+            # Only now: a call is counted in the same record as its result, or a crash would count it twice.
+            group = [self._runner.prepare(block) for block in blocks_of_group]
             changing = [call.tool_use_id for call in group if not call.may_run_beside_others]
             if changing:
                 await self._transcript.add_began(changing)
             results = await self._runner.run_side_by_side(group)
-            wrote = wrote or any(result.wrote for result in results)
+            if any(result.wrote for result in results):
+                self._patience.note_change()
             texts = [result.text for result in results]
             if position == len(groups) - 1:
-                notes = await self._note_progress(wrote=wrote)
+                notes = await self._note_progress()
                 if ends_turn:
                     texts[-1] = replies.with_notes(texts[-1], notes + await self._notes())
             blocks_back = [
@@ -220,10 +222,9 @@ class Answering:
         await self._transcript.add_results(blocks, self._patience.to_dict())
         await self._note_told()
 
-    async def _note_progress(self, *, wrote: bool) -> list[str]:
+    async def _note_progress(self) -> list[str]:
         """Count idle turns; return what the model should be told about it."""
-        if wrote:
-            self._patience.note_change()
+        if self._patience.end_turn_with_change():
             return []
         if not self._patience.note_idle_turn():
             return []

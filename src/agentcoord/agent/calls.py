@@ -49,6 +49,14 @@ class CallRunner:
         self._limits = limits
         self._side_by_side = asyncio.Semaphore(limits.parallel_calls)
 
+    def only_reads(self, block: Block) -> bool:
+        """Whether a `tool_use` block may run beside others; one that cannot run at all may."""
+        tool = self._toolbox.find(str(block.get("name", "")))
+        try:
+            return tool is None or tool.prepare(arguments_of(block.get("input"))).read_only
+        except ToolInputError:
+            return True
+
     def prepare(self, block: Block) -> ReadyCall:
         """Check one `tool_use` block, counting what is wrong with it."""
         tool_use_id, name, arguments = str(block["id"]), str(block.get("name", "")), block.get("input")

@@ -32,12 +32,11 @@ from agentcoord.agent.outcomes import (
 from agentcoord.agent.patience import Patience
 from agentcoord.agent.ports import Files, Gateway, Questions, Reporter, Shell
 from agentcoord.agent.prompts import Briefing, build_first_message, build_system, prompt_hash
-from agentcoord.agent.tools.contract import RESULT_CHARS
 from agentcoord.agent.tools.registry import Toolbox, tool_definitions
 from agentcoord.agent.transcript import Transcript, sendable_content
 from agentcoord.clock import Clock
 from agentcoord.domain.events import EventKind
-from agentcoord.errors import AgentError
+from agentcoord.errors import AgentError, LlmContextWindowError
 from agentcoord.llm.api import Message, PaidTurn, Progress, SpendRefused, StopReason, TurnRequest
 
 __all__ = [
@@ -90,6 +89,7 @@ class AgentLoop:
             command_timeout_s=limits.tool_timeout_s,
             # A command ends itself in time; the call's deadline only catches what does not.
             call_deadline_s=max(limits.call_deadline_s, limits.tool_timeout_s + 60),
+            result_chars=limits.result_chars,
         )
         self._answering = Answering(
             transcript=transcript,
@@ -143,7 +143,7 @@ class AgentLoop:
         transcript = self._transcript
         if not transcript.messages:
             raise AgentError("there is no claim to reject: the conversation has not begun")
-        text = feedback.strip()[:RESULT_CHARS] or "The work was not accepted."
+        text = feedback.strip()[: self._limits.result_chars] or "The work was not accepted."
         self._patience.note_verdict()
         self._inherited = False
         open_calls = transcript.unanswered()
@@ -157,7 +157,10 @@ class AgentLoop:
         """Take one turn from the model and store it."""
         transcript = self._transcript
         self._reporter.doing("thinking")
-        paid = await self._take_turn(transcript.messages, self._patience.max_tokens)
+        try:
+            paid = await self._take_turn(transcript.messages, self._patience.max_tokens)
+        except LlmContextWindowError:
+            return await self._make_room()
         if isinstance(paid, SpendRefused):
             return OutOfMoney(paid)
         outcome = None
@@ -172,7 +175,11 @@ class AgentLoop:
         """Have the model say what it needs to go on, and begin a new conversation with it."""
         self._reporter.doing("summarising the conversation")
         most = min(SUMMARY_MAX_TOKENS, self._limits.max_tokens)
-        paid = await self._take_turn(self._compaction.asking(), most)
+        try:
+            paid = await self._take_turn(self._compaction.asking(), most)
+        except LlmContextWindowError:
+            await self._compaction.begin_anew(None)
+            return None
         if isinstance(paid, SpendRefused):
             return OutOfMoney(paid)
         await self._compaction.begin_anew(paid)

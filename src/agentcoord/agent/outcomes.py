@@ -80,6 +80,8 @@ class LoopLimits:
     compact_at_tokens: int = 90_000
     """A conversation this long is summarised and begun anew: well within the windows of the models that
     have a price, and below the 100,000 from which on Haiku's whole request costs five times as much."""
+    result_chars: int = 40_000
+    """Of one tool result: about 10,000 tokens, and it is re-read each turn."""
     context_limit: int = 3
     """Full windows in a row that end the attempt; each before is answered by beginning anew."""
     tool_timeout_s: float = 120.0

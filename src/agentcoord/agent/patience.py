@@ -26,6 +26,7 @@ class Patience:
         self._repeats: int = stored.get("repeats", 0)
         self._idle_turns: int = stored.get("idle_turns", 0)
         self._changes: str = stored.get("changes", "")
+        self._wrote: bool = stored.get("wrote", False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the counters as JSON."""
@@ -36,6 +37,7 @@ class Patience:
             "repeats": self._repeats,
             "idle_turns": self._idle_turns,
             "changes": self._changes,
+            "wrote": self._wrote,
         }
 
     @property
@@ -83,9 +85,15 @@ class Patience:
         return self._repeats
 
     def note_change(self) -> None:
-        """A file changed for certain."""
+        """A file changed for certain, in a turn that is still being answered."""
+        self._wrote = True
         self._idle_turns = 0
         self.forget(GiveUpKind.IDLE, GiveUpKind.NO_CHANGE)
+
+    def end_turn_with_change(self) -> bool:
+        """The turn's calls are all answered; return whether one of them changed a file."""
+        wrote, self._wrote = self._wrote, False
+        return wrote
 
     def note_idle_turn(self) -> bool:
         """A turn ended without a change that we know of. Returns whether it is time to look closer."""

@@ -14,6 +14,7 @@ from agentcoord.cli.invocation import Invocation
 from agentcoord.cli.options import (
     AllowRoot,
     BaseUrl,
+    External,
     Json,
     JsonLines,
     RunUsd,
@@ -59,6 +60,7 @@ def start(
     context: typer.Context,
     allow_root: AllowRoot = False,
     unsafe_no_sandbox: Unconfined = False,
+    external_sandbox: External = False,
     rehearse: Rehearse = None,
     rehearsal_latency: Latency = 1.0,
     base_url: BaseUrl = "",
@@ -76,6 +78,7 @@ def start(
     args = start_args(
         allow_root=invocation.may_be_root(allow_root),
         unsafe_no_sandbox=unsafe_no_sandbox,
+        external_sandbox=external_sandbox,
         rehearse=rehearse,
         rehearsal_latency=rehearsal_latency,
         base_url=base_url,
@@ -90,6 +93,7 @@ def run(
     context: typer.Context,
     allow_root: AllowRoot = False,
     unsafe_no_sandbox: Unconfined = False,
+    external_sandbox: External = False,
     rehearse: Rehearse = None,
     rehearsal_latency: Latency = 1.0,
     base_url: BaseUrl = "",
@@ -105,6 +109,7 @@ def run(
     args = start_args(
         allow_root=invocation.may_be_root(allow_root),
         unsafe_no_sandbox=unsafe_no_sandbox,
+        external_sandbox=external_sandbox,
         rehearse=rehearse,
         rehearsal_latency=rehearsal_latency,
         base_url=base_url,
@@ -146,6 +151,7 @@ def _start(invocation: Invocation, args: StartArgs, *, given: StartArgs, as_json
         words = [
             "a rehearsal (scripted model)" if args.rehearse else "",
             "without a sandbox" if args.unsafe_no_sandbox else "",
+            "in a sandbox that you vouch for" if args.external_sandbox else "",
             *(f"{key} {value}" for key, value in args.flags.items()),
         ]
         terminal.say(f"goes on as it was started before: {', '.join(filter(None, words)) or 'no options'}")

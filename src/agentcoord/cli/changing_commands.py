@@ -152,8 +152,9 @@ def _undo_words(view: UndoView) -> str:
 def cleanup(context: typer.Context, everything: All = False, as_json: Json = False) -> None:
     """Release what ended tasks left behind.
 
-    Locks, leases, reservations and private copies of the dead. `--all` forgets every task of this
-    project, with costs and events; what they landed can still be seen and undone by its id.
+    Locks, leases, reservations and private copies of the dead, and what undoing would take of work that you
+    accepted more than `undo.keep_days` ago. `--all` forgets every task of this project, with costs and
+    events; what they landed can still be seen and undone by its id.
     """
     _cleanup(context, everything, as_json)
 

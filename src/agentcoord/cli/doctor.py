@@ -23,6 +23,7 @@ from agentcoord.config.load import load_settings
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.config.sections import Settings
 from agentcoord.errors import AgentCoordError, DaemonNotRunningError
+from agentcoord.llm.api import Provider
 from agentcoord.sandbox.policy import ProbeReport
 from agentcoord.tui.styled import Line, Span, Tone
 from agentcoord.tui.text import fit, one_line
@@ -171,6 +172,8 @@ def _config(settings: Settings, paths: ProjectPaths) -> Finding:
 
 def _model(settings: Settings, invocation: Invocation) -> Finding:
     env = invocation.env
+    if settings.models.provider != Provider.ANTHROPIC:
+        return Finding("model", Verdict.OK, f"{settings.models.provider}, signed in as its own tools are")
     if url := settings.models.base_url or env.get("ANTHROPIC_BASE_URL"):
         return Finding("model", Verdict.OK, f"server {url}")
     for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"):
@@ -200,7 +203,8 @@ def _sandbox() -> Finding:
     except AgentCoordError as error:
         return Finding("sandbox", Verdict.FAIL, str(error), error.mend)
     if report.ok:
-        return Finding("sandbox", Verdict.OK, report.version or report.backend)
+        seen = "; ".join(report.features)
+        return Finding("sandbox", Verdict.OK, f"{report.version or report.backend}: {seen}")
     words = "; ".join(report.reasons) or "no sandbox works here"
     return Finding("sandbox", Verdict.FAIL, f"{words}: commands and checks are refused", report.mend)
 

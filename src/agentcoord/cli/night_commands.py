@@ -14,6 +14,7 @@ from agentcoord.cli.invocation import Invocation
 from agentcoord.cli.options import (
     AllowRoot,
     BaseUrl,
+    External,
     Json,
     RunUsd,
     ScriptsFolder,
@@ -47,6 +48,7 @@ def run(
     detach: Detach = False,
     allow_root: AllowRoot = False,
     unsafe_no_sandbox: Unconfined = False,
+    external_sandbox: External = False,
     base_url: BaseUrl = "",
     run_usd: RunUsd = None,
     as_json: Json = False,
@@ -62,6 +64,7 @@ def run(
     args = start_args(
         allow_root=invocation.may_be_root(allow_root),
         unsafe_no_sandbox=unsafe_no_sandbox,
+        external_sandbox=external_sandbox,
         base_url=base_url,
         run_usd=run_usd,
     )
@@ -69,10 +72,10 @@ def run(
     running = is_running(invocation.paths())
     settings = nights.judge(invocation, text, args.flags, running=running)
     if running:
-        if args.flags or unsafe_no_sandbox:
+        if args.flags or unsafe_no_sandbox or external_sandbox:
             invocation.terminal.say("a daemon runs already: the options of a start change nothing in it")
     else:
-        require_model(settings.models.base_url, invocation.env)
+        require_model(settings.models, invocation.env)
         started = start(invocation, args)
         invocation.terminal.say(f"started agentcoordd, pid {started.pid}")
     _go(invocation, text, detach=detach, schema="agentcoord.run", as_json=as_json)
@@ -89,6 +92,7 @@ def rehearse(
     detach: Detach = False,
     allow_root: AllowRoot = False,
     unsafe_no_sandbox: Unconfined = False,
+    external_sandbox: External = False,
     as_json: Json = False,
 ) -> None:
     """Run a plan with a scripted model; nothing is paid.
@@ -112,6 +116,7 @@ def rehearse(
         args = start_args(
             allow_root=invocation.may_be_root(allow_root),
             unsafe_no_sandbox=unsafe_no_sandbox,
+            external_sandbox=external_sandbox,
             rehearse=scripts,
             rehearsal_latency=latency,
         )

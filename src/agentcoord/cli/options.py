@@ -27,6 +27,13 @@ Unconfined = Annotated[
         "--unsafe-no-sandbox", help="Run the workers' commands without a sandbox, for this start only."
     ),
 ]
+External = Annotated[
+    bool,
+    typer.Option(
+        "--external-sandbox",
+        help="You vouch for it: all this runs in a container or virtual machine, which is the sandbox.",
+    ),
+]
 BaseUrl = Annotated[
     str, typer.Option("--base-url", metavar="URL", help="A server that speaks the Messages API.")
 ]

@@ -48,8 +48,8 @@ def status_page(view: StatusView, width: int) -> list[Line]:
                 f"{view['workers_busy']} of {view['workers_total']} busy, {view['max_parallel']} at most",
             ),
             ("spend", spend_words(view["spend"], scripted=view["scripted"])),
-            ("forecast", "" if view["forecast_usd"] is None else f"{money(view['forecast_usd'])} at the end"),
-            ("tokens", tokens_words(view["tokens"])),
+            ("forecast", forecast_words(view["forecast_usd"], view["forecast_p90_usd"])),
+            ("tokens", _tokens_of_cap(view["tokens"], view["spend"]["tokens"], view["spend"]["tokens_cap"])),
         ]
     )
     if view["needs_you"]:
@@ -152,24 +152,49 @@ def costs_page(view: CostsView, width: int) -> list[Line]:
         "cap_usd": view["cap_usd"],
         "day_spent_usd": view["day_usd"],
         "day_cap_usd": view["day_cap_usd"],
+        "tokens": view["total_tokens"],
+        "tokens_cap": view["tokens_cap"],
+        "day_tokens": view["day_tokens"],
+        "day_tokens_cap": view["day_tokens_cap"],
     }
+    today = _of_cap(view["day_usd"], view["day_cap_usd"])
+    if view["day_tokens_cap"] is not None:
+        today += f", {view['day_tokens']:,} of {view['day_tokens_cap']:,} tokens"
     lines = fields(
         [
             ("this run", spend_words(spend, scripted=view["scripted"])),
-            ("today", _of_cap(view["day_usd"], view["day_cap_usd"])),
-            ("tokens", tokens_words(view["tokens"])),
+            ("today", today),
+            ("tokens", _tokens_of_cap(view["tokens"], view["total_tokens"], view["tokens_cap"])),
+            ("forecast", forecast_words(view["forecast_usd"], view["forecast_p90_usd"])),
+            ("", _forecast_source(view)),
         ]
     )
-    for title, rows in (("model", view["by_model"]), ("id", view["by_task"])):
+    tables: tuple[tuple[str, Sequence[Mapping[str, Any]]], ...] = (
+        ("model", view["by_model"]),
+        ("worker", view["by_worker"]),
+        ("id", view["by_task"]),
+    )
+    for title, rows in tables:
         if rows:
             lines += [(), *_costs_table(title, rows, width)]
     return lines
 
 
+def _forecast_source(view: CostsView) -> str:
+    """What the forecast rests on; empty without one."""
+    if view["forecast_usd"] is None:
+        return ""
+    words = f"from {plural(view['forecast_tasks'], 'ended task')} of this run"
+    if earlier := view["forecast_earlier_tasks"]:
+        words += f" and {earlier} of earlier ones"
+    return words
+
+
 def _costs_table(title: str, rows: Sequence[Mapping[str, Any]], width: int) -> list[Line]:
     columns = [
-        Column({"id": "TASK", "model": "MODEL"}[title], elastic=True),
+        Column({"id": "TASK", "model": "MODEL", "worker": "WORKER"}[title], elastic=True),
         Column("COST", right=True),
+        Column("CACHED", right=True),
         Column("INPUT", right=True),
         Column("CACHE WRITE", right=True),
         Column("CACHE READ", right=True),
@@ -179,6 +204,7 @@ def _costs_table(title: str, rows: Sequence[Mapping[str, Any]], width: int) -> l
         (
             cell(row[title]),
             cell(money(row["usd"])),
+            cell(_cached_share(row["tokens"])),
             *(cell(f"{row['tokens'][kind]:,}") for kind in ("input", "cache_write", "cache_read", "output")),
         )
         for row in rows
@@ -312,6 +338,24 @@ def tokens_words(tokens: TokensView) -> str:
         f"{tokens['input']:,} in, {tokens['cache_read']:,} read from cache, "
         f"{tokens['cache_write']:,} written to cache, {tokens['output']:,} out"
     )
+
+
+def forecast_words(p50_usd: float | None, p90_usd: float | None) -> str:
+    """Both ends of the forecast in one phrase; empty while nothing can be said."""
+    if p50_usd is None or p90_usd is None:
+        return ""
+    return f"about {money(p50_usd)} at the end, below {money(p90_usd)} nine times in ten"
+
+
+def _cached_share(tokens: TokensView) -> str:
+    """How much of the input was read from the cache."""
+    prompt = tokens["input"] + tokens["cache_write"] + tokens["cache_read"]
+    return f"{100 * tokens['cache_read'] // prompt}%" if prompt else ""
+
+
+def _tokens_of_cap(tokens: TokensView, spent: int, cap: int | None) -> str:
+    words = tokens_words(tokens)
+    return words if cap is None else f"{spent:,} of {cap:,}: {words}"
 
 
 def _of_cap(usd: float, cap_usd: float | None) -> str:

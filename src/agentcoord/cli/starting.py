@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Final
 from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.invocation import Invocation
 from agentcoord.config.paths import ProjectPaths
+from agentcoord.config.sections import ModelsSection
 from agentcoord.errors import DaemonNotRunningError
+from agentcoord.llm.api import Provider
 from agentcoord.wire.call import call_once
 from agentcoord.wire.messages import ExitCode, Method
 
 if TYPE_CHECKING:
-    from agentcoord.daemon.service import Started
+    from agentcoord.daemon.background_start import Started
     from agentcoord.daemon.start_args import StartArgs
 
 STOP_TIMEOUT_S: Final = 150.0
@@ -44,6 +46,7 @@ def start_args(
     *,
     allow_root: bool,
     unsafe_no_sandbox: bool = False,
+    external_sandbox: bool = False,
     rehearse: Path | None = None,
     rehearsal_latency: float = 1.0,
     supervised: bool = False,
@@ -62,6 +65,7 @@ def start_args(
     return StartArgs(
         allow_root=allow_root,
         unsafe_no_sandbox=unsafe_no_sandbox,
+        external_sandbox=external_sandbox,
         rehearse=scripts,
         rehearsal_latency=rehearsal_latency,
         supervised=supervised,
@@ -74,7 +78,7 @@ def start(invocation: Invocation, args: StartArgs) -> Started:
 
     Raises DaemonAlreadyRunningError, or DaemonError with the last log lines.
     """
-    from agentcoord.daemon.service import start_background
+    from agentcoord.daemon.background_start import start_background
 
     paths = invocation.paths()
     started = start_background(paths.root, args=args, env=invocation.env)
@@ -128,9 +132,9 @@ def wait_until(is_so: Callable[[], bool], timeout_s: float) -> bool:
     return True
 
 
-def require_model(base_url: str, env: Mapping[str, str]) -> None:
-    """Raise CommandError with the three ways on, when there is neither a key nor a base URL."""
-    if base_url or env.get("ANTHROPIC_BASE_URL"):
+def require_model(models: ModelsSection, env: Mapping[str, str]) -> None:
+    """Raise CommandError with the three ways on, when there is neither a key nor a base URL nor a cloud."""
+    if models.provider != Provider.ANTHROPIC or models.base_url or env.get("ANTHROPIC_BASE_URL"):
         return
     if env.get("ANTHROPIC_API_KEY") or env.get("ANTHROPIC_AUTH_TOKEN"):
         return

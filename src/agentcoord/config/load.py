@@ -29,11 +29,14 @@ from agentcoord.config.sections import (
     RedisSection,
     RetriesSection,
     Settings,
+    UndoSection,
 )
 from agentcoord.domain.ids import TASK_ID_PATTERN
+from agentcoord.domain.ladder import EFFORTS, Rung
 from agentcoord.domain.setbacks import ENVIRONMENT_FAULTS, OWN_FAULTS
 from agentcoord.domain.worker import MISSION_WORKERS, Role, WorkerSpec, worker_of
 from agentcoord.errors import ConfigError
+from agentcoord.llm.api import Provider
 
 SECTIONS: dict[str, type] = {
     "project": ProjectSection,
@@ -44,6 +47,7 @@ SECTIONS: dict[str, type] = {
     "redis": RedisSection,
     "metrics": MetricsSection,
     "notify": NotifySection,
+    "undo": UndoSection,
 }
 ENV_PREFIX = "AGENTCOORD_"
 OTHER_VARIABLES = frozenset({ALLOW_ROOT_VARIABLE})
@@ -51,6 +55,7 @@ OTHER_VARIABLES = frozenset({ALLOW_ROOT_VARIABLE})
 PERSONAL = frozenset({"notify.command", "notify.url"})
 """Settings that only a person may make: they run, or tell, outside of the sandbox."""
 NOTICES = NotifySection().events
+_LEAST_CONTEXT_TOKENS = 8_000
 _SECRET = re.compile(r"(api[_-]?key|auth[_-]?token|secret|password)", re.IGNORECASE)
 
 
@@ -212,9 +217,11 @@ class _Reading:
         """Say what is well-formed but impossible."""
         for name, key, least in (
             ("checks", "timeout_s", 1),
-            ("checks", "parallel", 1),
+            ("checks", "parallel", 0),
             ("models", "first_byte_s", 1),
             ("models", "silence_s", 1),
+            ("models", "context_tokens", 0),
+            ("models", "compact_at_tokens", 0),
             ("models", "max_turns", 1),
             ("models", "attempts", 1),
             ("models", "check_rounds", 0),
@@ -225,17 +232,33 @@ class _Reading:
             ("budget", "run_usd", 0),
             ("budget", "task_usd", 0),
             ("budget", "day_usd", 0),
+            ("budget", "run_tokens", 0),
+            ("budget", "task_tokens", 0),
+            ("budget", "day_tokens", 0),
             ("redis", "lease_s", 5),
             ("metrics", "port", 0),
+            ("undo", "keep_days", 0),
         ):
             value = values[name].get(key)
             if value is not None and not least <= value < 1e9:
                 self.say(f"{name}.{key} is {value}; it must be {least} or more")
         if values["models"].get("ladder") == ():
             self.say("models.ladder names no model")
+        if 0 < (window := values["models"].get("context_tokens", 0)) < _LEAST_CONTEXT_TOKENS:
+            self.say(f"models.context_tokens is {window}; less than {_LEAST_CONTEXT_TOKENS} hold no task")
         effort = values["models"].get("effort", "medium")
-        if effort not in ("", "low", "medium", "high", "xhigh", "max"):
-            self.say(f"models.effort {effort!r} is none of low, medium, high, xhigh, max")
+        if effort not in ("", *EFFORTS):
+            self.say(f"models.effort {effort!r} is none of {', '.join(EFFORTS)}")
+        provider = values["models"].get("provider", Provider.ANTHROPIC)
+        if provider not in list(Provider):
+            self.say(
+                f"models.provider {provider!r} is none of {', '.join(Provider)}{_nearest(provider, Provider)}"
+            )
+        for entry in values["models"].get("ladder", ()):
+            try:
+                Rung.of(entry, "")
+            except ValueError as error:
+                self.say(f"models.ladder: {error}")
         for key, known in (("on_tamper", ("hold", "flag")), ("pre_existing", ("allow", "refuse"))):
             chosen = values["checks"].get(key, known[0])
             if chosen not in known:

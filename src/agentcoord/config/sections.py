@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from agentcoord.domain.ladder import Rung
 from agentcoord.domain.worker import MISSION_WORKERS, WorkerSpec
 
 
@@ -32,8 +33,8 @@ class ChecksSection:
     commands: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     timeout_s: float = 900.0
     """One check's time; after that it counts as red."""
-    parallel: int = 2
-    """How many check runs may go on at once."""
+    parallel: int = 0
+    """How many check runs may go on at once; 0: one for each two cores, at least two."""
     on_tamper: str = "hold"
     """hold: a change that deletes, skips or weakens tests waits for a person; flag: it lands, flagged."""
     pre_existing: str = "allow"
@@ -49,17 +50,31 @@ class ModelsSection:
     """`[models]`"""
 
     ladder: tuple[str, ...] = ("claude-haiku-5-5", "claude-sonnet-5-5")
-    """The first attempt's model, then the next one's; the last is kept."""
+    """The first attempt's model, then the next one's; the last is kept. A rung may have an effort of its own,
+    after a space: `claude-haiku-5-5 low`."""
     effort: str = "medium"
-    """low, medium, high, xhigh, max; empty: not sent."""
+    """low, medium, high, xhigh, max, for rungs without their own; empty: not sent."""
+    provider: str = "anthropic"
+    """anthropic (or any server that speaks its API), aws, bedrock, bedrock-mantle, foundry, vertex; clouds
+    sign in as their own tools do."""
+    region: str = ""
+    """Of AWS or Vertex; empty: as their tools find it."""
+    project: str = ""
+    """Vertex's project or Foundry's resource; empty: as their tools find it."""
     base_url: str = ""
-    """Else ANTHROPIC_BASE_URL, else Anthropic."""
+    """Else ANTHROPIC_BASE_URL, else Anthropic; for clouds: else the cloud's own."""
     price_file: str = ""
     """A TOML file with prices of further models, or newer ones; relative to the repository."""
     custom_tools: bool = False
     """For servers that do not know Anthropic's own tool types."""
     plain_requests: bool = False
     """For servers that know neither caching nor effort: leaves both out."""
+    context_tokens: int = 0
+    """The models' context window; conversations, answers and tool results keep within it. 0: as the price
+    list says, else 200,000."""
+    compact_at_tokens: int = 0
+    """How long a conversation grows before it is summarised and begun anew. 0: 45 % of the window, at most
+    90,000."""
     first_byte_s: float = 90.0
     """How long an answer may take to begin; local servers that read long prompts slowly need more."""
     silence_s: float = 120.0
@@ -70,6 +85,11 @@ class ModelsSection:
     """Attempts of one task."""
     check_rounds: int = 3
     """How often red checks go back to the worker within an attempt."""
+
+    @property
+    def rungs(self) -> tuple[Rung, ...]:
+        """The ladder, read."""
+        return tuple(Rung.of(entry, self.effort) for entry in self.ladder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +136,12 @@ class BudgetSection:
     """Dollars for one task over all its attempts and runs; a plan's `budget_usd` goes before it."""
     day_usd: float = 20.00
     """Dollars for one day by the local date, over all runs of this project."""
+    run_tokens: int = 0
+    """Tokens for one run, of all kinds: input, read from the cache or not, and output."""
+    task_tokens: int = 0
+    """Tokens for one task over all its attempts and runs."""
+    day_tokens: int = 0
+    """Tokens for one day by the local date."""
     deadline: str = ""
     """Local time, such as 07:00, after which nothing new is claimed; empty: none."""
 
@@ -153,6 +179,14 @@ class NotifySection:
 
 
 @dataclass(frozen=True, slots=True)
+class UndoSection:
+    """`[undo]`"""
+
+    keep_days: int = 90
+    """How long accepted work can still be undone; then `cleanup` drops what that takes. 0: for good."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All of it, and where each value came from."""
 
@@ -164,6 +198,7 @@ class Settings:
     redis: RedisSection = field(default_factory=RedisSection)
     metrics: MetricsSection = field(default_factory=MetricsSection)
     notify: NotifySection = field(default_factory=NotifySection)
+    undo: UndoSection = field(default_factory=UndoSection)
     workers: tuple[WorkerSpec, ...] = MISSION_WORKERS
     """`[[worker]]`; none given: the six of the mission."""
     origins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))

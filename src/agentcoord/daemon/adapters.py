@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from agentcoord.agent.ports import CommandResult, FileText, WriteOutcome
 from agentcoord.clock import Clock
 from agentcoord.daemon.event_hub import EventHub
+from agentcoord.daemon.live_output import LiveOutput
+from agentcoord.daemon.time_spent import Stretch
 from agentcoord.daemon.worker_row import FleetBoard, WorkerRow
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.files import ChangeSet
@@ -53,16 +55,26 @@ def policy_for(copy: Workspace | ProofTree, repo: Repository, toolchains: Collec
 class SandboxedShell:
     """Runs the worker's commands in the sandbox, secrets cut out of what comes back."""
 
-    def __init__(self, sandbox: Sandbox, policy: Policy, redactor: Redactor) -> None:
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        policy: Policy,
+        redactor: Redactor,
+        *,
+        show: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`show` is given the end of what a command prints while it runs."""
         self._sandbox = sandbox
         self._policy = policy
         self._redactor = redactor
+        self._show = show
 
     async def run(self, command: str, *, timeout_s: float) -> CommandResult:
-        result = await self._sandbox.run(command, self._policy, Limits(timeout_s=timeout_s))
+        limits, live = Limits(timeout_s=timeout_s), LiveOutput(self._redactor, self._show)
+        result = await self._sandbox.run(command, self._policy, limits, on_output=live)
         return CommandResult(
             exit_code=result.exit_code,
-            output=self._redactor.clean(result.output),
+            output=self._redactor.clean(result.told),
             truncated=result.truncated,
             timed_out=result.killed_by is KilledBy.TIMEOUT,
             duration_ms=result.duration_ms,
@@ -128,7 +140,8 @@ class LockedFiles:
         started_doing = self._row.doing
         self._board.set_state(self._row, WorkerState.WAITING, f"for the lock of {path}")
         try:
-            answer = await self._locks.acquire(path, self._claim, timeout_s=LOCK_WAIT_S)
+            with self._row.time_spent.on(Stretch.LOCK):
+                answer = await self._locks.acquire(path, self._claim, timeout_s=LOCK_WAIT_S)
         finally:
             self._board.set_state(self._row, WorkerState.WORKING, started_doing)
         tell_of_lock(self._hub, self._row.spec.name, self._claim.task.id, path, answer)
@@ -183,6 +196,10 @@ class TaskReporter:
     def doing(self, words: str) -> None:
         self._board.set_state(self._row, WorkerState.WORKING, words)
         self._row.says = ""
+
+    def printed(self, end: str) -> None:
+        """Show the end of what the running command has printed by now."""
+        self._row.says = end
 
     def text(self, piece: str) -> None:
         self._row.says = (self._row.says + piece)[-SAYS_CHARS:]

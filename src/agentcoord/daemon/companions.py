@@ -50,7 +50,7 @@ async def companions(
     await stop_file.forget_old()
     loops: list[Loop] = [
         stop_file.run,
-        BudgetWatch(shop.store.ledger, runs, settings.budget, shop.hub, clock).run,
+        BudgetWatch(shop.store, runs, settings.budget, shop.hub, clock).run,
     ]
     manager = ServiceManager(env, clock, state.pid)
     if manager.is_there:

@@ -9,6 +9,7 @@ the opposite order, through one exit stack. Deliberately absent: policy of any k
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -33,6 +34,7 @@ from agentcoord.daemon.fleet import Fleet
 from agentcoord.daemon.handing_back import tell_ended_by_need
 from agentcoord.daemon.memory_keeper import MemoryKeeper, restore_at_start
 from agentcoord.daemon.model_source import ModelSource, open_model
+from agentcoord.daemon.notifications import SECRET_VARIABLES
 from agentcoord.daemon.patient_ledger import PatientLedger
 from agentcoord.daemon.proving import Prover
 from agentcoord.daemon.redis_server import embedded_server
@@ -43,7 +45,6 @@ from agentcoord.daemon.run_book import RunBook
 from agentcoord.daemon.shutdown import Shutdown
 from agentcoord.daemon.snapshot import DaemonState, Views
 from agentcoord.daemon.start_args import StartArgs
-from agentcoord.daemon.task_run import is_landing_of
 from agentcoord.daemon.worker_row import FleetBoard
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
@@ -59,6 +60,7 @@ from agentcoord.review.checks import CheckBook
 from agentcoord.review.flag_book import FlagBook
 from agentcoord.sandbox.backend import Sandbox
 from agentcoord.sandbox.choose import choose_sandbox
+from agentcoord.sandbox.policy import ProbeReport
 from agentcoord.sandbox.toolchain import toolchain_prefixes
 from agentcoord.store.connection import Store
 from agentcoord.telemetry.logs import Redactor
@@ -69,6 +71,8 @@ from agentcoord.workspace.scope import ScopeRules
 
 FLUSH_TIMEOUT_S = 5.0
 """How long a stopping daemon waits for its last events to be stored."""
+
+WARM_UP_AFTER_S = 1.0
 
 log = structlog.get_logger("daemon")
 
@@ -86,6 +90,7 @@ class Daemon:
     shutdown: Shutdown
     has_model: bool
     companions: tuple[Loop, ...]
+    warm_up_model: Loop | None = None
 
     async def run(self, on_ready: Callable[[], None]) -> None:
         """Work until a stop is asked for; returns when every worker has handed its task back."""
@@ -133,11 +138,22 @@ class Daemon:
             self.shop.hub.emit(EventKind.ERROR, where="companion", error=f"{type(error).__name__}: {error}")
 
     async def _warm(self) -> None:
-        """Build the private copies ahead of need; a task that needs one says what is wrong with it."""
+        """Do ahead of need what the first tasks would wait for: the private copies, and the model's SDK.
+
+        A task that needs a copy says what is wrong with it.
+        """
         try:
             await self.shop.pool.warm()
         except (WorkspaceError, OSError) as error:
             self.shop.hub.emit(EventKind.ERROR, where="private copies", error=str(error))
+        if self.warm_up_model is not None:
+            # A daemon that is stopped right away need not wait for the import to end.
+            await self.shop.clock.sleep(WARM_UP_AFTER_S)
+            await self._accompanied(self.warm_up_model)
+        # What is there by now stays. The collector would look through all of it again and again, a tenth
+        # of a second each time with the SDK in memory, in which nothing else runs.
+        gc.collect()
+        gc.freeze()
 
     async def _hurry(self, stopping: asyncio.Task[None]) -> None:
         """A second request to stop cuts the workers off."""
@@ -157,9 +173,7 @@ async def composed(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str])
     price_file = paths.root / settings.models.price_file if settings.models.price_file else None
     prices = await asyncio.to_thread(PriceList.load, price_file)
     check_prices(settings, prices)
-    redactor = Redactor(
-        [env[name] for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN") if env.get(name)]
-    )
+    redactor = Redactor([env[name] for name in SECRET_VARIABLES if env.get(name)])
     hubs: list[EventHub] = []
 
     def tell_of_server(words: str) -> None:
@@ -265,7 +279,10 @@ async def composed(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str])
             paths=paths,
             env=env,
         )
-        yield Daemon(shop, fleet, chores, baseline, keeper, state, shutdown, source.model is not None, beside)
+        has_model = source.model is not None
+        yield Daemon(
+            shop, fleet, chores, baseline, keeper, state, shutdown, has_model, beside, source.warm_up
+        )
 
 
 def build_workshop(
@@ -292,7 +309,7 @@ def build_workshop(
         rules,
         share=settings.project.share,
         size=len(settings.workers),
-        proof_slots=settings.checks.parallel,
+        proof_slots=check_slots(settings.checks.parallel, workers=len(settings.workers)),
     )
     book = CheckBook(paths.checks_dir, clock)
     prover = Prover(
@@ -345,6 +362,7 @@ def build_workshop(
         sandbox=sandbox,
         toolchains=toolchains,
         paid_model=paid_model,
+        windows=windows_of(settings, prices),
         hub=hub,
         board=FleetBoard(clock),
         retries=retries,
@@ -364,7 +382,7 @@ async def reconcile(store: Store, lander: Lander, retries: Retries) -> None:
     standing = {record.task: record for record in history if record.undone_at_ms is None}
     for task in await store.queue.all():
         record = standing.get(task.id) if task.state is TaskState.LANDING else None
-        if record is not None and task.token == record.token and is_landing_of(task, record):
+        if record is not None and task.token == record.token and record.stands(since_ms=task.queued_at_ms):
             await store.queue.complete(Claim(task, record.token, 0), record.files)
     requeued = await store.queue.release_all_leases(
         why="the daemon was restarted", decide=retries.decide, model_of=retries.model_of
@@ -374,21 +392,46 @@ async def reconcile(store: Store, lander: Lander, retries: Retries) -> None:
     log.info("reconciled", landed=list(landed), requeued=list(requeued), reservations=len(returned))
 
 
+def check_slots(wanted: int, *, workers: int, cores: int | None = None) -> int:
+    """How many check runs may go on at once: as many as `wanted`, else by the cores of this machine.
+
+    A test suite keeps about two cores busy. More than one a worker would only be copies on the disk.
+    """
+    if wanted:
+        return wanted
+    by_cores = (cores or os.cpu_count() or 1) // 2
+    return max(2, min(by_cores, workers))
+
+
 def check_prices(settings: Settings, prices: PriceList) -> None:
     """Refuse, before the night, a model whose price nobody knows. Raises the price list's own error."""
-    for model in settings.models.ladder:
-        prices.price(model)
+    for rung in settings.models.rungs:
+        prices.price(rung.model)
+
+
+def windows_of(settings: Settings, prices: PriceList) -> dict[str, int]:
+    """The context windows of the ladder's models, as far as the price list tells them."""
+    told = {rung.model: prices.price(rung.model).context_tokens for rung in settings.models.rungs}
+    return {model: tokens for model, tokens in told.items() if tokens is not None}
 
 
 async def scouted_sandbox(args: StartArgs, clock: SystemClock) -> tuple[Sandbox, str]:
     """Choose the sandbox, and say what `status` says of it."""
-    sandbox = await choose_sandbox(unsafe=args.unsafe_no_sandbox, clock=clock)
-    return sandbox, await sandbox_words(sandbox)
-
-
-async def sandbox_words(sandbox: Sandbox) -> str:
-    """What `status` says of the sandbox."""
+    sandbox = await choose_sandbox(unsafe=args.unsafe_no_sandbox, external=args.external_sandbox, clock=clock)
     report = await sandbox.probe()
+    tell = log.info if report.ok and sandbox.confined else log.warning
+    tell(
+        "sandbox_chosen",
+        sandbox=sandbox.name,
+        confined=sandbox.confined,
+        features=list(report.features),
+        reasons=list(report.reasons),
+    )
+    return sandbox, sandbox_words(sandbox, report)
+
+
+def sandbox_words(sandbox: Sandbox, report: ProbeReport) -> str:
+    """What `status` says of the sandbox."""
     if report.ok:
         return sandbox.name if sandbox.confined else "none (unsafe)"
     return f"unavailable: {'; '.join(report.reasons)}"

@@ -18,7 +18,7 @@ import structlog
 
 from agentcoord.clock import Clock
 from agentcoord.daemon.handing_back import set_back
-from agentcoord.daemon.task_run import HAND_BACK_TIMEOUT_S, TaskRunner, is_landing_of
+from agentcoord.daemon.task_run import HAND_BACK_TIMEOUT_S, TaskRunner
 from agentcoord.daemon.to_its_end import to_its_end
 from agentcoord.daemon.worker_row import WorkerRow
 from agentcoord.daemon.workshop import Workshop
@@ -254,8 +254,7 @@ class Fleet:
         store_away = isinstance(error, StoreUnavailableError)
         setback = Setback.STORE_AWAY if store_away else Setback.CRASHED
         try:
-            record = await shop.lander.landed(task.id)
-            if record is not None and is_landing_of(task, record):
+            if await shop.lander.landed(task.id, since_ms=task.queued_at_ms) is not None:
                 verdict = Verdict(TaskState.QUEUED, counts_attempt=False)
             else:
                 verdict = shop.retries.decide(task, setback)

@@ -77,7 +77,7 @@ async def restore_at_start(store: Store, lander: Lander, path: Path) -> str:
         return ""  # Nothing was there, or the server knows something: then it knows better.
     await lander.recover()
     spent = {name: replace(each, started=True) for name, each in copy.reserved.items()}
-    return await _put_back(store, lander, copy, spent, {}, above=())
+    return await _put_back(store, lander, copy, spent, {}, {}, above=())
 
 
 async def _put_back(
@@ -86,6 +86,7 @@ async def _put_back(
     copy: _Copy,
     reserved: Mapping[str, Reserved],
     spent: Mapping[str, int],
+    tokens_spent: Mapping[str, int],
     *,
     above: Iterable[FencingToken],
 ) -> str:
@@ -96,7 +97,7 @@ async def _put_back(
     await store.raise_fence(max(known, default=FencingToken(0)))
     store.queue.dispatcher.paused = copy.hashes.get(_SETTINGS, {}).get("paused") == "1"
     tasks = rebuilt(copy.rows, landings)
-    hashes = with_mirror(copy.hashes, reserved, spent)
+    hashes = with_mirror(copy.hashes, reserved, spent, tokens_spent)
     if reserved:
         hashes[_RESERVATIONS] = {name: json.dumps(each.to_stored()) for name, each in reserved.items()}
     questions = [
@@ -223,6 +224,7 @@ class MemoryKeeper:
                     copy,
                     mirror.open,
                     mirror.spent,
+                    mirror.tokens_spent,
                     above=tokens,
                 )
         except StoreUnavailableError:

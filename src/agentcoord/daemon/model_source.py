@@ -7,10 +7,11 @@ do not begin.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from agentcoord.config.sections import ModelsSection, Settings
 from agentcoord.daemon.event_hub import EventHub
@@ -18,7 +19,7 @@ from agentcoord.daemon.rehearsal_process import rehearsal_server
 from agentcoord.daemon.start_args import StartArgs
 from agentcoord.domain.events import EventKind
 from agentcoord.errors import LlmAuthError
-from agentcoord.llm.api import Model, Progress, Turn, TurnRequest
+from agentcoord.llm.api import Model, Progress, Provider, Turn, TurnRequest
 from agentcoord.llm.client import AnthropicModel, Capabilities, StreamTimeouts
 
 THREE_WAYS = "set ANTHROPIC_API_KEY, or ANTHROPIC_BASE_URL for another server, or try `agentcoord demo`"
@@ -38,6 +39,8 @@ class ModelSource:
     model: Model | None
     words: str
     scripted: bool = False
+    warm_up: Callable[[], Coroutine[Any, Any, None]] | None = None
+    """Imports what the first turn would wait for."""
 
     @property
     def model_or_refusal(self) -> Model:
@@ -59,6 +62,7 @@ async def open_model(
         output_config=not models.plain_requests,
         anthropic_tools=not models.custom_tools,
     )
+    provider = Provider(models.provider) if args.rehearse is None else Provider.ANTHROPIC
     base_url: str | None
     key: str | None
     token: str | None
@@ -73,6 +77,9 @@ async def open_model(
                 )
             )
             key, token, words = "rehearsal", None, "rehearsal (scripted)"
+        elif provider is not Provider.ANTHROPIC:
+            base_url, key, token = models.base_url or None, None, env.get("ANTHROPIC_AUTH_TOKEN")
+            words = models.base_url or " ".join(filter(None, (provider, models.region)))
         else:
             base_url = models.base_url or env.get("ANTHROPIC_BASE_URL") or None
             key, token = env.get("ANTHROPIC_API_KEY"), env.get("ANTHROPIC_AUTH_TOKEN")
@@ -85,11 +92,14 @@ async def open_model(
                 api_key=key,
                 auth_token=token,
                 base_url=base_url,
+                provider=provider,
+                region=models.region or None,
+                project=models.project or None,
                 timeouts=timeouts_of(settings.models),
                 capabilities=capabilities,
             )
         )
-        yield ModelSource(model, words, scripted=args.rehearse is not None)
+        yield ModelSource(model, words, scripted=args.rehearse is not None, warm_up=model.warm_up)
 
 
 def timeouts_of(models: ModelsSection) -> StreamTimeouts:

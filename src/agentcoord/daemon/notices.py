@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 from agentcoord.domain.events import Event, EventKind
-from agentcoord.domain.usage import usd
+from agentcoord.domain.usage import CapUnit
 from agentcoord.wire.messages import StatusView
 
 QUIET_MS: Final = 60_000
@@ -108,9 +108,10 @@ class NoticeDesk:
                 return self._needs_you(f"{task} is parked: {data.get('why', '')}")
             case EventKind.RUN_PAUSED if data.get("why"):
                 return self._needs_you(f"the run is paused: {data['why']}")
-            case EventKind.BUDGET_WARNED:
-                spent, cap = usd(data["spent_usd_micros"]), usd(data["cap_usd_micros"])
-                text = f"${spent:.2f} of the {data.get('scope', '')} cap of ${cap:.2f} is spent."
+            case EventKind.BUDGET_WARNED if data.get("scope") != "task":
+                unit = CapUnit.TOKENS if "cap_tokens" in data else CapUnit.USD_MICROS
+                spent, cap = (unit.in_words(data[f"{each}_{unit}"]) for each in ("spent", "cap"))
+                text = f"{spent} of the {data.get('scope', '')} cap of {cap} is spent."
                 return Notice(NoticeKind.BUDGET, f"{self._project}: most of the budget is spent", text)
             case EventKind.BUDGET_REACHED:
                 text = f"The {data.get('scope', '')} cap is reached; {task} is parked."

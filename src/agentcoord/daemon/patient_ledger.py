@@ -36,10 +36,28 @@ class PatientLedger:
     clock: Clock
 
     async def reserve(
-        self, reservation: str, *, run: str, task: TaskId, day: str, amount: UsdMicros, caps: Caps
+        self,
+        reservation: str,
+        *,
+        run: str,
+        task: TaskId,
+        day: str,
+        amount: UsdMicros,
+        tokens: int,
+        caps: Caps,
+        worker: str,
     ) -> Refusal | None:
         return await self._repeated(
-            lambda: self.ledger.reserve(reservation, run=run, task=task, day=day, amount=amount, caps=caps)
+            lambda: self.ledger.reserve(
+                reservation,
+                run=run,
+                task=task,
+                day=day,
+                amount=amount,
+                tokens=tokens,
+                caps=caps,
+                worker=worker,
+            )
         )
 
     async def settle(self, reservation: str, *, actual: UsdMicros, usage: Usage, model: str) -> None:

@@ -1,12 +1,13 @@
 """From a worker's change set to the user's tree: stage, check, land, or say why not.
 
-Theory of operation. A change is put on top of the user's tree as it is now, in a proof copy of
-its own, and the checks run there; so what was proven is exactly what will land. The first
-try is made without the landing lock, so that several workers' checks run side by side. If the
-tree moved meanwhile (another landing, the user's edit), the proof is void: it is made again
-while holding the lock, where only the user can still interfere, a bounded number of times.
-A proof stands although the tree moved when nothing moved but files that no check reads. A change that
-tampers with the checks is held for a person even when they are green.
+Theory of operation. A change is put on top of the user's tree as it will be when those before it have
+landed (`landing_line`), in a proof copy of its own, and the checks run there, beside theirs; so what was
+proven is exactly what will land. When it is its turn, the tree is compared with what the checks saw. If
+it is another (somebody before it did not land, the user edited), the proof is void and is made again;
+the user can do so a bounded number of times. Red or held counts only when all that it was put on top of
+has landed: else it may not be the task's own fault.
+A proof stands although the tree is another when nothing differs but files that no check reads. A change
+that tampers with the checks is held for a person even when they are green.
 From the word that landing begins to the word done nothing is torn: a cancelled worker is let go of
 afterwards, and whoever would end a task at a person's word waits for `between_landings()`.
 Deliberately absent: the conversation with the worker, which `task_run` leads.
@@ -15,78 +16,40 @@ Deliberately absent: the conversation with the worker, which `task_run` leads.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from agentcoord.config.sections import ChecksSection
-from agentcoord.daemon.adapters import policy_for
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.flagging import Flagging
+from agentcoord.daemon.landing_line import LandingLine, Place
+from agentcoord.daemon.proof_checks import ProofChecks
+from agentcoord.daemon.proofs import Held, Landed, LandingSteps, Proof, Red
+from agentcoord.daemon.time_spent import Stretch, TimeSpent
 from agentcoord.daemon.to_its_end import to_its_end
 from agentcoord.domain.events import EventKind
-from agentcoord.domain.files import ChangeSet, LandedFile
+from agentcoord.domain.files import ChangeSet
 from agentcoord.domain.globs import glob_matches
 from agentcoord.domain.task import Claim
-from agentcoord.review.check_runs import CheckRuns
+from agentcoord.review.check_runs import judged
 from agentcoord.review.checks import BASELINE, CheckBook, CheckOutcome, CheckReport, commands_for
 from agentcoord.review.flag_book import FlagBook
 from agentcoord.review.junit import Cases
-from agentcoord.review.surroundings import surroundings_of
 from agentcoord.review.verdict import KnownTests
 from agentcoord.sandbox.backend import Sandbox
-from agentcoord.sandbox.policy import Limits, Result
 from agentcoord.telemetry.logs import Redactor
-from agentcoord.workspace.files import SafeTree
 from agentcoord.workspace.landing import Lander, TreeMoved
 from agentcoord.workspace.pool import MergeConflict, ProofTree, Staged, Workspace, WorkspacePool
 from agentcoord.workspace.repository import Repository
 
 PROOFS_PER_LANDING = 5
-"""How often a proof is made again because the tree moved, before the task is parked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Landed:
-    files: tuple[LandedFile, ...]
-    merged: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Red:
-    report: CheckReport
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """Needs a person: a conflict, a suspicious change, or a tree that never stands still."""
-
-    why: str
-    patch: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Proof:
-    """What the checks said of one tree."""
-
-    staged: Staged
-    report: CheckReport
-    cases: Mapping[tuple[str, str], Cases]
-    """Of the checks that ran for it and reported their tests."""
-
-
-@dataclass(frozen=True, slots=True)
-class LandingSteps:
-    """What the prover calls at the moments that only its caller can act on."""
-
-    begin_landing: Callable[[], Awaitable[None]]
-    """Checking becomes landing. Raises LeaseLostError."""
-    back_to_checking: Callable[[], Awaitable[None]]
-    verify: Callable[[], Awaitable[None]]
-    """Raises LeaseLostError when the claim's token is stale."""
-    finish: Callable[[tuple[LandedFile, ...], tuple[str, ...]], Awaitable[None]]
-    """Says done, with what landed and what of it was merged."""
+"""How often a proof is made because the tree moved by another hand than ours, before the task is parked."""
+MOST_PROOFS = 1_000
+"""Of one landing, whatever made them void. Each that is not counted above is one less before it in line, or
+one such proof of theirs; this only bounds what cannot go on for ever."""
 
 
 class Prover:
@@ -106,19 +69,22 @@ class Prover:
         hub: EventHub,
         redactor: Redactor,
     ) -> None:
-        self._repo = repo
         self._pool = pool
         self._lander = lander
-        self._sandbox = sandbox
-        self._toolchains = tuple(toolchains)
         self._book = book
+        self._proof_checks = ProofChecks(
+            repo=repo,
+            sandbox=sandbox,
+            toolchains=toolchains,
+            book=book,
+            checks=checks,
+            hub=hub,
+            redactor=redactor,
+        )
         self.flagging = Flagging(flags, checks)
         self._checks = checks
-        self._limits = Limits(timeout_s=checks.timeout_s)
         self._hub = hub
-        self._redactor = redactor
-        self._landing = asyncio.Lock()
-        """Held from a task's second proof on, so that no other task's landing voids it."""
+        self._line = LandingLine(self._is_read)
         self._swapping = asyncio.Lock()
         """Held from "landing" to "done" in the store: briefly, and by nobody who runs checks."""
         self.red_before: frozenset[str] = frozenset()
@@ -142,8 +108,9 @@ class Prover:
         """Run the project's checks once on the tree as it is."""
         async with self._pool.proof() as proof:
             await proof.sync()
-            report, cases = await self._check(proof, list(self._checks.commands.items()), "", None)
-        known = KnownTests()
+            commands = list(self._checks.commands.items())
+            known = KnownTests()
+            report, cases = await self._proof_checks.run(proof, commands, "", claim=None, known=known)
         for (name, command), each in cases.items():
             known = known.with_run(name, command, each)
         await asyncio.to_thread(self._book.store, BASELINE, report)
@@ -163,53 +130,144 @@ class Prover:
         self._known = known
 
     async def prove_and_land(
-        self, claim: Claim, workspace: Workspace, changes: ChangeSet, steps: LandingSteps
+        self,
+        claim: Claim,
+        workspace: Workspace,
+        changes: ChangeSet,
+        steps: LandingSteps,
+        spent: TimeSpent,
     ) -> Landed | Red | Held:
         """Prove `changes` on the tree as it will be, and land them.
 
         Raises LeaseLostError, LandingRefusedError, SandboxError; then nothing has landed.
         """
         # Red must be known as ours or as there before. Awaited without a proof copy, which it may need.
-        await self._baseline_settled.wait()
+        with spent.on(Stretch.BASELINE):
+            await self._baseline_settled.wait()
         moved: tuple[str, ...] = ()
-        proven: _Proof | None = None
-        async with AsyncExitStack() as held, self._pool.proof() as proof:
-            for proof_number in range(PROOFS_PER_LANDING):
-                staged = await proof.stage(workspace, changes)
-                if isinstance(staged, MergeConflict):
-                    return Held(f"the same lines changed under it: {', '.join(staged.paths)}", staged.patch)
-                proven = await self._prove(claim, proof, staged, proven)
-                if not proven.report.ok:
-                    return Red(proven.report)
-                why = await self.flagging.why_held(claim.task, workspace, changes, staged, proven.report)
-                if why:
-                    return Held(why)
-                if proof_number == 0:
-                    await held.enter_async_context(self._landing)
-                moved = await proof.moved(staged.stamp)
-                if not moved:
-                    landed = await to_its_end(self._land(claim, staged, steps))
-                    if isinstance(landed, Landed):
-                        await self._learn(proven.cases)
-                        return landed
-                    moved = landed.paths
-        return Held(f"the tree changed {PROOFS_PER_LANDING} times during its checks: {', '.join(moved[:5])}")
+        times_moved = 0
+        last: Proof | None = None
+        async with self._line.stand() as place:
+            for _ in range(MOST_PROOFS):
+                made = await self._prove_in_line(claim, workspace, changes, place, last, spent)
+                if made is None:
+                    continue  # What it counted on will not land.
+                with spent.on(Stretch.LINE):
+                    goes_on = isinstance(made, Proof) and made.refusal is None
+                    stands = await (place.first() if goes_on else place.stepped_out())
+                if stands and isinstance(made, Proof):
+                    made = await self._judged_now(claim, workspace, changes, made)
+                if isinstance(made, Proof):
+                    last = made
+                refusal = made.refusal if isinstance(made, Proof) else made
+                if stands and refusal is not None:
+                    return refusal
+                if not goes_on:
+                    place.step_in()
+                if not stands or not goes_on:
+                    continue
+                assert isinstance(made, Proof)
+                landed = await self._confirm_and_land(claim, made, place, steps, spent)
+                if isinstance(landed, Landed):
+                    return landed
+                moved, times_moved = landed.paths, times_moved + 1
+                if times_moved == PROOFS_PER_LANDING:
+                    break
+        return Held(f"the tree changed again and again during its checks: {', '.join(moved[:5])}")
 
-    async def _prove(self, claim: Claim, proof: ProofTree, staged: Staged, last: _Proof | None) -> _Proof:
+    async def _prove_in_line(
+        self,
+        claim: Claim,
+        workspace: Workspace,
+        changes: ChangeSet,
+        place: Place,
+        last: Proof | None,
+        spent: TimeSpent,
+    ) -> Proof | Held | None:
+        """Put the change on top of those before it and run its checks; Held: it does not fit there.
+
+        None when one of those before it will not land: begin again.
+        """
+        with spent.on(Stretch.LINE):
+            await place.offers_before()
+        async with AsyncExitStack() as held:
+            with spent.on(Stretch.PROOF_COPY):
+                proof = await held.enter_async_context(self._pool.proof())
+            before = place.shown_before()
+            if before is None:
+                return None  # Somebody begins anew, and may need this very copy for it.
+            with spent.on(Stretch.STAGING):
+                ahead = tuple(offer.staged for offer in before)
+                staged = await proof.stage(workspace, changes, ahead=ahead)
+            if isinstance(staged, MergeConflict):
+                place.counts_on = before
+                return Held(f"the same lines changed under it: {', '.join(staged.paths)}", staged.patch)
+            place.show(staged, before)
+            with spent.on(Stretch.CHECKS_AGAIN if last is not None else Stretch.CHECKS):
+                made = await place.unless_void(self._prove(claim, proof, staged, last))
+            if made is not None and made.report.ok:
+                why = await self.flagging.why_held(claim.task, workspace, changes, staged, made.report)
+                made = replace(made, why_held=why)
+            return made
+
+    async def _prove(self, claim: Claim, proof: ProofTree, staged: Staged, last: Proof | None) -> Proof:
         """Run the checks on what is staged, unless they said all there is to say of it already."""
         if last is not None and await asyncio.to_thread(self._is_same_to_checks, last.staged, staged):
             return replace(last, staged=staged)
         commands = commands_for(claim.task.spec.check, self._checks.commands)
-        report, cases = await self._check(proof, commands, staged.tree_hash, claim)
+        known = self._known
+        report, cases = await self._proof_checks.run(
+            proof, commands, staged.tree_hash, claim=claim, known=known
+        )
         await asyncio.to_thread(self._book.store, claim.task.id, report)
-        return _Proof(staged, report, cases)
+        return Proof(staged, report, cases, known)
+
+    async def _judged_now(self, claim: Claim, workspace: Workspace, changes: ChangeSet, made: Proof) -> Proof:
+        """The proof as it is to be judged now that those before it have landed: what their landings have
+        shown of the tests is known now, and was not when its checks ran."""
+        known = self._known
+        if made.known is known or not made.cases:
+            return made
+        outcomes: list[CheckOutcome] = []
+        excuse = self._checks.pre_existing == "allow"
+        for outcome in made.report.outcomes:
+            cases = made.cases.get((outcome.name, outcome.command))
+            again = partial(judged, outcome, cases, known, excuse=excuse) if cases is not None else None
+            outcomes.append(outcome if again is None else await asyncio.to_thread(again))
+        report = replace(made.report, outcomes=tuple(outcomes))
+        made = replace(made, report=report, known=known, why_held="")
+        await asyncio.to_thread(self._book.store, claim.task.id, report)
+        if report.ok:
+            why = await self.flagging.why_held(claim.task, workspace, changes, made.staged, report)
+            made = replace(made, why_held=why)
+        return made
+
+    async def _confirm_and_land(
+        self, claim: Claim, made: Proof, place: Place, steps: LandingSteps, spent: TimeSpent
+    ) -> Landed | TreeMoved:
+        """Land if the tree is what the checks saw, but for the task's own files."""
+        with spent.on(Stretch.LANDING):
+            staged = await self._pool.confirmed(made.staged)
+        if isinstance(staged, TreeMoved):
+            return staged
+        landed = await to_its_end(self._land(claim, staged, place, steps, spent))
+        if isinstance(landed, Landed):
+            await self._learn(made.cases)
+        return landed
+
+    def _is_read(self, staged: Staged) -> bool:
+        """Whether a check may read any of the files that are staged."""
+        return not all(self._is_unread(file.path) for file in staged.files)
+
+    def _is_unread(self, path: str) -> bool:
+        return any(glob_matches(glob, path) for glob in self._checks.unread_files)
 
     def _is_same_to_checks(self, one: Staged, other: Staged) -> bool:
         """Whether two trees differ in nothing but files that no check reads."""
         if [(file.path, file.new) for file in one.files] != [(file.path, file.new) for file in other.files]:
             return False
         return all(
-            any(glob_matches(glob, path) for glob in self._checks.unread_files)
+            self._is_unread(path)
             for path in one.stamp.files.keys() | other.stamp.files.keys()
             if not _is_same_file(one, other, path)
         )
@@ -225,74 +283,28 @@ class Prover:
             with suppress(OSError):  # It is known all the same, until the daemon ends.
                 await asyncio.to_thread(self._book.store_known, known)
 
-    async def _what_is_known(self, _worth_waiting: bool) -> KnownTests:
-        """What the tests did before; nothing is waited for, because proofs begin after the baseline."""
-        return self._known
-
     @asynccontextmanager
     async def between_landings(self) -> AsyncIterator[None]:
         """While inside, no task is between "landing" and "done". Hold it briefly."""
         async with self._swapping:
             yield
 
-    async def _land(self, claim: Claim, staged: Staged, steps: LandingSteps) -> Landed | TreeMoved:
+    async def _land(
+        self, claim: Claim, staged: Staged, place: Place, steps: LandingSteps, spent: TimeSpent
+    ) -> Landed | TreeMoved:
         async with self._swapping:
             await steps.begin_landing()
-            outcome = await self._lander.land(
-                claim.task.id, claim.token, claim.task.spec.title, staged, verify=steps.verify
-            )
+            with spent.on(Stretch.LANDING):
+                outcome = await self._lander.land(
+                    claim.task.id, claim.token, claim.task.spec.title, staged, verify=steps.verify
+                )
             if isinstance(outcome, TreeMoved):
                 await steps.back_to_checking()
                 return outcome
+            place.landed = True
             self.merges += len(staged.merged)
             await steps.finish(outcome, staged.merged)
         return Landed(outcome, staged.merged)
-
-    async def _check(
-        self, proof: ProofTree, commands: list[tuple[str, str]], tree_hash: str, claim: Claim | None
-    ) -> tuple[CheckReport, Mapping[tuple[str, str], Cases]]:
-        policy = policy_for(proof, self._repo, self._toolchains)
-
-        async def run(command: str, env: Mapping[str, str]) -> Result:
-            result = await self._sandbox.run(
-                command, replace(policy, env={**policy.env, **env}), self._limits
-            )
-            return replace(result, output=self._redactor.clean(result.output))
-
-        def tell(outcome: CheckOutcome) -> None:
-            verdict = outcome.verdict
-            self._hub.emit(
-                EventKind.TASK_CHECKED,
-                task=claim.task.id if claim else None,
-                worker=claim.task.worker if claim else None,
-                check=outcome.name,
-                exit_code=outcome.exit_code,
-                ms=outcome.duration_ms,
-                ok=outcome.ok,
-                excused=outcome.excused,
-                new_failures=len(verdict.new) if verdict else 0,
-                old_failures=len(verdict.before) if verdict else 0,
-                flaky=len(verdict.flaky) if verdict else 0,
-            )
-
-        async def nothing_known(_worth_waiting: bool) -> KnownTests:
-            return KnownTests()
-
-        runs = CheckRuns(
-            run,
-            SafeTree(proof.root),
-            known=self._what_is_known if claim else nothing_known,
-            junit_files=self._checks.junit_files,
-            excuse_pre_existing=self._checks.pre_existing == "allow",
-        )
-        report = await self._book.run(
-            commands,
-            tree_hash=tree_hash,
-            surroundings=await asyncio.to_thread(surroundings_of, policy, timeout_s=self._limits.timeout_s),
-            run=runs.check,
-            on_outcome=tell,
-        )
-        return report, runs.cases
 
 
 def _is_same_file(one: Staged, other: Staged, path: str) -> bool:

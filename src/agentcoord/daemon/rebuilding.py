@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from agentcoord.daemon.task_run import is_landing_of
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.states import ENDED_STATES, HELD_STATES, TaskState
 from agentcoord.domain.task import OnNeedFailed
@@ -32,7 +31,8 @@ def _settled(row: TaskRow, standing: Mapping[TaskId, LandedRecord]) -> TaskRow:
     """The row in a state that nobody holds."""
     task = decode_task(row.body.encode(errors="surrogateescape"), row.fields)
     record = standing.get(task.id)
-    if task.state not in ENDED_STATES and record is not None and is_landing_of(task, record):
+    is_own = record is not None and record.stands(since_ms=task.queued_at_ms)
+    if task.state not in ENDED_STATES and record is not None and is_own:
         flat = [str(word) for word in landed_fields(record.files)]
         changed = {"state": str(TaskState.DONE), "why": "", "ended_at": str(record.at_ms)}
         changed |= dict(zip(flat[::2], flat[1::2], strict=True))

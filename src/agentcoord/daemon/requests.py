@@ -242,6 +242,7 @@ class Requests:
             else {t.id for t in tasks if t.state not in SETTLED_STATES or t.state is TaskState.PARKED}
         )
         workspaces = await self._shop.pool.cleanup(live)
+        landings = await self._reviewing.compact(tasks)
         # After a sleep of the machine leases of living runs look dead.
         await self._shop.store.queue.heartbeat(self._fleet.claims)
         async with self._forgetting() if everything else nullcontext():
@@ -252,6 +253,7 @@ class Requests:
             "reservations": outcome.reservations,
             "workspaces": workspaces,
             "keys": outcome.keys,
+            "landings": landings,
         }
         self._shop.hub.emit(EventKind.CLEANED, task=None, worker=None, **answer)
         self._shop.board.touch()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from agentcoord.config.sections import Settings
+from agentcoord.domain.ladder import Rung, rung_for
 from agentcoord.domain.retries import RetryPolicy, Verdict
 from agentcoord.domain.setbacks import ENVIRONMENT_FAULTS, OWN_FAULTS, Setback
 from agentcoord.domain.states import TaskState
@@ -24,7 +25,7 @@ class Retries:
     """Decides what follows a setback."""
 
     policy: RetryPolicy
-    ladder: tuple[str, ...]
+    rungs: tuple[Rung, ...]
     random: Callable[[], float] = random_module.random
 
     @classmethod
@@ -38,21 +39,25 @@ class Retries:
             first_wait_ms=round(section.first_wait_s * 1_000),
             most_wait_ms=round(section.most_wait_s * 1_000),
         )
-        return cls(policy, settings.models.ladder, random)
+        return cls(policy, settings.models.rungs, random)
 
     def decide(self, task: Task, setback: Setback, *, least_wait_s: float = 0.0) -> Verdict:
         """Say what follows `setback` in the newest attempt of `task`."""
         least_wait_ms = round(least_wait_s * 1_000)
         return self.policy.decide(task, setback, random=self.random, least_wait_ms=least_wait_ms)
 
+    def rung_of(self, task: Task) -> Rung:
+        """The model and effort of a task's newest attempt."""
+        return rung_for(task.attempt, self.rungs)
+
     def model_of(self, task: Task) -> str:
         """The model of a task's newest attempt."""
-        return model_for(task, self.ladder)
+        return self.rung_of(task).model
 
     def also(self, task: Task, verdict: Verdict) -> Setback | None:
-        """NEXT_MODEL when the next attempt begins with another model than this one."""
+        """NEXT_MODEL when the next attempt begins on another rung of the ladder than this one."""
         goes_up = verdict.to is TaskState.QUEUED and verdict.counts_attempt
-        if goes_up and rung(task.attempt, self.ladder) != rung(task.attempt + 1, self.ladder):
+        if goes_up and self.rung_of(task) != rung_for(task.attempt + 1, self.rungs):
             return Setback.NEXT_MODEL
         return None
 
@@ -60,13 +65,3 @@ class Retries:
 def setback_of(error: LlmRetryableError) -> Setback:
     """Which fault of the environment a call met that was not waited out."""
     return Setback.OVERLOADED if isinstance(error, LlmOverloadedError) else Setback.UNREACHABLE
-
-
-def model_for(task: Task, ladder: tuple[str, ...]) -> str:
-    """The model on the rung of the ladder that the task's attempt stands on; the last one is kept."""
-    return ladder[rung(task.attempt, ladder)]
-
-
-def rung(attempt: int, ladder: tuple[str, ...]) -> int:
-    """The position of an attempt's model, from 0."""
-    return min(max(attempt, 1), len(ladder)) - 1

@@ -7,11 +7,11 @@ because each of them must leave journal and store of one mind.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from agentcoord.daemon.params import Answer, Params, no_such_task, number_of, refused, task_id_of, text_of
 from agentcoord.daemon.review_views import blame_view
 from agentcoord.daemon.snapshot import Views
-from agentcoord.daemon.task_run import is_landing_of
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.graph import dependents_of
@@ -21,6 +21,8 @@ from agentcoord.domain.task import Task
 from agentcoord.errors import RpcError
 from agentcoord.wire.messages import PIECE_CHARS, ExitCode, RpcCode, UndoView
 from agentcoord.workspace.landing import UndoOutcome
+
+MS_A_DAY = 24 * 3600 * 1000
 
 
 class Reviewing:
@@ -90,8 +92,22 @@ class Reviewing:
 
     async def _accept_one(self, task: Task) -> None:
         await self._shop.store.queue.set_review(task.id, ReviewState.ACCEPTED)
+        await self._shop.lander.accept(task.id, since_ms=task.queued_at_ms)
         self._shop.hub.emit(EventKind.TASK_ACCEPTED, task=task.id)
         self._shop.board.touch()
+
+    async def compact(self, tasks: Sequence[Task]) -> int:
+        """Drop what undoing would take of work accepted long ago; return how many landings that were.
+
+        What the store calls accepted is noted in the journal first, should a crash have come between.
+        """
+        for task in tasks:
+            if task.review is ReviewState.ACCEPTED:
+                await self._shop.lander.accept(task.id, since_ms=task.queued_at_ms)
+        keep_days = self._shop.settings.undo.keep_days
+        if keep_days == 0:
+            return 0
+        return (await self._shop.lander.compact(keep_ms=keep_days * MS_A_DAY)).landings
 
     async def _undo_all(self) -> list[UndoView]:
         """Take back all that landed and was not accepted, newest first, each as far as it can be."""
@@ -100,9 +116,8 @@ class Reviewing:
         newest_first = [
             tasks[record.task]
             for record in reversed(history)
-            if record.undone_at_ms is None
-            and record.task in tasks
-            and is_landing_of(tasks[record.task], record)
+            if record.task in tasks
+            and record.stands(since_ms=tasks[record.task].queued_at_ms)
             and tasks[record.task].review is not ReviewState.ACCEPTED
         ]
         return [await self._undo_one(task) for task in {task.id: task for task in newest_first}.values()]
@@ -160,8 +175,7 @@ class Reviewing:
 
     async def has_landed(self, task: Task) -> bool:
         """Whether the journal knows a landing of the task's own that stands."""
-        record = await self._shop.lander.landed(task.id, since_ms=task.queued_at_ms)
-        return record is not None and is_landing_of(task, record)
+        return await self._shop.lander.landed(task.id, since_ms=task.queued_at_ms) is not None
 
     async def _stands(self, task: Task) -> bool:
         return task.state is TaskState.DONE or await self.has_landed(task)

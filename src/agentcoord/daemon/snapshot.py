@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from agentcoord import __version__
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.daemon.chores import LoopLag
+from agentcoord.daemon.money_views import Forecasting, costs_view, p50_usd, p90_usd, spend_view, tokens_view
 from agentcoord.daemon.pausing import paused_why
 from agentcoord.daemon.review_views import check_views, flag_views
 from agentcoord.daemon.run_book import RunBook
@@ -31,7 +32,7 @@ from agentcoord.domain.graph import dependents_of
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.states import ENDED_STATES, HELD_STATES, SETTLED_STATES, ReviewState, TaskState
 from agentcoord.domain.task import OnNeedFailed, Task
-from agentcoord.domain.usage import Usage, UsdMicros, usd
+from agentcoord.domain.usage import usd
 from agentcoord.store.budget_ledger import Totals
 from agentcoord.store.questions import OpenQuestion
 from agentcoord.wire.messages import (
@@ -42,12 +43,10 @@ from agentcoord.wire.messages import (
     NeedsYou,
     ProjectView,
     Snapshot,
-    SpendView,
     StatsView,
     StatusView,
     TaskDetail,
     TaskView,
-    TokensView,
     WorkerView,
 )
 
@@ -85,6 +84,7 @@ class Views:
         self._state = state
         self._runs = runs
         self._lag = lag
+        self._forecasting = Forecasting(shop.settings.budget)
 
     @property
     def journal_home(self) -> Path:
@@ -109,6 +109,7 @@ class Views:
         if state == "running" and queue.paused:
             state = "paused"
         busy = self._shop.board.busy
+        at_the_end = self._forecasting.of(tasks, totals)
         return {
             "state": state,
             "version": __version__,
@@ -125,9 +126,10 @@ class Views:
             "workers_busy": busy,
             "workers_total": len(self._shop.board.rows),
             "max_parallel": self._shop.board.max_parallel,
-            "spend": self._spend(totals),
+            "spend": spend_view(totals, self._shop.settings.budget),
             "tokens": tokens_view(totals.usage),
-            "forecast_usd": forecast_usd(tasks, totals.run_spent_usd_micros),
+            "forecast_usd": p50_usd(at_the_end),
+            "forecast_p90_usd": p90_usd(at_the_end),
             "needs_you": needs_you(tasks, await self._shop.store.questions.open()),
             "baseline": self._baseline(),
             "paused_why": await paused_why(self._shop),
@@ -217,25 +219,9 @@ class Views:
         }
 
     async def costs(self) -> CostsView:
-        totals = await self._totals()
-        spend = self._spend(totals)
-        return {
-            "total_usd": spend["spent_usd"],
-            "cap_usd": spend["cap_usd"],
-            "reserved_usd": spend["reserved_usd"],
-            "day_usd": spend["day_spent_usd"],
-            "day_cap_usd": spend["day_cap_usd"],
-            "tokens": tokens_view(totals.usage),
-            "by_task": [
-                {"id": task, "usd": usd(each.usd_micros), "tokens": tokens_view(each.usage)}
-                for task, each in totals.by_task.items()
-            ],
-            "by_model": [
-                {"model": model, "usd": usd(each.usd_micros), "tokens": tokens_view(each.usage)}
-                for model, each in totals.by_model.items()
-            ],
-            "scripted": self._state.scripted,
-        }
+        tasks, totals = await self._shop.store.queue.all(), await self._totals()
+        at_the_end = self._forecasting.of(tasks, totals)
+        return costs_view(totals, self._shop.settings.budget, at_the_end, scripted=self._state.scripted)
 
     async def stats(self) -> StatsView:
         tasks = await self._shop.store.queue.all()
@@ -301,16 +287,6 @@ class Views:
 
     async def _totals(self) -> Totals:
         return await self._shop.store.ledger.totals(run=self._runs.run, day=self._runs.day())
-
-    def _spend(self, totals: Totals) -> SpendView:
-        budget = self._shop.settings.budget
-        return {
-            "spent_usd": usd(totals.run_spent_usd_micros),
-            "reserved_usd": usd(totals.run_reserved_usd_micros),
-            "cap_usd": budget.run_usd or None,
-            "day_spent_usd": usd(totals.day_spent_usd_micros),
-            "day_cap_usd": budget.day_usd or None,
-        }
 
     def _baseline(self) -> str:
         if not self._shop.settings.checks.commands:
@@ -378,25 +354,6 @@ def worker_view(row: WorkerRow) -> WorkerView:
         "cost_usd": usd(row.cost_usd_micros),
         "model": row.model,
     }
-
-
-def tokens_view(usage: Usage) -> TokensView:
-    return {
-        "input": usage.input_tokens,
-        "cache_write": usage.cache_write_5m_tokens + usage.cache_write_1h_tokens,
-        "cache_read": usage.cache_read_tokens,
-        "output": usage.output_tokens,
-    }
-
-
-def forecast_usd(tasks: list[Task], spent: UsdMicros) -> float | None:
-    """Spend at the end: what is spent, and the mean of the ended tasks for each that is not."""
-    ended = [task for task in tasks if task.state in ENDED_STATES and task.turns]
-    if not ended:
-        return None
-    mean = sum(task.cost_usd_micros for task in ended) / len(ended)
-    open_tasks = [task for task in tasks if task.state not in SETTLED_STATES]
-    return (spent + sum(max(mean - task.cost_usd_micros, 0) for task in open_tasks)) / 1_000_000
 
 
 def nothing_left_to_do(tasks: list[Task]) -> bool:

@@ -17,6 +17,9 @@ class StartArgs:
     allow_root: bool = False
     unsafe_no_sandbox: bool = False
     """Run commands unconfined where no sandbox works. Never taken from the repository's file."""
+    external_sandbox: bool = False
+    """The user vouches for the surroundings: the daemon runs in a container or a virtual machine. Never
+    taken from the repository's file."""
     rehearse: Path | None = None
     """Scripts of the rehearsal server to start and talk to, instead of a model."""
     rehearsal_latency: float = 1.0
@@ -31,6 +34,7 @@ class StartArgs:
             {
                 "allow_root": self.allow_root,
                 "unsafe_no_sandbox": self.unsafe_no_sandbox,
+                "external_sandbox": self.external_sandbox,
                 "rehearse": None if self.rehearse is None else str(self.rehearse),
                 "rehearsal_latency": self.rehearsal_latency,
                 "supervised": self.supervised,
@@ -45,6 +49,7 @@ class StartArgs:
         return cls(
             allow_root=raw["allow_root"],
             unsafe_no_sandbox=raw["unsafe_no_sandbox"],
+            external_sandbox=raw.get("external_sandbox", False),
             rehearse=None if raw["rehearse"] is None else Path(raw["rehearse"]),
             rehearsal_latency=raw["rehearsal_latency"],
             supervised=raw.get("supervised", False),

@@ -28,20 +28,21 @@ from agentcoord.daemon.declared_files import take_declared
 from agentcoord.daemon.handing_back import set_back
 from agentcoord.daemon.machine_faults import fault_of
 from agentcoord.daemon.pausing import pause
-from agentcoord.daemon.proving import Held, Landed, LandingSteps, Red
+from agentcoord.daemon.proofs import Held, Landed, LandingSteps, Red
 from agentcoord.daemon.retrying import setback_of
 from agentcoord.daemon.task_setup import make_loop
+from agentcoord.daemon.time_spent import Stretch
 from agentcoord.daemon.to_its_end import to_its_end
 from agentcoord.daemon.worker_row import WorkerRow
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.files import LandedFile
 from agentcoord.domain.ids import TaskId
+from agentcoord.domain.ladder import Rung
 from agentcoord.domain.retries import Verdict
 from agentcoord.domain.setbacks import Setback
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import Claim, Task
-from agentcoord.domain.usage import usd
 from agentcoord.errors import (
     AgentCoordError,
     AgentError,
@@ -58,7 +59,7 @@ from agentcoord.errors import (
     WorkspaceError,
 )
 from agentcoord.review.checks import feedback
-from agentcoord.workspace.journal import LandedRecord
+from agentcoord.store.budget_ledger import CapScope
 from agentcoord.workspace.pool import Workspace
 
 HAND_BACK_TIMEOUT_S = 10.0
@@ -95,10 +96,10 @@ class TaskRunner:
         """
         claim = await self._as_let_land(claim)
         shop, task = self._shop, claim.task
-        model = shop.retries.model_of(task)
-        shop.board.began(self._row, claim, model)
+        rung = shop.retries.rung_of(task)
+        shop.board.began(self._row, claim, rung.model)
         try:
-            ended = await self._run_held(claim, model)
+            ended = await self._run_held(claim, rung)
             if ended is not None:
                 await to_its_end(self._end(claim, ended))
         except LeaseLostError as error:
@@ -116,14 +117,14 @@ class TaskRunner:
             # A lost lease means that it ended; else the next start of the daemon queues it again.
             log.info("not_handed_back", task=claim.task.id, error=repr(error))
 
-    async def _run_held(self, claim: Claim, model: str) -> _Ended | None:
+    async def _run_held(self, claim: Claim, rung: Rung) -> _Ended | None:
         """Return how the claim ends; None when it is done and stored already."""
         shop, task = self._shop, claim.task
         try:
-            record = await shop.lander.landed(task.id)
+            record = await shop.lander.landed(task.id, since_ms=task.queued_at_ms)
         except (WorkspaceError, OSError) as error:
             return await self._broken(task, "the landing journal cannot be read", error)
-        if record is not None and is_landing_of(task, record):
+        if record is not None:
             # Landed, and then the daemon died before saying so.
             await to_its_end(self._finish(claim, record.files, ()))
             return None
@@ -132,7 +133,8 @@ class TaskRunner:
         if shop.stopping.is_set():
             return await self._ended_by(task, Interrupted())
         try:
-            workspace = await shop.pool.acquire(task.id, task.attempt, fresh=False)
+            with self._row.time_spent.on(Stretch.COPY):
+                workspace = await shop.pool.acquire(task.id, task.attempt, fresh=False)
         except (WorkspaceError, OSError) as error:
             return await self._without_copy(task, error)
         keep = True
@@ -145,9 +147,10 @@ class TaskRunner:
                 token=claim.token,
                 attempt=task.attempt,
                 resumed=workspace.resumed,
-                model=model,
+                model=rung.model,
+                effort=rung.effort,
             )
-            ended = await self._attempt(claim, workspace, model)
+            ended = await self._attempt(claim, workspace, rung)
             keep = ended is not None and ended.keep_copy
             return ended
         finally:
@@ -165,12 +168,13 @@ class TaskRunner:
             with contextlib.suppress(OSError):  # The binding's file stays; the slot is free all the same.
                 await self._shop.pool.release(workspace, keep=keep)
 
-    async def _attempt(self, claim: Claim, workspace: Workspace, model: str) -> _Ended | None:
+    async def _attempt(self, claim: Claim, workspace: Workspace, rung: Rung) -> _Ended | None:
         try:
-            loop = await make_loop(self._shop, self._row, claim, workspace, model)
+            with self._row.time_spent.on(Stretch.BRIEFING):
+                loop = await make_loop(self._shop, self._row, claim, workspace, rung)
             return await self._converse(claim, workspace, loop)
         except SandboxError as error:
-            return _parked(f"the sandbox refused: {error.message}")
+            return await self._without_sandbox(claim.task, error)
         except LlmRetryableError as error:
             why = f"the model cannot be reached: {error.message}"
             least_wait_s = error.retry_after_s or 0.0
@@ -230,7 +234,8 @@ class TaskRunner:
     async def _prove(self, claim: Claim, workspace: Workspace) -> Landed | Red | Held | str:
         """Prove and land; a text is what the worker must mend before anything can be checked."""
         shop, queue, task = self._shop, self._shop.store.queue, claim.task
-        changes = await workspace.changes()
+        with self._row.time_spent.on(Stretch.CHANGES):
+            changes = await workspace.changes()
         await queue.move(claim, TaskState.RUNNING, TaskState.CHECKING)
         self._emit(EventKind.TASK_CHECKING, task.id, files=list(changes.paths))
         shop.board.set_state(self._row, self._row.state, "running the checks")
@@ -263,7 +268,7 @@ class TaskRunner:
 
         steps = LandingSteps(begin_landing, back_to_checking, verify, finish)
         try:
-            return await shop.prover.prove_and_land(claim, workspace, changes, steps)
+            return await shop.prover.prove_and_land(claim, workspace, changes, steps, self._row.time_spent)
         except LandingRefusedError as error:
             return Held(error.message)
 
@@ -283,6 +288,7 @@ class TaskRunner:
             lines_removed=sum(each.lines_removed for each in files),
             merged=list(merged),
             cost_usd_micros=self._row.cost_usd_micros,
+            time_spent_ms=self._row.time_spent.to_dict(),
         )
 
     async def _as_let_land(self, claim: Claim) -> Claim:
@@ -318,8 +324,12 @@ class TaskRunner:
                 return self._set_back(task, Setback.STOPPED, "the daemon stopped")
             case OutOfMoney():
                 refused = outcome.refused
-                self._emit(EventKind.BUDGET_REACHED, task.id, scope=refused.scope)
-                return _parked(f"the {refused.scope} cap of ${usd(refused.cap_usd_micros):.2f} is reached")
+                why = f"{refused.in_words} is reached"
+                self._emit(EventKind.BUDGET_REACHED, task.id, scope=refused.scope, unit=str(refused.unit))
+                if refused.scope != CapScope.TASK and not self._shop.store.queue.paused:
+                    # Nothing new is claimed; tasks under way go on until they end or meet the cap themselves.
+                    await pause(self._shop, why)
+                return _parked(why)
             case GaveUp():
                 return self._set_back(task, Setback.GAVE_UP, outcome.why)
             case _:
@@ -345,6 +355,17 @@ class TaskRunner:
             return None
         await pause(self._shop, fault)  # Every other task would meet the same.
         return self._set_back(task, Setback.MACHINE, fault)
+
+    async def _without_sandbox(self, task: Task, error: SandboxError) -> _Ended:
+        """Nothing falls back: the task waits, and so does the run where no sandbox works any more."""
+        report = await self._shop.sandbox.probe()
+        if report.ok:
+            return _parked(f"the sandbox refused: {error.message}")
+        why = f"no sandbox works here: {'; '.join(report.reasons) or error.message}"
+        mend = f"{report.mend}, then " if report.mend else ""
+        # Every other task would meet the same. What was mended is found out at a start.
+        await pause(self._shop, f"{why}: {mend}agentcoordd restart and agentcoord ctl resume")
+        return self._set_back(task, Setback.MACHINE, why)
 
     async def _end(self, claim: Claim, ended: _Ended) -> None:
         worker = self._row.spec.name
@@ -373,10 +394,3 @@ class TaskRunner:
 def _parked(why: str) -> _Ended:
     """A person must decide; the private copy is kept for that."""
     return _Ended(Setback.PARKED, Verdict(TaskState.PARKED, counts_attempt=False), why)
-
-
-def is_landing_of(task: Task, record: LandedRecord) -> bool:
-    """Whether a journalled landing stands and is this task's own, not its namesake's of an earlier plan."""
-    return (
-        record.undone_at_ms is None and task.started_at_ms is not None and record.at_ms >= task.started_at_ms
-    )

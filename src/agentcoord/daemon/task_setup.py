@@ -8,47 +8,60 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from agentcoord.agent.loop import AgentLoop, LoopLimits
+from agentcoord.agent.loop import AgentLoop
 from agentcoord.agent.prompts import Briefing, repository_map
 from agentcoord.agent.retrospect import earlier_attempts
 from agentcoord.agent.transcript import Transcript
+from agentcoord.agent.window import ROOMY_TOKENS, ContextWindow
 from agentcoord.config.sections import BudgetSection
 from agentcoord.daemon.adapters import LockedFiles, SandboxedShell, TaskQuestions, TaskReporter, policy_for
 from agentcoord.daemon.booked_gateway import BookedGateway
 from agentcoord.daemon.worker_row import WorkerRow
 from agentcoord.daemon.workshop import Workshop
+from agentcoord.domain.ladder import Rung
 from agentcoord.domain.task import Claim, Task
 from agentcoord.domain.usage import UsdMicros, usd_micros
 from agentcoord.store.budget_ledger import Caps
 from agentcoord.workspace.pool import Workspace
 
-MAP_TOKENS = 4_000
 INSTRUCTION_FILES = ("AGENTS.md", "CLAUDE.md")
-INSTRUCTION_BYTES = 64 * 1024
 
 
 async def make_loop(
-    shop: Workshop, row: WorkerRow, claim: Claim, workspace: Workspace, model: str
+    shop: Workshop, row: WorkerRow, claim: Claim, workspace: Workspace, rung: Rung
 ) -> AgentLoop:
     """Build the conversation of one attempt, new or resumed."""
     task = claim.task
     files = LockedFiles(workspace, shop.rules, shop.store.locks, claim, shop.hub, shop.board, row)
     transcript = await asyncio.to_thread(open_transcript, shop.transcripts, task, resumed=workspace.resumed)
-    paid = shop.paid_model().for_task(task.id, caps_of(task, shop.settings.budget))
+    reporter = TaskReporter(shop.hub, shop.board, row, task.id)
+    models = shop.settings.models
+    window = ContextWindow(models.context_tokens or shop.windows.get(rung.model) or ROOMY_TOKENS)
+    paid = shop.paid_model().for_task(
+        task.id,
+        caps_of(task, shop.settings.budget),
+        worker=row.spec.name,
+        priority=task.spec.priority,
+    )
     return AgentLoop(
-        gateway=BookedGateway(paid, shop.store, claim),
-        shell=SandboxedShell(shop.sandbox, policy_for(workspace, shop.repo, shop.toolchains), shop.redactor),
+        gateway=BookedGateway(paid, shop.store, claim, row.time_spent),
+        shell=SandboxedShell(
+            shop.sandbox,
+            policy_for(workspace, shop.repo, shop.toolchains),
+            shop.redactor,
+            show=reporter.printed,
+        ),
         files=files,
-        reporter=TaskReporter(shop.hub, shop.board, row, task.id),
+        reporter=reporter,
         questions=TaskQuestions(shop.store.questions, shop.hub, row, task.id, shop.clock),
         transcript=transcript,
-        briefing=await make_briefing(shop, row, task, files),
-        model=model,
-        effort=shop.settings.models.effort,
+        briefing=await make_briefing(shop, row, task, files, window),
+        model=rung.model,
+        effort=rung.effort,
         clock=shop.clock,
-        limits=LoopLimits(max_turns=shop.settings.models.max_turns),
+        limits=window.limits(max_turns=models.max_turns, compact_at_tokens=models.compact_at_tokens),
         stopping=shop.stopping,
-        custom_tools=shop.settings.models.custom_tools,
+        custom_tools=models.custom_tools,
     )
 
 
@@ -67,7 +80,9 @@ def open_transcript(home: Path, task: Task, *, resumed: bool) -> Transcript:
     return Transcript.open(path)
 
 
-async def make_briefing(shop: Workshop, row: WorkerRow, task: Task, files: LockedFiles) -> Briefing:
+async def make_briefing(
+    shop: Workshop, row: WorkerRow, task: Task, files: LockedFiles, window: ContextWindow
+) -> Briefing:
     """Gather what the first message says."""
     tasks = {each.id: each for each in await shop.store.queue.all()} if task.spec.needs else {}
     notes = [
@@ -79,13 +94,13 @@ async def make_briefing(shop: Workshop, row: WorkerRow, task: Task, files: Locke
         project_name=shop.repo.root.name,
         role=row.spec.role,
         worker=row.spec.name,
-        instructions=await asyncio.to_thread(read_instructions, shop.repo.root),
+        instructions=await asyncio.to_thread(read_instructions, shop.repo.root, window.instruction_bytes),
         task=task.spec,
         checks=shop.settings.checks.commands,
         scope=shop.settings.project.scope,
         protect=shop.settings.project.protect,
         needs_notes=notes,
-        repo_map=repository_map(await files.list_files(), token_bound=MAP_TOKENS),
+        repo_map=repository_map(await files.list_files(), token_bound=window.map_tokens),
         earlier_attempt=await asyncio.to_thread(
             earlier_attempts, shop.transcripts / task.id, task.attempt, task.why
         ),
@@ -99,16 +114,19 @@ def caps_of(task: Task, budget: BudgetSection) -> Caps:
         run=_cap(budget.run_usd),
         task=own if own is not None else _cap(budget.task_usd),
         day=_cap(budget.day_usd),
+        run_tokens=budget.run_tokens or None,
+        task_tokens=budget.task_tokens or None,
+        day_tokens=budget.day_tokens or None,
     )
 
 
-def read_instructions(root: Path) -> str:
+def read_instructions(root: Path, most_bytes: int) -> str:
     """The project's instructions to agents: `AGENTS.md`, else `CLAUDE.md`, else nothing. Blocking."""
     for name in INSTRUCTION_FILES:
         path = root / name
         if path.is_file() and not path.is_symlink():
             with path.open("rb") as file:
-                return file.read(INSTRUCTION_BYTES).decode("utf-8", "replace")
+                return file.read(most_bytes).decode("utf-8", "replace")
     return ""
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agentcoord.clock import Clock
+from agentcoord.daemon.time_spent import TimeSpent
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.task import Claim
 from agentcoord.domain.worker import WorkerSpec, WorkerState
@@ -28,7 +29,9 @@ class WorkerRow:
     cost_usd_micros: int = 0
     model: str = ""
     says: str = ""
-    """The end of what the model is saying at this moment."""
+    """The end of what the model says, or the running command prints, at this moment."""
+    time_spent: TimeSpent = field(default_factory=TimeSpent)
+    """Where the claim's time went so far."""
 
     @property
     def task(self) -> TaskId | None:
@@ -67,6 +70,7 @@ class FleetBoard:
     def began(self, row: WorkerRow, claim: Claim, model: str) -> None:
         """A worker has taken a task."""
         row.claim = claim
+        row.time_spent = TimeSpent()
         row.turns, row.cost_usd_micros, row.model = 0, 0, model
         row.since_ms = self.clock.now_ms()
         row.state, row.doing = WorkerState.WORKING, "reading the task"

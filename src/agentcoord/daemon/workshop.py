@@ -6,7 +6,7 @@ Built once in `compose`; nobody adds to it later.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,8 @@ class Workshop:
     toolchains: tuple[Path, ...]
     paid_model: Callable[[], PaidModel]
     """The model on the current run's account."""
+    windows: Mapping[str, int]
+    """The context windows that the price list tells, by model, in tokens."""
     hub: EventHub
     board: FleetBoard
     retries: Retries

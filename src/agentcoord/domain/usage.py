@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from enum import StrEnum
 from typing import NewType
 
 UsdMicros = NewType("UsdMicros", int)
@@ -20,6 +21,17 @@ def usd_micros(usd: float) -> UsdMicros:
 def usd(micros: int) -> float:
     """Convert micro-dollars to dollars."""
     return micros / MICROS_PER_USD
+
+
+class CapUnit(StrEnum):
+    """What a cap counts in."""
+
+    USD_MICROS = "usd_micros"
+    TOKENS = "tokens"
+
+    def in_words(self, amount: int) -> str:
+        """Say an amount to people: `$0.60`, or `2,000,000 tokens`."""
+        return f"${usd(amount):.2f}" if self is CapUnit.USD_MICROS else f"{amount:,} tokens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +57,11 @@ class Usage:
             + self.cache_write_1h_tokens
             + self.cache_read_tokens
         )
+
+    @property
+    def total_tokens(self) -> int:
+        """Input, cached or not, and output: what token caps count."""
+        return self.prompt_tokens + self.output_tokens
 
     def to_dict(self) -> dict[str, int]:
         return {f.name: getattr(self, f.name) for f in fields(Usage)}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from agentcoord.domain.usage import NO_USAGE, Usage, UsdMicros
+from agentcoord.domain.usage import NO_USAGE, CapUnit, Usage, UsdMicros
 
 Block = dict[str, Any]
 """One content block of the Messages API, as JSON."""
@@ -69,11 +69,19 @@ class PaidTurn:
 
 @dataclass(frozen=True, slots=True)
 class SpendRefused:
-    """The call was not made: its worst case would pass a cap. `scope` is `run`, `task` or `day`."""
+    """The call was not made: its worst case would pass a cap."""
 
     scope: str
-    cap_usd_micros: UsdMicros
-    spent_usd_micros: UsdMicros
+    """`run`, `task` or `day`."""
+    cap: int
+    """In `unit`, as what is spent."""
+    spent: int
+    unit: CapUnit = CapUnit.USD_MICROS
+
+    @property
+    def in_words(self) -> str:
+        """Which cap it is: `the run cap of $6.00`."""
+        return f"the {self.scope} cap of {self.unit.in_words(self.cap)}"
 
 
 @dataclass(slots=True)
@@ -131,6 +139,22 @@ class Capabilities:
     """Knows `output_config.effort`."""
     anthropic_tools: bool = True
     """Knows the tool types that Anthropic defines; without it the agent describes them by schema."""
+
+
+class Provider(StrEnum):
+    """Who serves the models."""
+
+    ANTHROPIC = "anthropic"
+    """Anthropic, or any server that speaks its API."""
+    AWS = "aws"
+    """Anthropic's platform on AWS."""
+    BEDROCK = "bedrock"
+    BEDROCK_MANTLE = "bedrock-mantle"
+    """Bedrock's endpoint that speaks the Messages API."""
+    FOUNDRY = "foundry"
+    """Microsoft Foundry."""
+    VERTEX = "vertex"
+    """Google's Vertex AI."""
 
 
 class Model(Protocol):

@@ -1,7 +1,7 @@
 """The model behind the Messages API: one streaming call at a time through the official SDK.
 
-This is the only home of `anthropic`. The package takes seconds to import on a small machine,
-so it is imported in a thread when the first call is made (or `warm_up` is awaited), never
+With `sdk_clients` this is the only home of `anthropic`. The package takes seconds to import on a small
+machine, so it is imported in a thread when the first call is made (or `warm_up` is awaited), never
 when this module is. Deliberately absent: retries (the SDK's are off; the gateway owns them,
 behind one governor), prices, and the SDK's tool runner.
 
@@ -16,28 +16,24 @@ the caller's `Progress`.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import time
-import urllib.parse
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from agentcoord.errors import LlmAuthError, LlmError, LlmRequestError, LlmRetryableError
-from agentcoord.llm.api import Capabilities, Progress, StreamTimeouts, Turn, TurnRequest
+from agentcoord.errors import LlmError, LlmRequestError, LlmRetryableError
+from agentcoord.llm.api import Capabilities, Progress, Provider, StreamTimeouts, Turn, TurnRequest
 from agentcoord.llm.cache_marks import with_cache_marks
 from agentcoord.llm.failures import Refusal, error_of
+from agentcoord.llm.sdk_clients import Access, client_maker
 from agentcoord.llm.stream_reading import StreamReading
 
 if TYPE_CHECKING:
-    import anthropic
+    from agentcoord.llm.sdk_clients import SdkClient
 
-__all__ = ["AnthropicModel", "Capabilities", "StreamTimeouts"]
+__all__ = ["Access", "AnthropicModel", "Capabilities", "Provider", "StreamTimeouts"]
 
-_DEFAULT_BASE_URL = "https://api.anthropic.com"
 _KEPT_HEADER_PREFIXES = ("anthropic-ratelimit-", "retry-after", "request-id")
-_UNNEEDED_KEY = "unneeded"
-"""Sent to a server of the user's own when no key is configured: the SDK insists on one."""
 
 HeadersObserver = Callable[[str, Mapping[str, str]], None]
 """Called with the model and the rate-limit headers of each response; must not block or raise."""
@@ -48,7 +44,7 @@ class AnthropicModel:
 
     def __init__(
         self,
-        make_client: Callable[[], anthropic.AsyncAnthropic],
+        make_client: Callable[[], SdkClient],
         timeouts: StreamTimeouts,
         capabilities: Capabilities,
         on_headers: HeadersObserver | None,
@@ -59,7 +55,7 @@ class AnthropicModel:
         self._capabilities = capabilities
         self._on_headers = on_headers
         self._wall_s = wall_s
-        self._client: anthropic.AsyncAnthropic | None = None
+        self._client: SdkClient | None = None
         self._making = asyncio.Lock()
 
     @classmethod
@@ -70,6 +66,9 @@ class AnthropicModel:
         api_key: str | None,
         auth_token: str | None,
         base_url: str | None,
+        provider: Provider = Provider.ANTHROPIC,
+        region: str | None = None,
+        project: str | None = None,
         timeouts: StreamTimeouts,
         capabilities: Capabilities,
         on_headers: HeadersObserver | None = None,
@@ -78,10 +77,11 @@ class AnthropicModel:
         """Open a model; its connections close with the context.
 
         `api_key` wins over `auth_token`; without both, only a server of one's own (`base_url`)
-        can be called. The environment is not read here. Raises LlmAuthError without any way
-        to authenticate, LlmRequestError when `base_url` is no HTTP URL.
+        can be called. `provider`, `region` and `project` are as in `Access`; we read no environment
+        here, but a cloud's client does. Raises what `client_maker` does.
         """
-        make_client = _client_maker(api_key or None, auth_token or None, base_url or None, timeouts)
+        access = Access(provider, api_key, auth_token, base_url, region, project)
+        make_client = client_maker(access, timeouts)
         model = cls(make_client, timeouts, capabilities, on_headers, wall_s)
         try:
             yield model
@@ -109,9 +109,7 @@ class AnthropicModel:
                 raise
             raise LlmRetryableError(f"the answer was not complete after {deadline_s:g} s") from error
 
-    async def _stream_turn(
-        self, client: anthropic.AsyncAnthropic, request: TurnRequest, progress: Progress
-    ) -> Turn:
+    async def _stream_turn(self, client: SdkClient, request: TurnRequest, progress: Progress) -> Turn:
         try:
             async with asyncio.timeout(self._timeouts.first_byte_s) as first_byte:
                 stream = await client.messages.create(**_parameters(request, self._capabilities), stream=True)
@@ -199,52 +197,6 @@ def _foreign_errors() -> tuple[type[Exception], ...]:
         RuntimeError,
         AssertionError,
     )
-
-
-def _client_maker(
-    api_key: str | None, auth_token: str | None, base_url: str | None, timeouts: StreamTimeouts
-) -> Callable[[], anthropic.AsyncAnthropic]:
-    """Check what was configured, and return what makes the client (slow: to be run in a thread)."""
-    if api_key is None and auth_token is None:
-        if base_url is None:
-            raise LlmAuthError(
-                "there is no key for the Messages API",
-                mend="set ANTHROPIC_API_KEY, or models.base_url to a server of your own, "
-                "or try `agentcoord demo`",
-            )
-        api_key = _UNNEEDED_KEY
-    url = base_url or _DEFAULT_BASE_URL
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise LlmRequestError(f"{url!r} is no HTTP URL", mend="write models.base_url as https://host[:port]")
-    on_loopback = _is_loopback(parts.hostname)
-
-    def make() -> anthropic.AsyncAnthropic:
-        import anthropic
-        import httpx2
-
-        return anthropic.AsyncAnthropic(
-            api_key=api_key,
-            auth_token=None if api_key else auth_token,
-            base_url=url,
-            max_retries=0,
-            timeout=httpx2.Timeout(timeouts.between_events_s, connect=timeouts.connect_s),
-            # An explicit plain transport: the SDK applies proxies of the environment to loopback too.
-            http_client=httpx2.AsyncClient(trust_env=False, limits=anthropic.DEFAULT_CONNECTION_LIMITS)
-            if on_loopback
-            else None,
-        )
-
-    return make
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _parameters(request: TurnRequest, capabilities: Capabilities) -> dict[str, Any]:

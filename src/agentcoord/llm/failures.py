@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from agentcoord.errors import (
     LlmAuthError,
+    LlmContextWindowError,
     LlmError,
     LlmOverloadedError,
     LlmRequestError,
@@ -29,6 +30,14 @@ _SPEND_CODES = frozenset(
 )
 _SPEND_PHRASES = ("specified api usage limits", "credit balance is too low")
 """A spend limit that the user set himself comes as a plain 400 with these words and no code."""
+_WINDOW_PHRASES = (
+    "prompt is too long",
+    "exceeds the available context size",
+    "maximum context length",
+    "exceed context limit",
+    "context window",
+)
+"""How Anthropic, llama.cpp, vLLM and others say that a prompt does not fit; there is no code for it."""
 _OVERLOAD_KINDS = frozenset({"rate_limit_error", "overloaded_error"})
 _SERVER_KINDS = frozenset({"api_error", "timeout_error"})
 _AUTH_KINDS = frozenset({"authentication_error", "permission_error"})
@@ -68,7 +77,14 @@ def error_of(refusal: Refusal, *, now_s: float) -> LlmError:
         return LlmOverloadedError(said, retry_after_s=retry_after_s(refusal.headers, now_s=now_s))
     if refusal.status in (408, 409) or refusal.status >= 500 or refusal.kind in _SERVER_KINDS:
         return LlmRetryableError(said, retry_after_s=retry_after_s(refusal.headers, now_s=now_s))
+    if _is_full_window(refusal):
+        return LlmContextWindowError(said)
     return LlmRequestError(said)
+
+
+def _is_full_window(refusal: Refusal) -> bool:
+    lowered = refusal.message.lower()
+    return refusal.status in (400, 413) and any(phrase in lowered for phrase in _WINDOW_PHRASES)
 
 
 def _is_spend_limit(refusal: Refusal) -> bool:

@@ -70,6 +70,8 @@ class ModelPrice:
     rates: Rates
     tiers: tuple[Tier, ...] = ()
     """Longest prompts first."""
+    context_tokens: int | None = None
+    """The model's context window, where the list tells it."""
 
     def rates_for(self, prompt_tokens: int) -> Rates:
         """Return what a request with a prompt of this size is charged at."""
@@ -170,7 +172,7 @@ def _model_price(entry: dict[str, Any], source: str) -> ModelPrice:
     as_of = entry.get("as_of")
     if not isinstance(as_of, datetime.date):
         raise LlmPriceError(f"{where}: as_of must be a date, such as 2026-10-24")
-    if unknown := sorted(entry.keys() - {"name", "as_of", "tier", *_KINDS}):
+    if unknown := sorted(entry.keys() - {"name", "as_of", "tier", "context_tokens", *_KINDS}):
         raise LlmPriceError(f"{where}: unknown key {unknown[0]!r}")
     tiers = []
     for tier in entry.get("tier", []):
@@ -179,7 +181,10 @@ def _model_price(entry: dict[str, Any], source: str) -> ModelPrice:
             raise LlmPriceError(f"{where}: a tier's over_prompt_tokens must be a number of tokens")
         tiers.append(Tier(over, _rates(tier, f"{where}, over {over} tokens")))
     tiers.sort(key=lambda tier: -tier.over_prompt_tokens)
-    return ModelPrice(name, as_of, _rates(entry, where), tuple(tiers))
+    context = entry.get("context_tokens")
+    if context is not None and (not isinstance(context, int) or isinstance(context, bool) or context < 1):
+        raise LlmPriceError(f"{where}: context_tokens must be a number of tokens")
+    return ModelPrice(name, as_of, _rates(entry, where), tuple(tiers), context)
 
 
 def _rates(entry: Mapping[str, Any], where: str) -> Rates:

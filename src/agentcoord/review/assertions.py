@@ -16,23 +16,23 @@ _LEAVES = (ast.Return, ast.Raise, ast.Continue, ast.Break)
 _TOLERANCES = frozenset({"abs", "rel", "delta", "abs_tol", "rel_tol", "atol", "rtol"})
 _TEXT_CHARS = 120
 # How hard an assertion is to satisfy: a value, a bound or membership, a mere truth, nothing at all.
-_EXACT, _PARTLY, _TRUTHY, _VOID = 3, 2, 1, 0
+EXACT, PARTLY, TRUTHY, VOID = 3, 2, 1, 0
 _METHODS = {
-    "assertTrue": _TRUTHY,
-    "assertFalse": _TRUTHY,
-    "assertIsNotNone": _TRUTHY,
-    "assertIsNone": _EXACT,
-    "assertIn": _PARTLY,
-    "assertNotIn": _PARTLY,
-    "assertNotEqual": _PARTLY,
-    "assertIsInstance": _PARTLY,
-    "assertGreater": _PARTLY,
-    "assertGreaterEqual": _PARTLY,
-    "assertLess": _PARTLY,
-    "assertLessEqual": _PARTLY,
-    "assertAlmostEqual": _PARTLY,
-    "assertNotAlmostEqual": _PARTLY,
-    "assertRegex": _PARTLY,
+    "assertTrue": TRUTHY,
+    "assertFalse": TRUTHY,
+    "assertIsNotNone": TRUTHY,
+    "assertIsNone": EXACT,
+    "assertIn": PARTLY,
+    "assertNotIn": PARTLY,
+    "assertNotEqual": PARTLY,
+    "assertIsInstance": PARTLY,
+    "assertGreater": PARTLY,
+    "assertGreaterEqual": PARTLY,
+    "assertLess": PARTLY,
+    "assertLessEqual": PARTLY,
+    "assertAlmostEqual": PARTLY,
+    "assertNotAlmostEqual": PARTLY,
+    "assertRegex": PARTLY,
 }
 """Others, such as assertEqual, are exact."""
 
@@ -91,27 +91,27 @@ def _of_test(test: ast.expr, line: int, text: str) -> Assertion:
 def _strength(test: ast.expr) -> int:
     match test:
         case ast.Constant():
-            return _VOID if test.value else _EXACT
+            return VOID if test.value else EXACT
         case ast.Tuple() | ast.List() | ast.Dict() | ast.JoinedStr() | ast.Lambda():
-            return _VOID
+            return VOID
         case ast.BoolOp(op=ast.Or()):
-            return min(_TRUTHY, *(_strength(value) for value in test.values))
+            return min(TRUTHY, *(_strength(value) for value in test.values))
         case ast.BoolOp():
             return max(_strength(value) for value in test.values)
         case ast.Compare(left=left, ops=[op], comparators=[right]):
             if ast.dump(left) == ast.dump(right):
-                return _VOID
+                return VOID
             if isinstance(op, ast.Eq):
-                return _EXACT
+                return EXACT
             if isinstance(op, ast.IsNot) and isinstance(right, ast.Constant) and right.value is None:
-                return _TRUTHY
-            return _EXACT if isinstance(op, ast.Is) else _PARTLY
+                return TRUTHY
+            return EXACT if isinstance(op, ast.Is) else PARTLY
         case ast.Compare():
-            return _PARTLY
+            return PARTLY
         case ast.Call() if name_of(test.func) in ("isinstance", "hasattr", "callable", "issubclass"):
-            return _PARTLY
+            return PARTLY
         case _:
-            return _TRUTHY
+            return TRUTHY
 
 
 def _of_call(statement: ast.Expr) -> Iterator[Assertion]:
@@ -120,10 +120,10 @@ def _of_call(statement: ast.Expr) -> Iterator[Assertion]:
         return
     name = name_of(call.func)
     if name.startswith("assert") and len(name) > len("assert"):
-        strength = _METHODS.get(name, _EXACT)
+        strength = _METHODS.get(name, EXACT)
         literals = [argument for argument in call.args if isinstance(argument, ast.Constant)]
         if call.args and len(literals) == len(call.args):
-            strength = _VOID
+            strength = VOID
         numbers = [float(arg.value) for arg in literals if _is_number(arg.value)]
         below = numbers if name.startswith("assertLess") else []
         above = numbers if name.startswith("assertGreater") else []
@@ -136,7 +136,7 @@ def _of_call(statement: ast.Expr) -> Iterator[Assertion]:
             tuple(above),
         )
     elif name in ("fail", "raises", "warns") and not isinstance(statement.value, ast.Await):
-        yield Assertion(source_of(statement), statement.lineno, _EXACT, _shape(call))
+        yield Assertion(source_of(statement), statement.lineno, EXACT, _shape(call))
 
 
 def _raising(statement: ast.With | ast.AsyncWith) -> Iterator[Assertion]:
@@ -147,7 +147,7 @@ def _raising(statement: ast.With | ast.AsyncWith) -> Iterator[Assertion]:
         if isinstance(call, ast.Call) and (name in ("raises", "warns") or name.startswith("assert")):
             broad = bool(call.args) and name_of(call.args[0]) in _BROAD
             narrow = any(keyword.arg == "match" for keyword in call.keywords)
-            strength = _TRUTHY if broad else _EXACT if narrow else _PARTLY
+            strength = TRUTHY if broad else EXACT if narrow else PARTLY
             yield Assertion(source_of(call), statement.lineno, strength, _shape(call))
 
 

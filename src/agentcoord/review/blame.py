@@ -2,7 +2,8 @@
 
 The contents before and after each landing and undo are known, so a line's author is followed from
 record to record; what changed between two records, or since the last, a person wrote. A line that
-an undo brings back has the author it had before. Pure; contents are read by a function handed in.
+an undo brings back has the author it had before. What was compacted counts as the person's, who
+accepted it. Pure; contents are read by a function handed in.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def blame(
 
 def _swaps_of(path: str, records: Sequence[Record]) -> Iterator[tuple[Record, Swap]]:
     for record in records:
-        if record.happened:
+        if record.happened and record.compacted_at_ms is None:
             yield from ((record, swap) for swap in record.swaps if swap.path == path)
 
 

@@ -22,11 +22,12 @@ from agentcoord.review.pytest_command import ADD_OPTIONS, JUNIT_NAME, alone_comm
 from agentcoord.review.verdict import KnownTests, judge, only_pre_existing
 from agentcoord.sandbox.policy import KilledBy, Result
 from agentcoord.workspace.files import SafeTree
+from agentcoord.workspace.threads import run_to_end
 
 RunCommand = Callable[[str, Mapping[str, str]], Awaitable[Result]]
 """Runs one command with additions to its environment, on the tree under check."""
-KnownNow = Callable[[bool], Awaitable[KnownTests]]
-"""What tests did before; told whether this run is red, for which it is worth waiting a while."""
+KnownNow = Callable[[], KnownTests]
+"""What tests did before; asked after each run, because another task may have landed meanwhile."""
 RERUN_MOST = 20
 """More new failures than this are no flakiness."""
 MOST_JUNIT_FILES = 500
@@ -92,21 +93,16 @@ class CheckRuns:
         if cases is None:
             return outcome
         self.cases[name, command] = cases
-        known = await self._known(not outcome.green)
+        known = self._known()
+        excuse = self._excuse and result.killed_by is KilledBy.NOBODY
         # With tens of thousands of tests this takes a while.
-        verdict = await asyncio.to_thread(judge, cases, known.of(name, command))
-        excused = (
-            self._excuse
-            and result.killed_by is KilledBy.NOBODY
-            and only_pre_existing(command, result.exit_code, result.output, verdict)
-        )
-        return replace(outcome, verdict=verdict, excused=excused)
+        return await asyncio.to_thread(judged, outcome, cases, known, excuse=excuse)
 
     async def _run_once(self, command: str) -> tuple[Result, Cases | None]:
         with_pytest = is_pytest(command)
-        before = await asyncio.to_thread(self._make_ready)
+        before = await run_to_end(self._make_ready)
         result = await self._run(command, {"PYTEST_ADDOPTS": ADD_OPTIONS} if with_pytest else {})
-        cases = await asyncio.to_thread(self._read_reports, before, with_pytest=with_pytest)
+        cases = await run_to_end(self._read_reports, before, with_pytest=with_pytest)
         if with_pytest and cases is None and result.exit_code == _USAGE_ERROR:
             # It may be our options that it does not know: a plugin can be switched off.
             result = await self._run(command, {})
@@ -145,6 +141,16 @@ class CheckRuns:
                 if len(found) >= MOST_JUNIT_FILES:
                     return found
         return found
+
+
+def judged(outcome: CheckOutcome, cases: Cases, known: KnownTests, *, excuse: bool) -> CheckOutcome:
+    """Hold the tests of a run against what is known; `excuse`: being red before is a reason to be red."""
+    verdict = judge(cases, known.of(outcome.name, outcome.command))
+    if outcome.verdict is not None:
+        verdict = replace(verdict, flaky=outcome.verdict.flaky)
+    command, code = outcome.command, outcome.exit_code
+    excused = excuse and not outcome.timed_out and only_pre_existing(command, code, outcome.output, verdict)
+    return replace(outcome, verdict=verdict, excused=excused)
 
 
 def _remove(path: Path) -> None:

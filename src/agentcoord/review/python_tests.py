@@ -1,6 +1,6 @@
 """Reading Python test files as values: each test, what it asserts and how hard, what skips it.
 
-Separate from `tamper_python`, which compares two readings. Nothing is imported or run.
+Separate from `tamper_tests`, which compares two readings. Nothing is imported or run.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import ast
 import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
-from agentcoord.review.assertions import Assertion, assertions_of, bodies_of, called, name_of, source_of
+from agentcoord.review.assertions import assertions_of, bodies_of, called, name_of, source_of
+from agentcoord.review.readings import FileReading, WrittenTest
 
 _SKIPS = frozenset(
     {
@@ -26,34 +26,6 @@ _SKIPS = frozenset(
         "importorskip",
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class PythonTest:
-    """One test function."""
-
-    name: str
-    """Without its class."""
-    line: int
-    body: str
-    """Its syntax tree without names and places: equal bodies are the same test."""
-    assertions: tuple[Assertion, ...]
-    skips: dict[str, int]
-    """What skips it or expects it to fail, and in which line."""
-    cases: int
-    """How many times `parametrize` runs it, as far as can be read; 1 without."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileReading:
-    """One file."""
-
-    tests: dict[str, PythonTest] = field(default_factory=dict)
-    """By `Class::name`."""
-    skips: dict[str, int] = field(default_factory=dict)
-    """Of the whole module or of its classes."""
-    hooks: dict[str, int] = field(default_factory=dict)
-    """What steers the test run itself: pytest hooks, collection lists, exits."""
 
 
 def read_tests(content: bytes) -> FileReading | None:
@@ -103,13 +75,13 @@ def _read_plain(statement: ast.stmt, prefix: str, found: FileReading) -> None:
         found.skips[f"{prefix}{source}"] = statement.lineno
 
 
-def _read_test(function: ast.FunctionDef | ast.AsyncFunctionDef) -> PythonTest:
+def _read_test(function: ast.FunctionDef | ast.AsyncFunctionDef) -> WrittenTest:
     skips = dict(_decorator_skips(function))
     for node in ast.walk(function):
         if isinstance(node, ast.Call | ast.Raise) and any(_skip_names(node, deep=False)):
             skips.setdefault(source_of(node), node.lineno)
     plain = _without_docstring(function.body)
-    return PythonTest(
+    return WrittenTest(
         name=function.name,
         line=function.lineno,
         body="\n".join(ast.dump(statement) for statement in plain),

@@ -11,8 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from agentcoord.review.flags import ChangedFile, Flag, FlagKind, in_order, is_test
 from agentcoord.review.tamper_config import config_flags, silenced_flags
-from agentcoord.review.tamper_python import python_flags
-from agentcoord.review.tamper_text import text_flags
+from agentcoord.review.tamper_tests import test_flags
 
 JUDGED_BYTES = 1024 * 1024
 """Of a longer file only the names are looked at."""
@@ -25,7 +24,7 @@ def find_flags(files: Sequence[ChangedFile], commands: Collection[str]) -> tuple
     """
     run_by_checks = _words_of(commands)
     found: list[Flag] = []
-    new_tests = [file for file in files if is_test(file.path) and file.path.endswith(".py")]
+    tests = [file for file in files if is_test(file.path) or _holds_tests(file)]
     for file in files:
         if file.before == file.after:
             continue
@@ -37,9 +36,14 @@ def find_flags(files: Sequence[ChangedFile], commands: Collection[str]) -> tuple
             continue
         found += config_flags(file, run_by_checks)
         found += silenced_flags(file)
-        if is_test(file.path):
-            found += python_flags(file, new_tests) if file.path.endswith(".py") else text_flags(file)
+        if file in tests:
+            found += test_flags(file, tests)
     return in_order(found)
+
+
+def _holds_tests(file: ChangedFile) -> bool:
+    """Rust keeps unit tests beside the code that they test."""
+    return file.path.endswith(".rs") and b"test]" in (file.before or b"")
 
 
 def _words_of(commands: Iterable[str]) -> frozenset[str]:

@@ -3,7 +3,8 @@
 One command:
 
 1. The workspace's lock is taken and its mount targets are checked (`mount_guard`).
-2. bwrap starts with an empty environment and waits until we hold its namespace (`namespace`).
+2. bwrap starts with an empty environment and waits until we hold its namespace, and have set the
+   resource limits of its first process (`namespace`).
 3. The command runs, watched (`process`, `watchdog`). Nothing of it is alive when `run` returns.
 4. bwrap reports an exit code only if it started the command. None, and a message of its own: the
    sandbox failed, which is an error and never a result.
@@ -25,7 +26,13 @@ from weakref import WeakValueDictionary
 from agentcoord.clock import Clock
 from agentcoord.errors import SandboxError
 from agentcoord.sandbox.backend import OnOutput
-from agentcoord.sandbox.bubblewrap_arguments import Descriptors, arguments, command_line, starter
+from agentcoord.sandbox.bubblewrap_arguments import (
+    Descriptors,
+    arguments,
+    command_line,
+    resource_bounds,
+    starter,
+)
 from agentcoord.sandbox.environment import (
     ALIASES,
     HOME,
@@ -36,6 +43,7 @@ from agentcoord.sandbox.environment import (
     unfit_command,
 )
 from agentcoord.sandbox.layout import HostLayout
+from agentcoord.sandbox.memory import memory_bound_bytes
 from agentcoord.sandbox.mends import mend_for
 from agentcoord.sandbox.mount_guard import Mount, check_targets, read_only_mounts
 from agentcoord.sandbox.namespace import Namespace, Status, adopt_namespace
@@ -44,7 +52,7 @@ from agentcoord.sandbox.probe import probe_bubblewrap
 from agentcoord.sandbox.process import Ended, Family, Launch, run_process
 from agentcoord.sandbox.seccomp import open_filter
 from agentcoord.sandbox.syscalls import Machine
-from agentcoord.sandbox.watchdog import count_descendants, kernel_counts_processes, watch_resources
+from agentcoord.sandbox.watchdog import Watched, descendants, kernel_counts_processes, watch_resources
 
 _TEMPORARY = Path("/tmp")  # noqa: S108 - inside the sandbox
 
@@ -104,10 +112,16 @@ class Bubblewrap:
             inherited = [args, status.write_end, hold_read, *etc_files.values()]
             if seccomp is not None:
                 inherited.append(seccomp)
-            inside = command_line(command, limits, self._layout, count_processes=self._kernel_counts)
+            bounds = resource_bounds(limits, self._layout, count_processes=self._kernel_counts)
             ended = await run_process(
                 Launch(
-                    argv=(*starter(self._program), "--args", str(args), "--", *inside),
+                    argv=(
+                        *starter(self._program),
+                        "--args",
+                        str(args),
+                        "--",
+                        *command_line(command, self._layout),
+                    ),
                     env={},
                     cwd=Path("/"),
                     pass_fds=tuple(inherited),
@@ -115,7 +129,7 @@ class Bubblewrap:
                 limits,
                 clock=self._clock,
                 on_output=on_output,
-                adopt=partial(adopt_namespace, status=status, hold=hold_write),
+                adopt=partial(adopt_namespace, status=status, hold=hold_write, bounds=bounds),
                 watch=partial(self._watch, policy.workspace, limits),
             )
             return _result(ended, status.exit_code())
@@ -138,10 +152,14 @@ class Bubblewrap:
         )
 
     async def _watch(self, workspace: Path, limits: Limits, family: Family) -> KilledBy:
-        count = None
-        if not self._kernel_counts and isinstance(family, Namespace):
-            count = partial(count_descendants, family.first_pid)
-        return await watch_resources(workspace, limits, clock=self._clock, count_processes=count)
+        watched = Watched()
+        if isinstance(family, Namespace):
+            watched = Watched(
+                family=partial(descendants, family.first_pid),
+                counts_processes=not self._kernel_counts,
+                memory_bytes=memory_bound_bytes(limits, self._layout.memory_bytes),
+            )
+        return await watch_resources(workspace, limits, watched, clock=self._clock)
 
 
 def etc_file_texts(layout: HostLayout) -> dict[str, str]:

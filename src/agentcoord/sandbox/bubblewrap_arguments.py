@@ -15,12 +15,14 @@ after /tmp and the home, in case they lie beneath those.
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from agentcoord.sandbox.environment import ALIASES, HOME
 from agentcoord.sandbox.layout import HostLayout
+from agentcoord.sandbox.memory import memory_bound_bytes
 from agentcoord.sandbox.mount_guard import Mount
 from agentcoord.sandbox.policy import Limits, Policy
 from agentcoord.sandbox.reachable import is_link
@@ -95,14 +97,24 @@ def arguments(
     ]
 
 
-def command_line(command: str, limits: Limits, layout: HostLayout, *, count_processes: bool) -> list[str]:
-    """Return the program that runs inside: bash, bounded, that becomes the bash of the command."""
-    bounds = [f"-c 0 -f {limits.file_bytes // 1024} -n {_at_most(OPEN_FILES, layout.open_files_max)}"]
+def resource_bounds(limits: Limits, layout: HostLayout, *, count_processes: bool) -> dict[int, int]:
+    """Return what the kernel shall hold each process of the command to, by the limit's number."""
+    # RLIMIT_DATA counts what a process may write to, not what it only reserves: runtimes reserve far more.
+    memory = memory_bound_bytes(limits, layout.memory_bytes)
+    bounds = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: limits.file_bytes,
+        resource.RLIMIT_NOFILE: _at_most(OPEN_FILES, layout.open_files_max),
+        resource.RLIMIT_DATA: _at_most(memory, layout.memory_max_bytes),
+    }
     if count_processes:
-        bounds.append(f"-u {_at_most(limits.processes, layout.processes_max)}")
-    bash = str(layout.bash)
-    prologue = f'ulimit {" ".join(bounds)} || exit 125; exec "$0" -c "$1"'
-    return [bash, "-c", prologue, bash, command]
+        bounds[resource.RLIMIT_NPROC] = _at_most(limits.processes, layout.processes_max)
+    return bounds
+
+
+def command_line(command: str, layout: HostLayout) -> list[str]:
+    """Return the program that runs inside."""
+    return [str(layout.bash), "-c", command]
 
 
 def starter(program: Path) -> tuple[str, ...]:

@@ -6,12 +6,16 @@ what the bytes mean.
 
 from __future__ import annotations
 
+_LINE_BYTES = 4_096
+"""A cut line that is longer is kept as it is."""
+
 
 class HeadTail:
     """Holds the first third and the last two thirds of `limit_bytes`; what lies between is dropped.
 
     The tail is the larger part because the verdict of a command stands at its end. Memory stays
-    below twice the limit however much is written.
+    below twice the limit however much is written. Where a part is missing, the lines that it cuts are left
+    out with it: half of a secret is no secret that could be recognised and cut out later.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -30,27 +34,41 @@ class HeadTail:
             chunk = chunk[room:]
         if not chunk:
             return
-        self._tail += chunk[-self._tail_limit :] if self._tail_limit else b""
+        # One byte more than is kept, which tells whether the tail begins with a line.
+        self._tail += chunk[-self._tail_limit - 1 :]
         # Trimming only past the half as much again keeps the cost of a flood linear.
-        if len(self._tail) > self._tail_limit + self._tail_limit // 2:
+        if len(self._tail) > self._tail_limit + 1 + self._tail_limit // 2:
             self._trim()
 
     @property
     def dropped_bytes(self) -> int:
         """How much of the middle is not kept."""
-        self._trim()
-        return self._seen_bytes - len(self._head) - len(self._tail)
+        return self._seen_bytes - len(self._head) - min(len(self._tail), self._tail_limit)
 
     def text(self) -> str:
         """Return what is kept, decoded as UTF-8 with replacement, with a note where a part is missing."""
-        dropped_bytes = self.dropped_bytes
-        if dropped_bytes == 0:
+        if self.dropped_bytes == 0:
             return (self._head + self._tail).decode("utf-8", "replace")
-        head = self._head.decode("utf-8", "replace")
-        tail = self._tail.decode("utf-8", "replace")
-        return f"{head}\n[... {dropped_bytes} bytes left out ...]\n{tail}"
+        head, tail = self._whole_lines()
+        missing_bytes = self._seen_bytes - len(head) - len(tail)
+        return (
+            f"{head.decode('utf-8', 'replace')}\n[... {missing_bytes} bytes left out ...]\n"
+            f"{tail.decode('utf-8', 'replace')}"
+        )
+
+    def _whole_lines(self) -> tuple[bytearray, bytearray]:
+        """What is kept without the two lines that the missing part cuts; long lines stay, cut."""
+        head, cut = self._head, len(self._tail) - self._tail_limit
+        end = head.rfind(b"\n") + 1
+        if end > 0 and len(head) - end <= _LINE_BYTES:
+            head = head[:end]
+        tail = self._tail[cut:]
+        if self._tail[cut - 1 : cut] != b"\n":
+            begin = tail.find(b"\n", 0, _LINE_BYTES) + 1
+            tail = tail[begin:] if begin < len(tail) else tail
+        return head, tail
 
     def _trim(self) -> None:
-        excess = len(self._tail) - self._tail_limit
+        excess = len(self._tail) - self._tail_limit - 1
         if excess > 0:
             del self._tail[:excess]

@@ -14,13 +14,12 @@ from pathlib import Path
 from agentcoord.clock import Clock
 from agentcoord.sandbox.backend import RefusingSandbox, Sandbox
 from agentcoord.sandbox.bubblewrap import Bubblewrap
-from agentcoord.sandbox.external import ExternalSandbox
 from agentcoord.sandbox.layout import read_layout
 from agentcoord.sandbox.mends import other_system_mend, system_install_command
+from agentcoord.sandbox.plain import external_sandbox, unconfined_sandbox
 from agentcoord.sandbox.policy import ProbeReport
 from agentcoord.sandbox.seatbelt import Seatbelt
 from agentcoord.sandbox.syscalls import MACHINES
-from agentcoord.sandbox.unconfined import UnconfinedSandbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ async def choose_sandbox(
     """
     bash = Path(shutil.which("bash") or "/bin/bash")
     if external:
-        return ExternalSandbox(bash, clock=clock)
+        return external_sandbox(bash, clock=clock)
     candidate = _candidate(system or SystemPaths(), clock)
     if isinstance(candidate, ProbeReport):
         report = candidate
@@ -52,7 +51,7 @@ async def choose_sandbox(
         if report.ok:
             return candidate
     if unsafe:
-        return UnconfinedSandbox(bash, clock=clock, why=report)
+        return unconfined_sandbox(bash, clock=clock, why=report)
     return RefusingSandbox(report)
 
 

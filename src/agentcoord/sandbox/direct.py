@@ -28,9 +28,10 @@ from agentcoord.sandbox.environment import (
     python_to_alias,
     search_folders,
 )
+from agentcoord.sandbox.memory import memory_bound_bytes
 from agentcoord.sandbox.policy import KilledBy, Limits, Policy, Result
 from agentcoord.sandbox.process import Ended, Family, Launch, run_process
-from agentcoord.sandbox.watchdog import watch_resources
+from agentcoord.sandbox.watchdog import Watched, watch_resources
 
 OPEN_FILES = 4096
 
@@ -41,7 +42,11 @@ def direct_command_line(bash: Path, command: str, limits: Limits) -> tuple[str, 
     """Return bash, bounded as far as the hard limits allow, that becomes the bash of the command."""
     files_max = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     files = OPEN_FILES if files_max < 0 else min(OPEN_FILES, files_max)
-    prologue = f'ulimit -c 0 -f {limits.file_bytes // 1024} -n {files} || exit 125; exec "$0" -c "$1"'
+    memory_max = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    memory = memory_bound_bytes(limits, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    memory = memory if memory_max < 0 else min(memory, memory_max)
+    bounds = f"-c 0 -f {limits.file_bytes // 1024} -n {files} -d {memory // 1024}"
+    prologue = f'ulimit {bounds} || exit 125; exec "$0" -c "$1"'
     return (str(bash), "-c", prologue, str(bash), command)
 
 
@@ -120,4 +125,4 @@ def _git_variables(policy: Policy) -> dict[str, str]:
 
 async def _watch(workspace: Path, limits: Limits, clock: Clock, family: Family) -> KilledBy:
     del family  # Processes of a group cannot be counted apart from the user's others.
-    return await watch_resources(workspace, limits, clock=clock, count_processes=None)
+    return await watch_resources(workspace, limits, Watched(), clock=clock)

@@ -53,8 +53,10 @@ class HostLayout:
     group_id: int
     open_files_max: int
     processes_max: int
+    memory_max_bytes: int
     """The hard limits of the daemon: asking for more inside would fail. -1: none."""
     memory_bytes: int
+    """Of the machine."""
 
 
 def read_layout() -> HostLayout | None:
@@ -81,6 +83,7 @@ def read_layout() -> HostLayout | None:
         group_id=os.getgid(),
         open_files_max=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
         processes_max=resource.getrlimit(resource.RLIMIT_NPROC)[1],
+        memory_max_bytes=resource.getrlimit(resource.RLIMIT_DATA)[1],
         memory_bytes=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
     )
 

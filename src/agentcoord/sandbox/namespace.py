@@ -12,8 +12,10 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import signal
 from asyncio.subprocess import Process
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -110,8 +112,14 @@ class Status:
         return None
 
 
-async def adopt_namespace(process: Process, *, status: Status, hold: int) -> Family:
-    """Take hold of the namespace, then let the command start by a byte through `hold`.
+async def adopt_namespace(
+    process: Process, *, status: Status, hold: int, bounds: Mapping[int, int]
+) -> Family:
+    """Take hold of the namespace, bound it, then let the command start by a byte through `hold`.
+
+    `bounds` are resource limits, which all that the first process starts inherits. They are set from here,
+    because a shell inside that sets them and then becomes the command's shell costs milliseconds; and not
+    before, because the number of processes is counted apart only within the namespace.
 
     When bwrap failed before that, its process group is returned; its message says why.
     """
@@ -127,6 +135,15 @@ async def adopt_namespace(process: Process, *, status: Status, hold: int) -> Fam
         family = Namespace(first_pid, os.pidfd_open(first_pid))
     except ProcessLookupError:
         return ProcessGroup(process.pid)
+    try:
+        for number, most in bounds.items():
+            resource.prlimit(first_pid, number, (most, most))
+    except ProcessLookupError:
+        return family  # It ended by itself, which bwrap tells.
+    except (OSError, ValueError) as error:
+        family.kill()
+        family.close()
+        raise SandboxError(f"The command could not be bounded: {error}.") from error
     with contextlib.suppress(BrokenPipeError):
         os.write(hold, b"x")
     return family

@@ -43,6 +43,11 @@ class Limits:
     file_bytes: int = 2 * 1024**3
     memory_tmpfs_bytes: int = 512 * 1024**2
     """Size of each private tmpfs (/tmp, home, /dev/shm)."""
+    memory_bytes: int = 64 * 1024**3
+    """What all processes of a command may hold together, and each alone; on most machines less applies:
+    three quarters of the machine's memory."""
+    memory_reserve_bytes: int = 256 * 1024**2
+    """A command is also ended when the machine's free memory falls below this since it began."""
     grace_s: float = 2.0
     """How long a command may tidy up between TERM and KILL."""
     disk_growth_bytes: int = 8 * 1024**3
@@ -61,8 +66,19 @@ class KilledBy(StrEnum):
     """The workspace's disk was about to fill up."""
     PROCESSES = "processes"
     """More processes than `Limits.processes`, counted from outside."""
+    MEMORY = "memory"
+    """More memory than the command may have, or the machine's last."""
     SIGNAL = "signal"
     """A signal from inside or from the kernel (out of memory, for one)."""
+
+
+_ENDED_FOR = MappingProxyType(
+    {
+        KilledBy.DISK: "it used up the disk",
+        KilledBy.PROCESSES: "it started too many processes",
+        KilledBy.MEMORY: "it used up its memory, or the machine's",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +93,12 @@ class Result:
     dropped_bytes: int = 0
     killed_by: KilledBy = KilledBy.NOBODY
     duration_ms: int = 0
+
+    @property
+    def told(self) -> str:
+        """The output, and at its end why the command was ended, where no exit code says so."""
+        why = _ENDED_FOR.get(self.killed_by)
+        return self.output if why is None else f"{self.output}\n[the command was ended: {why}]\n"
 
 
 @dataclass(frozen=True, slots=True)

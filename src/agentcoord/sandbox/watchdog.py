@@ -1,8 +1,8 @@
-"""Ends a command that fills the disk or, where the kernel does not count for us, breeds processes.
+"""Ends a command that eats up the machine: disk, memory or, where the kernel does not count, processes.
 
-Separate from running because both are about the machine, not about the command. There is no quota
+Separate from running because all this is about the machine, not about the command. There is no quota
 on a plain folder, so free space is watched; it is the whole file system's, hence approximate. The
-process limit (`ulimit -u`) does not bind root, and before Linux 5.14 it counted the user's other
+process limit (`RLIMIT_NPROC`) does not bind root, and before Linux 5.14 it counted the user's other
 processes too: there the family is counted through /proc instead.
 """
 
@@ -11,32 +11,60 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from agentcoord.clock import Clock
 from agentcoord.errors import SandboxError
+from agentcoord.sandbox.memory import available_bytes, holds_more_than, memory_is_eaten
 from agentcoord.sandbox.policy import KilledBy, Limits
 
-PERIOD_S = 0.25
+PERIOD_S = 0.1
+"""Short, because a program fills about a gigabyte of memory a second."""
 
-CountProcesses = Callable[[int], int]
-"""Counts up to the given bound and no further."""
+FindFamily = Callable[[int], Sequence[int]]
+"""Returns the numbers of a command's processes, up to the given bound and no further."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What is looked at beside the disk."""
+
+    family: FindFamily | None = None
+    """None where a command's processes cannot be told from the user's others."""
+    counts_processes: bool = False
+    """The kernel does not: more than `Limits.processes` end the command."""
+    memory_bytes: int = 0
+    """What the family may hold together."""
 
 
 async def watch_resources(
-    workspace: Path, limits: Limits, *, clock: Clock, count_processes: CountProcesses | None
+    workspace: Path,
+    limits: Limits,
+    watched: Watched,
+    *,
+    clock: Clock,
+    available: Callable[[], int | None] = available_bytes,
 ) -> KilledBy:
     """Return the reason as soon as there is one to end the command; runs until cancelled otherwise."""
     free_at_start = await asyncio.to_thread(free_bytes, workspace)
+    available_at_start = available()
     while True:
         await clock.sleep(PERIOD_S)
         free_now = await asyncio.to_thread(free_bytes, workspace)
         if disk_is_eaten(free_at_start, free_now, limits):
             return KilledBy.DISK
+        if memory_is_eaten(available_at_start, available(), limits):
+            return KilledBy.MEMORY
+        if watched.family is None:
+            continue
         # Counted on the loop's thread: a bomb must not be able to starve the thread pool.
-        if count_processes is not None and count_processes(limits.processes + 1) > limits.processes:
+        family = watched.family(limits.processes + 1)
+        if watched.counts_processes and len(family) > limits.processes:
             return KilledBy.PROCESSES
+        if await asyncio.to_thread(holds_more_than, watched.memory_bytes, family):
+            return KilledBy.MEMORY
 
 
 def disk_is_eaten(free_at_start_bytes: int, free_now_bytes: int, limits: Limits) -> bool:
@@ -58,19 +86,19 @@ def free_bytes(folder: Path) -> int:
 
 
 def kernel_counts_processes() -> bool:
-    """Whether `ulimit -u` bounds the processes of one sandbox alone."""
+    """Whether `RLIMIT_NPROC` bounds the processes of one sandbox alone."""
     return os.geteuid() != 0 and _release_tuple(platform.release()) >= (5, 14)
 
 
-def count_descendants(pid: int, bound: int, proc: Path = Path("/proc")) -> int:
-    """Count the processes below `pid`, itself included, up to `bound`."""
+def descendants(pid: int, bound: int, proc: Path = Path("/proc")) -> list[int]:
+    """Return the processes below `pid`, itself included, up to `bound`."""
     waiting = [pid]
-    count = 0
-    while waiting and count < bound:
+    found: list[int] = []
+    while waiting and len(found) < bound:
         parent = waiting.pop()
-        count += 1
+        found.append(parent)
         waiting += _children(proc / str(parent) / "task")
-    return count
+    return found
 
 
 def _children(tasks: Path) -> list[int]:

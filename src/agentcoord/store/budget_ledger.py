@@ -1,9 +1,9 @@
-"""Money: what is set aside for calls under way, and what was spent, by run, task and day.
+"""Money and tokens: what is set aside for calls under way, and what was spent, by run, task and day.
 
 The worst case of a call is reserved before it is made and settled after it, each in one atomic step,
 so that spent + reserved never passes a cap, however many workers ask at once and whatever crashes.
 The task cap counts what a task ever cost, over all runs; the run's totals by task are of that run.
-Deliberately absent: prices and what a cap should be (`llm`, `config`). Amounts are micro-dollars.
+Deliberately absent: prices and what a cap should be (`llm`, `config`). Money is in micro-dollars.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from redis.asyncio import Redis
 
 from agentcoord.domain.ids import TaskId
-from agentcoord.domain.usage import Usage, UsdMicros
+from agentcoord.domain.usage import CapUnit, Usage, UsdMicros
 from agentcoord.store.keys import Keys
 from agentcoord.store.memory import Memory
 from agentcoord.store.scripts import BATCH, ScriptName, Scripts, read_hash
@@ -35,6 +36,10 @@ class Caps:
     run: UsdMicros | None = None
     task: UsdMicros | None = None
     day: UsdMicros | None = None
+    run_tokens: int | None = None
+    """Tokens of all kinds: input, cached or not, and output."""
+    task_tokens: int | None = None
+    day_tokens: int | None = None
 
 
 class CapScope(StrEnum):
@@ -50,15 +55,17 @@ class Refusal:
     """Nothing was reserved: it could have passed this cap."""
 
     scope: CapScope
-    cap_usd_micros: UsdMicros
-    spent_usd_micros: UsdMicros
-    reserved_usd_micros: UsdMicros
+    cap: int
+    """In `unit`, as the other two."""
+    spent: int
+    reserved: int
     """Set aside for calls under way; when they settle for less, there may be room again."""
+    unit: CapUnit = CapUnit.USD_MICROS
 
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """What one task or one model cost in a run."""
+    """What one task, one model or one worker cost in a run."""
 
     usd_micros: UsdMicros
     usage: Usage
@@ -76,6 +83,12 @@ class Totals:
     """Of the run."""
     by_task: Mapping[TaskId, Spend]
     by_model: Mapping[str, Spend]
+    by_worker: Mapping[str, Spend] = field(default_factory=lambda: MappingProxyType({}))
+    run_tokens: int = 0
+    """Of all kinds; calls that a crash interrupted are counted at what was reserved for them."""
+    run_tokens_reserved: int = 0
+    day_tokens: int = 0
+    day_tokens_reserved: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,25 +102,36 @@ class BudgetLedger:
     mirror: SpendMirror = field(default_factory=SpendMirror)
 
     async def reserve(
-        self, reservation: str, *, run: str, task: TaskId, day: str, amount: UsdMicros, caps: Caps
+        self,
+        reservation: str,
+        *,
+        run: str,
+        task: TaskId,
+        day: str,
+        amount: UsdMicros,
+        caps: Caps,
+        tokens: int = 0,
+        worker: str = "",
     ) -> Refusal | None:
-        """Set `amount` aside, or say which cap forbids it. Repeating a reservation changes nothing.
+        """Set `amount` and `tokens` aside, or say which cap forbids it.
 
+        `worker`: on whose account the call is shown. Repeating a reservation changes nothing.
         Like everything here but reading, it raises StoreUnavailableError while the server has lost its
         memory: it knows of no money that was spent.
         """
-        in_order = {CapScope.RUN: caps.run, CapScope.TASK: caps.task, CapScope.DAY: caps.day}
-        args = ["" if cap is None else cap for cap in in_order.values()]
-        words = (reservation, run, task, day, amount)
+        in_order = _caps_in_order(caps)
+        args = ["" if cap is None else cap for _, _, cap in in_order]
+        words = (reservation, run, task, day, amount, tokens, worker)
         refused = await self._run(ScriptName.RESERVE, *words, *args)
         if not refused:
-            self.mirror.open.setdefault(reservation, Reserved(run, task, day, amount))
+            self.mirror.open.setdefault(
+                reservation, Reserved(run, task, day, amount, tokens=tokens, worker=worker)
+            )
             return None
         which, spent, reserved = refused
-        scope = list(in_order)[which - 1]
-        cap = in_order[scope]
+        scope, unit, cap = in_order[which - 1]
         assert cap is not None
-        return Refusal(scope, cap, UsdMicros(spent), UsdMicros(reserved))
+        return Refusal(scope, cap, spent, reserved, unit)
 
     async def settle(self, reservation: str, *, actual: UsdMicros, usage: Usage, model: str) -> None:
         """Book what the call cost in place of what was reserved; settling twice books once."""
@@ -156,30 +180,57 @@ class BudgetLedger:
             raise self.memory.is_gone()
         return answer
 
+    async def task_spent(self, task: TaskId) -> Mapping[CapUnit, int]:
+        """Return what `task` ever cost, over all runs, without what is reserved."""
+        spent = await read_hash(self.client, self.keys.task_spend(task))
+        return {
+            CapUnit.USD_MICROS: _number(spent, "spent"),
+            CapUnit.TOKENS: _number(spent, "tokens_spent"),
+        }
+
     async def totals(self, *, run: str, day: str) -> Totals:
         """Return what was spent and reserved in `run` and on `day`, and the run's parts."""
         of_run = await read_hash(self.client, self.keys.run_spend(run))
         of_day = await read_hash(self.client, self.keys.day_spend(day))
         by_task = _parts(of_run, "task")
         return Totals(
-            run_spent_usd_micros=_micros(of_run, "spent"),
-            run_reserved_usd_micros=_micros(of_run, "reserved"),
-            day_spent_usd_micros=_micros(of_day, "spent"),
-            day_reserved_usd_micros=_micros(of_day, "reserved"),
+            run_spent_usd_micros=UsdMicros(_number(of_run, "spent")),
+            run_reserved_usd_micros=UsdMicros(_number(of_run, "reserved")),
+            day_spent_usd_micros=UsdMicros(_number(of_day, "spent")),
+            day_reserved_usd_micros=UsdMicros(_number(of_day, "reserved")),
             usage=decode_usage(of_run),
             by_task={TaskId(task): spend for task, spend in by_task.items()},
             by_model=_parts(of_run, "model"),
+            by_worker=_parts(of_run, "worker"),
+            run_tokens=_number(of_run, "tokens_spent"),
+            run_tokens_reserved=_number(of_run, "tokens_reserved"),
+            day_tokens=_number(of_day, "tokens_spent"),
+            day_tokens_reserved=_number(of_day, "tokens_reserved"),
         )
+
+
+def _caps_in_order(caps: Caps) -> tuple[tuple[CapScope, CapUnit, int | None], ...]:
+    """Return the caps as `reserve.lua` looks at them."""
+    return (
+        (CapScope.RUN, CapUnit.USD_MICROS, caps.run),
+        (CapScope.TASK, CapUnit.USD_MICROS, caps.task),
+        (CapScope.DAY, CapUnit.USD_MICROS, caps.day),
+        (CapScope.RUN, CapUnit.TOKENS, caps.run_tokens),
+        (CapScope.TASK, CapUnit.TOKENS, caps.task_tokens),
+        (CapScope.DAY, CapUnit.TOKENS, caps.day_tokens),
+    )
 
 
 def _parts(fields: Mapping[str, str], kind: str) -> dict[str, Spend]:
     """Collect the fields `kind|name|what` by name, in order of name."""
     names = sorted({f.split("|", 1)[1].rpartition("|")[0] for f in fields if f.startswith(f"{kind}|")})
     return {
-        name: Spend(_micros(fields, f"{kind}|{name}|spent"), decode_usage(fields, f"{kind}|{name}|"))
+        name: Spend(
+            UsdMicros(_number(fields, f"{kind}|{name}|spent")), decode_usage(fields, f"{kind}|{name}|")
+        )
         for name in names
     }
 
 
-def _micros(fields: Mapping[str, str], name: str) -> UsdMicros:
-    return UsdMicros(int(fields.get(name, 0)))
+def _number(fields: Mapping[str, str], name: str) -> int:
+    return int(fields.get(name, 0))

@@ -37,6 +37,9 @@ class Keys:
     def run_spend(self, run: str) -> str:
         return self.of(f"spend:run:{run}")
 
+    def task_spend(self, task: str) -> str:
+        return self.of(f"spend:task:{task}")
+
     def day_spend(self, day: str) -> str:
         return self.of(f"spend:day:{day}")
 

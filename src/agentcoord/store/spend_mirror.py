@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,8 @@ class Reserved:
     day: str
     amount: int
     started: bool = False
+    tokens: int = 0
+    worker: str = ""
 
     @property
     def scopes(self) -> tuple[str, str, str]:
@@ -28,12 +31,14 @@ class Reserved:
 
     @classmethod
     def from_stored(cls, stored: Sequence[object]) -> Reserved:
-        """Read `[run, task, day, amount, started]`."""
-        run, task, day, amount, started = (str(part) for part in stored)
-        return cls(run, task, day, int(amount), started == "1")
+        """Read `[run, task, day, amount, started, tokens, worker]`; earlier versions wrote five of them."""
+        parts = [str(part) for part in stored]
+        run, task, day, amount, started, tokens, worker = [*parts, *("0", "")[len(parts) - 5 :]]
+        return cls(run, task, day, int(amount), started == "1", int(tokens), worker)
 
     def to_stored(self) -> list[str]:
-        return [self.run, self.task, self.day, str(self.amount), "1" if self.started else "0"]
+        started = "1" if self.started else "0"
+        return [self.run, self.task, self.day, str(self.amount), started, str(self.tokens), self.worker]
 
 
 @dataclass(slots=True)
@@ -43,28 +48,36 @@ class SpendMirror:
     open: dict[str, Reserved] = field(default_factory=dict)
     spent: dict[str, int] = field(default_factory=dict)
     """By the name of the hash, in micro-dollars, as far as it was told."""
+    tokens_spent: dict[str, int] = field(default_factory=dict)
+    """The same in tokens."""
 
     def settled(self, reservation: str, sums: Sequence[int]) -> None:
-        """Note the answer to a settlement: the sums of run, task and day."""
+        """Note the answer to a settlement: the sums of run, task and day, in money and then in tokens."""
         reserved = self.open.pop(reservation, None)
         if reserved is not None:
-            for scope, spent in zip(reserved.scopes, sums, strict=False):
-                self.spent[scope] = max(self.spent.get(scope, 0), spent)
+            for told, of_unit in ((self.spent, sums[:3]), (self.tokens_spent, sums[3:])):
+                for scope, spent in zip(reserved.scopes, of_unit, strict=False):
+                    told[scope] = max(told.get(scope, 0), spent)
 
 
 def with_mirror(
-    hashes: Mapping[str, Mapping[str, str]], open_ones: Mapping[str, Reserved], spent: Mapping[str, int]
+    hashes: Mapping[str, Mapping[str, str]],
+    open_ones: Mapping[str, Reserved],
+    spent: Mapping[str, int],
+    tokens_spent: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, dict[str, str]]:
     """Return the ledger's hashes with the newest sums, and with exactly these reservations."""
     found = {name: dict(stored) for name, stored in hashes.items()}
-    for scope, amount in spent.items():
-        stored = found.setdefault(scope, {})
-        stored["spent"] = str(max(int(stored.get("spent", 0)), amount))
+    for kind, told in (("spent", spent), ("tokens_spent", tokens_spent)):
+        for scope, amount in told.items():
+            stored = found.setdefault(scope, {})
+            stored[kind] = str(max(int(stored.get(kind, 0)), amount))
     for name, stored in found.items():
         if name.startswith("spend:"):
-            stored["reserved"] = "0"
+            stored["reserved"] = stored["tokens_reserved"] = "0"
     for reserved in open_ones.values():
         for scope in reserved.scopes:
             stored = found.setdefault(scope, {})
-            stored["reserved"] = str(int(stored.get("reserved", 0)) + reserved.amount)
+            for kind, amount in (("reserved", reserved.amount), ("tokens_reserved", reserved.tokens)):
+                stored[kind] = str(int(stored.get(kind, 0)) + amount)
     return found

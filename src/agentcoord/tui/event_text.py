@@ -11,7 +11,7 @@ from datetime import tzinfo
 from typing import Any, Final
 
 from agentcoord.domain.events import EventKind
-from agentcoord.domain.usage import usd
+from agentcoord.domain.usage import CapUnit, usd
 from agentcoord.tui.styled import Row, Span, Tone
 from agentcoord.tui.text import harmless, money, one_line, plural, short_worker, spoken_span, time_of_day
 
@@ -152,8 +152,9 @@ def _rate_limited(data: _Data) -> str:
 
 
 def _budget_warned(data: _Data) -> str:
-    spent, cap = (usd(int(data.get(f"{key}_usd_micros") or 0)) for key in ("spent", "cap"))
-    return f"{data.get('scope', '')} budget: {money(spent)} of {money(cap)} spent"
+    unit = CapUnit.TOKENS if "cap_tokens" in data else CapUnit.USD_MICROS
+    spent, cap = (unit.in_words(int(data.get(f"{key}_{unit}") or 0)) for key in ("spent", "cap"))
+    return f"{data.get('scope', '')} budget: {spent} of {cap} spent"
 
 
 def _cleaned(data: _Data) -> str:

@@ -136,10 +136,15 @@ def _money_pieces(status: StatusView) -> list[Piece]:
             Piece(1, spend_bar(spend)),
             Piece(2, (Span(f"{share}%", spend_tone(spend)),)),
         ]
-    forecast = status["forecast_usd"]
-    if forecast is not None:
-        over = cap is not None and forecast > cap
-        pieces.append(Piece(4, (Span(f"{money(forecast)} at the end", Tone.WARN if over else Tone.MUTED),)))
+    tokens, tokens_cap = spend["tokens"], spend["tokens_cap"]
+    if tokens_cap:
+        tone = Tone.WARN if tokens >= 0.8 * tokens_cap else Tone.MUTED
+        pieces.append(Piece(3, (Span(f"{100 * tokens // tokens_cap}% of tokens", tone),)))
+    p50, p90 = status["forecast_usd"], status["forecast_p90_usd"]
+    if p50 is not None and p90 is not None:
+        over = cap is not None and p90 > cap
+        text = f"{money(p50)} to {money(p90)} at the end"
+        pieces.append(Piece(4, (Span(text, Tone.WARN if over else Tone.MUTED),)))
     return pieces
 
 

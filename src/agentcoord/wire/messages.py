@@ -305,6 +305,11 @@ class SpendView(TypedDict):
     cap_usd: float | None
     day_spent_usd: float
     day_cap_usd: float | None
+    tokens: int
+    """Of the run and of all kinds; `tokens` beside this view tells them apart."""
+    tokens_cap: int | None
+    day_tokens: int
+    day_tokens_cap: int | None
 
 
 class NeedsYou(TypedDict):
@@ -343,7 +348,9 @@ class StatusView(TypedDict):
     spend: SpendView
     tokens: TokensView
     forecast_usd: float | None
-    """Spend at the end, from the mean of the ended tasks; None before the first ended."""
+    """Spend at the end with a chance of one half; None while fewer than three tasks have ended."""
+    forecast_p90_usd: float | None
+    """The same, with a chance of nine in ten."""
     needs_you: list[NeedsYou]
     baseline: str
     """`pending`, `green`, `red: which checks`, or `none`."""
@@ -355,17 +362,48 @@ class StatusView(TypedDict):
     """Workers are running."""
 
 
+class CostRow(TypedDict):
+    """What one task, one worker or one model cost in the run."""
+
+    usd: float
+    tokens: TokensView
+
+
+class TaskCost(CostRow):
+    id: str
+
+
+class WorkerCost(CostRow):
+    worker: str
+
+
+class ModelCost(CostRow):
+    model: str
+
+
 class CostsView(TypedDict):
     total_usd: float
     cap_usd: float | None
     reserved_usd: float
     day_usd: float
     day_cap_usd: float | None
+    total_tokens: int
+    """Of all kinds."""
+    tokens_cap: int | None
+    day_tokens: int
+    day_tokens_cap: int | None
+    forecast_usd: float | None
+    """Spend at the end of the run with a chance of one half; None while too few tasks have ended."""
+    forecast_p90_usd: float | None
+    """The same, with a chance of nine in ten."""
+    forecast_tasks: int
+    """Ended tasks of this run that the forecast rests on."""
+    forecast_earlier_tasks: int
+    """The same, of earlier runs."""
     tokens: TokensView
-    by_task: list[dict[str, Any]]
-    """{id, usd, tokens}"""
-    by_model: list[dict[str, Any]]
-    """{model, usd, tokens}"""
+    by_task: list[TaskCost]
+    by_worker: list[WorkerCost]
+    by_model: list[ModelCost]
     scripted: bool
 
 
@@ -421,6 +459,8 @@ class CleanupView(TypedDict):
     reservations: int
     workspaces: int
     keys: int
+    landings: int
+    """Of accepted work that can be undone no more (`undo.keep_days`)."""
 
 
 class UndoView(TypedDict):

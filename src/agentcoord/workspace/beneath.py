@@ -35,7 +35,8 @@ class _OpenHow(ctypes.Structure):
 def checked_path(path: str) -> str:
     """Return a path that somebody else chose in its plain form, `a/b/c`.
 
-    Raises WorkspaceError with words for the empty path, NUL, `~`, an absolute path and `..`.
+    Raises WorkspaceError with words for NUL, half of a surrogate pair, `~`, an absolute path, `..`, and
+    what is too long for a file name.
     """
     if "\0" in path:
         raise WorkspaceError("a path cannot hold a NUL character")
@@ -46,7 +47,12 @@ def checked_path(path: str) -> str:
     components = [c for c in path.split("/") if c not in ("", ".")]
     if ".." in components:
         raise WorkspaceError(f"{path!r} leads out with ..: give a path inside the repository")
-    if any(len(os.fsencode(c)) > 255 for c in components) or len(os.fsencode(path)) > 4000:
+    try:
+        longest = max((len(os.fsencode(c)) for c in components), default=0)
+        length = len(os.fsencode(path))
+    except UnicodeEncodeError as error:
+        raise WorkspaceError("a path cannot hold half of a surrogate pair") from error
+    if longest > 255 or length > 4000:
         raise WorkspaceError(f"{path[:80]!r}... is too long for a file name")
     return "/".join(components)
 

@@ -8,17 +8,21 @@ checked against its name whenever it is read.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
 from agentcoord.errors import WorkspaceError
 
+_FICLONE = 0x40049409
+"""include/uapi/linux/fs.h; the number is the same on x86-64 and ARM."""
 _IN_MEMORY_BYTES = 1 << 20
 _COPY_BYTES = 1 << 20
 _GRACE_S = 24 * 3600
@@ -31,6 +35,9 @@ class BlobStore:
     def __init__(self, home: Path, *, durable: bool) -> None:
         self.home = home
         self._durable = durable
+        self._takes_clones = True
+        self._gives_clones = True
+        """Whether blocks can be shared with who stores and with who copies; False once that failed."""
 
     def put(self, content: bytes) -> str:
         """Store `content` and return its SHA-256."""
@@ -44,6 +51,36 @@ class BlobStore:
             self._adopt(temporary, path)
         return sha256
 
+    def put_all(self, contents: Iterable[bytes]) -> None:
+        """Store many contents; all are written before the first is waited for, which disks like."""
+        written: dict[str, tuple[int, Path]] = {}
+        try:
+            for content in contents:
+                sha256 = hashlib.sha256(content).hexdigest()
+                if sha256 not in written and not self._touch(self._path(sha256), len(content)):
+                    descriptor, temporary = self._temporary()
+                    written[sha256] = descriptor, temporary
+                    write_all(descriptor, content)
+            if self._durable:
+                for descriptor, _ in written.values():
+                    os.fsync(descriptor)
+        finally:
+            for descriptor, _ in written.values():
+                os.close(descriptor)
+        for sha256, (_, temporary) in written.items():
+            path = self._path(sha256)
+            path.parent.mkdir(exist_ok=True, mode=0o700)
+            temporary.replace(path)
+        if self._durable and written:
+            for folder in {self._path(sha256).parent for sha256 in written}:
+                sync_folder(folder)
+            sync_folder(self.home)
+
+    @property
+    def shares_blocks(self) -> bool:
+        """Whether `copy_to` costs no space; as long as nothing says otherwise."""
+        return self._gives_clones
+
     def put_file(self, source: int) -> tuple[str, bytes | None]:
         """Store what the open descriptor `source` holds, from its start.
 
@@ -52,18 +89,39 @@ class BlobStore:
         if os.fstat(source).st_size <= _IN_MEMORY_BYTES:
             content = _read_all(source, _IN_MEMORY_BYTES)
             if content is not None:
-                return self.put(content), content
+                return self._put_read(source, content), content
         descriptor, temporary = self._temporary()
         digest = hashlib.sha256()
-        with os.fdopen(descriptor, "wb") as out:
+        with os.fdopen(descriptor, "w+b") as out:
+            self._takes_clones = self._takes_clones and clone(source, descriptor)
+            # What was cloned stands still, whatever the user does to the file meanwhile.
+            read_from = descriptor if self._takes_clones else source
             offset = 0
-            while chunk := os.pread(source, _COPY_BYTES, offset):
+            while chunk := os.pread(read_from, _COPY_BYTES, offset):
                 digest.update(chunk)
-                out.write(chunk)
+                if not self._takes_clones:
+                    out.write(chunk)
                 offset += len(chunk)
             self._settle(out)
         self._adopt(temporary, self._path(digest.hexdigest()))
         return digest.hexdigest(), None
+
+    def _put_read(self, source: int, content: bytes) -> str:
+        """Store a content that was read from `source`, with its blocks where the file system can."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        path = self._path(sha256)
+        if not (self._takes_clones and content) or self._touch(path, len(content)):
+            return self.put(content)
+        descriptor, temporary = self._temporary()
+        with os.fdopen(descriptor, "w+b") as out:
+            self._takes_clones = clone(source, descriptor)
+            same = self._takes_clones and _read_all(descriptor, len(content)) == content
+            self._settle(out)
+        if not same:
+            temporary.unlink()
+            return self.put(content)
+        self._adopt(temporary, path)
+        return sha256
 
     def read(self, sha256: str) -> bytes:
         """Return a content. Raises WorkspaceError when it is gone or damaged."""
@@ -76,8 +134,11 @@ class BlobStore:
         return content
 
     def copy_to(self, sha256: str, target: int) -> None:
-        """Write a content into the open descriptor `target`; the file system may share the blocks."""
+        """Write a content into the open, empty descriptor `target`; blocks are shared where they can be."""
         with self._path(sha256).open("rb") as source:
+            self._gives_clones = self._gives_clones and clone(source.fileno(), target)
+            if self._gives_clones:
+                return
             left = os.fstat(source.fileno()).st_size
             try:
                 while left > 0 and (done := os.copy_file_range(source.fileno(), target, left)):
@@ -88,6 +149,16 @@ class BlobStore:
                 source.seek(0)
                 with os.fdopen(os.dup(target), "wb") as out:
                     shutil.copyfileobj(source, out, _COPY_BYTES)
+
+    def drop(self, sha256: str) -> int:
+        """Remove one content; return how many bytes that freed, 0 when it was gone."""
+        path = self._path(sha256)
+        try:
+            size = path.stat().st_size
+            path.unlink()
+        except FileNotFoundError:
+            return 0
+        return size
 
     def drop_others(self, referred: Collection[str]) -> int:
         """Remove the contents that nothing refers to and that are not young; return how many."""
@@ -129,6 +200,24 @@ class BlobStore:
         if self._durable:
             sync_folder(path.parent)
             sync_folder(self.home)
+
+
+def clone(source: int, target: int) -> bool:
+    """Let the open `target` share all blocks of `source`; False where the file system cannot."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError:
+        return False
+    return True
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    """Write the whole of a content; the kernel may take it in pieces."""
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 def sync_folder(folder: Path) -> None:

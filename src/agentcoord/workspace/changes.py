@@ -20,9 +20,9 @@ from agentcoord.workspace.git import GitFailedError
 from agentcoord.workspace.manifest import Entry, Manifest
 from agentcoord.workspace.mirror import GIT_MOUNT
 from agentcoord.workspace.names import is_debris, is_git_folder, is_sibling
-from agentcoord.workspace.repository import Repository
+from agentcoord.workspace.repository import Repository, trusts_modes
 from agentcoord.workspace.scope import ScopeRules
-from agentcoord.workspace.user_tree import Kind, Signature, ignored_among
+from agentcoord.workspace.user_tree import Kind, ignored_among, signature_of
 from agentcoord.workspace.walk import Found, folders_above, walk
 
 MAX_LANDED_FILE_BYTES = 32 * 1024 * 1024
@@ -32,6 +32,7 @@ MAX_LANDED_FILES = 2000
 _SELF_IGNORED = b"*"
 _IGNORE_FILE_BYTES = 4096
 _ASKED_SINGLY = 500
+_OWNER_MAY_RUN = stat.S_IXUSR
 
 
 Refuse = Callable[[str, str], None]
@@ -59,8 +60,11 @@ def find_changes(
     sorting = _Sorting()
     with opened_root(tree) as root_fd:
         _sort_known(root_fd, manifest, found, rules, sorting)
-        for path in new_paths(repo, root_fd, manifest, found, sorting.refuse):
-            _sort_new(root_fd, path, found.files[path], rules, sorting)
+        new = new_paths(repo, root_fd, manifest, found, sorting.refuse)
+        # Where git is told not to trust the executable bit, every file may seem to have it.
+        bits_count = any(found.files[path].st_mode & _OWNER_MAY_RUN for path in new) and trusts_modes(repo)
+        for path in new:
+            _sort_new(root_fd, path, found.files[path], rules, sorting, bits_count=bits_count)
     if found.overflow:
         sorting.refuse(".", "the copy holds so many files that not all were looked at")
     for folder in found.unreadable:
@@ -106,7 +110,7 @@ def _sort_known(root_fd: int, manifest: Manifest, found: Found, rules: ScopeRule
     """Sort what the user's tree already has: modified or deleted."""
     for path, entry in manifest.entries.items():
         there = found.files.get(path)
-        if entry.ignored or (there is not None and Signature.of(there) == entry.copy):
+        if entry.ignored or (there is not None and signature_of(there) == entry.copy):
             continue
         if there is None:
             base = entry.version if entry.kind is Kind.FILE else None
@@ -137,14 +141,23 @@ def _sort_modified(
         sorting.landable.append(Change(path, ChangeKind.MODIFIED, entry.version, version))
 
 
-def _sort_new(root_fd: int, path: str, there: os.stat_result, rules: ScopeRules, sorting: _Sorting) -> None:
+def _sort_new(
+    root_fd: int,
+    path: str,
+    there: os.stat_result,
+    rules: ScopeRules,
+    sorting: _Sorting,
+    *,
+    bits_count: bool,
+) -> None:
     problem = rules.refusal(path) or _problem_with(there)
     if problem is not None:
         sorting.refuse(path, problem)
     elif not rules.allows(path):
         sorting.out_of_scope.append(path)
     else:
-        version = _version(root_fd, path, 0o644)
+        may_run = bits_count and bool(there.st_mode & _OWNER_MAY_RUN)
+        version = _version(root_fd, path, 0o755 if may_run else 0o644)
         if version is None:
             sorting.refuse(path, "it cannot be read")
         else:

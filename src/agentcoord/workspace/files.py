@@ -24,6 +24,7 @@ from agentcoord.workspace.beneath import (
     opened_parent,
     opened_root,
 )
+from agentcoord.workspace.blobs import write_all
 from agentcoord.workspace.names import is_git_folder
 
 _TEMPORARY = ".agentcoord-write.tmp"
@@ -156,9 +157,7 @@ def write_new_file(folder: int, name: str, content: bytes, mode: int, *, durable
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(name, flags, 0o600, dir_fd=folder)
     try:
-        view = memoryview(content)
-        while view:
-            view = view[os.write(descriptor, view) :]
+        write_all(descriptor, content)
         os.fchmod(descriptor, mode)
         if durable:
             os.fsync(descriptor)

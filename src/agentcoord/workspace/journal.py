@@ -2,13 +2,15 @@
 
 One file a record, replaced whole in one rename and on the disk before the step it
 announces. The contents are blobs beside the records. It lies outside the repository, so
-that no `git clean` reaches it, and is kept for good: undo works on any day.
+that no `git clean` reaches it. Records are kept for good; what `compaction` drops, when a
+person asks for it, is the contents of work that was accepted long ago.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import threading
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -54,6 +56,13 @@ class Swap:
     lines_added: int = 0
     lines_removed: int = 0
 
+    @property
+    def mode(self) -> int:
+        """The permission bits of what it puts in, or of what it removes."""
+        version = self.after or self.before
+        assert version is not None
+        return version.mode
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -74,6 +83,10 @@ class Record:
     """The numbers of the landings that this undo takes back."""
     restored: tuple[str, ...] = ()
     merged: tuple[str, ...] = ()
+    accepted_at_ms: int | None = None
+    """When a person said that a landing may stay."""
+    compacted_at_ms: int | None = None
+    """When its contents were dropped: it can be neither undone nor shown any more."""
 
     @property
     def happened(self) -> bool:
@@ -101,22 +114,42 @@ class LandedRecord:
     undone_at_ms: int | None
     """When it was taken back; None while it stands."""
 
+    def stands(self, *, since_ms: int) -> bool:
+        """Whether it was not taken back, and is of the task loaded at `since_ms`, no earlier namesake."""
+        return self.undone_at_ms is None and self.at_ms >= since_ms
+
 
 class Journal:
-    """The records of one project. Blocking; one writer at a time."""
+    """The records of one project. Blocking; one writer at a time, which is one object as well."""
 
     def __init__(self, home: Path) -> None:
         self._records = home / "records"
         self.blobs = BlobStore(home / "blobs", durable=True)
+        self._known: dict[int, Record] | None = None
+        """All records as they are on the disk, once they were read: a landing asks for them often."""
+        self._guard = threading.Lock()
 
-    def load(self) -> list[Record]:
+    def load(self, *, from_disk: bool = False) -> list[Record]:
         """Return all records, oldest first. Raises WorkspaceError for one that cannot be read."""
-        if not self._records.is_dir():
-            return []
-        return [_read(path) for path in sorted(self._records.glob("*.json"))]
+        with self._guard:
+            if self._known is None or from_disk:
+                self._known = self._read_all()
+            return [self._known[number] for number in sorted(self._known)]
 
     def write(self, record: Record) -> None:
         """Put a record on the disk in place of its earlier phase."""
+        with self._guard:
+            known, self._known = self._known, None  # Read anew should the disk refuse.
+            self._write(record)
+            if known is not None:
+                self._known = {**known, record.number: record}
+
+    def _read_all(self) -> dict[int, Record]:
+        if not self._records.is_dir():
+            return {}
+        return {record.number: record for record in map(_read, sorted(self._records.glob("*.json")))}
+
+    def _write(self, record: Record) -> None:
         if not self._records.is_dir():
             self._records.mkdir(parents=True, exist_ok=True, mode=0o700)
             sync_folder(self._records.parent)
@@ -137,8 +170,12 @@ class Journal:
 
     def remove(self, record: Record) -> None:
         """Forget a record that never touched the tree."""
-        self._path(record.number).unlink(missing_ok=True)
-        sync_folder(self._records)
+        with self._guard:
+            known, self._known = self._known, None
+            self._path(record.number).unlink(missing_ok=True)
+            sync_folder(self._records)
+            if known is not None:
+                self._known = {number: each for number, each in known.items() if number != record.number}
 
     def _path(self, number: int) -> Path:
         return self._records / f"{number:08d}.json"
@@ -198,6 +235,8 @@ def _to_dict(record: Record) -> dict[str, Any]:
         "undoes": record.undoes,
         "restored": record.restored,
         "merged": record.merged,
+        "accepted_at_ms": record.accepted_at_ms,
+        "compacted_at_ms": record.compacted_at_ms,
     }
 
 
@@ -218,6 +257,8 @@ def _from_dict(raw: dict[str, Any]) -> Record:
         undoes=tuple(raw["undoes"]),
         restored=tuple(raw["restored"]),
         merged=tuple(raw["merged"]),
+        accepted_at_ms=raw.get("accepted_at_ms"),
+        compacted_at_ms=raw.get("compacted_at_ms"),
     )
 
 

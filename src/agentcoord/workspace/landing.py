@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from agentcoord.clock import Clock
@@ -19,7 +20,8 @@ from agentcoord.domain.ids import FencingToken, TaskId
 from agentcoord.errors import WorkspaceError
 from agentcoord.workspace.beneath import in_words
 from agentcoord.workspace.changes import MAX_LANDED_FILE_BYTES
-from agentcoord.workspace.diffs import Pair, count_lines, unified_diff
+from agentcoord.workspace.compaction import Compaction, compact, mark_accepted
+from agentcoord.workspace.diffs import Pair, count_lines
 from agentcoord.workspace.journal import (
     Journal,
     LandedRecord,
@@ -30,6 +32,7 @@ from agentcoord.workspace.journal import (
     standing_landings,
 )
 from agentcoord.workspace.names import runs_on_your_machine
+from agentcoord.workspace.patches import diff_of, reverse_patch, with_contents
 from agentcoord.workspace.records import landing_record, refuse_names, undo_record
 from agentcoord.workspace.recovery import abandon, forget, forget_prepared, recover, settle, take_back
 from agentcoord.workspace.renames import KernelRenames, Renames
@@ -37,7 +40,7 @@ from agentcoord.workspace.repository import Repository, refuse_inside
 from agentcoord.workspace.staged import Staged, TreeMoved, UndoOutcome
 from agentcoord.workspace.swaps import Swapper
 from agentcoord.workspace.threads import run_to_end
-from agentcoord.workspace.undo import forward_pairs, plan_undo, reverse_pairs
+from agentcoord.workspace.undo import plan_undo
 from agentcoord.workspace.user_tree import paths_moved
 from agentcoord.workspace.versions import version_of
 
@@ -128,9 +131,8 @@ class Lander:
         `since_ms`, here and below: when the task was loaded. A plan of another night may have had a
         task of the same name, whose landings are its own.
         """
-        records = [r for r in await self.history() if r.task == task and r.at_ms >= since_ms]
-        standing = [r for r in records if r.undone_at_ms is None]
-        return standing[-1] if standing else None
+        history = await self.history()
+        return next((r for r in reversed(history) if r.task == task and r.stands(since_ms=since_ms)), None)
 
     async def history(self) -> list[LandedRecord]:
         """Return every landing, undone ones included, newest last."""
@@ -141,7 +143,7 @@ class Lander:
 
         Raises WorkspaceError when it landed nothing.
         """
-        return await asyncio.to_thread(self._diff, task, since_ms)
+        return await asyncio.to_thread(diff_of, self._journal, task, since_ms)
 
     async def undo(self, task: TaskId, *, since_ms: int = 0) -> UndoOutcome:
         """Take back what `task` landed and nothing else, all of it or nothing.
@@ -162,8 +164,25 @@ class Lander:
                     return UndoOutcome(ended.restored, ended.merged)
                 moved = ended.paths
             standing = standing_landings(await asyncio.to_thread(self._journal.load), task, since_ms)
-            patch = await asyncio.to_thread(self._reverse_patch, standing)
+            patch = await asyncio.to_thread(reverse_patch, self._journal, standing)
             return UndoOutcome(conflicts=moved, patch=patch)
+
+    async def accept(self, task: TaskId, *, since_ms: int = 0) -> None:
+        """Note that a person accepted what `task` landed; only that is ever compacted."""
+        async with self._turn():
+            await run_to_end(mark_accepted, self._journal, task, since_ms, self._clock.now_ms())
+
+    async def compact(self, *, keep_ms: int) -> Compaction:
+        """Drop what undoing would take of work that was accepted more than `keep_ms` ago."""
+        async with self._turn():
+            now_ms = self._clock.now_ms()
+            return await run_to_end(
+                compact,
+                self._journal,
+                accepted_before_ms=now_ms - keep_ms,
+                now_ms=now_ms,
+                fault=self._fault,
+            )
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -221,6 +240,13 @@ class Lander:
         moved = tuple(f.path for f in staged.files if not _is_base(current[f.path], f.base))
         if moved:
             return TreeMoved(moved)
+        contents = [c for c in current.values() if c is not None] + [f.content for f in staged.files]
+        with ThreadPoolExecutor(1) as beside:  # Git counts while the disk writes.
+            counting = beside.submit(
+                count_lines, [Pair(f.path, current[f.path], f.content) for f in staged.files]
+            )
+            self._store(contents)
+            lines = counting.result()
         record = landing_record(
             self._next_number(),
             self._clock.now_ms(),
@@ -228,32 +254,33 @@ class Lander:
             token,
             title,
             staged,
-            count_lines(Pair(f.path, current[f.path], f.content) for f in staged.files),
+            lines,
             self._swapper.missing_folders(current),
         )
-        contents = [c for c in current.values() if c is not None] + [f.content for f in staged.files]
-        return self._prepare(record, contents, record.made_folders)
+        return self._prepare(record, record.made_folders)
 
     def _prepare_undo(self, task: TaskId, since_ms: int) -> Record | TreeMoved | UndoOutcome:
         records = self._journal.load()
-        landings = standing_landings(records, task, since_ms)
+        landings = with_contents(standing_landings(records, task, since_ms))
         if not landings:
             return _earlier_undo([r for r in records if r.at_ms >= since_ms], task)
         plan = plan_undo(landings, self._read_current, self._journal.blobs.read)
         if plan.conflicts:
-            return UndoOutcome(conflicts=plan.conflicts, patch=self._reverse_patch(landings))
+            return UndoOutcome(conflicts=plan.conflicts, patch=reverse_patch(self._journal, landings))
         record = undo_record(self._next_number(), self._clock.now_ms(), landings, plan)
-        contents = [c for s in plan.steps for c in (s.current, s.wanted) if c is not None]
-        return self._prepare(record, contents, ())
+        self._store([c for s in plan.steps for c in (s.current, s.wanted) if c is not None])
+        return self._prepare(record, ())
 
-    def _prepare(
-        self, record: Record, contents: Sequence[bytes], new_folders: Sequence[str]
-    ) -> Record | TreeMoved:
+    def _store(self, contents: Sequence[bytes]) -> None:
+        self._fault("blobs")
+        try:
+            self._journal.blobs.put_all(contents)
+        except OSError as error:
+            raise in_words(error, "the journal") from error
+
+    def _prepare(self, record: Record, new_folders: Sequence[str]) -> Record | TreeMoved:
         """Put everything that the swaps need on the disk."""
         try:
-            self._fault("blobs")
-            for content in contents:
-                self._journal.blobs.put(content)
             self._fault("record prepared")
             self._journal.write(record)
             self._swapper.put_siblings(record.swaps, new_folders)
@@ -275,20 +302,6 @@ class Lander:
     def _next_number(self) -> int:
         return max((r.number for r in self._journal.load()), default=0) + 1
 
-    def _diff(self, task: TaskId, since_ms: int) -> str:
-        records = self._journal.load()
-        landings = standing_landings(records, task, since_ms) or [
-            r
-            for r in records
-            if r.task == task and r.operation is Operation.LAND and r.happened and r.at_ms >= since_ms
-        ]
-        if not landings:
-            raise WorkspaceError(f"{task} has landed nothing, so there is no diff")
-        return _diff_in_turn(forward_pairs(r, self._journal.blobs.read) for r in landings)
-
-    def _reverse_patch(self, landings: Sequence[Record]) -> str:
-        return _diff_in_turn(reverse_pairs(r, self._journal.blobs.read) for r in reversed(landings))
-
 
 def _is_base(content: bytes | None, base: FileVersion | None) -> bool:
     if content is None or base is None:
@@ -301,8 +314,3 @@ def _earlier_undo(records: Sequence[Record], task: TaskId) -> UndoOutcome:
     if not undos:
         raise WorkspaceError(f"{task} has landed nothing, so there is nothing to undo")
     return UndoOutcome(undos[-1].restored, undos[-1].merged)
-
-
-def _diff_in_turn(landings: Iterable[list[Pair]]) -> str:
-    """One patch after the other: a path may occur in several landings."""
-    return "".join(unified_diff(pairs) for pairs in landings)

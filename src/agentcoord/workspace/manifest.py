@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from types import MappingProxyType
+from typing import NamedTuple
 
 from agentcoord.domain.files import FileVersion
-from agentcoord.workspace.user_tree import Kind, Signature, Stamped, TreeStamp
+from agentcoord.workspace.user_tree import SIZE, Kind, Signature, Stamped, TreeStamp
 
-_SCHEMA = 1
+_SCHEMA = 2
+_ROWS_A_LINE = 500
+"""Reading and writing one line holds the interpreter; the event loop waits for no longer than that."""
+_KINDS: Mapping[str, Kind] = {str(kind): kind for kind in Kind}
 _PLAIN_MODE, _EXECUTABLE_MODE = 0o644, 0o755
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One path of a copy."""
 
     kind: Kind
@@ -38,25 +41,84 @@ class Entry:
     @property
     def version(self) -> FileVersion:
         mode = _EXECUTABLE_MODE if self.executable else _PLAIN_MODE
-        return FileVersion(self.sha256, self.copy.size, mode)
+        return FileVersion(self.sha256, self.copy[SIZE], mode)
+
+
+Row = tuple[str, bool, str, Signature | None, Signature, bool]
+"""An entry as it is kept: of nothing that the garbage collector would have to follow."""
+
+
+class Entries(Mapping[str, Entry]):
+    """The entries by path, each made when it is asked for."""
+
+    def __init__(self, rows: dict[str, Row]) -> None:
+        self.rows = rows
+
+    @classmethod
+    def of(cls, entries: Mapping[str, Entry]) -> Entries:
+        return cls({path: (e.kind.value, *e[1:]) for path, e in entries.items()})
+
+    def __getitem__(self, path: str) -> Entry:
+        return _entry(self.rows[path])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __contains__(self, path: object) -> bool:
+        return path in self.rows
+
+
+class _Stamps(Mapping[str, Stamped]):
+    """The same entries as a stamp remembers them."""
+
+    def __init__(self, rows: dict[str, Row]) -> None:
+        self._rows = rows
+
+    def __getitem__(self, path: str) -> Stamped:
+        kind, executable, sha256, source, _, _ = self._rows[path]
+        return Stamped(_KINDS[kind], executable, source, sha256)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._rows
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """All entries of one copy, and what the listing left out of it."""
 
-    entries: Mapping[str, Entry] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    entries: Entries = field(default_factory=lambda: Entries({}), repr=False)
     nested: frozenset[str] = frozenset()
     """Submodules and nested repositories of the user's tree: absent from the copy."""
 
     def stamp(self, generation: int) -> TreeStamp:
         """Return the user's tree as this copy shows it."""
-        files = {p: Stamped(e.kind, e.executable, e.source, e.sha256) for p, e in self.entries.items()}
-        return TreeStamp(files, generation)
+        return TreeStamp(_Stamps(self.entries.rows), generation)
+
+    def is_same(self, other: Manifest) -> bool:
+        return self.entries.rows == other.entries.rows and self.nested == other.nested
+
+    def with_files(self, files: Mapping[str, FileVersion]) -> Manifest:
+        """Return the manifest with these files put over it, as a landing would leave them."""
+        rows = dict(self.entries.rows)
+        for path, version in files.items():
+            executable = bool(version.mode & 0o100)
+            # No signature can prove what is not there yet: only the hash will tell.
+            unknown = (version.size, 0, 0, 0)
+            rows[path] = (Kind.FILE.value, executable, version.sha256, None, unknown, False)
+        return Manifest(Entries(rows), self.nested)
 
     def tree_hash(self, on_top: Mapping[str, FileVersion]) -> str:
         """Return one hash for the whole tree with the files of `on_top` put over it."""
-        lines = {p: f"{e.kind} {e.executable:d} {e.sha256}" for p, e in self.entries.items()}
+        lines = {p: f"{row[0]} {row[1]:d} {row[2]}" for p, row in self.entries.rows.items()}
         lines |= {p: f"{Kind.FILE} {bool(v.mode & 0o100):d} {v.sha256}" for p, v in on_top.items()}
         digest = hashlib.sha256()
         for path in sorted(lines):
@@ -64,38 +126,42 @@ class Manifest:
         return digest.hexdigest()
 
     def save(self, path: Path) -> None:
-        """Write to `path` in one rename."""
-        rows = [
-            [p, e.kind, e.executable, e.sha256, _row(e.source), _row(e.copy), e.ignored]
-            for p, e in self.entries.items()
-        ]
+        """Write to `path` in one rename: a line about the whole, then lines of entries."""
         temporary = path.with_name(path.name + ".new")
-        temporary.write_text(
-            json.dumps({"schema": _SCHEMA, "nested": sorted(self.nested), "entries": rows}), "ascii"
-        )
+        about = {"schema": _SCHEMA, "nested": sorted(self.nested), "entries": len(self.entries)}
+        with temporary.open("w", encoding="ascii") as out:
+            out.write(json.dumps(about) + "\n")
+            rows = iter(self.entries.rows.items())
+            while some := [[p, *row] for p, row in islice(rows, _ROWS_A_LINE)]:
+                out.write(json.dumps(some) + "\n")
         temporary.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Manifest | None:
         """Read what `save` wrote; None when there is none or it cannot be read (the copy is then rebuilt)."""
         try:
-            raw = json.loads(path.read_text("ascii"))
-            if raw["schema"] != _SCHEMA:
-                return None
-            entries = {path: _entry(*facts) for path, *facts in raw["entries"]}
-            return cls(entries, frozenset(raw["nested"]))
-        except (OSError, ValueError, KeyError, TypeError):
+            with path.open(encoding="ascii") as lines:
+                about = json.loads(next(lines))
+                if about["schema"] != _SCHEMA:
+                    return None
+                rows = {path: _row(*facts) for line in lines for path, *facts in json.loads(line)}
+            whole = len(rows) == about["entries"]
+            return cls(Entries(rows), frozenset(about["nested"])) if whole else None
+        except (OSError, ValueError, KeyError, TypeError, StopIteration):
             return None
 
 
-def _row(signature: Signature | None) -> list[int] | None:
-    if signature is None:
-        return None
-    return [signature.size, signature.mtime_ns, signature.ctime_ns, signature.inode]
-
-
-def _entry(
+def _row(
     kind: str, executable: bool, sha256: str, source: list[int] | None, copy: list[int], ignored: bool
-) -> Entry:
-    proven = Signature(*source) if source else None
-    return Entry(Kind(kind), executable, sha256, proven, Signature(*copy), ignored)
+) -> Row:
+    proven = _signature(*source) if source else None
+    return (_KINDS[kind].value, executable, sha256, proven, _signature(*copy), ignored)
+
+
+def _signature(size: int, mtime_ns: int, ctime_ns: int, inode: int) -> Signature:
+    return (size, mtime_ns, ctime_ns, inode)
+
+
+def _entry(row: Row) -> Entry:
+    kind, executable, sha256, source, copy, ignored = row
+    return Entry(_KINDS[kind], executable, sha256, source, copy, ignored)

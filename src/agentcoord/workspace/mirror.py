@@ -15,7 +15,8 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,10 +31,20 @@ from agentcoord.workspace.beneath import (
 )
 from agentcoord.workspace.blobs import BlobStore
 from agentcoord.workspace.files import replace_file
-from agentcoord.workspace.manifest import Entry, Manifest
+from agentcoord.workspace.manifest import Entries, Manifest, Row
 from agentcoord.workspace.names import is_git_folder
 from agentcoord.workspace.repository import Repository
-from agentcoord.workspace.user_tree import Kind, Listed, Listing, Signature, link_hash, list_tree
+from agentcoord.workspace.user_tree import (
+    CHANGED_NS,
+    SIZE,
+    Kind,
+    Listed,
+    Listing,
+    Signature,
+    link_hash,
+    list_tree,
+    signature_of,
+)
 from agentcoord.workspace.walk import Found, folders_above, remove_beneath, walk
 
 FREE_FLOOR_BYTES = 200 * 1024 * 1024
@@ -93,27 +104,31 @@ def update_copy(
     to mount over, as `.git` is. Raises WorkspaceError when the disk is too full.
     """
     places.tree.mkdir(parents=True, exist_ok=True, mode=0o700)
-    listing = _without(list_tree(repo), mounts)
-    found = walk(places.tree, skip=(GIT_MOUNT, *mounts))
+    with ThreadPoolExecutor(1) as beside:  # The copy is walked while git lists the user's tree.
+        walking = beside.submit(walk, places.tree, (GIT_MOUNT, *mounts))
+        listing = _without(list_tree(repo), mounts)
+        found = walking.result()
     if found.overflow:
         # Some worker flooded the copy, and the walk did not see everything: start from nothing.
         remove_beneath(places.tree, [below.name for below in places.tree.iterdir()])
         found = Found()
-    stale = [p for p, f in listing.files.items() if not _fits(f, known.entries.get(p), found.files.get(p))]
-    _refuse_full_disk(places.home, sum(listing.files[p].signature.size for p in stale))
+    rows = known.entries.rows
+    stale = [p for p, f in listing.files.items() if not _fits(f, rows.get(p), found.files.get(p))]
+    _refuse_full_disk(places.home, sum(listing.files[p].signature[SIZE] for p in stale))
     _remove_junk(places.tree, listing, found, mounts)
-    entries = {p: known.entries[p] for p in listing.files if p in known.entries}
+    entries = {p: rows[p] for p in listing.files if p in rows}
     with opened_root(repo.root) as source_fd, opened_root(places.tree) as target_fd:
         for path in stale:
-            entry = _copy(source_fd, target_fd, places.tree, path, listing.files[path], blobs)
+            row = _copy(source_fd, target_fd, places.tree, path, listing.files[path], blobs)
             entries.pop(path, None)
-            if entry is not None:
-                entries[path] = entry
+            if row is not None:
+                entries[path] = row
     for mount in (GIT_MOUNT, *mounts):
         _make_mount_target(places.tree, mount)
-    manifest = Manifest({p: entries[p] for p in sorted(entries)}, listing.nested)
-    if stale or manifest != known:
-        newest_ns = max((entries[p].copy.ctime_ns for p in stale if p in entries), default=0)
+    manifest = Manifest(Entries({p: entries[p] for p in sorted(entries)}), listing.nested)
+    if stale or not manifest.is_same(known):
+        copied = (manifest.entries[p].copy for p in stale if p in entries)
+        newest_ns = max((signature[CHANGED_NS] for signature in copied), default=0)
         _wait_for_tick(places.home, newest_ns)
         manifest.save(places.manifest)
     return manifest
@@ -128,32 +143,41 @@ def _without(listing: Listing, mounts: Sequence[str]) -> Listing:
     return Listing(kept, listing.nested, listing.left_out)
 
 
-def _fits(listed: Listed, entry: Entry | None, there: os.stat_result | None) -> bool:
+def _fits(listed: Listed, row: Row | None, there: os.stat_result | None) -> bool:
     """Whether neither the user's file nor the copy's has changed since the two were equal."""
-    if entry is None or there is None or listed.racy:
+    if row is None or there is None or listed.racy:
         return False
+    kind, executable, _, source, copy, ignored = row
     return (
-        entry.source == listed.signature
-        and (entry.kind, entry.executable, entry.ignored) == (listed.kind, listed.executable, listed.ignored)
-        and entry.copy == Signature.of(there)
+        source == listed.signature
+        and kind == listed.kind
+        and executable == listed.executable
+        and ignored == listed.ignored
+        and copy == signature_of(there)
+    )
+
+
+def free_floor_problem(home: Path, *, needed_bytes: int, free_bytes: int) -> str | None:
+    """Say what is missing when a copy would not leave the floor free."""
+    # Twice: a content is stored once in the copy and once as a blob.
+    wanted_bytes = FREE_FLOOR_BYTES + 2 * needed_bytes
+    if free_bytes >= wanted_bytes:
+        return None
+    return (
+        f"the disk of {home} has {free_bytes >> 20} MB free; a copy of the tree needs {wanted_bytes >> 20} MB"
     )
 
 
 def _refuse_full_disk(home: Path, needed_bytes: int) -> None:
-    free = shutil.disk_usage(home).free
-    # Twice: a content is stored once in the copy and once as a blob.
-    if free < FREE_FLOOR_BYTES + 2 * needed_bytes:
-        raise WorkspaceError(
-            f"the disk of {home} has {free >> 20} MB free; a copy of the tree needs "
-            f"{(FREE_FLOOR_BYTES + 2 * needed_bytes) >> 20} MB",
-            mend="free some space, or set XDG_STATE_HOME to a larger disk",
-        )
+    problem = free_floor_problem(home, needed_bytes=needed_bytes, free_bytes=shutil.disk_usage(home).free)
+    if problem is not None:
+        raise WorkspaceError(problem, mend="free some space, or set XDG_STATE_HOME to a larger disk")
 
 
 def _remove_junk(tree: Path, listing: Listing, found: Found, mounts: Sequence[str]) -> None:
     """Remove what is not listed, each topmost path once, and what stands where a folder must be."""
-    wanted_folders = {f for path in (*listing.files, *mounts) for f in folders_above(path)}
-    junk = [p for p in found.files if p not in listing.files]
+    wanted_folders = _folders_of((*listing.files, *mounts))
+    junk = list(found.files.keys() - listing.files.keys())
     junk += [p for p in found.folders | found.unreadable if p not in wanted_folders]
     topmost: set[str] = set()
     for path in sorted(junk, key=lambda p: p.count("/")):
@@ -162,9 +186,20 @@ def _remove_junk(tree: Path, listing: Listing, found: Found, mounts: Sequence[st
     remove_beneath(tree, sorted(topmost))
 
 
+def _folders_of(paths: Iterable[str]) -> set[str]:
+    """Return every folder that holds one of `paths`."""
+    folders: set[str] = set()
+    for folder in {path.rpartition("/")[0] for path in paths}:
+        above = folder
+        while above and above not in folders:
+            folders.add(above)
+            above = above.rpartition("/")[0]
+    return folders
+
+
 def _copy(
     source_fd: int, target_fd: int, tree: Path, path: str, listed: Listed, blobs: BlobStore
-) -> Entry | None:
+) -> Row | None:
     """Copy one path; None when the user removed it, or it cannot be read, by now."""
     if listed.kind is Kind.LINK:
         return _copy_link(source_fd, target_fd, tree, path, listed)
@@ -178,7 +213,7 @@ def _copy(
             if not stat.S_ISREG(before.st_mode):
                 return None
             sha256, content = blobs.put_file(source)
-            calm = Signature.of(os.fstat(source)) == Signature.of(before)
+            calm = signature_of(os.fstat(source)) == signature_of(before)
             if calm:
                 break
     finally:
@@ -186,8 +221,8 @@ def _copy(
     executable = bool(before.st_mode & 0o100)
     mode = 0o755 if executable else 0o644
     signature = _place(target_fd, tree, path, sha256, content, mode, blobs)
-    proven = Signature.of(before) if calm and not listed.racy else None
-    return Entry(Kind.FILE, executable, sha256, proven, signature, listed.ignored)
+    proven = signature_of(before) if calm and not listed.racy else None
+    return (Kind.FILE.value, executable, sha256, proven, signature, listed.ignored)
 
 
 def _place(
@@ -196,16 +231,16 @@ def _place(
     try:
         with opened_parent(target_fd, path, make=True) as (folder, name):
             _clear_folder(tree, path, folder, name)
-            if content is not None:
+            if content is not None and not (content and blobs.shares_blocks):
                 replace_file(folder, name, content, mode)
             else:
-                _place_large(folder, name, sha256, mode, blobs)
-            return Signature.of(os.stat(name, dir_fd=folder, follow_symlinks=False))
+                _place_stored(folder, name, sha256, mode, blobs)
+            return signature_of(os.stat(name, dir_fd=folder, follow_symlinks=False))
     except OSError as error:
         raise in_words(error, path) from error
 
 
-def _place_large(folder: int, name: str, sha256: str, mode: int, blobs: BlobStore) -> None:
+def _place_stored(folder: int, name: str, sha256: str, mode: int, blobs: BlobStore) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(_PLACING, dir_fd=folder)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -218,7 +253,7 @@ def _place_large(folder: int, name: str, sha256: str, mode: int, blobs: BlobStor
     os.rename(_PLACING, name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
-def _copy_link(source_fd: int, target_fd: int, tree: Path, path: str, listed: Listed) -> Entry | None:
+def _copy_link(source_fd: int, target_fd: int, tree: Path, path: str, listed: Listed) -> Row | None:
     try:
         with opened_parent(source_fd, path) as (folder, name):
             target = os.readlink(name, dir_fd=folder)
@@ -230,11 +265,11 @@ def _copy_link(source_fd: int, target_fd: int, tree: Path, path: str, listed: Li
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=folder)
             os.symlink(target, name, dir_fd=folder)
-            signature = Signature.of(os.stat(name, dir_fd=folder, follow_symlinks=False))
+            signature = signature_of(os.stat(name, dir_fd=folder, follow_symlinks=False))
     except OSError as error:
         raise in_words(error, path) from error
     proven = None if listed.racy else listed.signature
-    return Entry(Kind.LINK, listed.executable, link_hash(target), proven, signature, listed.ignored)
+    return (Kind.LINK.value, listed.executable, link_hash(target), proven, signature, listed.ignored)
 
 
 def _clear_folder(tree: Path, path: str, folder: int, name: str) -> None:

@@ -206,8 +206,9 @@ def is_debris(path: str) -> bool:
 
 def is_sibling(path: str) -> bool:
     """Whether `path` is a landing's own file, there for some milliseconds; never copied."""
-    name = path.rpartition("/")[2]
-    return name.startswith(SIBLING_PREFIX) and name.endswith(SIBLING_SUFFIX)
+    if not path.endswith(SIBLING_SUFFIX):
+        return False
+    return path.rpartition("/")[2].startswith(SIBLING_PREFIX)
 
 
 def runs_on_your_machine(path: str) -> bool:

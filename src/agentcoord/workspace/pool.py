@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from pathlib import Path
 
 from agentcoord.domain.ids import TaskId
@@ -23,9 +24,9 @@ from agentcoord.workspace.repository import Repository, refuse_inside
 from agentcoord.workspace.scope import ScopeRules
 from agentcoord.workspace.shadow_git import write_shadow_git
 from agentcoord.workspace.slots import Binding, Slot, remove_strays
-from agentcoord.workspace.staged import MergeConflict, Staged, StagedFile
+from agentcoord.workspace.staged import MergeConflict, Staged, StagedFile, TreeMoved
 from agentcoord.workspace.threads import run_to_end
-from agentcoord.workspace.user_tree import TreeStamp, list_tree
+from agentcoord.workspace.user_tree import TreeStamp, list_tree, paths_moved
 from agentcoord.workspace.workspace import Workspace
 
 __all__ = [
@@ -139,6 +140,18 @@ class WorkspacePool:
         """Lend a copy in which checks are run; waits while all are lent."""
         return self._lend_proof()
 
+    async def moved(self, stamp: TreeStamp) -> tuple[str, ...]:
+        """Return the paths of the user's tree that are not what `stamp` says, sorted."""
+        return await asyncio.to_thread(paths_moved, self._repo, stamp)
+
+    async def confirmed(self, staged: Staged) -> Staged | TreeMoved:
+        """Return `staged`, stamped anew, if the user's tree is now what it was staged on."""
+        generation = self._repo.generation
+        moved = await self.moved(staged.stamp)
+        if moved:
+            return TreeMoved(moved)
+        return replace(staged, stamp=replace(staged.stamp, generation=generation))
+
     async def left_out(self) -> tuple[str, ...]:
         """Return the untracked files that no copy gets, because their names look like a secret's."""
         return (await asyncio.to_thread(list_tree, self._repo)).left_out
@@ -210,9 +223,11 @@ class WorkspacePool:
 
     def _update(self, slot: Slot, mounts: tuple[str, ...]) -> Manifest:
         try:
-            known = Manifest.load(slot.places.manifest) or Manifest()
+            known = slot.manifest or Manifest.load(slot.places.manifest) or Manifest()
+            slot.manifest = None
             manifest = update_copy(self._repo, slot.places, known, self._blobs, mounts)
             write_shadow_git(self._repo, slot.places.shadow_git)
         except OSError as error:
             raise WorkspaceError(f"a private copy in {self._home} failed: {error}") from error
+        slot.manifest = manifest
         return manifest

@@ -6,8 +6,7 @@ that the worker left lying about.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from agentcoord.domain.files import ChangeSet
@@ -18,7 +17,7 @@ from agentcoord.workspace.repository import Repository
 from agentcoord.workspace.staged import MergeConflict, Staged
 from agentcoord.workspace.staging import stage_changes
 from agentcoord.workspace.threads import run_to_end
-from agentcoord.workspace.user_tree import TreeStamp, paths_moved
+from agentcoord.workspace.user_tree import TreeStamp
 from agentcoord.workspace.workspace import Workspace
 
 Resync = Callable[[], Awaitable[tuple[Manifest, int]]]
@@ -49,11 +48,14 @@ class ProofTree:
         manifest, generation = await self._resync()
         return manifest.stamp(generation)
 
-    async def stage(self, ws: Workspace, changes: ChangeSet) -> Staged | MergeConflict:
+    async def stage(
+        self, ws: Workspace, changes: ChangeSet, *, ahead: Sequence[Staged] = ()
+    ) -> Staged | MergeConflict:
         """Make it the user's tree as it is now, with the landable changes of `ws` on top.
 
-        After a conflict it shows the user's tree alone. Raises WorkspaceError when the copy
-        changed since `changes` was taken.
+        `ahead`: what will land before, each staged on top of the one before it; the result is as if it
+        had landed already. After a conflict the copy shows the tree without the changes of `ws`. Raises
+        WorkspaceError when the copy of `ws` changed since `changes` was taken.
         """
         manifest, generation = await self._resync()
         return await run_to_end(
@@ -63,10 +65,7 @@ class ProofTree:
             self.root,
             manifest,
             self._blobs,
-            manifest.stamp(generation),
+            generation,
             self._repo.root,
+            ahead,
         )
-
-    async def moved(self, stamp: TreeStamp) -> tuple[str, ...]:
-        """Return the paths of the user's tree that changed since `stamp`, sorted."""
-        return await asyncio.to_thread(paths_moved, self._repo, stamp)

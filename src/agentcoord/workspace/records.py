@@ -51,8 +51,8 @@ def undo_record(number: int, at_ms: int, landings: Sequence[Record], plan: UndoP
     swaps = tuple(
         Swap(
             step.path,
-            version_of(step.current, 0o644),
-            None if step.wanted is None else version_of(step.wanted, 0o644),
+            version_of(step.current, step.mode),
+            None if step.wanted is None else version_of(step.wanted, step.mode),
             _sibling(at_ms, number, n),
         )
         for n, step in enumerate(plan.steps)

@@ -21,7 +21,7 @@ def recover(journal: Journal, swapper: Swapper) -> list[Record]:
     Blocking. Raises WorkspaceError when the disk refuses; the record then stays unfinished.
     """
     happened = []
-    for record in journal.load():
+    for record in journal.load(from_disk=True):
         try:
             match record.phase:
                 case Phase.PREPARED:

@@ -67,6 +67,12 @@ class Repository:
         return Path(os.path.realpath(path)).is_relative_to(self.root)
 
 
+def trusts_modes(repo: Repository) -> bool:
+    """Whether executable bits in the user's tree mean something (`core.fileMode`). Blocking."""
+    said = run_git(["config", "--type=bool", "--get", "core.fileMode"], cwd=repo.root, expected=(0, 1))
+    return said.strip() != b"false"
+
+
 def refuse_inside(repo: Repository, home: Path, what: str) -> None:
     """Raise WorkspaceError when `home` lies inside the tree, where `git clean` could destroy it."""
     if repo.holds(home):

@@ -2,24 +2,33 @@
 
 It has HEAD, the refs, a copy of the index, and alternates that point to where the sandbox
 shows the real objects. It has no remotes, no hooks and no user configuration, and it is
-shown read-only. Made anew at each resync; git itself is run only in the user's tree.
+shown read-only. Made anew when something of the user's changed; git itself is run only in
+the user's tree.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import shutil
 from pathlib import Path
 
 from agentcoord.workspace.git import run_git
 from agentcoord.workspace.repository import Repository
 
+_MADE_FROM = "made-from"
 OBJECTS_AT = "/run/objects"
 """Where the sandbox mounts the real object folder."""
 
 
 def write_shadow_git(repo: Repository, home: Path) -> None:
-    """Write the shadow of the repository's git folder into `home`."""
+    """Write the shadow of the repository's git folder into `home`, unless it shows it already."""
+    made_from, state = home.with_name(f"{home.name}-{_MADE_FROM}"), _state_of(repo)
+    with contextlib.suppress(FileNotFoundError):
+        if made_from.read_text("utf-8") == state:
+            return
+        made_from.unlink()
     for folder in ("refs/heads", "refs/tags", "objects/info", "objects/pack", "info"):
         (home / folder).mkdir(parents=True, exist_ok=True, mode=0o755)
     (home / "objects/info/alternates").write_text(OBJECTS_AT + "\n")
@@ -30,6 +39,22 @@ def write_shadow_git(repo: Repository, home: Path) -> None:
     for part in repo.git_dir.glob("sharedindex.*"):
         _copy_if_there(part, home / part.name)
     _copy_if_there(repo.common_dir / "info/exclude", home / "info/exclude")
+    made_from.write_text(state, "utf-8")
+
+
+def _state_of(repo: Repository) -> str:
+    """Return what tells this state of the user's git folder from any other, without running git."""
+    own, common = repo.git_dir, repo.common_dir
+    files = [own / "HEAD", own / "index", *sorted(own.glob("sharedindex.*"))]
+    files += [common / name for name in ("config", "packed-refs", "info/exclude", "reftable/tables.list")]
+    for folder, _, names in os.walk(common / "refs"):
+        files += [Path(folder, name) for name in names]
+    facts: list[tuple[str, int, int, int, int]] = []
+    for file in files:
+        with contextlib.suppress(OSError):
+            found = file.stat()
+            facts.append((str(file), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino))
+    return json.dumps(sorted(facts))
 
 
 def _config(repo: Repository) -> str:

@@ -13,26 +13,35 @@ from agentcoord.workspace.beneath import READ
 from agentcoord.workspace.files import sha256_of, write_new_file
 from agentcoord.workspace.leases import is_at_rest
 
-_CREATED_MODE = 0o644
 
-
-def write_sibling(folder: int, name: str, sibling: str, content: bytes) -> None:
+def write_sibling(
+    folder: int, name: str, sibling: str, content: bytes, created_mode: int, *, durable: bool = True
+) -> None:
     """Write `content` beside the target `name`, onto the disk, replacing an older sibling.
 
     It gets the target's permissions, and its owner, group and attributes as far as we may
-    give them; 0644 where there is no target.
+    give them; `created_mode` where there is no target.
     """
     try:
         there = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         there = None
     like_target = there is not None and stat.S_ISREG(there.st_mode)
-    mode = there.st_mode & 0o777 if there is not None and like_target else _CREATED_MODE
+    mode = there.st_mode & 0o777 if there is not None and like_target else created_mode
     with contextlib.suppress(FileNotFoundError):
         os.unlink(sibling, dir_fd=folder)
-    write_new_file(folder, sibling, content, mode, durable=True)
+    write_new_file(folder, sibling, content, mode, durable=durable)
     if there is not None and like_target:
         _take_over(folder, name, sibling, there, mode)
+
+
+def sync_sibling(folder: int, sibling: str) -> None:
+    """Put what was written with `durable=False` on the disk."""
+    descriptor = os.open(sibling, READ, dir_fd=folder)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def holds(folder: int, name: str, sha256: str) -> bool:

@@ -34,6 +34,8 @@ class Slot:
         """Somebody uses it, or it is being prepared for somebody."""
         self.holder: object | None = None
         """The workspace that was handed out."""
+        self.manifest: Manifest | None = None
+        """What the copy was given, while this process knows it; else it is read."""
         self.used_at_ns = 0
         """When it was last bound or given back."""
 

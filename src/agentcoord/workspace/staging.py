@@ -7,7 +7,7 @@ written. Separate from `landing`, which puts the same bytes into the user's tree
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from agentcoord.workspace.diffs import Pair, merge, unified_diff
 from agentcoord.workspace.files import SafeTree
 from agentcoord.workspace.manifest import Entry, Manifest
 from agentcoord.workspace.staged import MergeConflict, Staged, StagedFile
-from agentcoord.workspace.user_tree import Kind, TreeStamp
+from agentcoord.workspace.user_tree import SIZE, Kind
 from agentcoord.workspace.versions import version_of
 from agentcoord.workspace.walk import folders_above
 
@@ -27,6 +27,22 @@ MAX_STAGED_BYTES = 256 * 1024 * 1024
 """All contents of one landing together; they are held in memory until it ends."""
 _HELD_ABOVE_BYTES = 1024
 _HELD_BELOW_SHARE = 0.2
+
+
+_Read = Callable[[str], bytes]
+"""Returns a content by its SHA-256."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """Every content that a merge may need: stored ones, and those that only the line holds."""
+
+    blobs: BlobStore
+    ahead: Mapping[str, bytes]
+
+    def read(self, sha256: str) -> bytes:
+        found = self.ahead.get(sha256)
+        return self.blobs.read(sha256) if found is None else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +60,22 @@ def stage_changes(
     proof: Path,
     current: Manifest,
     blobs: BlobStore,
-    stamp: TreeStamp,
+    generation: int,
     user_root: Path,
+    ahead: Sequence[Staged] = (),
 ) -> Staged | MergeConflict:
     """Stage the landable changes of the copy `files` onto the proof tree, which shows `current`.
 
-    Raises WorkspaceError when a file of the copy is not what the change set says, or all
-    together are too large.
+    `ahead` is put there first, as what will have landed by then. Raises WorkspaceError when a file of
+    the copy is not what the change set says, or all together are too large.
     """
+    tree = SafeTree(proof)
+    earlier = [file for each in ahead for file in each.files]
+    for file in earlier:
+        tree.write_bytes(file.path, file.content, mode=file.new.mode)
+    if earlier:
+        current = current.with_files({file.path: file.new for file in earlier})
+    read = _Contents(blobs, {file.new.sha256: file.content for file in earlier}).read
     contents = _read_contents(changes.landable, files)
     decisions = {}
     for change in changes.landable:
@@ -59,23 +83,23 @@ def stage_changes(
             decisions[change.path] = _Decision(None, conflict=True)
         else:
             there = current.entries.get(change.path)
-            decisions[change.path] = _decide(change, contents[change.path], there, blobs)
+            decisions[change.path] = _decide(change, contents[change.path], there, read)
     conflicts = tuple(path for path, d in decisions.items() if d.conflict)
     if conflicts:
-        return MergeConflict(conflicts, unified_diff(_pairs(changes.landable, contents, blobs)))
+        return MergeConflict(conflicts, unified_diff(_pairs(changes.landable, contents, read)))
     staged = []
     for change in changes.landable:
         content = decisions[change.path].content
         if content is not None:
             entry = current.entries.get(change.path)
             base = entry.version if entry else None
-            mode = base.mode if base else 0o644
+            assert change.new is not None
+            mode = base.mode if base else change.new.mode
             staged.append(StagedFile(change.path, base, version_of(content, mode), content))
-    tree = SafeTree(proof)
     for file in staged:
         tree.write_bytes(file.path, file.content, mode=file.new.mode)
     return Staged(
-        stamp=stamp,
+        stamp=current.stamp(generation),
         files=tuple(staged),
         tree_hash=current.tree_hash({f.path: f.new for f in staged}),
         merged=tuple(path for path, d in decisions.items() if d.merged),
@@ -108,7 +132,7 @@ def _read_contents(landable: Iterable[Change], files: SafeTree) -> dict[str, byt
     return contents
 
 
-def _decide(change: Change, new: bytes, there: Entry | None, blobs: BlobStore) -> _Decision:
+def _decide(change: Change, new: bytes, there: Entry | None, read: _Read) -> _Decision:
     """Decide what the path should hold, given what the user has there now."""
     if there is None:
         # Modified by us, removed by the user: theirs to decide.
@@ -120,10 +144,10 @@ def _decide(change: Change, new: bytes, there: Entry | None, blobs: BlobStore) -
         return _Decision(None)
     if change.base is not None and there.sha256 == change.base.sha256:
         return _Decision(new)
-    if change.base is None or there.copy.size > MAX_LANDED_FILE_BYTES:
+    if change.base is None or there.copy[SIZE] > MAX_LANDED_FILE_BYTES:
         return _Decision(None, conflict=True)
-    ours = blobs.read(there.sha256)
-    result = merge(base=blobs.read(change.base.sha256), ours=ours, theirs=new)
+    ours = read(there.sha256)
+    result = merge(base=read(change.base.sha256), ours=ours, theirs=new)
     if result is None:
         return _Decision(None, conflict=True)
     return _Decision(None if result == ours else result, merged=True)
@@ -139,8 +163,7 @@ def _clashes(path: str, current: Manifest, user_root: Path) -> bool:
     return path not in current.entries and os.path.lexists(f"{user_root}/{path}")
 
 
-def _pairs(landable: Iterable[Change], contents: dict[str, bytes], blobs: BlobStore) -> list[Pair]:
+def _pairs(landable: Iterable[Change], contents: dict[str, bytes], read: _Read) -> list[Pair]:
     return [
-        Pair(c.path, blobs.read(c.base.sha256) if c.base is not None else None, contents[c.path])
-        for c in landable
+        Pair(c.path, read(c.base.sha256) if c.base is not None else None, contents[c.path]) for c in landable
     ]

@@ -21,13 +21,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum, auto
 from pathlib import Path
 
+from agentcoord.domain.files import FileVersion
 from agentcoord.errors import LandingRefusedError
 from agentcoord.workspace.beneath import READ, in_words, open_beneath, opened_parent, opened_root
 from agentcoord.workspace.blobs import BlobStore
 from agentcoord.workspace.diffs import merge
 from agentcoord.workspace.journal import Swap
 from agentcoord.workspace.renames import PlainRenames, Renames
-from agentcoord.workspace.siblings import hash_at, holds, read_at, write_sibling
+from agentcoord.workspace.siblings import hash_at, holds, read_at, sync_sibling, write_sibling
 from agentcoord.workspace.versions import version_of
 
 _GIVE_BACK_TRIES = 16
@@ -100,7 +101,13 @@ class Swapper:
             self._fault(f"sibling {number}")
             if swap.after is not None:
                 with self._folder(swap) as (descriptor, name):
-                    write_sibling(descriptor, name, swap.sibling, self._blobs.read(swap.after.sha256))
+                    content = self._blobs.read(swap.after.sha256)
+                    write_sibling(descriptor, name, swap.sibling, content, swap.after.mode, durable=False)
+        # Only now: a disk that has all of them to write at once is done sooner than one after the other.
+        for swap in swaps:
+            if swap.after is not None:
+                with self._folder(swap) as (descriptor, _):
+                    sync_sibling(descriptor, swap.sibling)
         self.sync_folders(swaps)
 
     def put_all_in(self, swaps: Sequence[Swap]) -> tuple[str, ...]:
@@ -156,7 +163,7 @@ class Swapper:
             with self._folder(swap) as (folder, name):
                 if swap.before is None:
                     return self._uncreate(folder, name, swap)
-                self._ensure_sibling(folder, name, swap, self._blobs.read(swap.before.sha256))
+                self._ensure_sibling(folder, name, swap, swap.before)
                 if swap.after is None:
                     with contextlib.suppress(FileExistsError):
                         self._renames.move(folder, swap.sibling, name)
@@ -199,7 +206,7 @@ class Swapper:
         """Write a waiting swap's new content beside its target again if it is gone. Raises OSError."""
         if swap.after is not None:
             with self._folder(swap) as (folder, name):
-                self._ensure_sibling(folder, name, swap, self._blobs.read(swap.after.sha256))
+                self._ensure_sibling(folder, name, swap, swap.after)
 
     def clear(self, swaps: Sequence[Swap], made_folders: Sequence[str] = ()) -> None:
         """Remove the siblings, and those of `made_folders` that are empty.
@@ -297,13 +304,13 @@ class Swapper:
             if saved is None or merged is None:
                 return False
             self._remove_sibling(folder, swap.sibling, {swap.before.sha256, swap.after.sha256})
-            write_sibling(folder, name, swap.sibling, merged)
+            write_sibling(folder, name, swap.sibling, merged, swap.before.mode)
             expected, put_in = version_of(saved, 0).sha256, version_of(merged, 0).sha256
         return False
 
-    def _ensure_sibling(self, folder: int, name: str, swap: Swap, content: bytes) -> None:
+    def _ensure_sibling(self, folder: int, name: str, swap: Swap, version: FileVersion) -> None:
         if hash_at(folder, swap.sibling) is None:
-            write_sibling(folder, name, swap.sibling, content)
+            write_sibling(folder, name, swap.sibling, self._blobs.read(version.sha256), version.mode)
 
     def _remove_sibling(self, folder: int, sibling: str, known: set[str]) -> None:
         with contextlib.suppress(FileNotFoundError):

@@ -25,6 +25,8 @@ class UndoStep:
     """None: the landing had created the file, and it goes."""
     exact: bool
     """The pre-image itself, and no merge."""
+    mode: int
+    """What the landing put there; counts only where the file has to be made anew after a crash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,8 @@ def plan_undo(
         if reversal.conflict:
             conflicts.append(path)
         elif current is not None and reversal.content != current:
-            steps.append(UndoStep(path, current, reversal.content, reversal.exact))
+            mode = _of_path(landings, path)[0].mode
+            steps.append(UndoStep(path, current, reversal.content, reversal.exact, mode))
     return UndoPlan(tuple(steps), tuple(conflicts))
 
 

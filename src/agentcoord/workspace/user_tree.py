@@ -2,6 +2,8 @@
 
 Separate from `mirror`, which makes copies of it. A file is told by size, times and inode
 first and by its hash only when these differ. Everything here is blocking and only reads.
+What exists once a file is a tuple: making and comparing them is most of the work, and plain
+tuples of numbers are no concern of the garbage collector, which holds up the event loop.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple
 
 from agentcoord.errors import WorkspaceError
 from agentcoord.workspace.beneath import READ, open_beneath, opened_root
@@ -30,22 +34,16 @@ class Kind(StrEnum):
     LINK = "l"
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """What tells a file from an earlier state of it without reading it."""
-
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
-
-    @classmethod
-    def of(cls, found: os.stat_result) -> Signature:
-        return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+Signature = tuple[int, int, int, int]
+"""What tells a file from an earlier state of it without reading it: size, mtime, ctime (ns), inode."""
+SIZE, CHANGED_NS = 0, 2
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+def signature_of(found: os.stat_result) -> Signature:
+    return (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+
+
+class Listed(NamedTuple):
     """One path of the user's tree as the listing found it."""
 
     kind: Kind
@@ -69,11 +67,10 @@ class Listing:
 
     @property
     def size_bytes(self) -> int:
-        return sum(f.signature.size for f in self.files.values())
+        return sum(f.signature[SIZE] for f in self.files.values())
 
 
-@dataclass(frozen=True, slots=True)
-class Stamped:
+class Stamped(NamedTuple):
     """One path as a stamp remembers it. `signature` None: only the hash can tell."""
 
     kind: Kind
@@ -99,19 +96,35 @@ def list_tree(repo: Repository) -> Listing:
     a symlink are left out.
     """
     now_ns = time.time_ns()
-    tracked, nested = _tracked(repo)
-    untracked, repositories = _untracked(repo)
-    nested |= repositories
+    tracked, untracked, nested = _known_to_git(repo)
     left_out = sorted(p for p in untracked if is_secret(p))
     included = {p for p in _included(repo) if not is_secret(p)} - tracked - untracked
     real_folders: dict[str, bool] = {"": True}
     files: dict[str, Listed] = {}
-    for path in sorted((tracked | untracked | included) - set(left_out)):
-        if is_sibling(path) or not _is_real_folder(repo, path.rpartition("/")[0], real_folders):
+    above, top = f"{repo.root}/", repo.root
+    for path in sorted((tracked | untracked | included).difference(left_out)):
+        folder = path.rpartition("/")[0]
+        real = real_folders.get(folder)
+        if real is None:
+            real = _is_real_folder(top, folder, real_folders)
+        if not real or is_sibling(path):
             continue
-        listed = _look_at(repo, path, now_ns, ignored=path in included)
-        if listed is not None:
-            files[path] = listed
+        try:
+            found = os.lstat(above + path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise WorkspaceError(f"{path!r} cannot be looked at: {error.strerror}") from error
+        mode = found.st_mode
+        if stat.S_ISREG(mode):
+            kind = Kind.FILE
+        elif stat.S_ISLNK(mode):
+            kind = Kind.LINK
+        else:
+            continue
+        signature = signature_of(found)
+        racy = signature[CHANGED_NS] > now_ns - _RACY_NS
+        files[path] = Listed(kind, bool(mode & 0o100), signature, racy, path in included)
     return Listing(files, frozenset(nested), tuple(left_out))
 
 
@@ -147,23 +160,25 @@ def ignored_among(repo: Repository, paths: list[str]) -> frozenset[str]:
     return frozenset(os.fsdecode(p.removeprefix(b"./")) for p in said.split(b"\0") if p)
 
 
-def _tracked(repo: Repository) -> tuple[set[str], set[str]]:
-    """Return the paths in the index, and the submodules."""
-    files: set[str] = set()
-    submodules: set[str] = set()
-    for record in run_git(["ls-files", "--stage", "-z"], cwd=repo.root).split(b"\0"):
-        facts, _, path = record.partition(b"\t")
-        if path:
-            (submodules if facts.startswith(b"160000") else files).add(os.fsdecode(path))
-    return files, submodules
+def _known_to_git(repo: Repository) -> tuple[set[str], set[str], set[str]]:
+    """Return the paths in the index, the untracked ones that are not ignored, and what is nested.
 
-
-def _untracked(repo: Repository) -> tuple[set[str], set[str]]:
-    """Return the untracked paths that git does not ignore, and the repositories among them."""
-    said = run_git(["ls-files", "--others", "--exclude-standard", "-z"], cwd=repo.root)
-    paths = {os.fsdecode(p) for p in said.split(b"\0") if p}
-    repositories = {p for p in paths if p.endswith("/")}
-    return paths - repositories, {p.rstrip("/") for p in repositories}
+    Nested are submodules and the repositories among the untracked; they are in no other set.
+    """
+    said = run_git(
+        ["ls-files", "-t", "--stage", "--cached", "--others", "--exclude-standard", "-z"], cwd=repo.root
+    )
+    tracked: set[str] = set()
+    untracked: set[str] = set()
+    nested: set[str] = set()
+    for record in os.fsdecode(said).split("\0"):
+        if record.startswith("? "):  # "? path"; of a repository "? path/".
+            path = record[2:]
+            (nested if path.endswith("/") else untracked).add(path.rstrip("/"))
+        elif record:  # "H 100644 <object> <stage>TAB<path>", with other letters for odd states.
+            path = record.partition("\t")[2]
+            (nested if record.startswith("160000", 2) else tracked).add(path)
+    return tracked, untracked, nested
 
 
 def _included(repo: Repository) -> set[str]:
@@ -177,11 +192,11 @@ def _included(repo: Repository) -> set[str]:
     return {os.fsdecode(p) for p in said.split(b"\0") if p and not p.endswith(b"/")}
 
 
-def _is_real_folder(repo: Repository, folder: str, known: dict[str, bool]) -> bool:
+def _is_real_folder(root: Path, folder: str, known: dict[str, bool]) -> bool:
     """Whether every component of `folder` is a folder itself, no symlink; remembered in `known`."""
     if folder not in known:
         above = folder.rpartition("/")[0]
-        known[folder] = _is_real_folder(repo, above, known) and _is_folder(f"{repo.root}/{folder}")
+        known[folder] = _is_real_folder(root, above, known) and _is_folder(f"{root}/{folder}")
     return known[folder]
 
 
@@ -190,23 +205,6 @@ def _is_folder(path: str) -> bool:
         return stat.S_ISDIR(os.lstat(path).st_mode)
     except OSError:
         return False
-
-
-def _look_at(repo: Repository, path: str, now_ns: int, *, ignored: bool) -> Listed | None:
-    try:
-        found = os.lstat(f"{repo.root}/{path}")
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise WorkspaceError(f"{path!r} cannot be looked at: {error.strerror}") from error
-    if stat.S_ISREG(found.st_mode):
-        kind = Kind.FILE
-    elif stat.S_ISLNK(found.st_mode):
-        kind = Kind.LINK
-    else:
-        return None
-    racy = found.st_ctime_ns > now_ns - _RACY_NS
-    return Listed(kind, bool(found.st_mode & 0o100), Signature.of(found), racy, ignored)
 
 
 def _is_same(root_fd: int, path: str, listed: Listed, known: Stamped) -> bool:

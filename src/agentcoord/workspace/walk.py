@@ -98,8 +98,10 @@ def _look_into(root_fd: int, folder: str, found: Found, skip: Collection[str]) -
                     found.folders.add(path)
                     below.append(path)
                 else:
-                    with contextlib.suppress(FileNotFoundError):
-                        found.files[path] = os.stat(entry.name, dir_fd=descriptor, follow_symlinks=False)
+                    try:
+                        found.files[path] = entry.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue
     finally:
         os.close(descriptor)
     return below

@@ -49,8 +49,9 @@ from agentcoord.domain.usage import Usage
 from agentcoord.domain.worker import Role, WorkerSpec, worker_of
 from agentcoord.llm.api import Block, Model, Progress, StopReason, Turn, TurnRequest
 from agentcoord.llm.pricing import PriceList
+from agentcoord.sandbox.backend import Sandbox
+from agentcoord.sandbox.plain import unconfined_sandbox
 from agentcoord.sandbox.policy import ProbeReport
-from agentcoord.sandbox.unconfined import UnconfinedSandbox
 from agentcoord.store.connection import Store
 from agentcoord.telemetry.logs import Redactor
 from agentcoord.workspace.landing import Lander
@@ -138,7 +139,7 @@ class Daemonlet:
 
     @asynccontextmanager
     async def working(self, *specs: WorkerSpec) -> AsyncIterator[None]:
-        """Run the hub and the fleet inside the block; then stop them at once."""
+        """Run the hub and the fleet inside the block; then stop them at once. `specs`: by default one."""
         async with asyncio.TaskGroup() as group:
             hub = group.create_task(self.hub.run())
             fleet = group.create_task(self.fleet.run(specs or (WORKER,)))
@@ -208,6 +209,8 @@ async def daemonlet(
     model: Model | None = None,
     retries: RetriesSection | None = None,
     chance: float = 0.0,
+    workers: tuple[WorkerSpec, ...] = (WORKER,),
+    sandbox: Sandbox | None = None,
 ) -> AsyncIterator[Daemonlet]:
     """Compose everything but the socket around a new repository. `chance` is what randomness gives."""
     base = Path(tempfile.mkdtemp(prefix="ac-d-"))
@@ -222,7 +225,7 @@ async def daemonlet(
             models=ModelsSection(attempts=attempts),
             redis=RedisSection(lease_s=lease_s),
             retries=retries or RetriesSection(),
-            workers=(WORKER,),
+            workers=workers,
         )
         the_clock = clock or SystemClock()
         lease_ms = int(lease_s * 1000)
@@ -240,7 +243,7 @@ async def daemonlet(
             runs = RunBook(store, the_clock)
             scripted = ScriptedModel()
             report = ProbeReport(ok=False, backend="none", reasons=("a test",), mend="")
-            sandbox = UnconfinedSandbox(Path("/bin/bash"), clock=the_clock, why=report)
+            unconfined = unconfined_sandbox(Path("/bin/bash"), clock=the_clock, why=report)
             source = ModelSource(model or scripted, "a test", scripted=True)
             prices = PriceList.load(None)
             shop = build_workshop(
@@ -249,7 +252,7 @@ async def daemonlet(
                 repo=repo,
                 store=store,
                 lander=lander,
-                sandbox=sandbox,
+                sandbox=sandbox or unconfined,
                 toolchains=(),
                 source=source,
                 prices=prices,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import shutil
+from pathlib import Path
 
 import pytest
 from daemon_kit import (
@@ -18,13 +19,16 @@ from daemon_kit import (
     until,
 )
 
+from agentcoord.clock import SystemClock
 from agentcoord.daemon.fleet import STORE_AWAY, Fleet
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import FencingToken, ProjectId
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.worker import Role, WorkerState, worker_of
-from agentcoord.errors import DaemonError, RpcError
+from agentcoord.errors import DaemonError, RpcError, SandboxError
 from agentcoord.llm.api import Block
+from agentcoord.sandbox import Limits, OnOutput, Policy, ProbeReport, RefusingSandbox, Result
+from agentcoord.sandbox.plain import PlainSandbox
 
 OTHER = worker_of("Backend-Engineer-2", Role.BACKEND_ENGINEER)
 
@@ -253,6 +257,51 @@ async def test_a_full_disk_holds_the_run_and_costs_no_attempt(valkey_url: str, p
             await d.requests.answer("resume", {})
             await d.wait_until("t", TaskState.DONE)
         assert d.model.asked == ["t"], "the work was kept"
+
+
+async def test_where_no_sandbox_works_nothing_runs_and_the_run_is_held(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    report = ProbeReport(ok=False, backend="none", reasons=("bwrap is gone",), mend="install it")
+    async with daemonlet(valkey_url, project_id, attempts=1, sandbox=RefusingSandbox(report)) as d:
+        ran = d.root.parent / "ran"
+        d.model.turns |= {"t": [[bash(f"touch {ran}")]], "u": [[finish()]]}
+        await d.load("t", "u")
+        async with d.working():
+            paused = await d.wait_for(EventKind.RUN_PAUSED)
+            assert "bwrap is gone: install it, then agentcoordd restart" in paused.data["why"]
+            await d.idle()
+            assert [(await d.task(task)).state for task in "tu"] == [TaskState.QUEUED] * 2
+            assert (await d.task("t")).attempt == 0
+        assert not ran.exists()
+
+
+class OnceRefusing(PlainSandbox):
+    """Works, but refuses its first command, as after a mount target was swapped."""
+
+    refusals = 1
+
+    async def run(
+        self, command: str, policy: Policy, limits: Limits, *, on_output: OnOutput | None = None
+    ) -> Result:
+        if self.refusals:
+            self.refusals -= 1
+            raise SandboxError("node_modules is not the plain folder it has to be")
+        return await super().run(command, policy, limits, on_output=on_output)
+
+
+async def test_a_command_that_the_sandbox_refuses_parks_its_task_alone(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    report = ProbeReport(ok=True, backend="none")
+    sandbox = OnceRefusing(Path("/bin/bash"), report, clock=SystemClock(), confined=False)
+    async with daemonlet(valkey_url, project_id, attempts=1, sandbox=sandbox) as d:
+        d.model.turns |= {"t": [[bash("true")]], "u": [[create("src/u.py", "U = 1\n"), finish()]]}
+        await d.load("t", "u")
+        async with d.working():
+            parked = await d.wait_until("t", TaskState.PARKED)
+            await d.wait_until("u", TaskState.DONE)
+        assert "the sandbox refused: node_modules is not" in parked.why
 
 
 async def test_a_transcript_that_cannot_be_written_is_no_crash(

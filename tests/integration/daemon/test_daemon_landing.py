@@ -173,3 +173,23 @@ async def _refusal(d: Daemonlet, method: str, **params: object) -> str:
     with pytest.raises(RpcError) as refused:
         await d.requests.answer(method, params)
     return refused.value.message
+
+
+async def test_the_same_checks_failing_twice_alike_end_the_attempt(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    checks = {"tests": "cat src/note; echo took $RANDOM.5s; false"}
+    async with daemonlet(valkey_url, project_id, checks=checks, attempts=1) as d:
+        d.model.turns["t"] = [
+            [create("src/note", "error: one\n"), finish()],
+            [create("src/note", "error: two\n"), finish()],
+            [finish()],
+            [finish()],
+        ]
+        await d.load("t")
+        async with d.working():
+            task = await d.wait_until("t", TaskState.FAILED)
+        assert "failed twice alike: tests" in task.why
+        # Another failure is another try; the times in the output make no difference.
+        assert d.model.asked == ["t"] * 3
+        assert not (d.root / "src/note").exists()

@@ -267,3 +267,26 @@ async def test_nothing_is_left_behind_by_a_daemon_that_stopped(place: Place) -> 
     await until(lambda: child_running(str(place.base)) is None)
     assert not place.paths.socket.exists()
     assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+
+
+async def test_the_models_sdk_is_imported_before_any_task_wants_it_and_its_failing_ends_nothing(
+    place: Place,
+) -> None:
+    called = asyncio.Event()
+
+    async def warm_up() -> None:
+        called.set()
+        raise ImportError("no such module")
+
+    args = place.script()
+    async with composed(place.paths, args, place.env) as made, asyncio.TaskGroup() as group:
+        assert made.warm_up_model is not None
+        daemon = replace(made, warm_up_model=warm_up)
+        ready = asyncio.Event()
+        group.create_task(daemon.run(ready.set))
+        await ready.wait()
+        async with asyncio.timeout(PATIENCE_S):
+            await called.wait()
+        told = await event(place, "error", where="companion")
+        assert "no such module" in told["data"]["error"]
+        daemon.shutdown.ask(now=True)

@@ -14,6 +14,7 @@ import pytest
 from agentcoord.domain.usage import Usage
 from agentcoord.errors import (
     LlmAuthError,
+    LlmContextWindowError,
     LlmError,
     LlmOverloadedError,
     LlmRequestError,
@@ -190,6 +191,7 @@ async def test_oddities_that_are_answers_arrive_as_turns(kind: FaultKind, expect
         (FaultKind.UNAUTHENTICATED, LlmAuthError, False),
         (FaultKind.FORBIDDEN, LlmAuthError, False),
         (FaultKind.INVALID_REQUEST, LlmRequestError, False),
+        (FaultKind.PROMPT_TOO_LONG, LlmContextWindowError, False),
     ],
 )
 async def test_every_fault_arrives_as_one_of_our_errors(

@@ -33,7 +33,16 @@ class CountingLedger:
         self.spent = 0
 
     async def reserve(
-        self, reservation: str, *, run: str, task: TaskId, day: str, amount: UsdMicros, caps: Any
+        self,
+        reservation: str,
+        *,
+        run: str,
+        task: TaskId,
+        day: str,
+        amount: UsdMicros,
+        tokens: int,
+        caps: Any,
+        worker: str,
     ) -> LedgerRefusal | None:
         self.open[reservation] = amount
         return None

@@ -56,10 +56,7 @@ def runs_in(root: Path, known: KnownTests) -> CheckRuns:
         assert child.returncode is not None
         return Result(child.returncode, output.decode())
 
-    async def what_is_known(_worth_waiting: bool) -> KnownTests:
-        return known
-
-    return CheckRuns(run, SafeTree(root), known=what_is_known)
+    return CheckRuns(run, SafeTree(root), known=lambda: known)
 
 
 async def test_real_reports_tell_old_new_and_flaky_failures_apart(tmp_path: Path) -> None:

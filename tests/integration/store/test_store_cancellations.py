@@ -104,8 +104,13 @@ OPERATIONS: dict[str, Operation] = {
     "FileLocks.acquire": lambda s: s.store.locks.acquire("free.py", s.held, timeout_s=5),
     "FileLocks.acquire held": lambda s: s.store.locks.acquire("x.py", s.other, timeout_s=5),
     "FileLocks.acquire timed out": lambda s: s.store.locks.acquire("x.py", s.other, timeout_s=0),
-    "FileLocks.acquire_all": lambda s: s.store.locks.acquire_all(["free.py", "b"], s.held, timeout_s=5),
-    "FileLocks.acquire_all held": lambda s: s.store.locks.acquire_all(["a", "x.py"], s.other, timeout_s=5),
+    "FileLocks.acquire_all": lambda s: s.store.locks.acquire_all(("also.py", "free.py"), s.held, timeout_s=5),
+    "FileLocks.acquire_all held": lambda s: s.store.locks.acquire_all(
+        ("free.py", "x.py"), s.other, timeout_s=5
+    ),
+    "FileLocks.acquire_all timed out": lambda s: s.store.locks.acquire_all(
+        ("free.py", "x.py"), s.other, timeout_s=0
+    ),
     "FileLocks.release_all": lambda s: s.store.locks.release_all(s.task),
     "FileLocks.release_dead": lambda s: s.store.locks.release_dead(),
     "FileLocks.holders": lambda s: s.store.locks.holders(),
@@ -117,7 +122,8 @@ OPERATIONS: dict[str, Operation] = {
     "BudgetLedger.release": lambda s: s.store.ledger.release("r"),
     "BudgetLedger.open_reservations": lambda s: s.store.ledger.open_reservations(),
     "BudgetLedger.reconcile": lambda s: s.store.ledger.reconcile([]),
-    "BudgetLedger.end": lambda s: s.store.ledger.end(["r"]),
+    "BudgetLedger.end": lambda s: s.store.ledger.end(["r", "never"]),
+    "BudgetLedger.task_spent": lambda s: s.store.ledger.task_spent(TaskId("a")),
     "BudgetLedger.totals": lambda s: s.store.ledger.totals(run="r", day="d"),
     "EventLog.append": lambda s: s.store.events.append(EVENTS),
     "EventLog.read": lambda s: s.store.events.read(after=0),
@@ -214,7 +220,7 @@ async def _nothing_is_left(scene: Scene, outcome: Outcome) -> None:
     assert nobodys == set(), "handed to nobody"
     for task in (scene.held.task.id, scene.other.task.id):
         await store.locks.release_all(task)
-    for path in ("x.py", "free.py"):
+    for path in ("x.py", "free.py", "also.py"):
         answer = await store.locks.acquire(path, following, timeout_s=5)
         assert answer.outcome is LockOutcome.TAKEN
     assert all(lock.waiters == () for lock in await store.locks.holders())

@@ -3,7 +3,8 @@
 Run by `test_workspace_crashes.py` as a real subprocess. It forks a child for each step,
 before it has any thread; the child kills itself at that step, and further children recover, each killed
 one step later, until one of them gets through. What the tree looked like in between and at
-the end is printed as JSON for the test to judge.
+the end is printed as JSON for the test to judge. With a number of runs it is killed before so many
+system calls instead, spread over all that change something, and recovery is killed at random ones.
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from agentcoord.domain.ids import TaskId
 from agentcoord.workspace.landing import Lander
-from agentcoord.workspace.renames import KernelRenames, PlainRenames
+from agentcoord.workspace.renames import KernelRenames, PlainRenames, Renames
 from agentcoord.workspace.repository import Repository
 from workspace_kit import LINES, TOKEN, HandClock, nothing_to_verify, save, snapshot, staged
 
@@ -35,6 +39,59 @@ MAX_STEPS = 200
 Saver = Callable[[str], None]
 KILLED_AGAIN = ("land", "save in between")
 """In these, recovery itself is killed at each of its steps too."""
+
+
+CHANGING = {
+    *("open", "write", "flush", "fsync", "rename", "replace", "link", "unlink", "remove", "mkdir", "rmdir"),
+    *("chmod", "fchmod", "chown", "utime", "setxattr", "ftruncate", "ioctl", "copy_file_range"),
+}
+"""C functions behind which a system call changes the disk, wherever in the program they are called."""
+RECOVERIES_KILLED = 2
+
+
+class Calls:
+    """Kills the process before the `fatal`-th call that changes the disk; 0: only counts."""
+
+    def __init__(self, fatal: int) -> None:
+        self._fatal = fatal
+        self.count = 0
+        self.deaf = False
+        """While the user saves: that is another program, which nobody kills."""
+        self._guard = threading.RLock()  # Writing below is a call as well.
+
+    def hear(self, name: str) -> None:
+        with self._guard:
+            self.count += not self.deaf
+            if self.count == self._fatal and not self.deaf:
+                os.write(2, f"{name}\n".encode())
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def profile(self, _frame: FrameType, event: str, called: object) -> None:
+        if event == "c_call":
+            name = getattr(called, "__name__", "")
+            if name in CHANGING:
+                self.hear(name)
+
+    def watch(self) -> None:
+        """Hear every call of this thread and of those that it will start."""
+        threading.setprofile(self.profile)
+        sys.setprofile(self.profile)
+
+
+class HeardRenames:
+    """Renames that tell `hear` first: the profiler does not see calls into the C library."""
+
+    def __init__(self, renames: Renames, hear: Callable[[str], None]) -> None:
+        self._renames = renames
+        self._hear = hear
+
+    def exchange(self, folder: int, one: str, other: str) -> None:
+        self._hear("exchange")
+        self._renames.exchange(folder, one, other)
+
+    def move(self, folder: int, source: str, target: str) -> None:
+        self._hear("move")
+        self._renames.move(folder, source, target)
 
 
 class Steps:
@@ -93,12 +150,13 @@ class Night:
         self.root = home / "repo"
         self.journal = home / "journal"
         self._renames = renames
+        self._hear: Callable[[str], None] = never_saves
         for path, content in BEFORE.items():
             (self.root / path).parent.mkdir(parents=True, exist_ok=True)
             (self.root / path).write_bytes(content)
 
     def lander(self, fault: Callable[[str], None]) -> Lander:
-        renames = PlainRenames() if self._renames == "plain" else KernelRenames()
+        renames = HeardRenames(PlainRenames() if self._renames == "plain" else KernelRenames(), self._hear)
         git_dir = self.root / ".git"
         repo = Repository(self.root, git_dir, git_dir, git_dir / "objects", "main")
         return Lander(repo, self.journal, clock=HandClock(), renames=renames, fault=fault)
@@ -109,6 +167,16 @@ class Night:
         repo = Repository(self.root, self.root, self.root, self.root, "main")
         ready = staged(repo, files)
         await lander.land(TASK, TOKEN, "t", ready, verify=nothing_to_verify)
+
+    async def killed(self, calls: Calls, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do `work` while `calls` listens; note how many calls it took, if it lived."""
+        self._hear = calls.hear
+        calls.watch()
+        await work()
+        sys.setprofile(None)
+        counted = self.root.parent / "calls"
+        if not counted.exists():  # The first is the landing or the undo; recoveries follow.
+            counted.write_text(str(calls.count))
 
     async def undo(self, fault: Callable[[str], None]) -> None:
         await self.lander(fault).undo(TASK)
@@ -156,8 +224,60 @@ def play(home: Path, scenario: str, renames: str, fatal: int) -> dict[str, Any] 
     }
 
 
+def play_calls(home: Path, scenario: str, renames: str, fatal: int, dice: random.Random) -> dict[str, Any]:
+    """Kill before call `fatal`, kill recoveries before random calls, recover, and tell."""
+    night = Night(home, renames)
+    saver: Saver = never_saves
+    work = night.land
+    if scenario == "undo":
+        assert in_child(night.land(never_saves))
+        work = night.undo
+    if scenario == "save in between":
+        saver = saving_at(night.root, "swap 1", "d/b.py")
+    if scenario == "save behind the swap":
+        saver = saving_at(night.root, "swap 1", "a.py")
+    calls = Calls(fatal)
+
+    def save_unharmed(step: str) -> None:
+        calls.deaf = True
+        saver(step)
+        calls.deaf = False
+
+    lived = in_child(night.killed(calls, lambda: work(save_unharmed)))
+    middle = snapshot(night.root)
+    if scenario == "save before recovery":
+        save(night.root, "a.py", USERS["a.py"])
+    kills = 0
+    for _ in range(RECOVERIES_KILLED):
+        kills += not in_child(night.killed(Calls(dice.randrange(1, 40)), lambda: night.recover(never_saves)))
+    assert in_child(night.recover(never_saves))
+    return {
+        "lived": lived,
+        "middle": {p: c.decode() for p, c in middle.items()},
+        "end": {p: c.decode() for p, c in snapshot(night.root).items()},
+        "kills": kills,
+        **asyncio.run(night.ask()),
+    }
+
+
+def play_runs(home: Path, scenario: str, renames: str, runs: int) -> list[dict[str, Any]]:
+    """Kill at `runs` calls, evenly over all of them, or each of them several times."""
+    lived = play_calls(home / "whole", scenario, renames, 0, random.Random(0))
+    assert lived["lived"]
+    calls = int((home / "whole/calls").read_text())
+    told = []
+    for run in range(runs):
+        fatal = run * calls // runs + 1 if runs <= calls else run % calls + 1
+        told.append(play_calls(home / str(run), scenario, renames, fatal, random.Random(run)))
+        shutil.rmtree(home / str(run))
+    return told
+
+
 def main() -> None:
     home, scenario, renames = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+    if len(sys.argv) > 4:
+        print(json.dumps(play_runs(home, scenario, renames, int(sys.argv[4]))))
+        return
     told = []
     for fatal in range(1, MAX_STEPS):
         outcome = play(home / str(fatal), scenario, renames, fatal)

@@ -29,7 +29,7 @@ async def test_added_and_modified_files_land_and_deletions_and_old_halves_of_ren
         Change("src/a.py", ChangeKind.MODIFIED, plain(b"a"), plain(b"A")),
         Change("src/new/n.py", ChangeKind.ADDED, None, plain(b"n")),
         Change("src/renamed.py", ChangeKind.ADDED, None, plain(b"c")),
-        Change("tool.sh", ChangeKind.ADDED, None, plain(b"#!")),
+        Change("tool.sh", ChangeKind.ADDED, None, world_version(b"#!", 0o755)),
     )
     assert [(c.path, c.kind) for c in changes.reported] == [
         ("src/b.py", ChangeKind.DELETED),
@@ -50,6 +50,14 @@ async def test_touching_rewriting_the_same_and_changing_the_mode_are_no_changes(
     (ws.root / "c.py").chmod(0o777)
     changes = await ws.changes()
     assert (changes.landable, changes.reported, changes.out_of_scope) == ((), (), ())
+
+
+async def test_where_git_does_not_trust_the_executable_bit_no_new_file_gets_it(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, {"a.py": b"a"})
+    git(world.root, "config", "core.fileMode", "false")
+    ws = await world.work("a", {"tool.sh": b"#!"})
+    (ws.root / "tool.sh").chmod(0o755)
+    assert (await ws.changes()).landable == (Change("tool.sh", ChangeKind.ADDED, None, plain(b"#!")),)
 
 
 async def test_what_git_would_ignore_and_what_tools_leave_is_no_change(tmp_path: Path) -> None:

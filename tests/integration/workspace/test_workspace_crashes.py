@@ -1,4 +1,7 @@
-"""`kill -9` before every single step of landing, undo and recovery: the tree is whole, always."""
+"""`kill -9` before every single step of landing, undo and recovery: the tree is whole, always.
+
+Before more of the system calls than the default: AGENTCOORD_KILLS=1000 (for each scenario).
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ import agentcoord
 
 TESTS = Path(__file__).parents[2]
 SOURCES = Path(agentcoord.__file__).parents[1]
+KILLS = int(os.environ.get("AGENTCOORD_KILLS", "25"))
+A_KILL_S = 5
 
 
 def text(files: dict[str, bytes]) -> dict[str, str]:
@@ -27,14 +32,16 @@ def without_siblings(files: dict[str, str]) -> dict[str, str]:
     return {p: c for p, c in files.items() if ".agentcoord-" not in p and not p.endswith("/")}
 
 
-def play(tmp_path: Path, scenario: str, renames: str = "kernel") -> tuple[list[dict[str, Any]], list[str]]:
+def play(
+    tmp_path: Path, scenario: str, renames: str = "kernel", *, kills: int = 0
+) -> tuple[list[dict[str, Any]], list[str]]:
     """Return what happened at each kill, and the names of the steps that it was killed before."""
     driver = Path(__file__).with_name("crash_driver.py")
     done = subprocess.run(
-        [sys.executable, driver, str(tmp_path), scenario, renames],
+        [sys.executable, driver, str(tmp_path), scenario, renames, *([str(kills)] if kills else [])],
         capture_output=True,
         env={"PYTHONPATH": f"{TESTS}:{SOURCES}", "PATH": os.environ["PATH"]},
-        timeout=50,
+        timeout=50 + kills * A_KILL_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr.decode()[-3000:]
@@ -99,3 +106,39 @@ def test_a_save_between_the_crash_and_the_recovery_is_never_overwritten(tmp_path
         whole = AFTER if outcome["landed"] else BEFORE
         assert others == {p: c for p, c in text(whole).items() if p != "a.py"}
     assert {outcome["landed"] for outcome in told} == {True, False}
+
+
+@pytest.mark.timeout(60 + KILLS * A_KILL_S)
+@pytest.mark.parametrize(
+    ("scenario", "renames"),
+    [
+        ("land", "kernel"),
+        ("land", "plain"),
+        ("undo", "kernel"),
+        ("save in between", "kernel"),
+        ("save behind the swap", "kernel"),
+        ("save before recovery", "kernel"),
+    ],
+)
+def test_killed_before_any_system_call_nothing_is_lost_and_nothing_half(
+    tmp_path: Path, scenario: str, renames: str
+) -> None:
+    told, calls = play(tmp_path, scenario, renames, kills=KILLS)
+    assert len(told) == KILLS
+    assert {"open", "write", "fsync"} <= set(calls)
+    assert sum(not outcome["lived"] for outcome in told) >= KILLS * 0.8
+    assert sum(outcome["kills"] for outcome in told) >= KILLS // 10
+    for outcome in told:
+        assert outcome["recovered_again"] == []
+        landed, end = outcome["landed"], dict(outcome["end"])
+        if scenario == "undo":
+            assert outcome["undone"] == [not landed]
+        for path, content in USERS.items():
+            saved = content.decode()
+            if saved in outcome["middle"].values() or (scenario == "save before recovery" and path == "a.py"):
+                assert end.pop(path) == saved  # Whatever else happened, the user's save is there.
+        whole = text(AFTER if landed else BEFORE)
+        assert end == {path: content for path, content in whole.items() if path in end}
+        assert whole.keys() - USERS.keys() <= end.keys()
+        for path, middle in without_siblings(outcome["middle"]).items():
+            assert middle in (text(BEFORE).get(path), text(AFTER)[path], text(USERS).get(path))

@@ -66,6 +66,23 @@ async def test_permissions_of_the_users_file_are_kept(tmp_path: Path) -> None:
     assert modes == {"private.py": 0o600, "run.sh": 0o775, "new.py": 0o644}
 
 
+async def test_a_new_script_lands_executable_comes_again_so_and_goes_with_its_undo(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, {"a.py": b"a"})
+    ws = await world.work("a", {"bin/tool": b"#!/bin/sh\n", "bin/plain": b"p"})
+    (ws.root / "bin/tool").chmod(0o744)
+    landed = await world.land(ws)
+    assert isinstance(landed, tuple)
+    assert {f.path: f.after.mode for f in landed} == {"bin/plain": 0o644, "bin/tool": 0o755}
+    modes = {n: stat.S_IMODE((world.root / "bin" / n).stat().st_mode) for n in ("tool", "plain")}
+    assert modes == {"tool": 0o755, "plain": 0o644}
+    await world.land_task("b", {"bin/tool": b"#!/bin/sh\nexit 0\n"})
+    assert stat.S_IMODE((world.root / "bin/tool").stat().st_mode) == 0o755
+    await world.lander.undo(B)
+    assert stat.S_IMODE((world.root / "bin/tool").stat().st_mode) == 0o755
+    await world.lander.undo(A)
+    assert snapshot(world.root) == {"a.py": b"a"}
+
+
 async def test_odd_names_and_odd_contents_land_byte_for_byte(tmp_path: Path) -> None:
     names = ["a\nb.py", "x\udcff.py", "-rf", "ü" * 127 + "x", ":(glob)*.py"]
     world = await World.make(tmp_path, dict.fromkeys(names, b"\xef\xbb\xbfold\r\n"))

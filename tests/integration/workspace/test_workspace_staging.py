@@ -33,7 +33,7 @@ async def test_the_proof_tree_is_the_users_tree_now_with_the_changes_on_top(tmp_
         assert [f.path for f in ready.files] == ["a.py", "d/new.py"]
         stamp = await proof.sync()
         assert snapshot(proof.root) == {"a.py": b"a", "b.py": b"saved meanwhile"}
-        assert await proof.moved(stamp) == ()
+        assert await world.pool.moved(stamp) == ()
 
 
 async def test_an_edit_of_the_users_elsewhere_in_the_file_merges_onto_theirs(
@@ -176,5 +176,5 @@ async def test_moved_names_added_changed_removed_and_retyped_paths_only(
         (world.root / "link").unlink()
         (world.root / "link").symlink_to("touched")
         write(world.root, "d/added", b"n")
-        moved = await proof.moved(stamp)
+        moved = await world.pool.moved(stamp)
     assert moved == ("changed", "d/added", "link", "mode", "removed", "retyped")

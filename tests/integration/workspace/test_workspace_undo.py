@@ -10,7 +10,18 @@ import pytest
 from agentcoord.domain.ids import FencingToken, TaskId
 from agentcoord.errors import WorkspaceError
 from agentcoord.workspace.landing import UndoOutcome
-from workspace_kit import LINES, TOKEN, World, git_state, nothing_to_verify, save, snapshot, staged, write
+from workspace_kit import (
+    LINES,
+    TOKEN,
+    World,
+    git,
+    git_state,
+    nothing_to_verify,
+    save,
+    snapshot,
+    staged,
+    write,
+)
 
 A, B, C = TaskId("a"), TaskId("b"), TaskId("c")
 
@@ -156,3 +167,26 @@ async def test_an_undone_task_may_land_and_be_undone_again(tmp_path: Path) -> No
         assert await world.lander.landed(A) is not None
         await world.lander.undo(A)
         assert world.read("a.py") == b"a"
+
+
+@pytest.mark.parametrize("edited", [False, True])
+async def test_what_the_user_committed_meanwhile_is_undone_in_the_tree_and_never_in_git(
+    tmp_path: Path, *, edited: bool
+) -> None:
+    world = await World.make(tmp_path, {"f.py": LINES, "g.py": b"g"})
+    mine = LINES.replace(b"line 2\n", b"task\n")
+    await world.land_task("a", {"f.py": mine, "n.py": b"n"})
+    kept = LINES
+    if edited:
+        save(world.root, "f.py", mine.replace(b"line 17\n", b"user\n"))
+        kept = LINES.replace(b"line 17\n", b"user\n")
+    git(world.root, "add", "-A")
+    git(world.root, "commit", "-q", "-m", "took it over")
+    state = git_state(world.root)
+    outcome = await world.lander.undo(A)
+    assert outcome == UndoOutcome(
+        restored=("n.py",) if edited else ("f.py", "n.py"), merged=("f.py",) if edited else ()
+    )
+    assert snapshot(world.root) == {"f.py": kept, "g.py": b"g"}
+    assert git_state(world.root) == state
+    assert git(world.root, "status", "--short") == " M f.py\n D n.py\n"

@@ -27,8 +27,11 @@ from agent_fakes import (
 )
 
 from agentcoord.agent.loop import AgentLoop, ClaimsFinished, GaveUp, GiveUpKind, LoopLimits, OutOfMoney
+from agentcoord.agent.ports import CommandResult
 from agentcoord.agent.transcript import Transcript
-from agentcoord.domain.usage import Usage, UsdMicros
+from agentcoord.agent.window import ContextWindow
+from agentcoord.domain.usage import Usage
+from agentcoord.errors import LlmContextWindowError
 from agentcoord.llm.api import Progress, SpendRefused, StopReason, Turn, TurnRequest
 
 WRITE = edit_block("w1", "create", "src/new.py", file_text="x = 1\n")
@@ -50,6 +53,7 @@ class Attempt:
         self.reporter = RecordingReporter()
         self.path = path
         self.limits = limits or LoopLimits()
+        self.output = ""
         self.reopen(*answers)
 
     def reopen(self, *answers: Answer) -> None:
@@ -57,7 +61,7 @@ class Attempt:
         self.transcript = Transcript.open(self.path)
         self.loop = AgentLoop(
             gateway=self.gateway,
-            shell=FakeShell(),
+            shell=FakeShell(lambda command: CommandResult(0, self.output or command, False, False, 12)),
             files=self.files,
             reporter=self.reporter,
             questions=MemoryQuestions(),
@@ -152,6 +156,65 @@ async def test_a_conversation_that_fills_the_window_early_is_begun_anew_without_
     assert "src/new.py" in last_words(attempt.gateway.requests[-1])
 
 
+TOO_LONG = LlmContextWindowError("prompt is too long")
+
+
+async def test_a_prompt_that_the_server_refuses_as_too_long_is_begun_anew_without_the_model(
+    path: Path,
+) -> None:
+    attempt = Attempt(path, turn_of(WRITE), turn_of(call_block("b", "bash", command="ls")), TOO_LONG)
+    attempt.gateway.answers.append(turn_of(finish_block("f")))
+    assert isinstance(await attempt.loop.run(), ClaimsFinished)
+    assert len(attempt.gateway.requests[-1].messages) == 1
+    assert "src/new.py" in last_words(attempt.gateway.requests[-1])
+    assert attempt.transcript.turns == 3
+
+
+async def test_a_request_for_a_summary_that_does_not_fit_any_more_is_replaced_by_the_facts(
+    path: Path,
+) -> None:
+    looks = long(turn_of(call_block("b1", "bash", command="make test")))
+    attempt = Attempt(path, turn_of(WRITE), looks, TOO_LONG, turn_of(finish_block("f")))
+    assert isinstance(await attempt.loop.run(), ClaimsFinished)
+    assert "- `src/new.py` (1 edit)" in last_words(attempt.gateway.requests[-1])
+
+
+async def test_an_opening_that_does_not_fit_ends_the_attempt_with_its_cause(path: Path) -> None:
+    outcome = await Attempt(path, TOO_LONG).loop.run()
+    assert isinstance(outcome, GaveUp)
+    assert outcome.kind is GiveUpKind.CONTEXT_WINDOW
+
+
+async def test_a_small_window_makes_short_results_answers_and_conversations(path: Path) -> None:
+    limits = ContextWindow(16_000).limits(max_turns=60)
+    look = turn_of(call_block("b1", "bash", command="make test"))
+    size = Usage(input_tokens=7_000, output_tokens=200)
+    attempt = Attempt(path, turn_of(WRITE), replace(look, usage=size), limits=limits)
+    attempt.gateway.answers += [SUMMARY, turn_of(finish_block("f"))]
+    attempt.output = "line of output\n" * 5_000
+    assert isinstance(await attempt.loop.run(), ClaimsFinished)
+    assert {request.max_tokens for request in attempt.gateway.requests} == {1_280}
+    result = attempt.transcript.earlier[0][-1]["content"][0]["content"]
+    assert len(result) < 8_000
+    assert "Plan: half done" in last_words(attempt.gateway.requests[-1])
+
+
+@pytest.mark.parametrize("tokens", [8_000, 16_384, 32_768, 131_072, 200_000, 1_000_000])
+def test_the_parts_of_a_window_fit_into_it(tokens: int) -> None:
+    window = ContextWindow(tokens)
+    limits = window.limits(max_turns=60)
+    one_result = limits.result_chars / 4
+    assert limits.compact_at_tokens + limits.max_tokens_grown + one_result <= tokens
+    assert window.map_tokens + window.instruction_bytes / 4 < limits.compact_at_tokens / 2
+
+
+def test_a_roomy_window_changes_nothing_and_a_setting_goes_before_all() -> None:
+    assert ContextWindow().limits(max_turns=60) == LoopLimits()
+    assert ContextWindow(1_000_000).limits(max_turns=60) == LoopLimits()
+    chosen = ContextWindow(1_000_000).limits(max_turns=60, compact_at_tokens=400_000)
+    assert chosen.compact_at_tokens == 400_000
+
+
 async def test_a_window_that_is_full_again_and_again_ends_the_attempt(path: Path) -> None:
     turns: list[Turn] = []
     for n in range(6):
@@ -179,7 +242,7 @@ async def test_a_conversation_whose_opening_is_too_long_does_not_summarise_for_e
 
 
 async def test_a_summary_that_no_cap_leaves_room_for_is_an_outcome(path: Path) -> None:
-    refused = SpendRefused("task", UsdMicros(600_000), UsdMicros(599_000))
+    refused = SpendRefused("task", 600_000, 599_000)
     attempt = Attempt(path, turn_of(WRITE), long(turn_of(call_block("b", "bash", command="ls"))), refused)
     assert await attempt.loop.run() == OutOfMoney(refused)
     assert attempt.transcript.earlier == []

@@ -40,7 +40,6 @@ from agentcoord.agent.loop import (
 from agentcoord.agent.ports import CommandResult
 from agentcoord.agent.transcript import Transcript
 from agentcoord.domain.events import EventKind
-from agentcoord.domain.usage import UsdMicros
 from agentcoord.errors import AgentError, LlmRetryableError, SandboxError
 from agentcoord.llm.api import Block, SpendRefused, StopReason, Turn
 
@@ -313,7 +312,7 @@ async def test_all_turns_used_ends_the_attempt(path: Path) -> None:
 
 
 async def test_a_refused_reservation_is_an_outcome_and_asking_again_asks_again(path: Path) -> None:
-    refused = SpendRefused("task", UsdMicros(600_000), UsdMicros(590_000))
+    refused = SpendRefused("task", 600_000, 590_000)
     night = Night(path, turn_of(WRITE), refused, turn_of(finish_block("f")))
     assert await night.run() == OutOfMoney(refused)
     assert isinstance(await night.run(), ClaimsFinished)

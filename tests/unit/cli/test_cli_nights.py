@@ -15,6 +15,7 @@ from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.follow import has_halted
 from agentcoord.cli.starting import args_to_resume, last_args, require_model, start_args
 from agentcoord.cli.summary import Ending, next_steps, summary_page
+from agentcoord.config.sections import ModelsSection
 from agentcoord.tui.styled import plain_text
 from agentcoord.wire.messages import ExitCode, Method
 
@@ -73,10 +74,11 @@ def test_without_key_and_base_url_the_three_ways_on_are_told(run: Run, project: 
 
 @pytest.mark.parametrize("name", ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL"])
 def test_any_of_key_token_and_base_url_is_enough(name: str) -> None:
-    require_model("", {name: "x"})
-    require_model("http://x", {})
+    require_model(ModelsSection(), {name: "x"})
+    require_model(ModelsSection(base_url="http://x"), {})
+    require_model(ModelsSection(provider="vertex"), {})
     with pytest.raises(CommandError):
-        require_model("", {name: ""})
+        require_model(ModelsSection(), {name: ""})
 
 
 def with_night(daemon: CannedDaemon, *states: str) -> None:

@@ -139,10 +139,23 @@ def test_the_documents_hold_the_keys_that_scripts_lean_on(run: Run) -> None:
     costs = document("costs")
     assert costs.keys() >= {"total_usd", "cap_usd", "reserved_usd", "by_task"}
     assert costs["tokens"] == TOKENS
+    assert (costs["forecast_usd"], costs["forecast_p90_usd"]) == (3.25, 4.5)
+    assert [(row["worker"], row["usd"]) for row in costs["by_worker"]] == [("Backend-Engineer-1", 1.5)]
     status = document("status")
     assert (status["cap"], status["forecast"], status["counts"]["failed"]) == (6.0, 3.25, 1)
     assert status["spend"]["spent_usd"] == 1.5
     assert status["needs_you"][0]["task"] == "b"
+
+
+@pytest.mark.usefixtures("full_daemon")
+def test_costs_tell_caps_forecast_and_who_spent_what(run: Run) -> None:
+    out = run("costs").out
+    assert "1,000 of 2,000,000: " in out
+    assert "3,000 of 5,000,000 tokens" in out
+    assert "about $3.25 at the end, below $4.50 nine times in ten" in out
+    assert "from 2 ended tasks of this run and 6 of earlier ones" in out
+    assert [word for word in ("MODEL", "WORKER", "TASK") if word in out] == ["MODEL", "WORKER", "TASK"]
+    assert "Backend-Engineer-1" in out
 
 
 @pytest.mark.usefixtures("full_daemon")

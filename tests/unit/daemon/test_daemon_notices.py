@@ -11,15 +11,12 @@ from typing import Any, cast
 import pytest
 from daemon_fakes import HandClock, MemoryLog
 
-from agentcoord.config.sections import BudgetSection, NotifySection
-from agentcoord.daemon.budget_watch import nearly_spent
+from agentcoord.config.sections import NotifySection
 from agentcoord.daemon.companions import ways_to_notify
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.notices import Notice, NoticeDesk, NoticeKind, died_before
 from agentcoord.daemon.notifications import Notifier, by_command, request_for
 from agentcoord.domain.events import Event, EventKind
-from agentcoord.domain.usage import Usage, UsdMicros
-from agentcoord.store.budget_ledger import CapScope, Totals
 from agentcoord.store.event_log import EventLog
 from agentcoord.wire.messages import StatusView
 
@@ -171,14 +168,3 @@ async def test_a_way_that_fails_does_not_keep_the_next_from_telling() -> None:
 def test_nothing_is_sent_where_nothing_is_set_up() -> None:
     assert ways_to_notify(NotifySection(), {}) == []
     assert len(ways_to_notify(NotifySection(command="true", url="http://x/"), {})) == 2
-
-
-def test_four_fifths_of_a_cap_are_worth_a_warning_and_no_cap_never_is() -> None:
-    def totals(run: int, day: int) -> Totals:
-        return Totals(UsdMicros(run), UsdMicros(0), UsdMicros(day), UsdMicros(0), Usage(), {}, {})
-
-    budget = BudgetSection(run_usd=1.0, day_usd=10.0)
-    assert list(nearly_spent(totals(799_999, 7_999_999), budget)) == []
-    assert [each.scope for each in nearly_spent(totals(800_000, 0), budget)] == [CapScope.RUN]
-    assert [each.scope for each in nearly_spent(totals(1, 9_000_000), budget)] == [CapScope.DAY]
-    assert list(nearly_spent(totals(10**9, 10**9), BudgetSection(run_usd=0, day_usd=0))) == []

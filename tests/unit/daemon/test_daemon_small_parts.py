@@ -14,10 +14,13 @@ from pathlib import Path
 import pytest
 from daemon_fakes import HandClock
 
+from agentcoord.clock import SystemClock
 from agentcoord.daemon.chores import AWAY_PERIOD_S, deadline_passed, periodic
+from agentcoord.daemon.compose import check_slots, scouted_sandbox
 from agentcoord.daemon.loop_watch import StopTimer, watched_loop
 from agentcoord.daemon.machine_faults import fault_of
 from agentcoord.daemon.shutdown import Shutdown
+from agentcoord.daemon.start_args import StartArgs
 from agentcoord.daemon.to_its_end import to_its_end
 from agentcoord.errors import StoreUnavailableError, WorkspaceError
 
@@ -164,3 +167,23 @@ def test_a_stop_that_ended_is_left_alone() -> None:
     timer.start()
     timer.cancel()
     assert not given_up.wait(0.3)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "workers", "cores", "slots"),
+    [(0, 6, 1, 2), (0, 6, 4, 2), (0, 6, 8, 4), (0, 6, 64, 6), (0, 1, 64, 2), (1, 6, 64, 1), (9, 6, 2, 9)],
+)
+def test_check_runs_go_by_the_cores_unless_they_are_told(
+    wanted: int, workers: int, cores: int, slots: int
+) -> None:
+    assert check_slots(wanted, workers=workers, cores=cores) == slots
+
+
+def test_a_vouched_for_container_survives_the_way_to_the_daemon() -> None:
+    args = StartArgs(external_sandbox=True)
+    assert StartArgs.from_json(args.to_json()) == args
+
+
+async def test_a_vouched_for_container_is_what_status_says() -> None:
+    sandbox, words = await scouted_sandbox(StartArgs(external_sandbox=True), SystemClock())
+    assert (sandbox.name, words) == ("external", "external")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from agentcoord.domain.ids import TaskId
-from agentcoord.domain.usage import Usage, UsdMicros
+from agentcoord.domain.usage import CapUnit, Usage, UsdMicros
 from agentcoord.errors import LlmError
 from agentcoord.llm.api import Progress, StopReason, Turn, TurnRequest
 
@@ -72,18 +72,23 @@ class Refused:
     """What the ledger says when a cap is in the way."""
 
     scope: str
-    cap_usd_micros: UsdMicros
-    spent_usd_micros: UsdMicros
-    reserved_usd_micros: UsdMicros
+    cap: int
+    spent: int
+    reserved: int
+    unit: CapUnit = CapUnit.USD_MICROS
 
 
 class FakeLedger:
-    """A ledger in memory with one cap, that insists on each reservation being closed once."""
+    """A ledger in memory with a cap on money and one on tokens, that insists on each reservation being
+    closed once."""
 
-    def __init__(self, cap: int = 1_000_000_000) -> None:
+    def __init__(self, cap: int = 1_000_000_000, *, token_cap: int = 1_000_000_000) -> None:
         self.cap = cap
+        self.token_cap = token_cap
         self.spent = 0
+        self.tokens_spent = 0
         self.open: dict[str, int] = {}
+        self.open_tokens: dict[str, int] = {}
         self.started: set[str] = set()
         self.closed: list[str] = []
         self.settled: list[tuple[str, int, Usage, str]] = []
@@ -96,15 +101,28 @@ class FakeLedger:
         self.most_committed = 0
 
     async def reserve(
-        self, reservation: str, *, run: str, task: TaskId, day: str, amount: UsdMicros, caps: Any
+        self,
+        reservation: str,
+        *,
+        run: str,
+        task: TaskId,
+        day: str,
+        amount: UsdMicros,
+        tokens: int,
+        caps: Any,
+        worker: str,
     ) -> Refused | None:
         assert reservation not in self.open
-        self.seen.append({"run": run, "task": task, "day": day, "caps": caps})
+        self.seen.append({"run": run, "task": task, "worker": worker, "day": day, "caps": caps})
         committed = self.spent + sum(self.open.values())
         if committed + amount > self.cap:
             told = committed - self.spent if self.tells_reserved else 0
-            return Refused("run", UsdMicros(self.cap), UsdMicros(self.spent), UsdMicros(told))
+            return Refused("run", self.cap, self.spent, told)
+        tokens_reserved = sum(self.open_tokens.values())
+        if self.tokens_spent + tokens_reserved + tokens > self.token_cap:
+            return Refused("task", self.token_cap, self.tokens_spent, tokens_reserved, CapUnit.TOKENS)
         self.open[reservation] = amount
+        self.open_tokens[reservation] = tokens
         self.most_committed = max(self.most_committed, committed + amount)
         self.reserved.append(amount)
         return None
@@ -114,13 +132,16 @@ class FakeLedger:
             await self.hold.wait()
         assert reservation in self.open
         del self.open[reservation]
+        assert usage.total_tokens <= self.open_tokens.pop(reservation)
         self.closed.append(reservation)
         self.spent += actual
+        self.tokens_spent += usage.total_tokens
         self.most_committed = max(self.most_committed, self.spent + sum(self.open.values()))
         self.settled.append((reservation, actual, usage, model))
 
     async def release(self, reservation: str) -> None:
         self.open.pop(reservation, None)
+        self.open_tokens.pop(reservation, None)
         self.closed.append(reservation)
 
     async def mark_started(self, reservation: str) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from agentcoord.errors import (
     LlmAuthError,
+    LlmContextWindowError,
     LlmError,
     LlmOverloadedError,
     LlmRequestError,
@@ -23,6 +24,10 @@ NOW_S = 1_795_000_000.0
         (Refusal(400, "invalid_request_error"), LlmRequestError),
         (Refusal(400, message="You have reached your specified API usage limits."), LlmSpendLimitError),
         (Refusal(400, message="Your credit balance is too low to access the API."), LlmSpendLimitError),
+        (Refusal(400, message="prompt is too long: 210000 tokens > 200000 maximum"), LlmContextWindowError),
+        (Refusal(400, message="the request exceeds the available context size"), LlmContextWindowError),
+        (Refusal(400, message="This model's maximum context length is 32768"), LlmContextWindowError),
+        (Refusal(500, message="lost the context window"), LlmRetryableError),
         (Refusal(401, "authentication_error"), LlmAuthError),
         (Refusal(402, "billing_error"), LlmSpendLimitError),
         (Refusal(402, code="linked_organization_spend_limit_reached"), LlmSpendLimitError),

@@ -10,7 +10,7 @@ import pytest
 from llm_fakes import FakeLedger, FakeModel, JumpingClock, ManualClock, Step, request, settle_loop, turn
 
 from agentcoord.domain.ids import TaskId
-from agentcoord.domain.usage import Usage, UsdMicros
+from agentcoord.domain.usage import CapUnit, Usage
 from agentcoord.errors import (
     LlmOverloadedError,
     LlmPriceError,
@@ -43,7 +43,7 @@ def gateway_of(
         run="r1",
         day=lambda: "2026-11-22",
     )
-    return paid.for_task(TaskId("t1"), "the caps", deadline_s=deadline_s)
+    return paid.for_task(TaskId("t1"), "the caps", worker="w1", deadline_s=deadline_s)
 
 
 async def test_a_turn_is_reserved_at_its_worst_and_settled_at_what_it_used() -> None:
@@ -53,7 +53,9 @@ async def test_a_turn_is_reserved_at_its_worst_and_settled_at_what_it_used() -> 
     assert ledger.reserved == [PRICES.worst_case_usd_micros(estimate_input_tokens(asked), 8_000, SONNET)]
     assert ledger.settled == [("reservation-1", 400, Usage(100, output_tokens=20), SONNET)]
     assert (paid.cost_usd_micros, paid.usage) == (400, Usage(100, output_tokens=20))
-    assert ledger.seen == [{"run": "r1", "task": "t1", "day": "2026-11-22", "caps": "the caps"}]
+    assert ledger.seen == [
+        {"run": "r1", "task": "t1", "worker": "w1", "day": "2026-11-22", "caps": "the caps"}
+    ]
     assert ledger.started == {"reservation-1"}
     assert not ledger.open
 
@@ -116,9 +118,40 @@ async def test_a_cap_that_leaves_less_than_the_floor_refuses_without_a_call() ->
     cap = PRICES.worst_case_usd_micros(estimate_input_tokens(asked), 1_023, SONNET)
     ledger, model = FakeLedger(cap), FakeModel()
     refused = await gateway_of(model, ledger).take_turn(asked, Progress())
-    assert refused == SpendRefused("run", UsdMicros(ledger.cap), UsdMicros(0))
+    assert refused == SpendRefused("run", ledger.cap, 0)
     assert model.requests == []
     assert not ledger.open
+
+
+async def test_max_tokens_shrinks_to_what_a_cap_on_tokens_leaves() -> None:
+    asked = request(max_tokens=64_000)
+    estimate = estimate_input_tokens(asked)
+    ledger, model = FakeLedger(token_cap=estimate + 5_000), FakeModel()
+    assert isinstance(await gateway_of(model, ledger).take_turn(asked, Progress()), PaidTurn)
+    assert model.requests[0].max_tokens == 5_000
+    assert ledger.tokens_spent == 120
+
+
+async def test_the_tighter_of_both_kinds_of_caps_decides() -> None:
+    asked = request(max_tokens=64_000)
+    estimate = estimate_input_tokens(asked)
+    for dollars_for, tokens_for, fits in ((3_000, 9_000, 3_000), (9_000, 3_000, 3_000)):
+        ledger = FakeLedger(
+            PRICES.worst_case_usd_micros(estimate, dollars_for, SONNET), token_cap=estimate + tokens_for
+        )
+        model = FakeModel()
+        assert isinstance(await gateway_of(model, ledger).take_turn(asked, Progress()), PaidTurn)
+        assert model.requests[0].max_tokens == fits
+
+
+async def test_a_cap_on_tokens_that_leaves_less_than_the_floor_refuses_in_tokens() -> None:
+    asked = request(max_tokens=64_000)
+    cap = estimate_input_tokens(asked) + 1_023
+    ledger, model = FakeLedger(token_cap=cap), FakeModel()
+    refused = await gateway_of(model, ledger).take_turn(asked, Progress())
+    assert refused == SpendRefused("task", cap, 0, CapUnit.TOKENS)
+    assert refused.in_words == f"the task cap of {cap:,} tokens"
+    assert model.requests == []
 
 
 async def test_a_refusal_that_does_not_tell_the_reserved_part_still_shrinks_the_call() -> None:

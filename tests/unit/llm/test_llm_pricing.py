@@ -80,10 +80,16 @@ def test_an_unknown_model_is_refused_with_the_way_on() -> None:
     assert "price_file" in caught.value.mend
 
 
+_FREE = (
+    "[[model]]\nname = 'x'\nas_of = 2026-11-01\n"
+    "input = 0\noutput = 0\ncache_write_5m = 0\ncache_write_1h = 0\ncache_read = 0\n"
+)
+
+
 def test_an_override_adds_and_replaces_models_and_keeps_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "prices.toml"
     path.write_text(
-        "[[model]]\nname = 'qwen-local'\nas_of = 2026-11-01\n"
+        "[[model]]\nname = 'qwen-local'\nas_of = 2026-11-01\ncontext_tokens = 32768\n"
         "input = 0\noutput = 0\ncache_write_5m = 0\ncache_write_1h = 0\ncache_read = 0\n"
         "[[model]]\nname = 'claude-sonnet-5-5'\nas_of = 2026-11-01\n"
         "input = 1.5\noutput = 9\ncache_write_5m = 2\ncache_write_1h = 3\ncache_read = 0.1\n"
@@ -91,6 +97,8 @@ def test_an_override_adds_and_replaces_models_and_keeps_the_rest(tmp_path: Path)
     prices = PriceList.load(path)
     assert prices.cost_usd_micros(Usage(MILLION, output_tokens=MILLION), "qwen-local") == 0
     assert prices.affordable_max_tokens(1_000, 0, "qwen-local") is None
+    assert prices.price("qwen-local").context_tokens == 32_768
+    assert prices.price("claude-sonnet-5-5").context_tokens is None
     assert prices.cost_usd_micros(Usage(input_tokens=MILLION), "claude-sonnet-5-5") == 1_500_000
     assert prices.price("claude-opus-5-5") == PRICES.price("claude-opus-5-5")
 
@@ -106,6 +114,9 @@ def test_an_override_adds_and_replaces_models_and_keeps_the_rest(tmp_path: Path)
         ("[[model]]\nname = 'x'\nas_of = 2026-11-01\ninput = true", "input must be"),
         ("[[model]]\nname = 'x'\nas_of = 2026-11-01\ninptu = 1", "unknown key 'inptu'"),
         ("[[models]]\nname = 'x'", "unknown key 'models'"),
+        (_FREE + "context_tokens = 0", "context_tokens must be"),
+        (_FREE + "context_tokens = true", "context_tokens must be"),
+        (_FREE + "context_tokens = '32k'", "context_tokens must be"),
     ],
 )
 def test_a_wrong_override_is_refused_in_words(tmp_path: Path, text: str, words: str) -> None:

@@ -50,7 +50,6 @@ class Copy:
         self.commands: list[str] = []
         self.env: list[Mapping[str, str]] = []
         self.known = KnownTests()
-        self.waited: list[bool] = []
         self._steps = list(steps)
 
     def runs(self, *, junit_files: tuple[str, ...] = (), excuse: bool = True) -> CheckRuns:
@@ -59,12 +58,12 @@ class Copy:
             self.env.append(env)
             return self._steps.pop(0)(self.root)
 
-        async def known(worth_waiting: bool) -> KnownTests:
-            self.waited.append(worth_waiting)
-            return self.known
-
         return CheckRuns(
-            run, SafeTree(self.root), known=known, junit_files=junit_files, excuse_pre_existing=excuse
+            run,
+            SafeTree(self.root),
+            known=lambda: self.known,
+            junit_files=junit_files,
+            excuse_pre_existing=excuse,
         )
 
     def knows(self, **failed: bool) -> None:
@@ -77,13 +76,16 @@ class Copy:
 
 async def test_pytest_is_asked_for_its_report_and_the_report_is_taken_away(tmp_path: Path) -> None:
     copy = Copy(tmp_path, ran(0, xml(a=False)))
+    copy.knows(a=True)
     runs = copy.runs()
     outcome = await runs.check("tests", PYTEST)
     assert outcome.green
     assert outcome.verdict is not None
     assert outcome.verdict.ran == 1
     assert copy.env == [{"PYTEST_ADDOPTS": ADD_OPTIONS}]
-    assert copy.waited == [False], "a green run waits for no baseline"
+    assert (outcome.verdict.ran_before, outcome.verdict.fixed) == (1, (A,)), (
+        "a green run is held against it too"
+    )
     assert not (tmp_path / JUNIT_NAME).exists()
     assert runs.cases["tests", PYTEST].status == {A: CaseStatus.PASSED}
 
@@ -95,8 +97,19 @@ async def test_a_run_red_for_old_failures_alone_is_excused_if_the_settings_say_s
     assert (outcome.ok, outcome.green, outcome.excused) == (True, False, True)
     assert outcome.verdict is not None
     assert outcome.verdict.before == (A,)
-    assert copy.waited == [True]
     assert not (await copy.runs(excuse=False).check("tests", PYTEST)).ok
+
+
+async def test_what_another_landing_made_known_meanwhile_counts(tmp_path: Path) -> None:
+    def red_while_another_lands(root: Path) -> Result:
+        copy.knows(a=False)
+        return ran(1, xml(a=True))(root)
+
+    copy = Copy(tmp_path, red_while_another_lands, ran(1, xml(a=True)))
+    copy.knows(a=True)
+    outcome = await copy.runs().check("tests", PYTEST)
+    assert outcome.verdict is not None
+    assert (outcome.ok, outcome.verdict.new) == (False, (A,))
 
 
 async def test_a_tasks_own_check_has_no_old_failures(tmp_path: Path) -> None:

@@ -40,6 +40,14 @@ def test_the_headline_counts_every_outcome() -> None:
     assert price(night) == "$4.62 of $6.00 in 5 h 48 min, $0.66 a landed task, $0.60 on failures."
 
 
+def test_commands_that_ran_without_a_sandbox_are_told_at_the_top_also_after_another_start() -> None:
+    unsafe = {"kind": "daemon.started", "data": {"sandbox": "none (unsafe)"}}
+    status = answers().status
+    for more in ({"events": [unsafe]}, {"status": {**status, "sandbox": "none (unsafe)"}}):
+        assert "ran unconfined (--unsafe-no-sandbox)" in proof(night_of(answers(**more), now_ms=END_MS))
+    assert "unconfined" not in proof(night_of(answers(), now_ms=END_MS))
+
+
 def test_a_task_that_landed_without_a_check_is_not_said_to_be_proven() -> None:
     tasks = [row("a", "done", "A", files=["a.py"])]
     night = night_of(answers(tasks=tasks, details={}), now_ms=END_MS)

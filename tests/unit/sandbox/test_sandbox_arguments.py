@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
-from agentcoord.sandbox.bubblewrap_arguments import Descriptors, arguments, command_line, tmpfs_bytes
+from agentcoord.sandbox.bubblewrap_arguments import (
+    Descriptors,
+    arguments,
+    command_line,
+    resource_bounds,
+    tmpfs_bytes,
+)
 from agentcoord.sandbox.layout import HostLayout, read_layout
 from agentcoord.sandbox.mount_guard import Mount
 from agentcoord.sandbox.policy import Limits, Policy
@@ -19,6 +26,7 @@ LAYOUT = HostLayout(
     group_id=1000,
     open_files_max=1024,
     processes_max=-1,
+    memory_max_bytes=1024**3,
     memory_bytes=4 * 1024**3,
 )
 DESCRIPTORS = Descriptors(seccomp=9, status=7, hold=8, etc_files={"passwd": 5})
@@ -112,11 +120,16 @@ def test_a_python_alias_is_a_link_in_a_folder_of_its_own(tmp_path: Path) -> None
 
 
 def test_bounds_never_exceed_the_hard_limits_of_the_daemon() -> None:
-    inside = command_line("true", Limits(), LAYOUT, count_processes=True)
-    assert inside[0] == "/bin/bash"
-    assert inside[2].startswith("ulimit -c 0 -f 2097152 -n 1024 -u 512 || exit 125;")
-    assert inside[-1] == "true"
-    assert "-u" not in command_line("true", Limits(), LAYOUT, count_processes=False)[2]
+    bounds = resource_bounds(Limits(), LAYOUT, count_processes=True)
+    assert bounds == {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: 2 * 1024**3,
+        resource.RLIMIT_NOFILE: 1024,
+        resource.RLIMIT_DATA: 1024**3,
+        resource.RLIMIT_NPROC: 512,
+    }
+    assert resource.RLIMIT_NPROC not in resource_bounds(Limits(), LAYOUT, count_processes=False)
+    assert command_line("true", LAYOUT) == ["/bin/bash", "-c", "true"]
 
 
 def test_private_memory_shrinks_on_a_small_machine() -> None:

@@ -24,6 +24,15 @@ def test_a_flood_keeps_its_first_third_and_its_last_two_thirds() -> None:
     assert capture.text() == "000000000\n\n[... 9970 bytes left out ...]\n000000998\n000000999\n"
 
 
+def test_lines_that_are_cut_are_left_out_so_that_no_half_of_a_secret_stays() -> None:
+    capture = HeadTail(60)
+    for _ in range(100):
+        capture.write(b"key=secret\n")
+    text = capture.text()
+    assert text == f"key=secret\n\n[... {1100 - 44} bytes left out ...]\n" + "key=secret\n" * 3
+    assert capture.dropped_bytes == 1100 - 60
+
+
 def test_characters_cut_in_half_are_replaced_not_raised() -> None:
     capture = HeadTail(9)
     capture.write("€€€€€€€€€€".encode() + b"\xff")

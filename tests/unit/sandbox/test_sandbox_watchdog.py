@@ -11,8 +11,9 @@ from agentcoord.clock import SystemClock
 from agentcoord.errors import SandboxError
 from agentcoord.sandbox.policy import KilledBy, Limits
 from agentcoord.sandbox.watchdog import (
+    Watched,
     _release_tuple,
-    count_descendants,
+    descendants,
     disk_is_eaten,
     free_bytes,
     watch_resources,
@@ -53,10 +54,29 @@ def test_the_disk_is_eaten_by_growth_or_into_the_reserve(before: int, now: int, 
 async def test_too_many_processes_are_noticed_at_the_next_look(tmp_path: Path) -> None:
     counts = iter([1, 500, 513])
     clock = TickingClock()
-    verdict = await watch_resources(
-        tmp_path, Limits(processes=512), clock=clock, count_processes=lambda bound: min(next(counts), bound)
-    )
+    # Numbers that no process has.
+    watched = Watched(lambda bound: [-1] * min(next(counts), bound), counts_processes=True, memory_bytes=GIB)
+    verdict = await watch_resources(tmp_path, Limits(processes=512), watched, clock=clock)
     assert verdict is KilledBy.PROCESSES
+    assert clock.slept == 3
+
+
+async def test_where_the_kernel_counts_processes_nobody_else_does(tmp_path: Path) -> None:
+    looks = iter([[-1] * 600, [-1] * 600, [os.getpid()]])
+    clock = TickingClock()
+    watched = Watched(lambda _: next(looks), memory_bytes=1)
+    assert await watch_resources(tmp_path, Limits(), watched, clock=clock) is KilledBy.MEMORY
+    assert clock.slept == 3
+
+
+async def test_a_machine_that_runs_out_of_memory_ends_the_command(tmp_path: Path) -> None:
+    """Files in memory that nobody has mapped are in no process's count."""
+    readings = iter([8 * GIB, 4 * GIB, GIB, 100 * 1024**2])
+    clock = TickingClock()
+    verdict = await watch_resources(
+        tmp_path, Limits(), Watched(), clock=clock, available=lambda: next(readings)
+    )
+    assert verdict is KilledBy.MEMORY
     assert clock.slept == 3
 
 
@@ -69,12 +89,12 @@ def test_descendants_are_counted_through_every_thread_and_no_further_than_asked(
     second_thread = tmp_path / "3" / "task" / "33"
     second_thread.mkdir()
     (second_thread / "children").write_text("5 6")  # These two have ended by now.
-    assert count_descendants(1, 100, tmp_path) == 6
-    assert count_descendants(1, 3, tmp_path) == 3
+    assert sorted(descendants(1, 100, tmp_path)) == [1, 2, 3, 4, 5, 6]
+    assert len(descendants(1, 3, tmp_path)) == 3
 
 
 def test_this_process_counts_itself() -> None:
-    assert count_descendants(os.getpid(), 10_000) >= 1
+    assert os.getpid() in descendants(os.getpid(), 10_000)
 
 
 def test_a_folder_that_is_gone_is_told_in_words(tmp_path: Path) -> None:

@@ -56,13 +56,11 @@ def test_a_script_ends_by_writing_its_counts(name: str) -> None:
     assert all(line.startswith("return finish(") for line in returns)
 
 
-async def test_every_source_has_the_prelude_in_front() -> None:
+async def test_every_source_names_its_language_and_has_the_prelude_in_front() -> None:
     sources = await load_sources()
     assert set(sources) == set(ScriptName)
-    for source in sources.values():
-        first, _, rest = source.partition("\n")
-        assert first.startswith("#!lua")
-        assert rest.startswith("-- Put in front of every script")
+    begins = re.compile(r"#!lua(?: flags=allow-oom)?\n-- Put in front of every script")
+    assert [name for name, source in sources.items() if not begins.match(source)] == []
 
 
 def test_keys_of_a_project_share_a_slot_and_its_pattern_is_escaped() -> None:

@@ -199,8 +199,16 @@ class TestHeader:
         assert "◆1 needs you  2 to review" in plain_text(second)
 
     def test_the_forecast_warns_when_it_exceeds_the_cap(self) -> None:
-        _, second = header_lines(live_model(status(forecast_usd=7.0)), "shop", width=120, now_ms=NOW_MS)
-        assert ("$7.00 at the end", Tone.WARN) in second
+        for p90, tone in ((6.0, Tone.MUTED), (7.0, Tone.WARN)):
+            model = live_model(status(forecast_usd=5.0, forecast_p90_usd=p90))
+            _, second = header_lines(model, "shop", width=120, now_ms=NOW_MS)
+            assert (f"$5.00 to ${p90:.2f} at the end", tone) in second
+
+    def test_a_cap_on_tokens_shows_how_much_of_it_is_used(self) -> None:
+        for tokens, tone in ((790, Tone.MUTED), (800, Tone.WARN)):
+            spend = status()["spend"] | {"tokens": tokens, "tokens_cap": 1_000}
+            _, second = header_lines(live_model(status(spend=spend)), "shop", width=120, now_ms=NOW_MS)
+            assert (f"{tokens // 10}% of tokens", tone) in second
 
     def test_without_a_cap_there_is_no_bar(self) -> None:
         spend = status()["spend"] | {"cap_usd": None}

@@ -42,7 +42,7 @@ class TestMainScreen:
             assert lines[0].startswith(" AgentCoord  shop@main  ● live  running")
             assert lines[1].startswith(" 1/2 busy")
             assert "◆1 needs you" in lines[1]
-            assert lines[1].rstrip().endswith("$1.50/$6.00  ██▒░░░░░░░  25%  $5.70 at the end")
+            assert lines[1].rstrip().endswith("$1.50/$6.00  ██▒░░░░░░░  25%  $5.70 to $5.90 at the end")
             assert lines[2].startswith("╭─ 1 Workers ")
             assert lines[3].split() == ["│", "Worker", "Task", "Title", "Doing", "Turn", "Since", "Cost", "│"]
             assert lines[4].split()[:4] == ["│", "●", "Backend-Engineer-1", "api"]

@@ -23,11 +23,11 @@ from agentcoord.workspace.journal import (
     landed_records,
     standing_landings,
 )
-from agentcoord.workspace.manifest import Entry, Manifest
+from agentcoord.workspace.manifest import Entries, Entry, Manifest
 from agentcoord.workspace.user_tree import Kind, Signature
 from agentcoord.workspace.versions import version_of
 
-HERE = Signature(1, 2, 3, 4)
+HERE: Signature = (1, 2, 3, 4)
 ENTRY = Entry(Kind.FILE, False, "ab" * 32, HERE, HERE, False)
 RECORD = Record(
     number=3,
@@ -91,8 +91,8 @@ def test_only_old_contents_that_nothing_refers_to_are_dropped(tmp_path: Path) ->
 def test_a_manifest_comes_back_with_any_name(
     tmp_path_factory: pytest.TempPathFactory, names: dict[str, bool]
 ) -> None:
-    entries = {n: replace(ENTRY, executable=x, source=HERE if x else None) for n, x in names.items()}
-    manifest = Manifest(entries, frozenset({"sub"}))
+    entries = {n: ENTRY._replace(executable=x, source=HERE if x else None) for n, x in names.items()}
+    manifest = Manifest(Entries.of(entries), frozenset({"sub"}))
     path = tmp_path_factory.mktemp("m") / "manifest.json"
     manifest.save(path)
     assert Manifest.load(path) == manifest
@@ -108,12 +108,12 @@ def test_a_manifest_that_cannot_be_read_is_no_manifest(tmp_path: Path, text: str
 
 
 def test_the_tree_hash_knows_content_mode_kind_and_name() -> None:
-    base = Manifest({"a": ENTRY})
+    base = Manifest(Entries.of({"a": ENTRY}))
     others = [
-        Manifest({"b": ENTRY}),
-        Manifest({"a": replace(ENTRY, executable=True)}),
-        Manifest({"a": replace(ENTRY, kind=Kind.LINK)}),
-        Manifest({"a": replace(ENTRY, sha256="cd" * 32)}),
+        Manifest(Entries.of({"b": ENTRY})),
+        Manifest(Entries.of({"a": ENTRY._replace(executable=True)})),
+        Manifest(Entries.of({"a": ENTRY._replace(kind=Kind.LINK)})),
+        Manifest(Entries.of({"a": ENTRY._replace(sha256="cd" * 32)})),
     ]
     hashes = {m.tree_hash({}) for m in (base, *others)}
     assert len(hashes) == 5

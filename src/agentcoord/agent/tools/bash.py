@@ -12,12 +12,13 @@ from collections.abc import Mapping
 
 from agentcoord.agent.ports import CommandResult, Shell
 from agentcoord.agent.tools.arguments import flag_of, text_of, words_of
-from agentcoord.agent.tools.contract import PreparedCall, ToolDefinition, ToolResult
+from agentcoord.agent.tools.contract import RESULT_CHARS, PreparedCall, ToolDefinition, ToolResult
 from agentcoord.agent.tools.output_shelf import OutputShelf
 
 NAME = "bash"
-_HEAD_CHARS = 6_000
-_TAIL_CHARS = 14_000
+_HEAD_PERCENT = 15
+_TAIL_PERCENT = 35
+"""Of what a result may hold: one command is rarely worth all of it."""
 _FAILING_LINES = 20
 _FAILING_LINE_CHARS = 300
 _SHORT_OUTPUT_CHARS = 2_000
@@ -53,10 +54,14 @@ def bash_definition(*, custom: bool) -> ToolDefinition:
 class BashTool:
     """Runs commands through the sandboxed shell; SandboxError passes through to the daemon."""
 
-    def __init__(self, shell: Shell, shelf: OutputShelf, *, timeout_s: float) -> None:
+    def __init__(
+        self, shell: Shell, shelf: OutputShelf, *, timeout_s: float, result_chars: int = RESULT_CHARS
+    ) -> None:
         self._shell = shell
         self._shelf = shelf
         self._timeout_s = timeout_s
+        self._head_chars = result_chars * _HEAD_PERCENT // 100
+        self._tail_chars = result_chars * _TAIL_PERCENT // 100
 
     @property
     def name(self) -> str:
@@ -72,36 +77,37 @@ class BashTool:
     async def _run(self, command: str) -> ToolResult:
         result = await self._shell.run(command, timeout_s=self._timeout_s)
         output = await asyncio.to_thread(_readable, result.output)
-        kept_at = self._shelf.keep(output) if len(output) > _HEAD_CHARS + _TAIL_CHARS else ""
-        text = await asyncio.to_thread(_shaped, result, output, kept_at, self._timeout_s)
+        kept_at = self._shelf.keep(output) if len(output) > self._head_chars + self._tail_chars else ""
+        text = await asyncio.to_thread(self._shaped, result, output, kept_at)
         return ToolResult(text, is_error=result.timed_out)
+
+    def _shaped(self, result: CommandResult, output: str, kept_at: str) -> str:
+        """Lay out a result: outcome, failing lines, output."""
+        seconds = result.duration_ms / 1000
+        if result.timed_out:
+            parts = [f"timed out: killed after {self._timeout_s:g} s; nothing of it runs any more"]
+        else:
+            parts = [f"exit code {result.exit_code} ({seconds:.1f} s)"]
+        if result.truncated:
+            parts.append("[the command printed more than is captured: the middle of its output is lost]")
+        if result.exit_code != 0 and len(output) > _SHORT_OUTPUT_CHARS:
+            parts.extend(_failing_lines(output))
+        if not output.strip():
+            parts.append("(no output)")
+        elif not kept_at:
+            parts.append(output.rstrip("\n"))
+        else:
+            head = _whole_lines_head(output, self._head_chars)
+            tail = _whole_lines_tail(output, self._tail_chars)
+            left = len(output) - len(head) - len(tail)
+            parts.append(
+                f"{head}\n[cut: {left} characters; the whole output can be viewed at {kept_at}]\n{tail}"
+            )
+        return "\n".join(parts)
 
 
 async def _restarted() -> ToolResult:
     return ToolResult(_RESTARTED)
-
-
-def _shaped(result: CommandResult, output: str, kept_at: str, timeout_s: float) -> str:
-    """Lay out a result: outcome, failing lines, output."""
-    seconds = result.duration_ms / 1000
-    if result.timed_out:
-        parts = [f"timed out: killed after {timeout_s:g} s; nothing of it runs any more"]
-    else:
-        parts = [f"exit code {result.exit_code} ({seconds:.1f} s)"]
-    if result.truncated:
-        parts.append("[the command printed more than is captured: the middle of its output is lost]")
-    if result.exit_code != 0 and len(output) > _SHORT_OUTPUT_CHARS:
-        parts.extend(_failing_lines(output))
-    if not output.strip():
-        parts.append("(no output)")
-    elif not kept_at:
-        parts.append(output.rstrip("\n"))
-    else:
-        head = _whole_lines_head(output)
-        tail = _whole_lines_tail(output)
-        left = len(output) - len(head) - len(tail)
-        parts.append(f"{head}\n[cut: {left} characters; the whole output can be viewed at {kept_at}]\n{tail}")
-    return "\n".join(parts)
 
 
 def _failing_lines(output: str) -> list[str]:
@@ -115,13 +121,13 @@ def _failing_lines(output: str) -> list[str]:
     return ["Lines that look like failures:", *found, "Output:"] if found else []
 
 
-def _whole_lines_head(output: str) -> str:
-    head = output[:_HEAD_CHARS]
+def _whole_lines_head(output: str, chars: int) -> str:
+    head = output[:chars]
     return head[: head.rfind("\n")] if "\n" in head else head
 
 
-def _whole_lines_tail(output: str) -> str:
-    tail = output.rstrip("\n")[-_TAIL_CHARS:]
+def _whole_lines_tail(output: str, chars: int) -> str:
+    tail = output.rstrip("\n")[-chars:]
     return tail[tail.find("\n") + 1 :] if "\n" in tail else tail
 
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from agentcoord.errors import AgentError
 
 RESULT_CHARS = 40_000
-"""No tool result is longer: about 10,000 tokens, and it is re-read each turn."""
+"""No tool result is longer, where nothing else is asked for."""
 
 ToolDefinition = dict[str, Any]
 """One entry of a request's `tools`."""

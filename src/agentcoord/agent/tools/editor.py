@@ -15,7 +15,13 @@ from typing import Any, Literal, assert_never
 
 from agentcoord.agent.ports import Files, FileText, WriteOutcome
 from agentcoord.agent.tools.arguments import line_range_of, path_of, text_of, whole_number_of
-from agentcoord.agent.tools.contract import PreparedCall, ToolDefinition, ToolInputError, ToolResult
+from agentcoord.agent.tools.contract import (
+    RESULT_CHARS,
+    PreparedCall,
+    ToolDefinition,
+    ToolInputError,
+    ToolResult,
+)
 from agentcoord.agent.tools.output_shelf import PREFIX, OutputShelf
 from agentcoord.agent.tools.text_edits import (
     Edited,
@@ -57,8 +63,9 @@ def editor_definition(*, custom: bool) -> ToolDefinition:
 class EditorTool:
     """The editor of one conversation; calls that write never run side by side."""
 
-    def __init__(self, files: Files, shelf: OutputShelf) -> None:
+    def __init__(self, files: Files, shelf: OutputShelf, *, result_chars: int = RESULT_CHARS) -> None:
         self._files = files
+        self._result_chars = result_chars
         self._shelf = shelf
         self._seen: dict[str, str] = {}
 
@@ -100,7 +107,7 @@ class EditorTool:
             text = self._shelf.find(path)
             if text is None:
                 return ToolResult(f"{path} is no longer kept: run the command again.", is_error=True)
-            return await _numbered(path, text, lines)
+            return await _numbered(path, text, lines, self._result_chars)
         if path == ".":
             return await self._list_folder(path)
         try:
@@ -110,7 +117,7 @@ class EditorTool:
                 return await self._list_folder(path)
             except (WorkspaceError, OSError):
                 return await self._unreadable(path, error)
-        result = await _numbered(path, file.text, lines)
+        result = await _numbered(path, file.text, lines, self._result_chars)
         if not result.is_error:
             self._saw(path, file.text)
         return result
@@ -123,7 +130,7 @@ class EditorTool:
         edited = await asyncio.to_thread(replace_once, file.text, old, new)
         if isinstance(edited, NotEdited) and edited.no_match and self._changed_since_seen(path, file.text):
             self._saw(path, file.text)
-            view = await asyncio.to_thread(numbered_view, file.text)
+            view = await asyncio.to_thread(numbered_view, file.text, chars=self._result_chars)
             return ToolResult(
                 f"{path} has changed since you viewed it, and old_str does not occur in it any more. "
                 f"It reads now:\n{view or '(the file is empty)'}",
@@ -220,7 +227,7 @@ class EditorTool:
         return path in self._seen and self._seen[path] != _digest(text)
 
 
-async def _numbered(path: str, text: str, lines: tuple[int, int] | None) -> ToolResult:
+async def _numbered(path: str, text: str, lines: tuple[int, int] | None, chars: int) -> ToolResult:
     total = len(split_lines(text)) if text else 0
     first, last = lines if lines is not None else (1, -1)
     if total == 0:
@@ -231,7 +238,7 @@ async def _numbered(path: str, text: str, lines: tuple[int, int] | None) -> Tool
             "-1 as the second means the end.",
             is_error=True,
         )
-    return ToolResult(await asyncio.to_thread(numbered_view, text, first, last))
+    return ToolResult(await asyncio.to_thread(numbered_view, text, first, last, chars=chars))
 
 
 def _with_newlines_of(file: FileText, text: str) -> str:

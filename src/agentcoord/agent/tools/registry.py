@@ -46,16 +46,19 @@ class Toolbox:
         questions: Questions,
         command_timeout_s: float,
         call_deadline_s: float,
+        result_chars: int = RESULT_CHARS,
     ) -> None:
+        """`result_chars`: no result is longer, but for a few words around it."""
         shelf = OutputShelf()
         tools: tuple[Tool, ...] = (
-            BashTool(shell, shelf, timeout_s=command_timeout_s),
-            EditorTool(files, shelf),
+            BashTool(shell, shelf, timeout_s=command_timeout_s, result_chars=result_chars),
+            EditorTool(files, shelf, result_chars=result_chars),
             SearchTool(files),
             AskHumanTool(questions),
         )
         self._tools: Mapping[str, Tool] = {tool.name: tool for tool in tools}
         self._call_deadline_s = call_deadline_s
+        self._result_chars = result_chars
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -81,13 +84,15 @@ class Toolbox:
             return ToolResult(error.message, is_error=True)
         except OSError as error:
             return ToolResult(f"The file system refused: {error.strerror or error}.", is_error=True)
-        return ToolResult(_bounded(result.text), is_error=result.is_error, wrote=result.wrote)
+        return ToolResult(
+            _bounded(result.text, self._result_chars), is_error=result.is_error, wrote=result.wrote
+        )
 
 
-def _bounded(text: str) -> str:
+def _bounded(text: str, chars: int) -> str:
     """Make a text that the API takes: valid UTF-8, not blank, bounded."""
     clean = text.encode("utf-8", "replace").decode("utf-8")
-    if len(clean) > RESULT_CHARS + 2_000:
-        left = len(clean) - RESULT_CHARS
-        clean = f"{clean[:RESULT_CHARS]}\n[cut: {left} more characters]"
+    if len(clean) > chars + 2_000:
+        left = len(clean) - chars
+        clean = f"{clean[:chars]}\n[cut: {left} more characters]"
     return clean if clean.strip() else "(nothing)"

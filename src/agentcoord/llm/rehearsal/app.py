@@ -72,6 +72,12 @@ class MessagesApi:
                 Route(
                     "/v1/messages/count_tokens", _Endpoint(self._count_tokens, self._clock), methods=["POST"]
                 ),
+                # As Vertex AI has it: the model in the path, the version in the body.
+                Route(
+                    "/projects/{project}/locations/{region}/publishers/anthropic/models/{call}",
+                    _Endpoint(self._messages, self._clock),
+                    methods=["POST"],
+                ),
                 Route("/v1/models", self._models),
                 Route("/v1/models/{model}", self._models),
                 Route("/books", self._show_books),
@@ -267,8 +273,6 @@ async def _read_body(request: Request) -> dict[str, Any] | Problem:
     """Read the JSON body, or say what is wrong with the request as such."""
     if (problem := _check_credentials(request)) is not None:
         return problem
-    if not request.headers.get("anthropic-version"):
-        return Problem(400, "anthropic-version: header is required")
     pieces, size = [], 0
     async for piece in request.stream():
         size += len(piece)
@@ -280,7 +284,24 @@ async def _read_body(request: Request) -> dict[str, Any] | Problem:
         body = json.loads(b"".join(pieces))
     except ValueError:
         return Problem(400, "The request body is not valid JSON")
-    return body if isinstance(body, dict) else Problem(400, "The request body must be an object")
+    if not isinstance(body, dict):
+        return Problem(400, "The request body must be an object")
+    if (call := request.path_params.get("call")) is not None:
+        return _of_vertex(body, call)
+    if not request.headers.get("anthropic-version"):
+        return Problem(400, "anthropic-version: header is required")
+    return dict(body)
+
+
+def _of_vertex(body: dict[str, Any], call: str) -> dict[str, Any] | Problem:
+    """Translate a request to Vertex AI, whose path ends in `MODEL:streamRawPredict`, into the API's own."""
+    model, _, method = call.rpartition(":")
+    if method not in ("rawPredict", "streamRawPredict"):
+        return Problem(404, f"no method {method!r}")
+    if not body.get("anthropic_version"):
+        return Problem(400, "anthropic_version: Field required")
+    kept = {name: value for name, value in body.items() if name != "anthropic_version"}
+    return {**kept, "model": model}
 
 
 def _model_dict(name: str) -> dict[str, Any]:

@@ -36,6 +36,8 @@ class FaultKind(StrEnum):
     """403."""
     INVALID_REQUEST = "invalid_request"
     """400."""
+    PROMPT_TOO_LONG = "prompt_too_long"
+    """400: the prompt does not fit the model's context window."""
     SERVER_ERROR = "server_error"
     """500."""
     GATEWAY_TIMEOUT = "gateway_timeout"

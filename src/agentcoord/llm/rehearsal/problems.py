@@ -69,6 +69,8 @@ def refusal_of(fault: Fault) -> Problem | None:
             return Problem(403, "Your API key may not use this resource.")
         case FaultKind.INVALID_REQUEST:
             return Problem(400, "The request is invalid, because the script says so.")
+        case FaultKind.PROMPT_TOO_LONG:
+            return Problem(400, "prompt is too long: 210000 tokens > 200000 maximum")
         case FaultKind.SERVER_ERROR:
             return Problem(500, "Internal server error")
         case FaultKind.GATEWAY_TIMEOUT:

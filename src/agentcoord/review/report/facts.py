@@ -279,6 +279,8 @@ class Night:
     scripted: bool
     model_source: str
     sandbox: str
+    unconfined: bool
+    """Commands ran without a sandbox, now or after an earlier start whose events are still there."""
     baseline: str
     total_usd: float
     cap_usd: float | None

@@ -30,6 +30,13 @@ def headline(night: Night) -> str:
 
 def proof(night: Night) -> str:
     """What stands in the tree, and what holds it up."""
+    words = _standing(night)
+    if night.unconfined:
+        words += " The workers' commands ran unconfined (--unsafe-no-sandbox): they could do what you can."
+    return words
+
+
+def _standing(night: Night) -> str:
     landed = night.landed
     if not landed:
         return "Nothing of the night stands in the tree."

@@ -81,6 +81,7 @@ def night_of(answers: Answers, *, now_ms: int) -> Night:
         scripted=bool(status.get("scripted")),
         model_source=str(status.get("model_source", "")),
         sandbox=str(status.get("sandbox", "")),
+        unconfined=_ran_unconfined(status, answers.events),
         baseline=str(status.get("baseline", "")),
         total_usd=float(costs.get("total_usd") or 0.0),
         cap_usd=costs.get("cap_usd"),
@@ -237,6 +238,12 @@ def _needs(tasks: Iterable[TaskStory]) -> tuple[Need, ...]:
         if task.outcome is Outcome.PARKED
     ]
     return (*questions, *parked)
+
+
+def _ran_unconfined(status: View, events: Iterable[View]) -> bool:
+    """Whether this start of the daemon, or another of the night, was told --unsafe-no-sandbox and used it."""
+    starts = [(event.get("data") or {}) for event in events if event.get("kind") == EventKind.DAEMON_STARTED]
+    return any(str(each.get("sandbox", "")).startswith("none") for each in (status, *starts))
 
 
 def _models_of(events: Iterable[View]) -> dict[str, tuple[str, ...]]:

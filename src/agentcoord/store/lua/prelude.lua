@@ -174,38 +174,51 @@ local function bring_back(id, from, queued, blocked)
   if open == 0 then make_ready(id) end
 end
 
--- Reservations: a HASH `reservations` of id -> JSON [run, task, day, amount, started].
+-- Reservations: a HASH `reservations` of id -> JSON [run, task, day, amount, started, tokens, worker]; the
+-- last two are missing in what an earlier version reserved.
+local function negated(number)
+  return number == '0' and '0' or '-' .. number  -- The server takes '-0' for no number.
+end
+
+local function spend_keys(r)
+  return {P .. 'spend:run:' .. r[1], P .. 'spend:task:' .. r[2], P .. 'spend:day:' .. r[3]}
+end
+
 local function drop_reservation(id)
   local raw = redis.call('HGET', P .. 'reservations', id)
   if not raw then return nil end
   local r = cjson.decode(raw)
   redis.call('HDEL', P .. 'reservations', id)
-  local minus = tostring(r[4]) == '0' and '0' or '-' .. r[4]  -- The server takes '-0' for no number.
-  redis.call('HINCRBY', P .. 'spend:run:' .. r[1], 'reserved', minus)
-  redis.call('HINCRBY', P .. 'spend:task:' .. r[2], 'reserved', minus)
-  redis.call('HINCRBY', P .. 'spend:day:' .. r[3], 'reserved', minus)
+  for _, key in ipairs(spend_keys(r)) do
+    redis.call('HINCRBY', key, 'reserved', negated(tostring(r[4])))
+    redis.call('HINCRBY', key, 'tokens_reserved', negated(tostring(r[6] or '0')))
+  end
   return r
 end
 
--- Turns a reservation into money spent. `tokens` is a flat list of kind, count. Returns what was spent since
--- ever by its run, its task and its day; nothing when there is no such reservation.
+-- Turns a reservation into what was spent. `tokens` is a flat list of kind, count; without `actual` all that
+-- was reserved counts as used. Returns what was spent since ever by its run, its task and its day, then the
+-- tokens of the same three; nothing when there is no such reservation.
 local function book_reservation(id, actual, model, tokens)
   local r = drop_reservation(id)
   if not r then return {} end
-  local amount = actual or r[4]
+  local amount, used = actual or r[4], r[6] or '0'
+  if actual then
+    local sum = 0
+    for i = 2, #tokens, 2 do sum = sum + tonumber(tokens[i]) end
+    used = string.format('%.0f', sum)
+  end
+  local spent = {}
+  for _, key in ipairs(spend_keys(r)) do spent[#spent + 1] = redis.call('HINCRBY', key, 'spent', amount) end
+  for _, key in ipairs(spend_keys(r)) do spent[#spent + 1] = redis.call('HINCRBY', key, 'tokens_spent', used) end
   local run = P .. 'spend:run:' .. r[1]
-  local spent = {
-    redis.call('HINCRBY', run, 'spent', amount),
-    redis.call('HINCRBY', P .. 'spend:task:' .. r[2], 'spent', amount),
-    redis.call('HINCRBY', P .. 'spend:day:' .. r[3], 'spent', amount),
-  }
-  redis.call('HINCRBY', run, 'task|' .. r[2] .. '|spent', amount)
-  redis.call('HINCRBY', run, 'model|' .. model .. '|spent', amount)
+  local parts = {'task|' .. r[2], 'model|' .. model}
+  if (r[7] or '') ~= '' then parts[3] = 'worker|' .. r[7] end
+  for _, part in ipairs(parts) do redis.call('HINCRBY', run, part .. '|spent', amount) end
   for i = 1, #tokens, 2 do
     if tokens[i + 1] ~= '0' then
       redis.call('HINCRBY', run, tokens[i], tokens[i + 1])
-      redis.call('HINCRBY', run, 'task|' .. r[2] .. '|' .. tokens[i], tokens[i + 1])
-      redis.call('HINCRBY', run, 'model|' .. model .. '|' .. tokens[i], tokens[i + 1])
+      for _, part in ipairs(parts) do redis.call('HINCRBY', run, part .. '|' .. tokens[i], tokens[i + 1]) end
     end
   end
   return spent

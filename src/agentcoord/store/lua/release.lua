@@ -1,7 +1,7 @@
 -- Ends reservations whose call will never be settled.
 -- ARGV  1 mark of the memory  2 model to book started ones on, '' to book nothing  then 1 each: reservation
 -- Returns {reservation that was there, ...}, or nil when the memory is gone.
--- Cost  5 calls a reservation, 10 a started one; at most 1,000.
+-- Cost  8 calls a reservation, 17 a started one; at most 1,000.
 -- Invariant: each is ended once; a call whose answer had begun is assumed billed in full.
 if has_forgotten(ARGV[1]) then return false end
 local ended = {}

@@ -1,4 +1,4 @@
-"""Tamper rules for Python tests, by their syntax trees: what each test still asserts, and how hard.
+"""Tamper rules for tests that can be read one by one: what each still asserts, how hard, what skips it.
 
 A test is compared with the one of the same name, else with one of the same body anywhere in the
 change (it was renamed or moved). Only assertions that can still fail count: not those after a
@@ -12,25 +12,47 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from agentcoord.review.assertions import Assertion
+from agentcoord.review.code_tests import language_of, read_code_tests
 from agentcoord.review.flags import ChangedFile, Flag, FlagKind
-from agentcoord.review.python_tests import FileReading, PythonTest, read_tests
+from agentcoord.review.python_tests import read_tests
+from agentcoord.review.readings import FileReading, WrittenTest
+from agentcoord.review.tamper_text import text_flags
 
 
-def python_flags(file: ChangedFile, others: Sequence[ChangedFile]) -> list[Flag]:
-    """Compare one Python test file with what it was; `others` are all the test files of the change."""
-    before = read_tests(file.before or b"")
-    after = read_tests(file.after)
-    if after is None:
-        return [Flag(FlagKind.CONFIGURATION_CHANGED, file.path, 0, "it is not Python that can be read")]
-    if before is None:
-        return [Flag(FlagKind.CONFIGURATION_CHANGED, file.path, 0, "what it was could not be read")]
+def test_flags(file: ChangedFile, others: Sequence[ChangedFile]) -> list[Flag]:
+    """Compare one test file with what it was; `others` are all the test files of the change.
+
+    In a language that we do not read, and where brackets do not fit together, lines are counted.
+    """
+    before, after = read_any(file.path, file.before or b""), read_any(file.path, file.after)
+    # Where no test was found, the framework may call them by other words.
+    if before is not None and after is not None and (before.tests or file.path.endswith(".py")):
+        return reading_flags(file.path, before, after, others)
+    if not file.path.endswith(".py"):
+        return text_flags(file)
+    words = "it is not Python that can be read" if after is None else "what it was could not be read"
+    return [Flag(FlagKind.CONFIGURATION_CHANGED, file.path, 0, words)]
+
+
+def read_any(path: str, content: bytes) -> FileReading | None:
+    """Read a test file by its ending; None when it is of no language that we read, or cannot be read."""
+    if path.endswith(".py"):
+        return read_tests(content)
+    language = language_of(path)
+    return read_code_tests(content, language) if language else None
+
+
+def reading_flags(
+    path: str, before: FileReading, after: FileReading, others: Sequence[ChangedFile]
+) -> list[Flag]:
+    """Compare two readings of one file."""
     flags = [
-        Flag(FlagKind.CONFIGURATION_CHANGED, file.path, line, words)
+        Flag(FlagKind.CONFIGURATION_CHANGED, path, line, words)
         for words, line in after.hooks.items()
         if words not in before.hooks
     ]
     flags += [
-        Flag(FlagKind.TEST_SKIPPED, file.path, line, words)
+        Flag(FlagKind.TEST_SKIPPED, path, line, words)
         for words, line in after.skips.items()
         if words not in before.skips and before.tests
     ]
@@ -38,9 +60,9 @@ def python_flags(file: ChangedFile, others: Sequence[ChangedFile]) -> list[Flag]
     for name, old in before.tests.items():
         new = after.tests.get(name)
         if new is not None:
-            flags += _compared(file.path, name, old, new)
+            flags += _compared(path, name, old, new)
         elif not moved.has(old):
-            flags.append(Flag(FlagKind.TEST_DELETED, file.path, old.line, f"{name} is gone"))
+            flags.append(Flag(FlagKind.TEST_DELETED, path, old.line, f"{name} is gone"))
     return flags
 
 
@@ -50,23 +72,26 @@ class _Moved:
 
     after: FileReading
     others: Sequence[ChangedFile]
+    _found: list[WrittenTest] | None = None
+    """Read once, when the first test is missed."""
 
-    def has(self, old: PythonTest) -> bool:
+    def has(self, old: WrittenTest) -> bool:
+        if self._found is None:
+            self._found = [new for new in self._candidates() if not new.skips]
         return any(
             new.body == old.body or (new.name == old.name and len(new.assertions) >= len(old.assertions))
-            for new in self._candidates()
-            if not new.skips
+            for new in self._found
         )
 
-    def _candidates(self) -> Iterator[PythonTest]:
+    def _candidates(self) -> Iterator[WrittenTest]:
         yield from self.after.tests.values()
         for other in self.others:
-            was, now = read_tests(other.before or b""), read_tests(other.after)
+            was, now = read_any(other.path, other.before or b""), read_any(other.path, other.after)
             known = set(was.tests) if was else set()
             yield from (test for name, test in (now.tests if now else {}).items() if name not in known)
 
 
-def _compared(path: str, name: str, old: PythonTest, new: PythonTest) -> list[Flag]:
+def _compared(path: str, name: str, old: WrittenTest, new: WrittenTest) -> list[Flag]:
     flags = [
         Flag(FlagKind.TEST_SKIPPED, path, line, f"{name}: {words}")
         for words, line in new.skips.items()

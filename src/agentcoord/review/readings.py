@@ -1,0 +1,39 @@
+"""What is read out of a test file, whatever its language: each test, what it asserts, what skips it.
+
+Separate from the readers (`python_tests`, `code_tests`) and from the comparison (`tamper_tests`), which
+meet in these values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from agentcoord.review.assertions import Assertion
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenTest:
+    """One test."""
+
+    name: str
+    """Without its class or group."""
+    line: int
+    body: str
+    """Without names and places: equal bodies are the same test."""
+    assertions: tuple[Assertion, ...]
+    skips: dict[str, int]
+    """What skips it or expects it to fail, and in which line."""
+    cases: int
+    """How many times a table runs it, as far as can be read; 1 without."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileReading:
+    """One file."""
+
+    tests: dict[str, WrittenTest] = field(default_factory=dict)
+    """By `Class::name`, or `group > name`."""
+    skips: dict[str, int] = field(default_factory=dict)
+    """Of the whole file, or of classes and groups."""
+    hooks: dict[str, int] = field(default_factory=dict)
+    """What steers the test run itself: pytest hooks, collection lists, exits."""

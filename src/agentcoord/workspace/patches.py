@@ -1,0 +1,53 @@
+"""What landings did and what would take them back, as patches made from the journal's contents.
+
+Separate from `landing`, which writes: everything here only reads, and nothing of the user's tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from agentcoord.domain.ids import TaskId
+from agentcoord.errors import WorkspaceError
+from agentcoord.workspace.diffs import Pair, unified_diff
+from agentcoord.workspace.journal import Journal, Operation, Record, standing_landings
+from agentcoord.workspace.undo import forward_pairs, reverse_pairs
+
+
+def diff_of(journal: Journal, task: TaskId, since_ms: int) -> str:
+    """Return what `task` landed, also after it was undone. Blocking.
+
+    Raises WorkspaceError when it landed nothing, or its contents were compacted.
+    """
+    records = journal.load()
+    landings = standing_landings(records, task, since_ms) or [
+        r
+        for r in records
+        if r.task == task and r.operation is Operation.LAND and r.happened and r.at_ms >= since_ms
+    ]
+    if not landings:
+        raise WorkspaceError(f"{task} has landed nothing, so there is no diff")
+    return _one_after_the_other(forward_pairs(r, journal.blobs.read) for r in with_contents(landings))
+
+
+def reverse_patch(journal: Journal, landings: list[Record]) -> str:
+    """Return what would take `landings` (oldest first) back. Blocking."""
+    return _one_after_the_other(
+        reverse_pairs(r, journal.blobs.read) for r in reversed(with_contents(landings))
+    )
+
+
+def with_contents(landings: list[Record]) -> list[Record]:
+    """Leave out what was compacted. Raises WorkspaceError when nothing else is there."""
+    whole = [record for record in landings if record.compacted_at_ms is None]
+    if landings and not whole:
+        raise WorkspaceError(
+            f"{landings[-1].task} was accepted, and a later cleanup dropped what undoing it would take",
+            mend="git knows what you committed: git log -p, git revert",
+        )
+    return whole
+
+
+def _one_after_the_other(landings: Iterable[list[Pair]]) -> str:
+    """One patch after the other: a path may occur in several landings."""
+    return "".join(unified_diff(pairs) for pairs in landings)

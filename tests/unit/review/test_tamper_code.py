@@ -1,0 +1,292 @@
+"""Tamper rules for JavaScript, TypeScript, Go and Rust, on files as people write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentcoord.review.code_tests import OUTSIDE, read_code_tests
+from agentcoord.review.flags import ChangedFile, Flag, FlagKind
+from agentcoord.review.source_mask import Language
+from agentcoord.review.tamper import find_flags
+
+CART = r"""
+import { describe, it, expect, beforeEach } from 'vitest';
+import { Cart } from '../src/cart';
+
+// it('is not a test', () => { expect(1).toBe(1) })
+const fixture = `it('neither', ${'x'} () => {`;
+
+describe('Cart', () => {
+  let cart: Cart;
+  beforeEach(() => {
+    cart = new Cart();
+    expect(cart.items).toEqual([]);
+  });
+
+  it('adds an item', async () => {
+    cart.add({ sku: 'a', price: 5 });
+    expect(cart.total()).toBe(5);
+    await expect(cart.load("it's")).rejects.toThrow('no " such');
+  });
+
+  it.each([
+    [1, 2],
+    [2, 4],
+    [3, 6],
+  ])('doubles %i', (n, twice) => {
+    expect(cart.double(n)).toBe(twice);
+  });
+
+  describe('discounts', () => {
+    test('are applied once', () => {
+      expect(cart.total()).toBeLessThan(100);
+      expect(/^a[/"'(]+$/.test(cart.name)).toBe(true);
+    });
+  });
+});
+"""
+GO = r"""//go:build linux
+
+package cart
+
+import "testing"
+
+// func TestNothing(t *testing.T) {}
+func TestTotal(t *testing.T) {
+	cases := []struct {
+		name string
+		in   []int
+		want int
+	}{
+		{"empty", nil, 0},
+		{"one { brace", []int{1}, 1},
+		{"two", []int{1, 2}, 3},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			if got := Total(c.in); got != c.want {
+				t.Errorf("Total(%v) = %d, want %d", c.in, got, c.want)
+			}
+		})
+	}
+}
+
+func TestAdd(t *testing.T) {
+	cart := New(`a "raw" { string`)
+	if err := cart.Add('\''); err != nil {
+		t.Fatal(err)
+	}
+	require.Equal(t, 1, cart.Len())
+	assert.InDelta(t, 1.0, cart.Weight(), 0.01)
+}
+"""
+RUST = r"""
+pub fn total(items: &[u32]) -> u32 { items.iter().sum() }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // #[test] fn nothing() { assert!(false); }
+    #[test]
+    fn sums_up<'a>() {
+        let quoted = r#"a " and a { brace"#;
+        assert_eq!(total(&[1, 2]), 3, "with {}", quoted);
+        assert!(total(&[1]) < 10);
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "too many")]
+    async fn refuses_too_many() {
+        add(b'{').await;
+        assert!(matches!(state(), State::Full));
+    }
+
+    #[rstest]
+    #[case(1, 2)]
+    #[case(2, 4)]
+    fn doubles(#[case] n: u32, #[case] twice: u32) {
+        assert_eq!(double(n), twice);
+    }
+}
+"""
+SAMPLES = {"tests/cart.test.ts": CART, "cart/cart_test.go": GO, "src/cart.rs": RUST}
+Kind = FlagKind
+
+
+def flags(path: str, before: str, after: str, *others: ChangedFile) -> tuple[Flag, ...]:
+    assert before != after, "the sample does not hold what is to be replaced"
+    return find_flags([ChangedFile(path, before.encode(), after.encode()), *others], [])
+
+
+def changed(path: str, old: str, new: str) -> tuple[Flag, ...]:
+    return flags(path, SAMPLES[path], SAMPLES[path].replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "kind", "line"),
+    [
+        ("tests/cart.test.ts", "it('adds", "it.skip('adds", Kind.TEST_SKIPPED, 15),
+        ("tests/cart.test.ts", "it('adds", "xit('adds", Kind.TEST_SKIPPED, 15),
+        ("tests/cart.test.ts", "it('adds", "it.only('adds", Kind.TEST_SKIPPED, 15),
+        ("tests/cart.test.ts", "it('adds", "it.todo('adds", Kind.TEST_SKIPPED, 15),
+        ("tests/cart.test.ts", "it.each(", "it.skip.each(", Kind.TEST_SKIPPED, 21),
+        ("tests/cart.test.ts", "describe('disc", "describe.skip('disc", Kind.TEST_SKIPPED, 29),
+        ("tests/cart.test.ts", "describe('disc", "xdescribe('disc", Kind.TEST_SKIPPED, 29),
+        (
+            "tests/cart.test.ts",
+            "'are applied once', () =>",
+            "'are applied once', { skip: true }, () =>",
+            Kind.TEST_SKIPPED,
+            30,
+        ),
+        ("tests/cart.test.ts", "cart.add({", "this.skip(); cart.add({", Kind.TEST_SKIPPED, 16),
+        ("tests/cart.test.ts", "    test('are", "    helper('are", Kind.TEST_DELETED, 30),
+        ("tests/cart.test.ts", "    [3, 6],\n", "", Kind.TEST_DELETED, 21),
+        ("tests/cart.test.ts", "    expect(cart.total()).toBe(5);\n", "", Kind.ASSERTION_REMOVED, 15),
+        (
+            "tests/cart.test.ts",
+            "    expect(cart.total()).toBe(5);",
+            "    // expect(cart.total()).toBe(5);",
+            Kind.ASSERTION_REMOVED,
+            15,
+        ),
+        ("tests/cart.test.ts", "    expect(cart.items).toEqual([]);\n", "", Kind.TEST_DELETED, 12),
+        ("tests/cart.test.ts", ".toBe(5)", ".toBeDefined()", Kind.ASSERTION_WEAKENED, 17),
+        (
+            "tests/cart.test.ts",
+            "expect(cart.total()).toBe(5)",
+            "expect(true).toBe(true)",
+            Kind.ASSERTION_WEAKENED,
+            17,
+        ),
+        ("tests/cart.test.ts", ".toBe(5)", ".not.toBe(6)", Kind.ASSERTION_WEAKENED, 17),
+        ("tests/cart.test.ts", "toBeLessThan(100)", "toBeLessThan(1000)", Kind.THRESHOLD_LOWERED, 31),
+        ("tests/cart.test.ts", ".toBe(5)", ".toBe(6)", Kind.EXPECTATION_CHANGED, 17),
+        ("cart/cart_test.go", "\tcart := New", '\tt.Skip("later")\n\tcart := New', Kind.TEST_SKIPPED, 28),
+        ("cart/cart_test.go", "//go:build linux", "//go:build never", Kind.TEST_SKIPPED, 1),
+        ("cart/cart_test.go", "func TestAdd", "func helperAdd", Kind.TEST_DELETED, 27),
+        ("cart/cart_test.go", '\t\t{"two", []int{1, 2}, 3},\n', "", Kind.TEST_DELETED, 8),
+        ("cart/cart_test.go", "\trequire.Equal(t, 1, cart.Len())\n", "", Kind.ASSERTION_REMOVED, 27),
+        ("cart/cart_test.go", "\t\t\t\tt.Errorf(", "\t\t\t\tt.Logf(", Kind.ASSERTION_REMOVED, 19),
+        (
+            "cart/cart_test.go",
+            "require.Equal(t, 1, cart.Len())",
+            "require.NotNil(t, cart)",
+            Kind.ASSERTION_WEAKENED,
+            32,
+        ),
+        ("cart/cart_test.go", "0.01", "0.5", Kind.THRESHOLD_LOWERED, 33),
+        ("src/cart.rs", "#[test]\n    fn", "#[test]\n    #[ignore]\n    fn", Kind.TEST_SKIPPED, 10),
+        ("src/cart.rs", "#[test]\n    fn", "#[test]\n    #[should_panic]\n    fn", Kind.TEST_SKIPPED, 10),
+        (
+            "src/cart.rs",
+            "#[test]\n    fn",
+            '#[cfg(feature = "x")]\n    #[test]\n    fn',
+            Kind.TEST_SKIPPED,
+            9,
+        ),
+        ("src/cart.rs", "    #[test]\n    fn", "    fn", Kind.TEST_DELETED, 9),
+        ("src/cart.rs", "    #[case(2, 4)]\n", "", Kind.TEST_DELETED, 23),
+        ("src/cart.rs", "        assert!(total(&[1]) < 10);\n", "", Kind.ASSERTION_REMOVED, 9),
+        (
+            "src/cart.rs",
+            'assert_eq!(total(&[1, 2]), 3, "with {}", quoted)',
+            "assert!(total(&[1, 2]) > 0)",
+            Kind.ASSERTION_WEAKENED,
+            12,
+        ),
+        ("src/cart.rs", "assert!(total(&[1]) < 10)", "assert!(true)", Kind.ASSERTION_WEAKENED, 13),
+    ],
+)
+def test_each_way_to_say_less_is_flagged_in_its_line(
+    path: str, old: str, new: str, kind: FlagKind, line: int
+) -> None:
+    found = changed(path, old, new)
+    assert [(flag.kind, flag.line) for flag in found] == [(kind, line)], [str(flag) for flag in found]
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new"),
+    [
+        ("tests/cart.test.ts", "// it('is not a test', () => { expect(1).toBe(1) })\n", ""),
+        ("tests/cart.test.ts", "// it('is", "// it.skip('is"),
+        ("tests/cart.test.ts", "const fixture = `it('neither'", "const fixture = `it.only('neither'"),
+        ("tests/cart.test.ts", "let cart: Cart;", "let cart: Cart; // skip: true, expect()"),
+        (
+            "tests/cart.test.ts",
+            "    expect(cart.total()).toBe(5);",
+            "    expect(cart.total()).toBe(5);\n    expect(cart.items).toHaveLength(1);",
+        ),
+        (
+            "tests/cart.test.ts",
+            "    expect(cart.total()).toBe(5);",
+            "    expect(\n      cart.total(),\n    ).toBe(5);",
+        ),
+        ("tests/cart.test.ts", "    [3, 6],\n", "    [3, 6],\n    [4, 8],\n"),
+        ("tests/cart.test.ts", "toBeLessThan(100)", "toBeLessThan(50)"),
+        ("tests/cart.test.ts", "it('adds an item'", "it('adds one item'"),
+        ("tests/cart.test.ts", "describe('Cart'", "describe('The cart'"),
+        ("tests/cart.test.ts", ".toBeLessThan(100)", ".toBe(90)"),
+        ("cart/cart_test.go", "// func TestNothing(t *testing.T) {}\n", ""),
+        ("cart/cart_test.go", "t.Fatal(err)", 't.Fatal("unexpected", err)'),
+        (
+            "cart/cart_test.go",
+            '{"two", []int{1, 2}, 3},',
+            '{"two", []int{1, 2}, 3},\n\t\t{"three", []int{1}, 1},',
+        ),
+        ("cart/cart_test.go", '\tcart := New(`a "raw" { string`)', '\tcart := New(`t.Skip("x")`)'),
+        ("src/cart.rs", "    // #[test] fn nothing() { assert!(false); }\n", ""),
+        ("src/cart.rs", "items.iter().sum()", "items.iter().copied().sum()"),
+        ("src/cart.rs", "#[test]\n    fn", "#[test]\n    #[allow(dead_code)]\n    fn"),
+        ("src/cart.rs", "fn sums_up", "fn adds_up"),
+    ],
+)
+def test_honest_work_holds_nothing(path: str, old: str, new: str) -> None:
+    assert [str(flag) for flag in changed(path, old, new) if flag.holds] == []
+
+
+def test_a_test_that_moves_to_another_file_is_not_gone() -> None:
+    moved = "  it('adds an item'" + CART.partition("  it('adds an item'")[2].partition("  it.each")[0]
+    other = ChangedFile("tests/add.test.ts", None, f"describe('x', () => {{\n{moved}}});\n".encode())
+    assert [
+        flag for flag in flags("tests/cart.test.ts", CART, CART.replace(moved, ""), other) if flag.holds
+    ] == []
+
+
+def test_what_is_read_of_a_file() -> None:
+    reading = read_code_tests(CART.encode(), Language.SCRIPT)
+    assert reading is not None
+    assert {name: (len(test.assertions), test.cases) for name, test in reading.tests.items()} == {
+        "Cart > adds an item": (2, 1),
+        "Cart > doubles %i": (1, 3),
+        "Cart > discounts > are applied once": (2, 1),
+        OUTSIDE: (1, 1),
+    }
+    assert reading.skips == {}
+
+
+def test_a_file_whose_brackets_do_not_fit_is_counted_by_lines() -> None:
+    broken = CART + "\nconst odd = <p>a ( b</p>\n"
+    assert read_code_tests(broken.encode(), Language.SCRIPT) is None
+    found = flags("tests/cart.test.ts", broken, broken.replace("it('adds", "it.skip('adds"))
+    assert Kind.TEST_SKIPPED in {flag.kind for flag in found}
+
+
+def test_production_code_in_rust_is_not_judged_by_its_assertions() -> None:
+    before = "pub fn f(x: u32) { debug_assert!(x > 1); }\n"
+    assert flags("src/lib.rs", before, "pub fn f(x: u32) {}\n") == ()
+
+
+@pytest.mark.parametrize("language", Language)
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        *('"', "`", "/*", "/[", "'", "`${", "\\", 'r#"', "r#", "/a", "(", "#[a]", "it(", "it.each("),
+        *("t.Run(", "fn f", "'\\'", "expect(a).", "func Test(", "assert!(", "[]struct{"),
+    ],
+)
+def test_no_file_takes_long_to_read(language: Language, hostile: str) -> None:
+    """Bounded by the test's own time limit: anything quadratic would take hours."""
+    content = hostile * (128 * 1024 // len(hostile))
+    read_code_tests(content.encode(), language)

@@ -10,8 +10,8 @@ import pytest
 
 from agentcoord.domain.ids import TaskId
 from agentcoord.errors import WorkspaceError
-from agentcoord.workspace.staged import MergeConflict, Staged
-from workspace_kit import LINES, World, save, snapshot, write
+from agentcoord.workspace.staged import MergeConflict, Staged, TreeMoved
+from workspace_kit import LINES, TOKEN, World, nothing_to_verify, save, snapshot, write
 
 TASK = TaskId("a")
 
@@ -49,6 +49,37 @@ async def test_an_edit_of_the_users_elsewhere_in_the_file_merges_onto_theirs(
     assert ready.files[0].content == users.replace(b"line 17\n", b"task\n")
     await world.land(ws)
     assert world.read("a.py") == users.replace(b"line 17\n", b"task\n")
+
+
+@pytest.mark.parametrize("lands", [True, False], ids=["lands", "does not land"])
+async def test_what_is_staged_on_top_of_another_is_what_the_tree_is_once_that_has_landed(
+    tmp_path: Path, lands: bool
+) -> None:
+    world = await World.make(tmp_path, {"a.py": LINES})
+    first = await world.work(
+        "a", {"a.py": LINES.replace(b"line 2\n", b"first\n"), "bin/tool": b"#!/bin/sh\n"}
+    )
+    (first.root / "bin/tool").chmod(0o755)
+    second = await world.work("b", {"a.py": LINES.replace(b"line 17\n", b"second\n"), "bin/b": b"b"})
+    before = await world.stage(first)
+    assert isinstance(before, Staged)
+    async with world.pool.proof() as proof:
+        ready = await proof.stage(second, await second.changes(), ahead=[before])
+        proven = snapshot(proof.root)
+        assert os.access(proof.root / "bin/tool", os.X_OK)
+    assert isinstance(ready, Staged)
+    assert ready.merged == ("a.py",)
+    if not lands:
+        assert await world.pool.confirmed(ready) == TreeMoved(("a.py", "bin/tool"))
+        return
+    await world.lander.land(first.task, TOKEN, "a", before, verify=nothing_to_verify)
+    confirmed = await world.pool.confirmed(ready)
+    assert isinstance(confirmed, Staged)
+    anew = await world.stage(second)
+    assert isinstance(anew, Staged)
+    assert anew.tree_hash == ready.tree_hash
+    await world.lander.land(second.task, TOKEN, "b", confirmed, verify=nothing_to_verify)
+    assert snapshot(world.root) == proven
 
 
 @pytest.mark.parametrize(

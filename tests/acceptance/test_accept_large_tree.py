@@ -11,6 +11,7 @@ that the loop's own thread opens or starts are caught whatever they cost.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import subprocess
@@ -194,6 +195,16 @@ async def slow_callbacks(root: Path, base: Path, watch: Watch) -> list[str]:
     return slow
 
 
+@pytest.fixture
+def frozen() -> Iterator[None]:
+    """What was there before is no concern of the collector's, as in the daemon after its start."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("frozen")
 @pytest.mark.timeout(280)
 def test_no_step_on_fifty_thousand_files_holds_the_event_loop_up() -> None:
     watch = Watch()

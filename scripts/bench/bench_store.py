@@ -1,6 +1,7 @@
 """The store against other Python queues, measured in the same run; prints ratios as a Markdown table.
 
-`python scripts/bench/bench_store.py [--quick] [--server redis|valkey] [--no-peers]`. The first run makes
+`python scripts/bench/bench_store.py [--quick] [--server redis|valkey] [--no-peers | --peers NAME,NAME]
+[--rounds N] [--no-depth]`. The first run makes
 one environment a peer in the user's cache folder, from the pinned lists in `peers/`. Medians of three
 rounds (one with --quick); in each round ours and every peer take their turn, because the machine's speed
 drifts.
@@ -15,7 +16,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import store_ours
@@ -57,18 +58,26 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer tasks, one run")
     parser.add_argument("--server", choices=("redis", "valkey"), default="valkey")
     parser.add_argument("--no-peers", action="store_true", help="only our own figures")
+    parser.add_argument("--peers", metavar="NAME,NAME", help="only these peers")
+    parser.add_argument("--no-depth", action="store_true", help="leave out memory, recovery and depth")
+    parser.add_argument("--rounds", type=int, help="instead of 3, or 1 with --quick")
     options = parser.parse_args()
     size = QUICK if options.quick else FULL
+    if options.rounds:
+        size = replace(size, runs=options.rounds)
+    names = options.peers.split(",") if options.peers else [peer.name for peer in PEERS]
+    chosen = () if options.no_peers else tuple(peer for peer in PEERS if peer.name in names)
     with tempfile.TemporaryDirectory() as folder:
         prose = Path(folder) / "prose.txt"
         prose.write_bytes(
             " ".join((ROOT / page).read_text() for page in PROSE_PAGES).encode("ascii", "ignore")
         )
         _describe(options.server)
-        peers, ours = _rounds(options.server, prose, size, () if options.no_peers else PEERS)
+        peers, ours = _rounds(options.server, prose, size, chosen)
         best = _print_peers(peers) if peers else None
         _print_ours(ours, best)
-        _ours_alone(options.server, prose.read_text(), size, best)
+        if not options.no_depth:
+            _ours_alone(options.server, prose.read_text(), size, best)
 
 
 def _describe(kind: str) -> None:

@@ -14,7 +14,7 @@ from functools import partial
 from agentcoord import __version__
 from agentcoord.daemon.fleet import Fleet
 from agentcoord.daemon.params import Answer, Params, no_such_task, number_of, refused, task_id_of, text_of
-from agentcoord.daemon.pausing import pause, resume
+from agentcoord.daemon.pausing import pause, paused_why, resume
 from agentcoord.daemon.reviewing import Reviewing
 from agentcoord.daemon.run_book import RunBook
 from agentcoord.daemon.snapshot import Views, pages
@@ -159,7 +159,11 @@ class Requests:
             workers=self._fleet.specs or self._shop.settings.workers,
         )
         plan = await asyncio.to_thread(read)  # A megabyte of TOML would hold up everybody else.
+        before = self._runs.run
         run = await self._runs.begin_if_none(any_open=any(t.state not in SETTLED_STATES for t in tasks))
+        if run != before and await paused_why(self._shop):
+            # An earlier run met a cap, a full disk or a refusal: what still holds this one will meet itself.
+            await resume(self._shop)
         outcome = await queue.load(plan.tasks)
         await memory.check()  # What goes into a server that was just wiped is not there for long.
         self._shop.hub.emit(

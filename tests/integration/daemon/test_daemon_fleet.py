@@ -21,8 +21,9 @@ from daemon_kit import (
 
 from agentcoord.clock import SystemClock
 from agentcoord.daemon.fleet import STORE_AWAY, Fleet
+from agentcoord.daemon.pausing import pause
 from agentcoord.domain.events import EventKind
-from agentcoord.domain.ids import FencingToken, ProjectId
+from agentcoord.domain.ids import FencingToken, ProjectId, RunId, TaskId
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.worker import Role, WorkerState, worker_of
 from agentcoord.errors import DaemonError, RpcError, SandboxError
@@ -257,6 +258,30 @@ async def test_a_full_disk_holds_the_run_and_costs_no_attempt(valkey_url: str, p
             await d.requests.answer("resume", {})
             await d.wait_until("t", TaskState.DONE)
         assert d.model.asked == ["t"], "the work was kept"
+
+
+PLAN = """[[task]]
+id = "{id}"
+title = "T"
+tags = ["backend"]
+"""
+
+
+@pytest.mark.parametrize(("why", "still"), [("the run cap of $1.00 is reached", False), ("", True)])
+async def test_the_next_run_is_not_held_by_what_the_last_one_ran_into(
+    valkey_url: str, project_id: ProjectId, why: str, still: bool
+) -> None:
+    """But what a person paused stays so."""
+    async with daemonlet(valkey_url, project_id) as d:
+        await d.requests.answer("load", {"text": PLAN.format(id="first")})
+        await pause(d.shop, why)
+        await d.requests.answer("load", {"text": PLAN.format(id="second")})
+        assert d.store.queue.paused, "first is open: it is the same run"
+        for task in ("first", "second"):
+            await d.store.queue.cancel(TaskId(task), why="")
+        d.runs.run = RunId("r20260101-000000")
+        await d.requests.answer("load", {"text": PLAN.format(id="third")})
+        assert d.store.queue.paused is still
 
 
 async def test_where_no_sandbox_works_nothing_runs_and_the_run_is_held(

@@ -32,9 +32,10 @@ run: $(VENV)/.run sandbox ## Play the demo night: ten tasks, six workers, a scri
 	@$(BIN)/agentcoord demo --dir "$(DEMO_DIR)"
 
 test: $(VENV)/.dev sandbox ## Run every test, in parallel, with a real Valkey; as root, the attacks also as an ordinary user
-	@if sh scripts/install_redis.sh; then these=""; else these="not system_redis"; \
+	@if sh scripts/install_redis.sh; then these="not alone"; else these="not alone and not system_redis"; \
 		echo "redis-server cannot be installed here: its tests are left out (all others use the Valkey that comes along)"; fi; \
 	$(BIN)/python -m pytest --numprocesses auto --quiet -m "$$these"
+	@$(BIN)/python -m pytest --quiet -m alone tests/acceptance
 	@$(BIN)/python scripts/redteam_as_user.py --numprocesses auto
 
 redteam: $(VENV)/.dev sandbox ## The attacks alone; as root, also as an ordinary user

@@ -204,6 +204,7 @@ def frozen() -> Iterator[None]:
     gc.unfreeze()
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("frozen")
 @pytest.mark.timeout(280)
 def test_no_step_on_fifty_thousand_files_holds_the_event_loop_up() -> None:

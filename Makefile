@@ -9,7 +9,7 @@ DEMO_DIR ?= $(or $(TMPDIR),/tmp)/agentcoord-demo-$(shell date +%Y%m%d-%H%M%S)
 export AGENTCOORD_ALLOW_ROOT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types imports docs-check fmt bench bench-cost bench-loop bench-night bench-daemon bench-sandbox bench-store bench-workspace prove redteam dashboard-pictures clean sandbox constraints
+.PHONY: help run test calm check lint types imports docs-check fmt bench bench-cost bench-loop bench-night bench-daemon bench-sandbox bench-store bench-workspace prove redteam dashboard-pictures clean sandbox constraints
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,8 +35,10 @@ test: $(VENV)/.dev sandbox ## Run every test, in parallel, with a real Valkey; a
 	@if sh scripts/install_redis.sh; then these="not alone"; else these="not alone and not system_redis"; \
 		echo "redis-server cannot be installed here: its tests are left out (all others use the Valkey that comes along)"; fi; \
 	$(BIN)/python -m pytest --numprocesses auto --quiet -m "$$these"
-	@$(BIN)/python -m pytest --quiet -m alone tests/acceptance
 	@$(BIN)/python scripts/redteam_as_user.py --numprocesses auto
+
+calm: $(VENV)/.dev sandbox ## What judges the event loop's time; only a calm machine can say
+	@$(BIN)/python -m pytest --quiet -m alone tests/acceptance
 
 redteam: $(VENV)/.dev sandbox ## The attacks alone; as root, also as an ordinary user
 	@$(BIN)/python -m pytest --numprocesses auto --quiet tests/redteam

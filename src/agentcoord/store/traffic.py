@@ -136,11 +136,14 @@ class Traffic:
             return
         self._under_way.append(call)
         self._sent.set()
-        with suppress(StoreUnavailableError):  # Who waits for the answer finds the same, within a bound.
-            if isinstance(call, Ahead):
-                await self.lane.send(call.script, call.args)
-            else:
-                await self.lane.send(ScriptName.DISPATCH, self.desk.arguments_of(call, repeated=False))
+        # Who waits for the answer finds the same, within a bound. A server that stopped reading would hold
+        # a large call up for ever: closing the connection does not end the sending.
+        with suppress(StoreUnavailableError, TimeoutError):
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                if isinstance(call, Ahead):
+                    await self.lane.send(call.script, call.args)
+                else:
+                    await self.lane.send(ScriptName.DISPATCH, self.desk.arguments_of(call, repeated=False))
 
     async def _read_answers(self) -> None:
         while True:
@@ -200,6 +203,9 @@ class Traffic:
             try:
                 reply = await self._repeat(call)
             except StoreUnavailableError as error:
+                not_run, self._not_run = self._not_run, None
+                if not_run is not None:
+                    tell(not_run.answer, error)
                 self.desk.tell_everybody(tuple(self._unsettled), error)
                 return False
             except StoreError as error:

@@ -300,7 +300,7 @@ end
 
 -- What the call that this one repeats handed out, and the number of its first event; nil when it was not
 -- carried out, or did neither. A task whose lease has ended since is left out: it is in line again.
-local function remembered()
+local function remembered(deadline)
   local memory = redis.call('GET', reply_key) or ''
   local its_number, first_event, first, indexes = string.match(memory, '^(%d+)|(%d*)|(%d*)|(.*)$')
   if its_number ~= number then return nil end
@@ -313,6 +313,7 @@ local function remembered()
     local token = string.format('%.0f', tonumber(first) + i - 1)
     local id = of_token[token]
     if id then
+      redis.call('ZADD', P .. 'lease', 'XX', deadline, token .. ':' .. id)
       local fields = redis.call('HMGET', task_key(id), 'attempt', 'queued_at', 'needs')
       grants[#grants + 1] = {index = tonumber(index), id = id, token = token, attempt = tonumber(fields[1]),
         queued_at = fields[2], needs = fields[3] or '', fields = redis.call('HGETALL', task_key(id))}
@@ -321,9 +322,11 @@ local function remembered()
   return grants, first_event
 end
 
--- Enough to answer again if this answer is lost: the rest is read back.
+-- Enough to answer again if this answer is lost: the rest is read back. A month, because a call is repeated
+-- whenever the server comes back.
+local REMEMBERED_MS = 30 * 24 * 3600 * 1000
 local function remember(first_event, handed_out)
-  redis.call('SET', reply_key, number .. '|' .. first_event .. '|' .. handed_out, 'PX', 3600000)
+  redis.call('SET', reply_key, number .. '|' .. first_event .. '|' .. handed_out, 'PX', REMEMBERED_MS)
 end
 
 local function append_events(at, groups)
@@ -372,7 +375,7 @@ sets, routes, at = read_sets(at, version)
 local waiters = tonumber(ARGV[at])
 local grants, handed_out
 local first_event = ''
-if repeated then grants, first_event = remembered() end
+if repeated then grants, first_event = remembered(deadline) end
 if not grants then
   grants, first_event, handed_out = {}, '', '|'
   if waiters > 0 and redis.call('HGET', P .. 'settings', 'paused') ~= '1' then

@@ -33,6 +33,7 @@ from agentcoord.store.questions import QuestionBook
 from agentcoord.store.queue import TaskQueue
 from agentcoord.store.scripts import (
     BATCH,
+    CALL_TIMEOUT_S,
     Scripts,
     calling,
     load_sources,
@@ -48,7 +49,7 @@ __all__ = ["CleanupOutcome", "Store", "unix_url"]
 LOADING_PATIENCE_S = 120.0
 """How long opening waits for a server that is still reading its data."""
 LOADING_PAUSE_S = 0.2
-CLOSE_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = CALL_TIMEOUT_S + 1.0
 """How long closing waits for what the workers have just handed in."""
 
 
@@ -127,7 +128,6 @@ class Store:
             clock,
             lease_ms,
             name=uuid.uuid4().hex,
-            spare_epoch=uuid.uuid4().hex,
             spread=spreader.finish,
             paused=settings.get("paused") == "1",
         )

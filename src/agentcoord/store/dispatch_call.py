@@ -39,6 +39,8 @@ class Waiter:
     """Whether a task may have become ready for it since it was last looked after."""
     asked: bool = False
     """Whether it is in a call that is not settled yet; it must not be in a second one."""
+    behind_own_finish: bool = False
+    """Whether the task that it finished is still to be sent; it must not be handed the next before that."""
 
 
 @dataclass(eq=False, slots=True)

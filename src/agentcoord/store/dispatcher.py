@@ -12,8 +12,8 @@ A script after which tasks may be ready, such as loading, is sent by `run_ahead`
 it at once, before it is answered: a task that the daemon itself enqueues is picked up within one round trip.
 
 Two calls may be under way, so that the server settles the one while the answers of the other are worked
-off. For that to come about, the first large answer is handed out in two halves. Events alone never take
-the second place: they ride along with the next call.
+off. For that to come about, the first large answer is handed out in two halves, the second in the loop's next
+round. Events alone never take the second place: they ride along with the next call.
 
 Deliberately absent: sending, reading and repeating calls, which is `traffic`; and tasks becoming ready by
 time: the daemon calls `TaskQueue.reap()` when they are due.
@@ -22,12 +22,13 @@ time: the daemon calls `TaskQueue.reap()` when they are due.
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from agentcoord.clock import Clock
 from agentcoord.domain.files import LandedFile
@@ -52,6 +53,14 @@ KEPT_EVENTS = 100_000
 _T = TypeVar("_T")
 
 
+class _Half(NamedTuple):
+    """What is left to be handed out of an answer."""
+
+    call: Call
+    grants: Sequence[Sequence[Any]]
+    deadline_ms: int
+
+
 @dataclass(slots=True)
 class Dispatcher:
     """Hands out and finishes tasks, and stores events; answers nobody unless `run()` is running."""
@@ -61,8 +70,6 @@ class Dispatcher:
     lease_ms: int
     name: str
     """Unique to this dispatcher: it names the memory of its last calls."""
-    spare_epoch: str
-    """What the epoch of the event log becomes if the stored log turns out to be gone."""
     spread: Callable[[], Awaitable[object]]
     """Releases the dependents that a call left over. May raise StoreError: the next reaping goes on then."""
     paused: bool = False
@@ -75,6 +82,9 @@ class Dispatcher:
     """In order of arrival."""
     _ahead: deque[Ahead] = field(default_factory=deque)
     _routes: RoutesCovered = field(default_factory=RoutesCovered)
+    _second_halves: deque[_Half] = field(default_factory=deque)
+    _spare_epoch: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """What the epoch of the event log becomes if the stored log turns out to be gone."""
     _traffic: Traffic = field(init=False)
     _left_over: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a call left dependents to be released."""
@@ -128,6 +138,7 @@ class Dispatcher:
         Raises what both raise; when the finish is refused, the claim is given back.
         """
         waiter = self._want(worker)
+        waiter.behind_own_finish = True
         self._finished.append(Finished(claim, landed, current, None, waiter, on_finished))
         return await self._wait_as(waiter)
 
@@ -205,12 +216,16 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Settle calls until closed. Errors of the store go to those who asked."""
-        async with asyncio.TaskGroup() as group:
-            spreading = group.create_task(self._release_left_over(), name="store dependents")
-            try:
-                await self._traffic.run()
-            finally:
-                spreading.cancel()
+        try:
+            async with asyncio.TaskGroup() as group:
+                spreading = group.create_task(self._release_left_over(), name="store dependents")
+                try:
+                    await self._traffic.run()
+                finally:
+                    spreading.cancel()
+        finally:
+            self.closing = True  # Also when it was cancelled: nobody will answer any more.
+            self._traffic.give_up(_closing_error())
 
     def next_ahead(self) -> Ahead | None:
         """Take the next script that goes before hand-outs (for `Traffic`)."""
@@ -221,9 +236,12 @@ class Dispatcher:
         # A finished task may release others, for anybody who waits.
         if self._finished or self._given_back:
             self._make_all_hungry()
-        wanted = () if self.paused else (w for w in self._waiters if w.hungry and not w.asked)
-        waiters = tuple(islice(wanted, BATCH))
-        asked = self._moves or self._finished or self._given_back or waiters
+        finished = _taken(self._finished)
+        for one in finished:
+            if one.following is not None:
+                one.following.behind_own_finish = False
+        waiters = () if self.paused else tuple(islice(filter(_is_to_be_asked_for, self._waiters), BATCH))
+        asked = self._moves or finished or self._given_back or waiters
         if not asked and not (self._appended and first):
             return None
         self._calls += 1
@@ -232,7 +250,7 @@ class Dispatcher:
         return Call(
             self._calls,
             _taken(self._moves),
-            _taken(self._finished),
+            finished,
             _taken(self._given_back),
             waiters,
             _taken(self._appended),
@@ -241,9 +259,9 @@ class Dispatcher:
     def arguments_of(self, call: Call, *, repeated: bool) -> list[str | int | bytes]:
         """Return a call as the script takes it (for `Traffic`)."""
         head = (self.clock.now_ms(), self.lease_ms, HEADS_COMPARED, self.name, call.number, int(repeated))
-        return [*head, *call.arguments(self._routes), self.spare_epoch, KEPT_EVENTS]
+        return [*head, *call.arguments(self._routes), self._spare_epoch, KEPT_EVENTS]
 
-    async def settle(self, call: Call, reply: Sequence[Any]) -> None:
+    def settle(self, call: Call, reply: Sequence[Any]) -> None:
         """Hand out the answers of a call (for `Traffic`)."""
         found, results, deadline, flat, version, routes, epoch, first_event = reply
         self._routes.learn(version, routes)
@@ -253,26 +271,41 @@ class Dispatcher:
             self._booked(finished, result != 0)
         if 2 in results:
             self._left_over.set()
-        number = int(first_event) if first_event else 0
-        for appended in call.appended:
-            answer_with(appended.answer, (epoch.decode(), number))
-            number += appended.count
+        if call.appended:
+            self._number(call.appended, epoch.decode(), int(first_event))
         grants = [flat[at : at + GRANT_WORDS] for at in range(0, len(flat), GRANT_WORDS)]
-        deadline_ms = int(deadline)
-        at = 0
-        try:
-            if len(grants) >= HALVED_FROM and self._traffic.may_overlap:
-                for at in range(1, len(grants) // 2 + 1):
-                    self._grant(call, grants[at - 1], deadline_ms)
-                # They work, and what they hand in is sent, while the rest is handed out.
-                self._traffic.stir()
-                await asyncio.sleep(0)
-                await asyncio.sleep(0)
-        finally:
-            for grant in grants[at:]:
-                self._grant(call, grant, deadline_ms)
-            for waiter in call.waiters:
-                waiter.asked = False
+        if len(grants) < HALVED_FROM or not self._traffic.may_overlap:
+            self._hand_out(_Half(call, grants, int(deadline)))
+            return
+        # The first ones work, and what they hand in is sent, while the rest is handed out.
+        half = len(grants) // 2
+        for grant in grants[:half]:
+            self._grant(call, grant, int(deadline))
+        self._traffic.stir()
+        self._second_halves.append(_Half(call, grants[half:], int(deadline)))
+        asyncio.get_running_loop().call_soon(self._hand_out_second_half)
+
+    @property
+    def handing_out(self) -> bool:
+        """Whether an answer that has come is not handed out to its end (for `Traffic`)."""
+        return bool(self._second_halves)
+
+    def _hand_out_second_half(self) -> None:
+        self._hand_out(self._second_halves.popleft())
+        self._traffic.stir()
+
+    def _hand_out(self, half: _Half) -> None:
+        for grant in half.grants:
+            self._grant(half.call, grant, half.deadline_ms)
+        for waiter in half.call.waiters:
+            waiter.asked = False
+
+    def _number(self, stored: Sequence[Appended], epoch: str, number: int) -> None:
+        if epoch == self._spare_epoch:
+            self._spare_epoch = uuid.uuid4().hex  # The log may be lost again.
+        for appended in stored:
+            answer_with(appended.answer, (epoch, number))
+            number += appended.count
 
     async def _release_left_over(self) -> None:
         """Beside the calls, which go on: thousands may wait for one task."""
@@ -356,6 +389,10 @@ class Dispatcher:
     def _refuse_when_closing(self) -> None:
         if self.closing:
             raise _closing_error()
+
+
+def _is_to_be_asked_for(waiter: Waiter) -> bool:
+    return waiter.hungry and not waiter.asked and not waiter.behind_own_finish
 
 
 def _taken(waiting: deque[_T]) -> tuple[_T, ...]:

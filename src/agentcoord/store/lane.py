@@ -1,36 +1,53 @@
 """The dispatcher's own way to the server: a few scripts, sent again and again, answered in order.
 
-Separate from `Scripts`, which takes a connection from the pool for each call and reads its answer as
-text: most of what a call costs is spent there. A lane
-keeps one connection and hands on the answer as bytes. Up to `depth` calls may be under way; after any
-failure it must be dropped, because nobody knows which answer would come next.
-Deliberately absent: repeating a call; only the dispatcher knows that this is harmless.
+Separate from `Scripts`, which takes a connection from the pool for each call, waits for its answer in a
+coroutine of its own and reads it as text: most of what a call costs is spent there. A lane keeps one
+connection, sends without awaiting, and hands on each answer from the event loop's own call when its bytes
+arrive, as bytes. Up to `depth` calls may be under way; after any failure it must be dropped, because nobody
+knows which answer would come next.
+
+Theory of operation. redis-py makes the connection, whatever kind it is, and greets the server; then the
+transport under it is given another protocol, ours, and the client's own reader never hears of it again.
+Deliberately absent: bounds of time, and repeating a call; only `traffic` knows that this is harmless.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
-from hiredis import pack_command
+from hiredis import HiredisError, PushNotification, Reader, pack_command
 from redis.asyncio import Redis, RedisCluster
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, DefaultParser
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 
 from agentcoord.errors import StoreError, StoreUnavailableError
-from agentcoord.store.scripts import ScriptName, calling, in_our_words
+from agentcoord.store.refusals import error_for
+from agentcoord.store.scripts import ScriptName, calling
 
 Argument = str | int | bytes
 _DOING = "dispatch"
+_NOT_YET = object()
 
 
 class ScriptsForgottenError(StoreUnavailableError):
     """The call did not run: the server does not know the script any more. A new connection tells it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who hears of what comes back. Neither may raise."""
+
+    answered: Callable[[Any], None]
+    """The oldest call's answer, strings as bytes; or the StoreError that it came to."""
+    lost: Callable[[StoreUnavailableError], None]
+    """The connection is gone: what is under way will not be answered."""
 
 
 class Lane(Protocol):
@@ -41,23 +58,33 @@ class Lane(Protocol):
         """The most calls that may be under way."""
         ...
 
-    async def connect(self, *, look: bool = False) -> None:
-        """Be ready to send; does nothing when that is so. Raises StoreUnavailableError or StoreError.
-
-        With `look`, and only while nothing is under way, a connection that was cut meanwhile is replaced.
-        """
+    @property
+    def is_open(self) -> bool:
+        """Whether `send` may be called without `connect` before it."""
         ...
 
-    async def send(self, script: ScriptName, args: Sequence[Argument]) -> None:
-        """Send a call, unbounded; it may or may not run. Raises like `connect`."""
+    def listen(self, listener: Listener) -> None:
+        """Say who hears; before anything else, once."""
         ...
 
-    async def receive(self) -> Any:
-        """Return the oldest call's answer, strings as bytes; unbounded. Raises like `connect`."""
+    def begin(self, parent: asyncio.TaskGroup) -> None:
+        """Say whose is what runs beside the caller; before `connect`, once. `drop` ends all of it."""
+        ...
+
+    async def connect(self) -> None:
+        """Be ready to send; does nothing when that is so. Raises StoreUnavailableError or StoreError."""
+        ...
+
+    def send(self, script: ScriptName, args: Sequence[Argument]) -> None:
+        """Send a call; it may or may not run. Only while `is_open`."""
+        ...
+
+    def hang_up(self) -> None:
+        """Forget every call under way: nothing is heard of them any more. Then `connect` begins anew."""
         ...
 
     async def drop(self) -> None:
-        """Forget every call under way; the next `send` begins anew."""
+        """Hang up, and give back what it holds."""
         ...
 
 
@@ -69,6 +96,43 @@ def lane_for(client: Redis, sources: Mapping[ScriptName, str], prefix: str) -> L
     return _OwnConnection(client, sources, prefix)
 
 
+class _Wire(asyncio.Protocol):
+    """What the transport tells: bytes, which are answers, and its end."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._reader = Reader(notEnoughData=_NOT_YET, replyError=DefaultParser.parse_error)
+        self._over = False
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._reader.feed(data)
+            while not self._over and (reply := self._reader.gets()) is not _NOT_YET:
+                if isinstance(reply, PushNotification):
+                    continue
+                self._listener.answered(_in_our_words(reply) if isinstance(reply, Exception) else reply)
+        except HiredisError as error:
+            self._end(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(exc or RedisConnectionError("the server closed the connection"))
+
+    def hang_up(self) -> None:
+        """Tell nothing any more."""
+        self._over = True
+
+    def _end(self, error: Exception) -> None:
+        if not self._over:
+            self._over = True
+            self._listener.lost(StoreUnavailableError(str(error_for(_DOING, error))))
+
+
+def _in_our_words(reply: Exception) -> StoreError:
+    if isinstance(reply, NoScriptError):
+        return ScriptsForgottenError("Redis has forgotten its scripts")
+    return error_for(_DOING, reply)
+
+
 @dataclass(slots=True)
 class _OwnConnection:
     """One connection of the client's pool, kept."""
@@ -76,7 +140,10 @@ class _OwnConnection:
     client: Redis
     sources: Mapping[ScriptName, str]
     prefix: str
+    _listener: Listener = field(init=False)
     _connection: AbstractConnection | None = None
+    _wire: _Wire | None = None
+    _transport: asyncio.Transport | None = None
     _shas: dict[ScriptName, str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -86,12 +153,21 @@ class _OwnConnection:
     def depth(self) -> int:
         return 2
 
-    async def connect(self, *, look: bool = False) -> None:
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    def listen(self, listener: Listener) -> None:
+        self._listener = listener
+
+    def begin(self, parent: asyncio.TaskGroup) -> None:
+        pass  # The event loop calls.
+
+    async def connect(self) -> None:
         """Take a connection, and tell the server the scripts: it may have forgotten them, or be another."""
-        if look and self._connection is not None and not await self._is_clean():
-            await self.drop()
-        if self._connection is not None:
+        if self.is_open:
             return
+        await self.drop()
         pool = self.client.connection_pool
         try:
             async with calling(_DOING):
@@ -101,40 +177,32 @@ class _OwnConnection:
                     load = _packed(("SCRIPT", "LOAD", source))
                     await connection.send_packed_command(load, check_health=False)
                     await connection.read_response()
+                self._take_over(connection)
         except BaseException:
             await self.drop()
             raise
 
-    async def _is_clean(self) -> bool:
-        """Whether the connection is open and nothing that nobody asked for has come."""
-        assert self._connection is not None
-        try:
-            return not await self._connection.can_read()
-        except (RedisConnectionError, OSError):
-            return False
+    def _take_over(self, connection: AbstractConnection) -> None:
+        writer: asyncio.StreamWriter | None = connection._writer  # noqa: SLF001 - redis-py shows its transport nowhere else.
+        if writer is None or writer.transport.is_closing():
+            raise RedisConnectionError("the server closed the connection")
+        transport = cast("asyncio.Transport", writer.transport)
+        self._wire, self._transport = _Wire(self._listener), transport
+        transport.set_protocol(self._wire)
 
-    async def send(self, script: ScriptName, args: Sequence[Argument]) -> None:
-        connection = self._connection
-        if connection is None or not connection.is_connected:
-            # The client would connect again by itself, and answers would go to the wrong calls.
-            raise StoreUnavailableError("the connection to Redis was lost")
-        packed = _packed(("EVALSHA", self._shas[script], 1, self.prefix, *args))
-        with in_our_words(_DOING):
-            await connection.send_packed_command(packed, check_health=False)
+    def send(self, script: ScriptName, args: Sequence[Argument]) -> None:
+        assert self._transport is not None
+        self._transport.write(_packed(("EVALSHA", self._shas[script], 1, self.prefix, *args)))
 
-    async def receive(self) -> Any:
-        assert self._connection is not None
-        try:
-            with in_our_words(_DOING):
-                return await self._connection.read_response(disable_decoding=True)
-        except StoreUnavailableError:
-            raise
-        except StoreError as error:
-            if isinstance(error.__cause__, NoScriptError):
-                raise ScriptsForgottenError("Redis has forgotten its scripts") from error
-            raise
+    def hang_up(self) -> None:
+        if self._wire is not None:
+            self._wire.hang_up()
+        if self._transport is not None:
+            self._transport.abort()
+        self._wire = self._transport = None
 
     async def drop(self) -> None:
+        self.hang_up()
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(OSError):
@@ -149,29 +217,65 @@ class _ClusterLane:
     client: Redis
     sources: Mapping[ScriptName, str]
     prefix: str
-    _calls: deque[tuple[ScriptName, tuple[Argument, ...]]] = field(default_factory=deque)
+    _listener: Listener = field(init=False)
+    _waiting: deque[tuple[ScriptName, Sequence[Argument]]] = field(default_factory=deque)
+    _parent: asyncio.TaskGroup = field(init=False)
+    _calling: asyncio.Task[None] | None = None
+    _hung_up: bool = True
 
     @property
     def depth(self) -> int:
         return 1
 
-    async def connect(self, *, look: bool = False) -> None:
-        pass  # The cluster's client does it.
+    @property
+    def is_open(self) -> bool:
+        return not self._hung_up
 
-    async def send(self, script: ScriptName, args: Sequence[Argument]) -> None:
-        self._calls.append((script, tuple(args)))
+    def listen(self, listener: Listener) -> None:
+        self._listener = listener
 
-    async def receive(self) -> Any:
-        script, args = self._calls.popleft()
+    def begin(self, parent: asyncio.TaskGroup) -> None:
+        self._parent = parent
+
+    async def connect(self) -> None:
+        """Wait until nothing is heard of earlier calls; the cluster's client connects by itself."""
+        if self._hung_up:
+            await self.drop()
+            self._hung_up = False
+
+    def send(self, script: ScriptName, args: Sequence[Argument]) -> None:
+        self._waiting.append((script, args))
+        if self._calling is None:
+            self._calling = self._parent.create_task(self._call_all(), name="store calls")
+
+    async def _call_all(self) -> None:
+        try:
+            while self._waiting:
+                answer = await self._call(*self._waiting.popleft())
+                self._listener.answered(answer)
+        finally:
+            self._calling = None
+
+    async def _call(self, script: ScriptName, args: Sequence[Argument]) -> Any:
         source, keys_and_args = self.sources[script], (1, self.prefix, *args)
-        with in_our_words(_DOING):
+        try:
             try:
                 return await self._run("EVALSHA", _sha_of(source), *keys_and_args)
             except NoScriptError:
                 return await self._run("EVAL", source, *keys_and_args)
+        except (RedisError, RedisClusterException, OSError) as error:
+            return error_for(_DOING, error)
+
+    def hang_up(self) -> None:
+        self._hung_up = True
+        self._waiting.clear()
+        if self._calling is not None:
+            self._calling.cancel()
 
     async def drop(self) -> None:
-        self._calls.clear()
+        self.hang_up()
+        if self._calling is not None:
+            await asyncio.wait({self._calling})
 
     async def _run(self, *command: Argument) -> Any:
         # redis-py leaves this method untyped.
@@ -185,6 +289,14 @@ def _sha_of(source: str) -> str:
 def _packed(command: tuple[Argument, ...]) -> bytes:
     try:
         return cast("bytes", pack_command(cast("tuple[Any]", command)))
-    except UnicodeEncodeError:  # Bytes of file names that are not text travel as surrogate escapes.
-        words = tuple(w.encode(errors="surrogateescape") if isinstance(w, str) else w for w in command)
+    except UnicodeEncodeError:
+        words = tuple(_bytes_of(w) if isinstance(w, str) else w for w in command)
         return cast("bytes", pack_command(cast("tuple[Any]", words)))
+
+
+def _bytes_of(word: str) -> bytes:
+    """Bytes of file names that are not text travel as surrogate escapes; no other half of a pair is text."""
+    try:
+        return word.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return word.encode(errors="replace")

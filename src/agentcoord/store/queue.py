@@ -9,8 +9,7 @@ daemon's business. File locks are `file_locks`; a lease that ends here only nudg
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar, cast
@@ -131,8 +130,10 @@ class TaskQueue:
         Raises LeaseLostError when the token is stale or the task is not in `current`.
         """
         _pass_through(current)
-        async with self._refused_in_words(claim):
+        try:
             await self.dispatcher.finish(claim, landed, current=current)
+        except LeaseLostError as error:
+            raise await self._refusal(claim) from error
         self.on_lease_ended(claim.task.id)
 
     async def complete_and_claim(
@@ -155,10 +156,12 @@ class TaskQueue:
             self.on_lease_ended(claim.task.id)
             on_completed()
 
-        async with self._refused_in_words(claim):
+        try:
             return await self.dispatcher.finish_and_claim(
                 claim, landed, worker, current=current, on_finished=completed
             )
+        except LeaseLostError as error:  # Says how the claim ended.
+            raise await self._refusal(claim) from error
 
     async def requeue(
         self,
@@ -325,14 +328,6 @@ class TaskQueue:
             raise await self._refusal(claim)
         self.on_lease_ended(claim.task.id)
         return tuple(fallen)
-
-    @asynccontextmanager
-    async def _refused_in_words(self, claim: Claim) -> AsyncIterator[None]:
-        """Say of a refusal inside the block how the claim ended."""
-        try:
-            yield
-        except LeaseLostError as error:
-            raise await self._refusal(claim) from error
 
     async def _refusal(self, claim: Claim) -> LeaseLostError:
         return await refusal_of(self.client, self.keys, self.clock, claim)

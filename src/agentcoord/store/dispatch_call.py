@@ -119,7 +119,7 @@ class Call:
             asking += (worker.name, numbers.setdefault(worker.tags, len(numbers) + 1))
         args.append(len(numbers))
         for tags in numbers:
-            args += (",".join(sorted(tags)), routes.covered_by(tags))
+            args += routes.covered_by(tags)
         args += asking
         args.append(len(self.appended))
         for appended in self.appended:
@@ -136,7 +136,7 @@ class RoutesCovered:
     def __init__(self) -> None:
         self.version: bytes | str = ""
         self._routes: list[str] = []
-        self._covered: dict[frozenset[str], str] = {}
+        self._covered: dict[frozenset[str], tuple[str, str]] = {}
 
     def learn(self, version: bytes, routes: Sequence[bytes]) -> None:
         """Keep what a call told; `routes` is empty when the version was the right one."""
@@ -146,10 +146,14 @@ class RoutesCovered:
         self._routes = [route.decode() for route in routes]
         self._covered.clear()
 
-    def covered_by(self, tags: frozenset[str]) -> str:
-        """The routes that a worker with these tags may serve, a line feed before each (one is empty)."""
+    def covered_by(self, tags: frozenset[str]) -> tuple[str, str]:
+        """Tags as the script takes them, and the routes that a worker with them may serve.
+
+        A line feed stands before each route, since one is empty.
+        """
         covered = self._covered.get(tags)
         if covered is None:
             ours = (route for route in self._routes if tags.issuperset(route.split(",") if route else ()))
-            covered = self._covered[tags] = "".join(f"\n{route}" for route in ours)
+            covered = ",".join(sorted(tags)), "".join(f"\n{route}" for route in ours)
+            self._covered[tags] = covered
         return covered

@@ -163,7 +163,8 @@ class FileLocks:
 
     def nudge(self, task: TaskId) -> None:
         """The lease of `task` has ended: whoever waits for its files may take them now."""
-        self.lines.freed_of(task)
+        if not self.lines.is_empty:
+            self.lines.freed_of(task)
 
     async def _wait_for(self, waiting: Waiting) -> _Found:
         """Ask, and ask again at each turn, until all is had or waiting for it would deadlock."""

@@ -185,8 +185,6 @@ class LockLines:
 
         All are looked at: a change in one line may mean that somebody in another is not barred any more.
         """
-        if not self._lines:
-            return
         edges = self._edges()
         for one in self._all() - {except_for}:
             if not self._holders_of(one) and next(self._bars(one, edges), None) is None:

@@ -23,6 +23,7 @@
 -- Cost  constant calls for the batch, one read of the heads a covered route, and about 2 a finished, 2 a
 --       handed-out task, 2 a released dependent; at most 1,000 of each kind, dependents included. Routes
 --       that nobody here covers cost nothing, except in the first call after a route came up.
+--       Or {}, and nothing was done: a repetition of this call has run already.
 -- Invariant: what is handed out is leased to exactly one waiter, in this call or (repeated after a lost
 --       answer) in the one that it repeats. A repeated `finished` is 1 again: done by that same token; so
 --       is a repeated move that finds its next state. Events of a repeated call are stored once. Within an
@@ -33,6 +34,12 @@ local number = ARGV[5]
 -- Two calls may be under way at most, and both may have to be answered again.
 local reply_key = P .. 'reply:' .. ARGV[4] .. ':' .. tonumber(number) % 2
 local repeated = ARGV[6] == '1'
+local epoch, version, memory = unpack(redis.call('MGET', P .. 'epoch', P .. 'routes:version', reply_key))
+version, memory = version or '', memory or ''
+local last_number = tonumber(string.match(memory, '^%d+') or '0')
+-- A call that was given up may still be on its way, on the connection of before, when its repetition has
+-- run already: then nobody hears this answer, and nothing may be handed out by it.
+if not repeated and last_number >= tonumber(number) then return {} end
 local done, blocked, queued, running = ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 -- Whether any task that is not done declares what it writes.
 local any_writes = redis.call('EXISTS', P .. 'writes') == 1
@@ -301,7 +308,6 @@ end
 -- What the call that this one repeats handed out, and the number of its first event; nil when it was not
 -- carried out, or did neither. A task whose lease has ended since is left out: it is in line again.
 local function remembered(deadline)
-  local memory = redis.call('GET', reply_key) or ''
   local its_number, first_event, first, indexes = string.match(memory, '^(%d+)|(%d*)|(%d*)|(.*)$')
   if its_number ~= number then return nil end
   local of_token, grants = {}, {}
@@ -368,8 +374,6 @@ results, at = finish_tasks(at + 1, tonumber(ARGV[at]))
 at = take_back(at + 1, tonumber(ARGV[at]))
 
 local deadline = string.format('%.0f', now + lease_ms)
-local epoch, version = unpack(redis.call('MGET', P .. 'epoch', P .. 'routes:version'))
-version = version or ''
 local sets, routes
 sets, routes, at = read_sets(at, version)
 local waiters = tonumber(ARGV[at])
@@ -394,7 +398,7 @@ if not grants then
     end
     first_event = append_events(groups_at + 1, groups)
   end
-  if #grants > 0 or groups > 0 then remember(first_event, handed_out) end
+  if #grants > 0 or groups > 0 or repeated then remember(first_event, handed_out) end
 end
 
 local flat, body_keys = {}, {}

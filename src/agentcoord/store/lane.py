@@ -28,6 +28,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 
 from agentcoord.errors import StoreError, StoreUnavailableError
+from agentcoord.store.odd_text import ODD_TEXT
 from agentcoord.store.refusals import error_for
 from agentcoord.store.scripts import ScriptName, calling
 
@@ -290,13 +291,5 @@ def _packed(command: tuple[Argument, ...]) -> bytes:
     try:
         return cast("bytes", pack_command(cast("tuple[Any]", command)))
     except UnicodeEncodeError:
-        words = tuple(_bytes_of(w) if isinstance(w, str) else w for w in command)
+        words = tuple(w.encode(errors=ODD_TEXT) if isinstance(w, str) else w for w in command)
         return cast("bytes", pack_command(cast("tuple[Any]", words)))
-
-
-def _bytes_of(word: str) -> bytes:
-    """Bytes of file names that are not text travel as surrogate escapes; no other half of a pair is text."""
-    try:
-        return word.encode(errors="surrogateescape")
-    except UnicodeEncodeError:
-        return word.encode(errors="replace")

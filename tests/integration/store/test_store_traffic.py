@@ -1,0 +1,149 @@
+"""Calls on their way: late, given up, cut short by closing, too many at once, failing in our own hands."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from store_kit import ANYBODY, HandClock, claim, load, open_store, spec, states, task_of
+
+from agentcoord.domain.events import Event, EventKind
+from agentcoord.domain.ids import ProjectId
+from agentcoord.domain.states import TaskState
+from agentcoord.domain.task import Claim
+from agentcoord.errors import StoreUnavailableError
+from agentcoord.store import Store, dispatcher
+from agentcoord.store.dispatch_call import Appended, Call, Waiter
+from agentcoord.store.scripts import BATCH, ScriptName
+
+_S = TaskState
+
+
+async def test_a_call_that_arrives_after_its_repetition_does_nothing(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    loop = asyncio.get_running_loop()
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, spec("a"), spec("b"))
+        waiter, event = Waiter(ANYBODY, loop.create_future()), Appended(1, b"[1]", loop.create_future())
+        call = Call(1_000, (), (), (), (waiter,), (event,))
+
+        async def arrives(*, repeated: bool) -> Any:
+            args = store.queue.dispatcher.arguments_of(call, repeated=repeated)
+            return await store.queue.scripts.run(ScriptName.DISPATCH, *args)
+
+        first = await arrives(repeated=True)
+        assert await arrives(repeated=False) == []
+        assert await states(store) == {"a": _S.RUNNING, "b": _S.QUEUED}
+        assert await store.events.last_seq() == 1
+        again = await arrives(repeated=True)
+        assert again[3][:4] == first[3][:4] == [0, "a", "1", 1], "a second repetition hears the same"
+
+
+async def test_closing_while_an_answer_is_handed_out_puts_the_rest_back_in_line(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    clock, closed = HandClock(), False
+    got: list[Claim] = []
+    told: list[StoreUnavailableError] = []
+
+    async def want(store: Store) -> None:
+        nonlocal closed
+        try:
+            got.append(await store.queue.claim(ANYBODY))
+        except StoreUnavailableError as error:
+            told.append(error)
+            return
+        if not closed:
+            closed = True
+            store.queue.dispatcher.close()
+
+    async with open_store(valkey_url, project_id, clock) as store, asyncio.TaskGroup() as group:
+        await load(store, *(spec(f"t{i}") for i in range(6)))
+        for _ in range(6):
+            group.create_task(want(store))
+    assert got
+    assert len(got) + len(told) == 6
+    async with open_store(valkey_url, project_id, clock) as store:
+        counts = await store.queue.counts()
+    assert (counts[_S.RUNNING], counts[_S.QUEUED]) == (len(got), len(told))
+
+
+async def test_nobody_is_handed_the_next_task_before_his_last_is_booked_however_many_finish(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    crowd, booked = BATCH + 100, set[str]()
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        for start in range(0, 2 * crowd, BATCH):
+            await load(store, *(spec(f"t{i}") for i in range(start, min(start + BATCH, 2 * crowd))))
+        async with asyncio.TaskGroup() as group:
+            claiming = [group.create_task(store.queue.claim(ANYBODY)) for _ in range(crowd)]
+
+        async def go_on(one: Claim) -> None:
+            await store.queue.complete_and_claim(
+                one, (), ANYBODY, current=_S.RUNNING, on_completed=lambda: booked.add(one.task.id)
+            )
+            assert one.task.id in booked
+
+        async with asyncio.TaskGroup() as group:
+            for one in claiming:
+                group.create_task(go_on(one.result()))
+        assert len(booked) == crowd
+
+
+@pytest.mark.one_server
+async def test_a_log_that_is_lost_twice_has_three_epochs(valkey_url: str, project_id: ProjectId) -> None:
+    epochs = []
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        for _ in range(3):
+            (stored,) = await store.events.append([Event(EventKind.RUN_PAUSED, 1)])
+            assert stored.seq == 1
+            epochs.append(store.events.epoch)
+            await store.client.delete(*(store.keys.of(key) for key in ("epoch", "events", "events:last")))
+    assert len(set(epochs)) == 3
+
+
+async def test_half_a_surrogate_pair_harms_nobody(valkey_url: str, project_id: ProjectId) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, spec("a", title="\ud800"), spec("b"))
+        held = await claim(store)
+        await store.queue.move(held, _S.RUNNING, _S.CHECKING, why="a \ud800 b \udcff")
+        other = await claim(store)
+        await store.questions.answer(other.task.id, "\udfff")
+        await store.queue.park(other, why="\ud800")
+        assert (await task_of(store, "b")).why == "?"
+        assert ascii((await task_of(store, "a")).why) == r"'a ? b \udcff'"
+
+
+async def _unavailable(store: Store) -> None:
+    with pytest.raises(StoreUnavailableError, match="closing"):
+        await store.queue.claim(ANYBODY)
+
+
+async def test_whoever_waits_is_told_when_the_dispatcher_is_cancelled(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store, asyncio.TaskGroup() as group:
+        group.create_task(_unavailable(store))
+        await store.ping()
+        (running,) = (task for task in asyncio.all_tasks() if task.get_name() == "store dispatcher")
+        running.cancel()
+
+
+async def test_a_mistake_in_handing_out_is_raised_and_leaves_nobody_waiting(
+    valkey_url: str, project_id: ProjectId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> Claim:
+        raise ValueError("a body that cannot be read")
+
+    async def wait_for_a_task() -> None:
+        async with open_store(valkey_url, project_id, HandClock()) as store, asyncio.TaskGroup() as group:
+            waiting = group.create_task(_unavailable(store))
+            await load(store, spec("a"))
+            await asyncio.wait({waiting}, timeout=5)
+
+    monkeypatch.setattr(dispatcher, "claim_of", fail)
+    with pytest.raises(BaseExceptionGroup) as raised:
+        await wait_for_a_task()
+    assert raised.group_contains(ValueError, match="cannot be read")

@@ -197,7 +197,10 @@ class MemoryKeeper:
         spends += [f"spend:task:{task}" for task in named]
         hashes = await store.memory.hashes([_SETTINGS, _QUESTIONS, *spends])
         values: dict[str, Any] = {_MARK: store.memory.mark, _HASH + _QUESTIONS: {}}
-        values |= {_TASK + row.id: [row.rank, row.body, row.writes, dict(row.fields)] for row in rows}
+        values |= {
+            _TASK + row.id: [row.rank, row.body, row.writes, dict(row.fields), list(row.history)]
+            for row in rows
+        }
         values |= {_HASH + name: stored for name, stored in hashes.items()}
         values[_OPEN] = {name: each.to_stored() for name, each in store.ledger.mirror.open.items()}
         await asyncio.to_thread(self._kept.put, values)

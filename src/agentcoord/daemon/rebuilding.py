@@ -2,10 +2,13 @@
 
 What ended stays as it ended, or a cancelled task would run again. What the journal says has landed is
 done, even where its row had not heard of it. What was held goes back into the line and costs no attempt.
+Whoever had not heard yet what became of its need, because the store was still telling or the copy is a
+little older, hears it here.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
@@ -13,18 +16,23 @@ from agentcoord.domain.ids import TaskId
 from agentcoord.domain.states import ENDED_STATES, HELD_STATES, TaskState
 from agentcoord.domain.task import OnNeedFailed
 from agentcoord.store.memory import RestoredTask, TaskRow
+from agentcoord.store.setback_records import EARLIER_SETBACK_PREFIX, SETBACK_PREFIX
+from agentcoord.store.spreading import DEAD_STATES, words_of_dead_need
 from agentcoord.store.task_records import RULE_FIELD, decode_task, landed_fields
 from agentcoord.workspace.journal import LandedRecord
 
 WHY = "Redis had lost its memory"
+_WAITING = frozenset({TaskState.QUEUED, TaskState.BLOCKED})
+_GONE_WITH_A_RETURN = frozenset({"cause", "ended_at", "setback", "due"})
 
 
 def rebuilt(rows: Collection[TaskRow], landings: Sequence[LandedRecord]) -> list[RestoredTask]:
     """Return every task as it is to be stored, in plan order."""
     standing = {record.task: record for record in landings if record.undone_at_ms is None}
     settled = [_settled(row, standing) for row in sorted(rows, key=lambda row: int(row.rank))]
-    states = {row.id: TaskState(row.fields["state"]) for row in settled}
-    return [_linked(row, states) for row in settled]
+    told = _told_of_their_needs({row.id: row for row in settled})
+    states = {row.id: _state(row) for row in told}
+    return [_linked(row, states) for row in told]
 
 
 def _settled(row: TaskRow, standing: Mapping[TaskId, LandedRecord]) -> TaskRow:
@@ -43,14 +51,73 @@ def _settled(row: TaskRow, standing: Mapping[TaskId, LandedRecord]) -> TaskRow:
     return replace(row, fields={**row.fields, **changed})
 
 
+def _told_of_their_needs(rows: dict[str, TaskRow]) -> list[TaskRow]:
+    """The rows after every end and every return of a need has reached those that need it."""
+    dependents: dict[str, list[str]] = {}
+    for row in rows.values():
+        for need in _needs(row):
+            dependents.setdefault(need, []).append(row.id)
+    to_look_at = deque(rows)
+    while to_look_at:
+        task = to_look_at.popleft()
+        told = _told(rows[task], rows)
+        if told is not rows[task]:
+            rows[task] = told
+            to_look_at.extend(dependents.get(task, ()))
+    return list(rows.values())
+
+
+def _told(row: TaskRow, rows: Mapping[str, TaskRow]) -> TaskRow:
+    state = _state(row)
+    if row.fields.get(RULE_FIELD) == OnNeedFailed.RUN:
+        return row
+    dead = next(
+        (rows[need] for need in _needs(row) if need in rows and _state(rows[need]) in DEAD_STATES), None
+    )
+    cause = row.fields.get("cause")
+    if dead is not None and (state in _WAITING or (state in DEAD_STATES and cause not in {None, dead.id})):
+        return _ended_by(row, dead)
+    if dead is None and state in DEAD_STATES and cause is not None:
+        return _brought_back(row)
+    return row
+
+
+def _ended_by(row: TaskRow, need: TaskRow) -> TaskRow:
+    skipped = row.fields.get(RULE_FIELD) == OnNeedFailed.SKIP
+    why = words_of_dead_need(
+        TaskId(need.id), _state(need), need_was_skipped="cause" in need.fields, skipped=skipped
+    )
+    ended_at = row.fields.get("ended_at", need.fields.get("ended_at", "0"))
+    to = TaskState.CANCELLED if skipped else TaskState.FAILED
+    changed = {"state": str(to), "cause": need.id, "why": why, "ended_at": ended_at}
+    return replace(row, fields={**row.fields, **changed})
+
+
+def _brought_back(row: TaskRow) -> TaskRow:
+    """As `bring_back` of the store's scripts does it: as if never attempted, the history stays."""
+    fields = {name: value for name, value in row.fields.items() if name not in _GONE_WITH_A_RETURN}
+    for name in [name for name in fields if name.startswith(SETBACK_PREFIX)]:
+        earlier = EARLIER_SETBACK_PREFIX + name.removeprefix(SETBACK_PREFIX)
+        fields[earlier] = str(int(fields.get(earlier, "0")) + int(fields.pop(name)))
+    return replace(row, fields={**fields, "state": str(TaskState.QUEUED), "attempt": "0", "why": ""})
+
+
+def _state(row: TaskRow) -> TaskState:
+    return TaskState(row.fields["state"])
+
+
+def _needs(row: TaskRow) -> list[str]:
+    return [need for need in row.fields.get("needs", "").split(",") if need]
+
+
 def _linked(row: TaskRow, states: Mapping[str, TaskState]) -> RestoredTask:
     """The row with its needs counted, blocked or in line accordingly."""
-    needs = [need for need in row.fields.get("needs", "").split(",") if need]
+    needs = _needs(row)
     undone = tuple(need for need in needs if states.get(need) is not TaskState.DONE)
     runs_anyway = row.fields.get(RULE_FIELD) == OnNeedFailed.RUN
     waits_for = [need for need in undone if not (runs_anyway and states.get(need) in ENDED_STATES)]
     state = states[row.id]
-    if state in {TaskState.QUEUED, TaskState.BLOCKED}:
+    if state in _WAITING:
         state = TaskState.BLOCKED if waits_for else TaskState.QUEUED
     ready = state is TaskState.QUEUED
     return RestoredTask(row, state, ready=ready, undone_needs=undone, open_needs=len(waits_for))

@@ -38,6 +38,8 @@ class TaskRow:
     body: str
     writes: str
     fields: Mapping[str, str]
+    history: Sequence[str] = ()
+    """How its attempts ended, the oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +104,11 @@ class Memory:
                     pipe.get(self.keys.body(task))
                     pipe.hget(self.keys.of("writes"), task)
                     pipe.hgetall(self.keys.task(task))
+                    pipe.lrange(self.keys.history(task), 0, -1)
                 replies = await pipe.execute()
-            for task, (rank, body, writes, fields) in zip(piece, _by_four(replies), strict=True):
+            for task, (rank, body, writes, fields, history) in zip(piece, _by_five(replies), strict=True):
                 if rank is not None and body is not None and fields:
-                    found.append(TaskRow(task, f"{float(rank):.0f}", body, writes or "", fields))
+                    found.append(TaskRow(task, f"{float(rank):.0f}", body, writes or "", fields, history))
         await self.check()  # Afterwards: what is read from a server that has just been wiped is no news.
         return found
 
@@ -149,8 +152,8 @@ class Memory:
                 fields = dict(row.fields)
                 if "needs" in fields:
                     fields["open"] = str(task.open_needs)
-                args += [",".join(task.undone_needs), len(fields)]
-                args += [word for pair in fields.items() for word in pair]
+                args += [",".join(task.undone_needs), len(row.history), len(fields)]
+                args += [*row.history, *(word for pair in fields.items() for word in pair)]
             await self.scripts.run(ScriptName.RESTORE, *args)
         async with calling("mark the memory"):
             await self.client.set(self.keys.of(MARK), mark)
@@ -168,5 +171,5 @@ class Memory:
                 await self.client.unlink(*gone[start : start + BATCH])
 
 
-def _by_four(replies: Sequence[Any]) -> list[Sequence[Any]]:
-    return [replies[i : i + 4] for i in range(0, len(replies), 4)]
+def _by_five(replies: Sequence[Any]) -> list[Sequence[Any]]:
+    return [replies[i : i + 5] for i in range(0, len(replies), 5)]

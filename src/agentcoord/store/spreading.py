@@ -26,6 +26,13 @@ WORDS_BEFORE_SKIPPED = "skipped: "
 _WORDS_AFTER_A_NEED = (", which failed", ", which was cancelled", ", which was skipped")
 
 
+def words_of_dead_need(need: TaskId, state: TaskState, *, need_was_skipped: bool, skipped: bool) -> str:
+    """Why a task ended that was not tried, as `spreading.lua` says it; `skipped`: by its own rule."""
+    failed, cancelled, was_skipped = _WORDS_AFTER_A_NEED
+    after = failed if state is not TaskState.CANCELLED else was_skipped if need_was_skipped else cancelled
+    return f"{WORDS_BEFORE_SKIPPED if skipped else ''}{WORDS_AROUND_A_DEAD_NEED[0]}{need}{after}"
+
+
 @dataclass(frozen=True, slots=True)
 class EndedByNeed:
     """A task that ended, without having been tried, because of a need."""

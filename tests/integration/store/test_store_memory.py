@@ -70,6 +70,9 @@ async def test_what_is_put_back_goes_on_as_it_was(valkey_url: str, project_id: P
         mark = store.memory.mark
         held = await claim(store)
         await land(store, held, "a.py")
+        await store.queue.park(await claim(store), why="a question")
+        await store.queue.retry(TaskId("b"))
+        history = await store.queue.history(TaskId("b"))
         rows = {row.id: row for row in await store.memory.rows(["a", "b", "c", "unknown"])}
         assert sorted(rows) == ["a", "b", "c"]
         await _lose_everything(store)
@@ -84,6 +87,7 @@ async def test_what_is_put_back_goes_on_as_it_was(valkey_url: str, project_id: P
         for _ in range(2):  # A crash in between has it done again.
             await store.memory.restore(mark, back, hashes, questions=[(3, "b")])
         assert await states(store) == {"a": _S.DONE, "b": _S.BLOCKED, "c": _S.QUEUED}
+        assert (await store.queue.history(TaskId("b")), len(history)) == (history, 2)
         counts = await store.queue.counts()
         assert (counts[_S.DONE], counts[_S.BLOCKED], counts[_S.QUEUED]) == (1, 1, 1)
         assert (await store.ledger.totals(run="r", day="d")).run_spent_usd_micros == 7

@@ -374,6 +374,7 @@ results, at = finish_tasks(at + 1, tonumber(ARGV[at]))
 at = take_back(at + 1, tonumber(ARGV[at]))
 
 local deadline = string.format('%.0f', now + lease_ms)
+if has_new_route then version = redis.call('GET', P .. 'routes:version') end
 local sets, routes
 sets, routes, at = read_sets(at, version)
 local waiters = tonumber(ARGV[at])

@@ -22,9 +22,9 @@ from typing import Any
 import structlog
 
 from agentcoord.config.paths import ProjectPaths
-from agentcoord.daemon.compose import composed
+from agentcoord.config.secret_variables import secrets_of
+from agentcoord.daemon.head_start import head_start
 from agentcoord.daemon.loop_watch import StopTimer, watched_loop
-from agentcoord.daemon.notifications import SECRET_VARIABLES
 from agentcoord.daemon.project_lock import identity, lock_of, refuse_root
 from agentcoord.daemon.start_args import StartArgs
 from agentcoord.errors import AgentCoordError, DaemonError
@@ -50,10 +50,9 @@ def run_foreground(
         paths = ProjectPaths.of(root, env)
         refuse_root(args, env)
         paths.make()
-        secrets = [env[name] for name in SECRET_VARIABLES if env.get(name)]
         with (
             lock_of(paths),
-            logging_to(paths.log_file, secrets=secrets, terminal=ready_fd is None),
+            logging_to(paths.log_file, secrets=secrets_of(env), terminal=ready_fd is None),
             identity(paths),
         ):
             _serve_in_words(paths, args, env, starter)
@@ -105,10 +104,13 @@ async def _serve(
     threads = ThreadPoolExecutor(THREADS, thread_name_prefix="work")
     asyncio.get_running_loop().set_default_executor(threads)
     with watched_loop():
-        async with composed(paths, args, env) as daemon:
-            daemon.shutdown.on_ask = stop_timer.start
-            with daemon.shutdown.on_signals():
-                await daemon.run(lambda: starter.tell({"ready": True}))
+        async with head_start(paths, args, env) as begun:
+            from agentcoord.daemon.compose import composed  # By now it is there.
+
+            async with composed(begun) as daemon:
+                daemon.shutdown.on_ask = stop_timer.start
+                with daemon.shutdown.on_signals():
+                    await daemon.run(lambda: starter.tell({"ready": True}))
     log.info("daemon_stopped")
 
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import canned_daemon
@@ -89,6 +90,40 @@ def test_the_fast_path_imports_nothing_heavy(project: Project, program: str, com
     found, slow_out = modules_after(command, "--json", f"--project={project.root}")
     assert "typer" in found
     assert slow_out == out
+
+
+def test_a_start_imports_nothing_heavy_before_it_has_begun(project: Project, tmp_path: Path) -> None:
+    in_the_way = tmp_path / "file"
+    in_the_way.touch()
+    code = (
+        "import sys; from agentcoord.cli.agentcoordd import main; code = main();"
+        "heavy = {'typer', 'pydantic', 'asyncio', 'textual', 'redis', 'agentcoord.store', 'structlog'};"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "-C", str(project.root), "start"],
+        env=project.env | {"XDG_STATE_HOME": str(in_the_way), "AGENTCOORD_ALLOW_ROOT": "1"},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: cannot make the folder")
+    assert done.stderr.endswith("\n[]\n")
+
+
+def test_the_daemon_imports_little_before_it_has_begun_what_it_waits_for() -> None:
+    code = (
+        "import sys; import agentcoord.daemon.service;"
+        "heavy = {'redis', 'anthropic', 'httpx', 'prometheus_client', 'agentcoord.store', 'agentcoord.agent',"
+        "'agentcoord.review', 'agentcoord.daemon.compose', 'agentcoord.tui'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True
+    )
+    assert done.stdout == "[]\n"
 
 
 @pytest.mark.usefixtures("full_daemon")

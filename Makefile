@@ -9,7 +9,7 @@ DEMO_DIR ?= $(or $(TMPDIR),/tmp)/agentcoord-demo-$(shell date +%Y%m%d-%H%M%S)
 export AGENTCOORD_ALLOW_ROOT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test calm check lint types imports docs-check fmt bench bench-cost bench-loop bench-night bench-daemon bench-sandbox bench-store bench-workspace prove redteam dashboard-pictures clean sandbox constraints
+.PHONY: help run test calm check lint types imports docs-check fmt bench bench-cost bench-loop bench-night bench-daemon bench-sandbox bench-store bench-workspace prove soak redteam dashboard-pictures clean sandbox constraints
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -94,6 +94,9 @@ bench-workspace: $(VENV)/.dev ## Private copies against git worktrees, landings,
 
 prove: $(VENV)/.run sandbox ## A night on a real package that none of us wrote
 	@$(BIN)/python scripts/prove_on_real_package.py
+
+soak: $(VENV)/.dev sandbox ## Tasks through one daemon under kills, Redis restarts, clock steps, storms; MINUTES=60 by hand
+	@$(BIN)/python scripts/soak/soak.py --minutes $(or $(MINUTES),2) $(if $(SEED),--seed $(SEED))
 
 dashboard-pictures: $(VENV)/.dev ## Draw the pictures of the dashboard in docs/images
 	@$(BIN)/python scripts/dashboard_pictures.py

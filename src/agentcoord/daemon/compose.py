@@ -20,7 +20,7 @@ from pathlib import Path
 
 import structlog
 
-from agentcoord.clock import SystemClock
+from agentcoord.clock import Clock
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.config.secret_variables import secrets_of
 from agentcoord.config.sections import Settings
@@ -199,6 +199,7 @@ async def composed(begun: HeadStart) -> AsyncIterator[Daemon]:
         shop = build_workshop(
             settings,
             paths,
+            clock,
             repo,
             store,
             lander,
@@ -270,6 +271,7 @@ async def composed(begun: HeadStart) -> AsyncIterator[Daemon]:
 def build_workshop(
     settings: Settings,
     paths: ProjectPaths,
+    clock: Clock,
     repo: Repository,
     store: Store,
     lander: Lander,
@@ -283,7 +285,6 @@ def build_workshop(
     retries: Retries,
 ) -> Workshop:
     """Put together what all task runs share."""
-    clock = SystemClock()
     rules = ScopeRules(settings.project.scope, settings.project.protect)
     pool = WorkspacePool(
         repo,

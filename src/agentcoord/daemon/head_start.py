@@ -16,7 +16,7 @@ from pathlib import Path
 
 import structlog
 
-from agentcoord.clock import SystemClock
+from agentcoord.clock import Clock
 from agentcoord.config.load import load_settings
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.config.sections import Settings
@@ -41,7 +41,7 @@ class HeadStart:
     args: StartArgs
     env: Mapping[str, str]
     settings: Settings
-    clock: SystemClock
+    clock: Clock
     repository: asyncio.Task[Repository]
     sandbox: asyncio.Task[tuple[Sandbox, str]]
     """The sandbox, and what `status` says of it."""
@@ -52,7 +52,7 @@ class HeadStart:
 
 @asynccontextmanager
 async def head_start(
-    paths: ProjectPaths, args: StartArgs, env: Mapping[str, str]
+    paths: ProjectPaths, args: StartArgs, env: Mapping[str, str], clock: Clock
 ) -> AsyncIterator[HeadStart]:
     """Begin everything, and yield when the server answers and the daemon's builder is imported.
 
@@ -60,7 +60,6 @@ async def head_start(
     DaemonError in words.
     """
     settings = load_settings(paths.root, env, args.flags)
-    clock = SystemClock()
     async with AsyncExitStack() as stack:
         early = await stack.enter_async_context(asyncio.TaskGroup())
         begun = HeadStart(
@@ -90,7 +89,7 @@ async def head_start(
         yield begun
 
 
-async def scouted_sandbox(args: StartArgs, clock: SystemClock) -> tuple[Sandbox, str]:
+async def scouted_sandbox(args: StartArgs, clock: Clock) -> tuple[Sandbox, str]:
     """Choose the sandbox, and say what `status` says of it."""
     sandbox, report = await tried_sandbox(
         unsafe=args.unsafe_no_sandbox, external=args.external_sandbox, clock=clock

@@ -249,6 +249,7 @@ async def daemonlet(
             shop = build_workshop(
                 settings=settings,
                 paths=paths,
+                clock=the_clock,
                 repo=repo,
                 store=store,
                 lander=lander,

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from daemon_kit import PATIENCE_S, OwnValkey, own_valkey, until
 
+from agentcoord.clock import SystemClock
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.daemon.compose import Daemon, composed
 from agentcoord.daemon.head_start import head_start
@@ -86,7 +87,8 @@ def place() -> Iterator[Place]:
 @asynccontextmanager
 async def built(place: Place, args: StartArgs, **env: str) -> AsyncIterator[Daemon]:
     """A daemon that does not work yet."""
-    async with head_start(place.paths, args, place.env | env) as begun, composed(begun) as daemon:
+    begin = head_start(place.paths, args, place.env | env, SystemClock())
+    async with begin as begun, composed(begun) as daemon:
         yield daemon
 
 

@@ -9,7 +9,7 @@ DEMO_DIR ?= $(or $(TMPDIR),/tmp)/agentcoord-demo-$(shell date +%Y%m%d-%H%M%S)
 export AGENTCOORD_ALLOW_ROOT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test calm check lint types imports docs-check fmt bench bench-cost bench-loop bench-night bench-daemon bench-sandbox bench-store bench-workspace prove soak redteam dashboard-pictures clean sandbox constraints
+.PHONY: help run test calm check lint types imports docs-check fmt bench bench-cost bench-loop bench-night bench-daemon bench-sandbox bench-store bench-workspace prove soak coverage redteam dashboard-pictures clean sandbox constraints
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,11 @@ test: $(VENV)/.dev sandbox ## Run every test, in parallel, with a real Valkey; a
 
 calm: $(VENV)/.dev sandbox ## What judges the event loop's time; only a calm machine can say
 	@$(BIN)/python -m pytest --quiet -m alone tests/acceptance
+
+coverage: $(VENV)/.dev sandbox ## Branch coverage of store, workspace, agent and daemon; lists the lines that no test runs
+	@rm -rf .coverage; $(BIN)/python -m coverage run -m pytest --numprocesses auto --quiet --timeout 180 -m "not alone" || echo "some tests failed: this counts what ran"
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python scripts/coverage_by_room.py
 
 redteam: $(VENV)/.dev sandbox ## The attacks alone; as root, also as an ordinary user
 	@$(BIN)/python -m pytest --numprocesses auto --quiet tests/redteam
@@ -105,4 +110,4 @@ constraints: $(VENV)/.dev ## Write constraints.txt from what is installed
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -v -i '^agentcoord' > constraints.txt
 
 clean: ## Remove the environment and caches
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage .hypothesis build dist

@@ -41,6 +41,7 @@ from agentcoord.daemon.requests import Requests
 from agentcoord.daemon.resume_times import keep_waiting
 from agentcoord.daemon.retrying import Retries
 from agentcoord.daemon.run_book import RunBook
+from agentcoord.daemon.run_counts import RunCounter
 from agentcoord.daemon.shutdown import Shutdown
 from agentcoord.daemon.snapshot import DaemonState, Views
 from agentcoord.daemon.worker_row import FleetBoard
@@ -234,7 +235,8 @@ async def composed(begun: HeadStart) -> AsyncIterator[Daemon]:
             between_landings=shop.prover.between_landings,
             restored=shop.board.touch,
         )
-        views = Views(shop, paths, state, runs, chores.lag)
+        counter = RunCounter(hub, store.events, clock)
+        views = Views(shop, paths, state, runs, chores.lag, counter)
         requests = Requests(
             shop=shop,
             fleet=fleet,
@@ -264,7 +266,16 @@ async def composed(begun: HeadStart) -> AsyncIterator[Daemon]:
         )
         has_model = source.model is not None
         yield Daemon(
-            shop, fleet, chores, baseline, keeper, state, shutdown, has_model, beside, source.warm_up
+            shop,
+            fleet,
+            chores,
+            baseline,
+            keeper,
+            state,
+            shutdown,
+            has_model,
+            (counter.follow, *beside),
+            source.warm_up,
         )
 
 

@@ -322,6 +322,28 @@ def test_logs_print_the_newest_events_of_a_task(run: Run, daemon: CannedDaemon) 
     assert run("logs", "-n", "0").out == ""
 
 
+def test_logs_go_back_beyond_what_a_snapshot_holds_and_know_workers(run: Run, daemon: CannedDaemon) -> None:
+    daemon.replayed = [
+        {"kind": "task.done", "at_ms": 1, "task": f"t{seq}", "worker": "VW"[seq % 2], "data": {}, "seq": seq}
+        for seq in range(1, 1001)
+    ]
+
+    def subscribed(params: dict[str, Any]) -> dict[str, Any]:
+        if params.get("since") is None:
+            snapshot = {"events": daemon.replayed[-200:]}
+            return {"epoch": "e", "seq": 1000, "mode": "resync", "snapshot": snapshot}
+        return {"epoch": "e", "seq": params["since"]["seq"], "mode": "replay", "snapshot": None}
+
+    daemon.answers[Method.SUBSCRIBE] = subscribed
+
+    def numbers(*words: str) -> list[int]:
+        return [json.loads(line)["seq"] for line in run("logs", "--json", *words).out.splitlines()]
+
+    assert numbers("-n", "700") == list(range(301, 1001))
+    assert numbers("-n", "300", "--worker", "W") == list(range(401, 1001, 2))
+    assert numbers("-n", "3", "--task", "t5") == [5]
+
+
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_the_project_option_may_stand_anywhere_before_a_double_dash(place: str) -> None:
     words = ["-C", "d", "tasks", "--json"] if place == "before" else ["tasks", "--json", "-C", "d"]

@@ -9,7 +9,7 @@ DEMO_DIR ?= $(or $(TMPDIR),/tmp)/agentcoord-demo-$(shell date +%Y%m%d-%H%M%S)
 export AGENTCOORD_ALLOW_ROOT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test calm check lint types imports docs-check fmt bench bench-cost bench-loop bench-night bench-daemon bench-sandbox bench-store bench-workspace prove redteam dashboard-pictures clean sandbox constraints
+.PHONY: help run test calm check lint types imports docs-check fmt bench bench-cost bench-loop bench-night bench-daemon bench-sandbox bench-store bench-workspace prove soak coverage redteam dashboard-pictures clean sandbox constraints
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,13 +32,21 @@ run: $(VENV)/.run sandbox ## Play the demo night: ten tasks, six workers, a scri
 	@$(BIN)/agentcoord demo --dir "$(DEMO_DIR)"
 
 test: $(VENV)/.dev sandbox ## Run every test, in parallel, with a real Valkey; as root, the attacks also as an ordinary user
-	@if sh scripts/install_redis.sh; then these="not alone"; else these="not alone and not system_redis"; \
-		echo "redis-server cannot be installed here: its tests are left out (all others use the Valkey that comes along)"; fi; \
+	@these="not alone"; \
+	without() { these="$$these and not $$1"; echo "$$2 cannot be installed here: its tests are left out$$3"; }; \
+	sh scripts/install_redis.sh || without system_redis redis-server " (all others use the Valkey that comes along)"; \
+	sh scripts/install_promtool.sh $(BIN) || without promtool promtool; \
+	command -v systemd-analyze >/dev/null || without systemd systemd-analyze; \
 	$(BIN)/python -m pytest --numprocesses auto --quiet -m "$$these"
 	@$(BIN)/python scripts/redteam_as_user.py --numprocesses auto
 
 calm: $(VENV)/.dev sandbox ## What judges the event loop's time; only a calm machine can say
 	@$(BIN)/python -m pytest --quiet -m alone tests/acceptance
+
+coverage: $(VENV)/.dev sandbox ## Branch coverage of store, workspace, agent and daemon; lists the lines that no test runs
+	@rm -rf .coverage; $(BIN)/python -m coverage run -m pytest --numprocesses auto --quiet --timeout 180 -m "not alone" || echo "some tests failed: this counts what ran"
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python scripts/coverage_by_room.py
 
 redteam: $(VENV)/.dev sandbox ## The attacks alone; as root, also as an ordinary user
 	@$(BIN)/python -m pytest --numprocesses auto --quiet tests/redteam
@@ -92,6 +100,9 @@ bench-workspace: $(VENV)/.dev ## Private copies against git worktrees, landings,
 prove: $(VENV)/.run sandbox ## A night on a real package that none of us wrote
 	@$(BIN)/python scripts/prove_on_real_package.py
 
+soak: $(VENV)/.dev sandbox ## Tasks through one daemon under kills, Redis restarts, clock steps, storms; MINUTES=60 by hand
+	@$(BIN)/python scripts/soak/soak.py --minutes $(or $(MINUTES),2) $(if $(SEED),--seed $(SEED))
+
 dashboard-pictures: $(VENV)/.dev ## Draw the pictures of the dashboard in docs/images
 	@$(BIN)/python scripts/dashboard_pictures.py
 
@@ -99,4 +110,4 @@ constraints: $(VENV)/.dev ## Write constraints.txt from what is installed
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -v -i '^agentcoord' > constraints.txt
 
 clean: ## Remove the environment and caches
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage .hypothesis build dist

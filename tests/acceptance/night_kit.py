@@ -97,6 +97,8 @@ class Night:
             "AGENTCOORD_ALLOW_ROOT": "1",
             "GIT_CONFIG_GLOBAL": "/dev/null",
             "COLUMNS": "160",
+            # `make coverage` counts what the daemon and the commands do, too.
+            **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")},
         }
         self.scripts.mkdir()
         self.script("unused", {"text": "The server wants at least one script."})

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from agentcoord.cli import service_commands
 from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.daemon_log import lines_from_now, log_line, newest_lines
-from agentcoord.cli.invocation import Invocation
 from agentcoord.cli.options import (
     AllowRoot,
     BaseUrl,
@@ -26,14 +25,9 @@ from agentcoord.cli.options import (
     surroundings,
 )
 from agentcoord.cli.reading import answer_daemon_status
-from agentcoord.cli.starting import args_to_resume, is_running, start_args
-from agentcoord.cli.starting import start as start_daemon
+from agentcoord.cli.starting import args_to_resume, is_running, start_args, start_in_words
 from agentcoord.cli.starting import stop as stop_daemon
-from agentcoord.tui.styled import Span, Tone
 from agentcoord.wire.messages import ExitCode
-
-if TYPE_CHECKING:
-    from agentcoord.daemon.start_args import StartArgs
 
 app = group("The AgentCoord daemon: hosts the workers of one project. Talk to it with `agentcoord`.")
 app.callback()(surroundings)
@@ -85,7 +79,7 @@ def start(
         run_usd=run_usd,
         supervised=supervised,
     )
-    _start(invocation, args_to_resume(invocation.paths(), args), given=args, as_json=as_json)
+    start_in_words(invocation, args, args_to_resume(invocation.paths(), args), as_json=as_json)
 
 
 @app.command(epilog=example("agentcoordd run"))
@@ -142,27 +136,7 @@ def restart(
     if is_running(paths):
         stop_daemon(paths, now=now)
     args = start_args(allow_root=invocation.may_be_root(allow_root))
-    _start(invocation, args_to_resume(paths, args, always=True), given=args, as_json=as_json)
-
-
-def _start(invocation: Invocation, args: StartArgs, *, given: StartArgs, as_json: bool) -> None:
-    terminal = invocation.terminal
-    if args != given:
-        words = [
-            "a rehearsal (scripted model)" if args.rehearse else "",
-            "without a sandbox" if args.unsafe_no_sandbox else "",
-            "in a sandbox that you vouch for" if args.external_sandbox else "",
-            *(f"{key} {value}" for key, value in args.flags.items()),
-        ]
-        terminal.say(f"goes on as it was started before: {', '.join(filter(None, words)) or 'no options'}")
-    started = start_daemon(invocation, args)
-    if args.unsafe_no_sandbox:
-        terminal.say(Span("unsafe: ", Tone.WARN), "the workers' commands run unconfined if no sandbox works")
-    if as_json:
-        document = {"pid": started.pid, "socket": str(started.socket), "log": str(started.log_file)}
-        terminal.document("agentcoordd.start", document)
-        return
-    terminal.text(f"pid     {started.pid}\nsocket  {started.socket}\nlog     {started.log_file}")
+    start_in_words(invocation, args, args_to_resume(paths, args, always=True), as_json=as_json)
 
 
 @app.command(epilog=example("agentcoordd status", "agentcoordd status --json | jq -r .state"))

@@ -99,10 +99,9 @@ def page(findings: list[Finding]) -> list[Line]:
 
 async def probe_sandbox() -> ProbeReport:
     """Find out by trying whether commands can be confined here."""
-    from agentcoord.sandbox.choose import choose_sandbox
+    from agentcoord.sandbox.choose import tried_sandbox
 
-    sandbox = await choose_sandbox(unsafe=False, clock=SystemClock())
-    return await sandbox.probe()
+    return (await tried_sandbox(unsafe=False, clock=SystemClock()))[1]
 
 
 def _guarded(name: str, look: Callable[[], Finding]) -> Finding:

@@ -1,9 +1,9 @@
 """The commands that people and prompts run all day, answered before Typer is imported.
 
 Importing Typer and building the commands takes longer than everything else that `agentcoord tasks`
-does. So plain spellings of `status`, `tasks` and `workers` are recognised from argv alone and
+does. So plain spellings of `status`, `tasks`, `workers` and `start` are recognised from argv alone and
 answered on a plain socket; whatever is spelled otherwise (`--help` too) is left to Typer. Both use
-`reading`, so both print the same. This path imports no Typer, pydantic, asyncio, SDK, Textual or Redis.
+`reading`, so both print the same. Reading imports no Typer, pydantic, asyncio, SDK, Textual or Redis.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from agentcoord.cli.invocation import Invocation
 from agentcoord.cli.reading import STATUS, TASKS, WORKERS, answer, answer_daemon_status
+from agentcoord.wire.messages import ExitCode
 
 _READINGS = {"status": STATUS, "tasks": TASKS, "workers": WORKERS}
 
@@ -28,12 +29,22 @@ def answer_agentcoord(argv: Sequence[str], invocation: Invocation) -> int | None
 
 
 def answer_agentcoordd(argv: Sequence[str], invocation: Invocation) -> int | None:
-    """Answer `agentcoordd status` with these (hoisted) arguments, or return None: not ours."""
+    """Answer `agentcoordd status` and `start` with these (hoisted) arguments, or return None: not ours."""
     request = _recognise(argv, invocation)
-    if request is None or request[0] != "status":
+    if request is None or request[0] not in ("start", "status"):
         return None
-    _, as_json, where = request
-    return answer_daemon_status(where, as_json=as_json)
+    command, as_json, where = request
+    return (answer_daemon_status if command == "status" else _start)(where, as_json=as_json)
+
+
+def _start(invocation: Invocation, *, as_json: bool) -> int:
+    """`agentcoordd start` without options: the daemon imports enough, who waits for it need not too."""
+    from agentcoord.cli.starting import args_to_resume, start_args, start_in_words
+
+    invocation.refuse_root(False)
+    given = start_args(allow_root=invocation.may_be_root(False))
+    start_in_words(invocation, given, args_to_resume(invocation.paths(), given), as_json=as_json)
+    return ExitCode.OK
 
 
 def _recognise(argv: Sequence[str], invocation: Invocation) -> tuple[str, bool, Invocation] | None:

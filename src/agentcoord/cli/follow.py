@@ -32,6 +32,9 @@ BACKOFF_S: Final = (0.1, 0.25, 0.5, 1.0, 2.0)
 SETTLED_S: Final = 5.0
 """A connection that lived this long starts the waits from the beginning."""
 
+HISTORY_EVENTS: Final = 5_000
+"""How far back the daemon replays its log to one client."""
+
 Position = tuple[str, int]
 """Epoch and number of the last event seen."""
 
@@ -39,7 +42,7 @@ Position = tuple[str, int]
 class Follower:
     """Follows one run.
 
-    `position` is where to begin. None: from now on, after the newest `history` events.
+    `position` is where to begin; None: from now on.
     """
 
     def __init__(
@@ -49,13 +52,11 @@ class Follower:
         clock: Clock,
         *,
         position: Position | None = None,
-        history: int = 0,
     ) -> None:
         self._socket_path = socket_path
         self._watcher = watcher
         self._clock = clock
         self._position = position
-        self._history = history
         self._was_there = position is not None
         self._away_since: float | None = None
 
@@ -145,10 +146,6 @@ class Follower:
     def _begin(self, view: SubscribeView) -> None:
         if not self._was_there:
             self._was_there = True
-            for event in (
-                view["snapshot"]["events"][-self._history :] if view["snapshot"] and self._history else ()
-            ):
-                self._watcher.event(event)
             self._position = (view["epoch"], view["seq"])
         elif view["snapshot"] is not None:
             self._catch_up(view["snapshot"])
@@ -165,6 +162,36 @@ class Follower:
             return
         self._position = (epoch, seq)
         self._watcher.event(event)
+
+
+async def newest_events(
+    socket_path: Path, most: int, wants: Callable[[dict[str, Any]], bool]
+) -> tuple[list[dict[str, Any]], Position]:
+    """Return the newest events that are wanted, at most `most`, oldest first, and where to follow from.
+
+    Looks through the newest 5,000 of the log, unless the first answer holds enough of them.
+    """
+    async with ControlClient.connect(socket_path, client_name="follow") as client:
+        view = (await client.subscribe([Topic.EVENTS])).view
+    epoch, seq = view["epoch"], view["seq"]
+    told = view["snapshot"]["events"] if view["snapshot"] else []
+    found = [event for event in told if wants(event)]
+    if len(found) < most and len(told) < seq:
+        older = await _events_between(socket_path, (epoch, max(0, seq - HISTORY_EVENTS)), seq)
+        found = [event for event in older if wants(event)] or found
+    return found[max(0, len(found) - most) :], (epoch, seq)
+
+
+async def _events_between(socket_path: Path, after: Position, last: int) -> list[dict[str, Any]]:
+    """The events after a position up to number `last`; none where the log does not go back so far."""
+    events: list[dict[str, Any]] = []
+    async with ControlClient.connect(socket_path, client_name="follow") as client:
+        subscription = await client.subscribe([Topic.EVENTS], since=after)
+        while subscription.view["snapshot"] is None and (not events or events[-1]["seq"] < last):
+            notice = await anext(subscription)
+            if notice.method == Notification.EVENT:
+                events.append(notice.params["event"])
+    return events
 
 
 async def position_now(socket_path: Path) -> Position:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from agentcoord.cli.follow import Follower
+from agentcoord.cli.follow import HISTORY_EVENTS, Follower, newest_events
 from agentcoord.cli.options import (
     Json,
     JsonLines,
@@ -26,8 +26,7 @@ from agentcoord.cli.review_pages import blame_page, path_inside
 from agentcoord.cli.terminal import Terminal
 from agentcoord.clock import SystemClock
 from agentcoord.tui.diff_lines import diff_lines
-from agentcoord.wire.client import ControlClient
-from agentcoord.wire.messages import BlamedLineView, BlameView, Method, StatusView, TaskDetail, Topic
+from agentcoord.wire.messages import BlamedLineView, BlameView, Method, StatusView, TaskDetail
 
 commands = group("")
 
@@ -140,14 +139,21 @@ def blame(
         terminal.lines(blame_page(lines))
 
 
-@commands.command(epilog=example("agentcoord logs -f", "agentcoord logs --task unit-tests -n 50 --json"))
+@commands.command(
+    epilog=example(
+        "agentcoord logs -f",
+        "agentcoord logs --task unit-tests -n 500",
+        "agentcoord logs -f --worker Architect",
+    )
+)
 def logs(
     context: typer.Context,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing what happens.")] = False,
     newest: Annotated[
-        int, typer.Option("--lines", "-n", min=0, max=200, help="How many to begin with.")
+        int, typer.Option("--lines", "-n", min=0, max=HISTORY_EVENTS, help="How many to begin with.")
     ] = 20,
     task_id: Annotated[str, typer.Option("--task", metavar="ID", help="Of this task alone.")] = "",
+    worker: Annotated[str, typer.Option("--worker", metavar="NAME", help="Of this worker alone.")] = "",
     as_json: JsonLines = False,
 ) -> None:
     """Print the events of the run: what the workers did.
@@ -156,31 +162,30 @@ def logs(
     """
     invocation = invocation_of(context)
     socket_path = invocation.paths().socket
-    printer = _EventPrinter(terminal_of(context), task_id, as_json=as_json)
+    printer = _EventPrinter(terminal_of(context), task_id, worker, as_json=as_json)
 
-    async def follow_forever() -> None:
-        await Follower(socket_path, printer, SystemClock(), history=newest).until(lambda _status: False)
-
-    async def print_newest() -> None:
-        async with ControlClient.connect(socket_path, client_name="agentcoord logs") as client:
-            snapshot = (await client.subscribe([Topic.EVENTS])).view["snapshot"]
-        events = [event for event in (snapshot["events"] if snapshot else ()) if printer.wants(event)]
-        for event in events[-newest:] if newest else ():
+    async def run() -> None:
+        events, position = await newest_events(socket_path, newest, printer.wants)
+        for event in events:
             printer.event(event)
+        if follow:
+            await Follower(socket_path, printer, SystemClock(), position=position).until(lambda _: False)
 
-    asyncio.run(follow_forever() if follow else print_newest())
+    asyncio.run(run())
 
 
 class _EventPrinter:
     """A watcher that prints every event on standard output."""
 
-    def __init__(self, terminal: Terminal, task_id: str, *, as_json: bool) -> None:
+    def __init__(self, terminal: Terminal, task_id: str, worker: str, *, as_json: bool) -> None:
         self._terminal = terminal
         self._task_id = task_id
+        self._worker = worker
         self._as_json = as_json
 
     def wants(self, event: Mapping[str, Any]) -> bool:
-        return not self._task_id or event.get("task") == self._task_id
+        of_task = not self._task_id or event.get("task") == self._task_id
+        return of_task and (not self._worker or event.get("worker") == self._worker)
 
     def event(self, event: Mapping[str, Any]) -> None:
         if not self.wants(event):

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Final
 from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.invocation import Invocation
 from agentcoord.config.paths import ProjectPaths
-from agentcoord.config.sections import ModelsSection
 from agentcoord.errors import DaemonNotRunningError
-from agentcoord.llm.api import Provider
+from agentcoord.tui.styled import Span, Tone
 from agentcoord.wire.call import call_once
 from agentcoord.wire.messages import ExitCode, Method
 
 if TYPE_CHECKING:
+    from agentcoord.config.sections import ModelsSection
     from agentcoord.daemon.background_start import Started
     from agentcoord.daemon.start_args import StartArgs
 
@@ -86,6 +86,27 @@ def start(invocation: Invocation, args: StartArgs) -> Started:
     return started
 
 
+def start_in_words(invocation: Invocation, given: StartArgs, args: StartArgs, *, as_json: bool) -> None:
+    """Start as `args` say, and tell what came of it; `given` is what the person said this time."""
+    terminal = invocation.terminal
+    if args != given:
+        words = [
+            "a rehearsal (scripted model)" if args.rehearse else "",
+            "without a sandbox" if args.unsafe_no_sandbox else "",
+            "in a sandbox that you vouch for" if args.external_sandbox else "",
+            *(f"{key} {value}" for key, value in args.flags.items()),
+        ]
+        terminal.say(f"goes on as it was started before: {', '.join(filter(None, words)) or 'no options'}")
+    started = start(invocation, args)
+    if args.unsafe_no_sandbox:
+        terminal.say(Span("unsafe: ", Tone.WARN), "the workers' commands run unconfined if no sandbox works")
+    if as_json:
+        document = {"pid": started.pid, "socket": str(started.socket), "log": str(started.log_file)}
+        terminal.document("agentcoordd.start", document)
+        return
+    terminal.text(f"pid     {started.pid}\nsocket  {started.socket}\nlog     {started.log_file}")
+
+
 def args_to_resume(paths: ProjectPaths, args: StartArgs, *, always: bool = False) -> StartArgs:
     """Return what the last start was told, when the daemon ended without saying goodbye (or `always`).
 
@@ -134,6 +155,8 @@ def wait_until(is_so: Callable[[], bool], timeout_s: float) -> bool:
 
 def require_model(models: ModelsSection, env: Mapping[str, str]) -> None:
     """Raise CommandError with the three ways on, when there is neither a key nor a base URL nor a cloud."""
+    from agentcoord.llm.api import Provider
+
     if models.provider != Provider.ANTHROPIC or models.base_url or env.get("ANTHROPIC_BASE_URL"):
         return
     if env.get("ANTHROPIC_API_KEY") or env.get("ANTHROPIC_AUTH_TOKEN"):

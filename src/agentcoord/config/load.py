@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+import stat
 import tomllib
 import types
 import typing
@@ -64,18 +65,28 @@ def load_settings(
 ) -> Settings:
     """Read the settings of the repository at `root`. `flags` maps `section.key` to a value.
 
-    Raises ConfigError that lists every problem. A missing file means the defaults.
+    Raises ConfigError that lists every problem. A missing file means the defaults; one that is there and
+    cannot be read is an error, and so is a link that leads nowhere.
     """
-    path = root / CONFIG_NAME
+    return read_settings(_text_of(root / CONFIG_NAME), env, flags)
+
+
+def _text_of(path: Path) -> str:
+    """What the file says; nothing when there is none."""
+    mend = f"make {CONFIG_NAME} a readable file in UTF-8, or remove it for the defaults"
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        text = ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"cannot read {path}: {error}", mend=f"make {CONFIG_NAME} readable UTF-8"
-        ) from error
-    return read_settings(text, env, flags)
+        if not stat.S_ISREG(path.stat().st_mode):  # A pipe that nobody writes would be waited for.
+            raise ConfigError(f"cannot read {path}: it is no file", mend=mend)
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            words = f"cannot read {path}: it is a link to {path.readlink()}, which is not there"
+            raise ConfigError(words, mend=mend) from error
+        return ""
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}", mend=mend) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"cannot read {path}: {error}", mend=mend) from error
 
 
 def read_settings(

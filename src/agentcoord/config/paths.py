@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,11 +67,7 @@ class ProjectPaths:
         home = env.get("HOME") or str(Path("~").expanduser())
         state_home = Path(env.get("XDG_STATE_HOME") or Path(home) / ".local" / "state")
         runtime_home = env.get("XDG_RUNTIME_DIR")
-        runtime = (
-            Path(runtime_home) / "agentcoord"
-            if runtime_home
-            else Path(tempfile.gettempdir()) / f"agentcoord-{os.getuid()}"
-        )
+        runtime = Path(runtime_home) / "agentcoord" if runtime_home else _temporary_home()
         return cls(real, project, state_home / "agentcoord" / project, runtime)
 
     @property
@@ -152,6 +147,12 @@ class ProjectPaths:
                     f"the socket path {path} is {length} bytes long; the system takes {SOCKET_PATH_BYTES}",
                     mend="set XDG_RUNTIME_DIR to a shorter folder",
                 )
+
+
+def _temporary_home() -> Path:
+    import tempfile  # A tenth of what the fast commands import, and most machines have a runtime folder.
+
+    return Path(tempfile.gettempdir()) / f"agentcoord-{os.getuid()}"
 
 
 def _make_private(folder: Path) -> None:

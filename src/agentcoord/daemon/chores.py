@@ -19,6 +19,7 @@ from agentcoord.daemon.handing_back import tell_set_back
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import TaskId
+from agentcoord.domain.lost_claims import ClaimEnd
 from agentcoord.domain.retries import Verdict
 from agentcoord.domain.setbacks import Setback
 from agentcoord.domain.states import TaskState
@@ -31,6 +32,8 @@ AWAY_PERIOD_S = 1.0
 ORPHAN_AFTER_S = 30.0
 """How long a run that has ended may take to book its last call."""
 DEADLINE_PERIOD_S = 15.0
+_ENDED_BY_ITS_RUN = frozenset({ClaimEnd.DONE, ClaimEnd.PARKED, ClaimEnd.FAILED})
+"""Whose run is about to hear so, and to tell it: interrupted now, it would not."""
 
 log = structlog.get_logger("chores")
 
@@ -96,18 +99,22 @@ class Chores:
         held = {claim.task.id: claim for claim in self._fleet.claims}
         queue = self._shop.store.queue
         for task in await queue.heartbeat(held.values()) if held else ():
-            log.warning("lease_lost", task=task, how=str(await queue.end_of(held[task])))
-            self._fleet.interrupt(task, held[task].token)
+            how = await queue.end_of(held[task])
+            if how not in _ENDED_BY_ITS_RUN:
+                log.warning("lease_lost", task=task, how=str(how))
+                self._fleet.interrupt(task, held[task].token)
         self._note_renewal(self._shop.clock.now_ms())
 
     async def reap(self) -> None:
         """Queue again what expired or has waited out its delay.
 
         After a sleep of the machine or an absence of the store every lease looks expired. Those of
-        living runs are renewed first: nobody else can have taken them.
+        living runs are renewed first: nobody else can have taken them. File locks that could not be released,
+        because the store was away, go too.
         """
         await self.heartbeat()
         await self._end_orphans()
+        await self._shop.store.locks.release_dead()
         retries, hub = self._shop.retries, self._shop.hub
         decided: dict[TaskId, tuple[Setback, Verdict]] = {}
 

@@ -1,9 +1,9 @@
 """The one place where everything is built: from settings and paths to a running daemon.
 
-Order matters and is the theory of operation here. The caller holds the project's lock. First
-Redis, then the store; the landing journal is recovered before anything reads the tree; what a
-dead daemon held is taken back; the socket answers; then the workers begin. It comes down in
-the opposite order, through one exit stack. Deliberately absent: policy of any kind.
+Order matters and is the theory of operation here. The caller holds the project's lock, and has begun
+what other processes do (`head_start`), Redis among it. First the store; the landing journal is recovered
+before anything reads the tree; what a dead daemon held is taken back; the socket answers; then the workers
+begin. It comes down in the opposite order, through one exit stack. Deliberately absent: policy of any kind.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import asyncio
 import gc
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,9 +20,9 @@ from pathlib import Path
 
 import structlog
 
-from agentcoord.clock import SystemClock
-from agentcoord.config.load import load_settings
+from agentcoord.clock import Clock
 from agentcoord.config.paths import ProjectPaths
+from agentcoord.config.secret_variables import secrets_of
 from agentcoord.config.sections import Settings
 from agentcoord.daemon.baseline import BaselineKeeper
 from agentcoord.daemon.chores import Chores
@@ -32,19 +32,18 @@ from agentcoord.daemon.control import ControlServer
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.fleet import Fleet
 from agentcoord.daemon.handing_back import tell_ended_by_need
+from agentcoord.daemon.head_start import HeadStart
 from agentcoord.daemon.memory_keeper import MemoryKeeper, restore_at_start
 from agentcoord.daemon.model_source import ModelSource, open_model
-from agentcoord.daemon.notifications import SECRET_VARIABLES
 from agentcoord.daemon.patient_ledger import PatientLedger
 from agentcoord.daemon.proving import Prover
-from agentcoord.daemon.redis_server import embedded_server
 from agentcoord.daemon.requests import Requests
 from agentcoord.daemon.resume_times import keep_waiting
 from agentcoord.daemon.retrying import Retries
 from agentcoord.daemon.run_book import RunBook
+from agentcoord.daemon.run_counts import RunCounter
 from agentcoord.daemon.shutdown import Shutdown
 from agentcoord.daemon.snapshot import DaemonState, Views
-from agentcoord.daemon.start_args import StartArgs
 from agentcoord.daemon.worker_row import FleetBoard
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
@@ -59,10 +58,7 @@ from agentcoord.llm.pricing import PriceList
 from agentcoord.review.checks import CheckBook
 from agentcoord.review.flag_book import FlagBook
 from agentcoord.sandbox.backend import Sandbox
-from agentcoord.sandbox.choose import choose_sandbox
-from agentcoord.sandbox.policy import ProbeReport
-from agentcoord.sandbox.toolchain import toolchain_prefixes
-from agentcoord.store.connection import Store
+from agentcoord.store.connection import Store, unix_url
 from agentcoord.telemetry.logs import Redactor
 from agentcoord.workspace.landing import Lander
 from agentcoord.workspace.pool import WorkspacePool
@@ -163,39 +159,22 @@ class Daemon:
 
 
 @asynccontextmanager
-async def composed(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str]) -> AsyncIterator[Daemon]:
-    """Build the daemon; the control socket answers inside the block.
+async def composed(begun: HeadStart) -> AsyncIterator[Daemon]:
+    """Build the daemon on what was begun; the control socket answers inside the block.
 
     Raises ConfigError, WorkspaceError, DaemonError or StoreError in words when a part cannot be had.
     """
-    settings = load_settings(paths.root, env, args.flags)
-    clock = SystemClock()
+    settings, paths, env, clock = begun.settings, begun.paths, begun.env, begun.clock
     price_file = paths.root / settings.models.price_file if settings.models.price_file else None
     prices = await asyncio.to_thread(PriceList.load, price_file)
     check_prices(settings, prices)
-    redactor = Redactor([env[name] for name in SECRET_VARIABLES if env.get(name)])
-    hubs: list[EventHub] = []
-
-    def tell_of_server(words: str) -> None:
-        for each in hubs:  # None yet, while the daemon is being built.
-            each.emit(EventKind.ERROR, where="store", error=words)
-
+    redactor = Redactor(secrets_of(env))
+    url = settings.redis.url or unix_url(os.fspath(paths.redis_socket))
     async with AsyncExitStack() as stack:
-        # What other processes are asked, while the server's starts: most of the wait until ready.
-        early = await stack.enter_async_context(asyncio.TaskGroup())
-        opening = early.create_task(Repository.open(paths.root), name="repository")
-        scouting = early.create_task(scouted_sandbox(args, clock), name="sandbox")
-        looking = early.create_task(
-            asyncio.to_thread(toolchain_prefixes, paths.root, settings.project.share), name="toolchains"
-        )
-        valkey_log = paths.log_file.with_name("valkey.log")
-        url = settings.redis.url or await stack.enter_async_context(
-            embedded_server(paths.redis_dir, paths.redis_socket, valkey_log, tell=tell_of_server)
-        )
         store = await stack.enter_async_context(
             Store.open(url, paths.project_id, clock=clock, lease_ms=int(settings.redis.lease_s * 1000))
         )
-        repo = await opening
+        repo = await begun.repository
         lander = Lander(repo, paths.journal_dir, clock=clock)
         put_back = await restore_at_start(store, lander, paths.kept_file)
         retries = Retries.of(settings)
@@ -204,19 +183,24 @@ async def composed(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str])
             await store.memory.begin()
         hub = EventHub(store.events, clock)
         await hub.load_recent()
-        hubs.append(hub)
+
+        def tell_of_server(words: str) -> None:
+            hub.emit(EventKind.ERROR, where="store", error=words)
+
+        begun.tell_of_server.append(tell_of_server)
         if put_back:
             tell_of_server(put_back)
-        sandbox, in_words = await scouting
+        sandbox, in_words = await begun.sandbox
         source = await stack.enter_async_context(
-            open_model(settings, args, env, hub, paths.log_file.with_name("rehearsal.log"))
+            open_model(settings, begun.args, env, hub, paths.log_file.with_name("rehearsal.log"))
         )
         runs = RunBook(store, clock)
         await runs.open()
-        toolchains = await looking
+        toolchains = await begun.toolchains
         shop = build_workshop(
             settings,
             paths,
+            clock,
             repo,
             store,
             lander,
@@ -251,7 +235,8 @@ async def composed(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str])
             between_landings=shop.prover.between_landings,
             restored=shop.board.touch,
         )
-        views = Views(shop, paths, state, runs, chores.lag)
+        counter = RunCounter(hub, store.events, clock)
+        views = Views(shop, paths, state, runs, chores.lag, counter)
         requests = Requests(
             shop=shop,
             fleet=fleet,
@@ -281,13 +266,23 @@ async def composed(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str])
         )
         has_model = source.model is not None
         yield Daemon(
-            shop, fleet, chores, baseline, keeper, state, shutdown, has_model, beside, source.warm_up
+            shop,
+            fleet,
+            chores,
+            baseline,
+            keeper,
+            state,
+            shutdown,
+            has_model,
+            (counter.follow, *beside),
+            source.warm_up,
         )
 
 
 def build_workshop(
     settings: Settings,
     paths: ProjectPaths,
+    clock: Clock,
     repo: Repository,
     store: Store,
     lander: Lander,
@@ -301,7 +296,6 @@ def build_workshop(
     retries: Retries,
 ) -> Workshop:
     """Put together what all task runs share."""
-    clock = SystemClock()
     rules = ScopeRules(settings.project.scope, settings.project.protect)
     pool = WorkspacePool(
         repo,
@@ -413,28 +407,6 @@ def windows_of(settings: Settings, prices: PriceList) -> dict[str, int]:
     """The context windows of the ladder's models, as far as the price list tells them."""
     told = {rung.model: prices.price(rung.model).context_tokens for rung in settings.models.rungs}
     return {model: tokens for model, tokens in told.items() if tokens is not None}
-
-
-async def scouted_sandbox(args: StartArgs, clock: SystemClock) -> tuple[Sandbox, str]:
-    """Choose the sandbox, and say what `status` says of it."""
-    sandbox = await choose_sandbox(unsafe=args.unsafe_no_sandbox, external=args.external_sandbox, clock=clock)
-    report = await sandbox.probe()
-    tell = log.info if report.ok and sandbox.confined else log.warning
-    tell(
-        "sandbox_chosen",
-        sandbox=sandbox.name,
-        confined=sandbox.confined,
-        features=list(report.features),
-        reasons=list(report.reasons),
-    )
-    return sandbox, sandbox_words(sandbox, report)
-
-
-def sandbox_words(sandbox: Sandbox, report: ProbeReport) -> str:
-    """What `status` says of the sandbox."""
-    if report.ok:
-        return sandbox.name if sandbox.confined else "none (unsafe)"
-    return f"unavailable: {'; '.join(report.reasons)}"
 
 
 def drain(fleet: Fleet, state: DaemonState) -> None:

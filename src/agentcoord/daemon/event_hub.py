@@ -65,7 +65,6 @@ class EventHub:
         self._subscriptions: set[Subscription] = set()
         self.recent: deque[Event] = deque(maxlen=RECENT_EVENTS)
         self.seq = 0
-        self.counts: dict[EventKind, int] = {}
 
     @property
     def epoch(self) -> str:
@@ -85,7 +84,6 @@ class EventHub:
     ) -> None:
         """Tell a fact. Never blocks or raises."""
         self._waiting.append(Event(kind, self._clock.now_ms(), task, worker, dict(data)))
-        self.counts[kind] = self.counts.get(kind, 0) + 1
         self._idle.clear()
         self._wake.set()
         log.info(str(kind), task=task, worker=worker, **data)

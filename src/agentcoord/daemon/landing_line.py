@@ -139,6 +139,8 @@ class LandingLine:
             yield place
         finally:
             self.leave(place)
+            # Else who counts on this one would keep all that ever stood before it, with their contents.
+            place.counts_on = ()
 
     def before(self, place: Place) -> list[Place]:
         return self.places[: self.places.index(place)]

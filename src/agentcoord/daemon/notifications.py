@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from agentcoord.config.secret_variables import SECRET_VARIABLES
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.notices import Notice, NoticeDesk, died_before
 from agentcoord.errors import StoreError
@@ -26,15 +27,6 @@ if TYPE_CHECKING:
     from urllib.request import Request
 
 SEND_TIMEOUT_S = 20.0
-SECRET_VARIABLES = (
-    "ANTHROPIC_API_KEY",
-    "ANTHROPIC_AUTH_TOKEN",
-    "ANTHROPIC_AWS_API_KEY",
-    "ANTHROPIC_FOUNDRY_API_KEY",
-    "AWS_BEARER_TOKEN_BEDROCK",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-)
 
 Send = Callable[[Notice], Awaitable[None]]
 log = structlog.get_logger("notify")

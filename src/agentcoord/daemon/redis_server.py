@@ -26,7 +26,6 @@ from pathlib import Path
 from agentcoord.daemon.kept_server import STOP_TIMEOUT_S, kept_server, log_tail, stop
 from agentcoord.daemon.to_its_end import to_its_end
 from agentcoord.errors import DaemonError
-from agentcoord.store.connection import unix_url
 
 START_TIMEOUT_S = 15.0
 LOADING_TIMEOUT_S = 120.0
@@ -63,8 +62,8 @@ def find_server() -> Path:
 @contextlib.asynccontextmanager
 async def embedded_server(
     folder: Path, socket_path: Path, log_file: Path, *, tell: Callable[[str], None]
-) -> AsyncIterator[str]:
-    """Run a server with its append-only file in `folder`; yield its URL; stop it at the end.
+) -> AsyncIterator[None]:
+    """Run a server with its append-only file in `folder` until the block ends.
 
     `tell` hears in words that the server died and what became of it. Raises DaemonError with the end of
     the server's log when it does not answer in 15 s, or in 120 s while it reads its data, or (out of the
@@ -79,7 +78,7 @@ async def embedded_server(
         mend=f"read {log_file}; free disk space or memory, then agentcoordd start",
         tell=tell,
     ):
-        yield unix_url(os.fspath(socket_path))
+        yield
 
 
 @dataclass(frozen=True, slots=True)

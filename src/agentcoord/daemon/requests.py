@@ -169,6 +169,7 @@ class Requests:
         self._shop.hub.emit(
             EventKind.PLAN_LOADED,
             name=plan.name,
+            run=self._runs.run,
             added=list(outcome.added),
             unchanged=list(outcome.unchanged),
             changed=list(outcome.changed),

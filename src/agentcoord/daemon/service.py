@@ -21,10 +21,11 @@ from typing import Any
 
 import structlog
 
+from agentcoord.clock import Clock, SystemClock
 from agentcoord.config.paths import ProjectPaths
-from agentcoord.daemon.compose import composed
+from agentcoord.config.secret_variables import secrets_of
+from agentcoord.daemon.head_start import head_start
 from agentcoord.daemon.loop_watch import StopTimer, watched_loop
-from agentcoord.daemon.notifications import SECRET_VARIABLES
 from agentcoord.daemon.project_lock import identity, lock_of, refuse_root
 from agentcoord.daemon.start_args import StartArgs
 from agentcoord.errors import AgentCoordError, DaemonError
@@ -38,9 +39,14 @@ log = structlog.get_logger("daemon")
 
 
 def run_foreground(
-    root: Path, *, args: StartArgs, env: Mapping[str, str], ready_fd: int | None = None
+    root: Path,
+    *,
+    args: StartArgs,
+    env: Mapping[str, str],
+    ready_fd: int | None = None,
+    clock: Clock | None = None,
 ) -> int:
-    """Be the daemon until it is stopped; returns the exit code.
+    """Be the daemon until it is stopped, by the machine's clock unless given another; returns the exit code.
 
     Raises the same errors as `start_background`, told through `ready_fd` too when there is one.
     """
@@ -50,13 +56,12 @@ def run_foreground(
         paths = ProjectPaths.of(root, env)
         refuse_root(args, env)
         paths.make()
-        secrets = [env[name] for name in SECRET_VARIABLES if env.get(name)]
         with (
             lock_of(paths),
-            logging_to(paths.log_file, secrets=secrets, terminal=ready_fd is None),
+            logging_to(paths.log_file, secrets=secrets_of(env), terminal=ready_fd is None),
             identity(paths),
         ):
-            _serve_in_words(paths, args, env, starter)
+            _serve_in_words(paths, args, env, starter, clock or SystemClock())
     except AgentCoordError as error:
         starter.tell({"error": error.message, "mend": error.mend, "kind": type(error).__name__})
         raise
@@ -69,12 +74,14 @@ def run_foreground(
     return 0
 
 
-def _serve_in_words(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str], starter: _Starter) -> None:
+def _serve_in_words(
+    paths: ProjectPaths, args: StartArgs, env: Mapping[str, str], starter: _Starter, clock: Clock
+) -> None:
     """Serve; what ends it is logged, and leaves as the one error that a person can act on, if it is one."""
     stop_timer = StopTimer()
     try:
         forbid_reading_our_memory()
-        asyncio.run(_serve(paths, args, env, starter, stop_timer))
+        asyncio.run(_serve(paths, args, env, starter, stop_timer, clock))
     except AgentCoordError as error:
         log.error("daemon_cannot_go_on", error=error.message, mend=error.mend)
         raise
@@ -100,15 +107,23 @@ def _first_leaf(group: BaseException) -> BaseException:
 
 
 async def _serve(
-    paths: ProjectPaths, args: StartArgs, env: Mapping[str, str], starter: _Starter, stop_timer: StopTimer
+    paths: ProjectPaths,
+    args: StartArgs,
+    env: Mapping[str, str],
+    starter: _Starter,
+    stop_timer: StopTimer,
+    clock: Clock,
 ) -> None:
     threads = ThreadPoolExecutor(THREADS, thread_name_prefix="work")
     asyncio.get_running_loop().set_default_executor(threads)
     with watched_loop():
-        async with composed(paths, args, env) as daemon:
-            daemon.shutdown.on_ask = stop_timer.start
-            with daemon.shutdown.on_signals():
-                await daemon.run(lambda: starter.tell({"ready": True}))
+        async with head_start(paths, args, env, clock) as begun:
+            from agentcoord.daemon.compose import composed  # By now it is there.
+
+            async with composed(begun) as daemon:
+                daemon.shutdown.on_ask = stop_timer.start
+                with daemon.shutdown.on_signals():
+                    await daemon.run(lambda: starter.tell({"ready": True}))
     log.info("daemon_stopped")
 
 

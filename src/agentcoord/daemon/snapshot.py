@@ -23,6 +23,7 @@ from agentcoord.daemon.money_views import Forecasting, costs_view, p50_usd, p90_
 from agentcoord.daemon.pausing import paused_why
 from agentcoord.daemon.review_views import check_views, flag_views
 from agentcoord.daemon.run_book import RunBook
+from agentcoord.daemon.run_counts import RunCounter
 from agentcoord.daemon.setback_views import dead_letters, dead_task_view, fell_with, history_view
 from agentcoord.daemon.task_run import SUMMARY_NAME
 from agentcoord.daemon.worker_row import WorkerRow
@@ -77,13 +78,20 @@ class Views:
     """Builds every view. Reads only."""
 
     def __init__(
-        self, shop: Workshop, paths: ProjectPaths, state: DaemonState, runs: RunBook, lag: LoopLag
+        self,
+        shop: Workshop,
+        paths: ProjectPaths,
+        state: DaemonState,
+        runs: RunBook,
+        lag: LoopLag,
+        counter: RunCounter,
     ) -> None:
         self._shop = shop
         self._paths = paths
         self._state = state
         self._runs = runs
         self._lag = lag
+        self._counter = counter
         self._forecasting = Forecasting(shop.settings.budget)
 
     @property
@@ -225,7 +233,7 @@ class Views:
 
     async def stats(self) -> StatsView:
         tasks = await self._shop.store.queue.all()
-        counts = self._shop.hub.counts
+        counts = self._counter.counts
         begun = [task.started_at_ms for task in tasks if task.started_at_ms is not None]
         ended = [task.ended_at_ms for task in tasks if task.ended_at_ms is not None]
         all_over = bool(tasks) and all(task.state in ENDED_STATES for task in tasks)
@@ -235,18 +243,18 @@ class Views:
             "wall_s": (until - min(begun)) / 1000 if begun else 0.0,
             "tasks_done": sum(task.state is TaskState.DONE for task in tasks),
             "tasks_failed": sum(task.state is TaskState.FAILED for task in tasks),
-            "max_parallel": self._shop.board.max_parallel,
+            "max_parallel": counts.max_parallel,
             "turns": sum(task.turns for task in tasks),
-            "tool_calls": counts.get(EventKind.TASK_TOOL, 0),
-            "checks_run": self._shop.check_book.runs,
-            "check_s": self._shop.check_book.run_ms / 1000,
-            "landings": counts.get(EventKind.TASK_DONE, 0),
-            "merges": self._shop.prover.merges,
+            "tool_calls": counts.kinds[EventKind.TASK_TOOL],
+            "checks_run": counts.kinds[EventKind.TASK_CHECKED],
+            "check_s": counts.check_ms / 1000,
+            "landings": counts.kinds[EventKind.TASK_DONE],
+            "merges": counts.merges,
             "files": len({path for task in tasks for path in task.files}),
             "lines_added": sum(task.lines_added for task in tasks),
             "lines_removed": sum(task.lines_removed for task in tasks),
-            "lock_waits": counts.get(EventKind.LOCK_WAITED, 0),
-            "rate_limit_waits": counts.get(EventKind.RATE_LIMITED, 0),
+            "lock_waits": counts.kinds[EventKind.LOCK_WAITED],
+            "rate_limit_waits": counts.kinds[EventKind.RATE_LIMITED],
             "events": self._shop.hub.seq,
             "loop_lag_ms_max": round(self._lag.max_ms, 1),
             "memory_mb": round(_peak_memory_mb(), 1),

@@ -19,7 +19,7 @@ class EventKind(StrEnum):
     RUN_PAUSED = "run.paused"
     RUN_RESUMED = "run.resumed"
     PLAN_LOADED = "plan.loaded"
-    """`added`, `unchanged`."""
+    """`run`, `added`, `unchanged`."""
     BASELINE_ENDED = "baseline.ended"
     """`ok`, `checks`."""
     TASK_QUEUED = "task.queued"

@@ -34,7 +34,14 @@ class SystemPaths:
 async def choose_sandbox(
     *, unsafe: bool, clock: Clock, external: bool = False, system: SystemPaths | None = None
 ) -> Sandbox:
-    """Return the sandbox that works here.
+    """Return the sandbox that works here; see `tried_sandbox`."""
+    return (await tried_sandbox(unsafe=unsafe, clock=clock, external=external, system=system))[0]
+
+
+async def tried_sandbox(
+    *, unsafe: bool, clock: Clock, external: bool = False, system: SystemPaths | None = None
+) -> tuple[Sandbox, ProbeReport]:
+    """Return the sandbox that works here, and what it was seen to hold.
 
     `external`: the user declares that the daemon is inside a sandbox already. `unsafe`: where none
     works, commands run unconfined; where one works, it is used all the same. Otherwise commands are
@@ -42,17 +49,21 @@ async def choose_sandbox(
     """
     bash = Path(shutil.which("bash") or "/bin/bash")
     if external:
-        return external_sandbox(bash, clock=clock)
+        return await _told(external_sandbox(bash, clock=clock))
     candidate = _candidate(system or SystemPaths(), clock)
     if isinstance(candidate, ProbeReport):
         report = candidate
     else:
         report = await candidate.probe()
         if report.ok:
-            return candidate
+            return candidate, report
     if unsafe:
-        return unconfined_sandbox(bash, clock=clock, why=report)
-    return RefusingSandbox(report)
+        return await _told(unconfined_sandbox(bash, clock=clock, why=report))
+    return RefusingSandbox(report), report
+
+
+async def _told(sandbox: Sandbox) -> tuple[Sandbox, ProbeReport]:
+    return sandbox, await sandbox.probe()
 
 
 def _candidate(system: SystemPaths, clock: Clock) -> Sandbox | ProbeReport:

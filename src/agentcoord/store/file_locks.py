@@ -153,7 +153,8 @@ class FileLocks:
     async def release_dead(self) -> int:
         """Release the locks of tasks whose lease has ended; return how many."""
         released: int = await self.scripts.run(ScriptName.UNLOCK_DEAD)
-        self.lines.unknown()
+        if released:
+            self.lines.unknown()
         return released
 
     async def holders(self) -> list[HeldLock]:

@@ -39,6 +39,7 @@ from agentcoord.daemon.model_source import ModelSource
 from agentcoord.daemon.requests import Requests
 from agentcoord.daemon.retrying import Retries
 from agentcoord.daemon.run_book import RunBook
+from agentcoord.daemon.run_counts import RunCounter
 from agentcoord.daemon.snapshot import DaemonState, Views
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import Event, EventKind
@@ -249,6 +250,7 @@ async def daemonlet(
             shop = build_workshop(
                 settings=settings,
                 paths=paths,
+                clock=the_clock,
                 repo=repo,
                 store=store,
                 lander=lander,
@@ -264,7 +266,7 @@ async def daemonlet(
             fleet = Fleet(shop, the_clock)
             chores = Chores(shop, fleet, lease_s=lease_s, on_deadline=fleet.drain)
             state = DaemonState(os.getpid(), the_clock.now_ms(), "a test", scripted=True, sandbox="none")
-            views = Views(shop, paths, state, runs, chores.lag)
+            views = Views(shop, paths, state, runs, chores.lag, RunCounter(hub, store.events, the_clock))
             requests = Requests(
                 shop=shop,
                 fleet=fleet,

@@ -204,6 +204,39 @@ async def test_only_the_run_of_that_claim_is_interrupted(valkey_url: str, projec
             await d.wait_until("t", TaskState.DONE)
 
 
+async def test_a_heartbeat_in_the_moment_a_task_is_done_does_not_cut_off_who_is_to_tell_it(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        thought = Thought(create("src/new.py", "Y = 2\n"), finish())
+        d.model.turns["t"] = [thought]
+        await d.load("t")
+        async with d.working():
+            await thought.begun.wait()
+            (claim,) = d.fleet.claims
+            await d.store.queue.move(claim, TaskState.RUNNING, TaskState.CHECKING)
+            await d.store.queue.move(claim, TaskState.CHECKING, TaskState.LANDING)
+            await d.store.queue.complete(claim, ())  # As its run does; that has not heard so yet.
+            (run,) = d.fleet._runs.values()
+            await d.chores.heartbeat()
+            assert run.cancelling() == 0
+            thought.may_end.set()
+
+
+async def test_file_locks_whose_release_failed_are_released_later(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        await d.load("t")
+        claim = await d.store.queue.claim(WORKER)
+        await d.store.locks.acquire("src/app.py", claim, timeout_s=1)
+        await d.chores.reap()
+        assert [lock.path for lock in await d.store.locks.holders()] == ["src/app.py"]
+        await d.store.queue.requeue(claim, why="a test", counts_attempt=False)
+        await d.chores.reap()
+        assert await d.store.locks.holders() == []
+
+
 async def test_leases_that_lapsed_while_the_machine_slept_are_renewed_not_taken_away(
     valkey_url: str, project_id: ProjectId
 ) -> None:

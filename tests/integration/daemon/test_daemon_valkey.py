@@ -49,7 +49,7 @@ async def test_a_server_that_dies_is_started_again_on_its_data_and_the_night_goe
     told: list[str] = []
     before = children()
     server = embedded_server(home, home / "v.sock", home / "v.log", tell=told.append)
-    async with server as url, daemonlet(url, ProjectId("p")) as d:
+    async with server, daemonlet(unix_url(str(home / "v.sock")), ProjectId("p")) as d:
         (pid,) = children() - before
 
         async def think() -> list[dict[str, object]]:
@@ -99,8 +99,8 @@ async def test_a_server_that_an_earlier_daemon_left_is_shut_down_and_its_data_ke
             async with Store.open(unix_url(str(path)), project, clock=clock) as store:
                 await store.set_setting("kept", "yes")
             async with (
-                embedded_server(home, path, home / "v.log", tell=print) as url,
-                Store.open(url, project, clock=clock) as store,
+                embedded_server(home, path, home / "v.log", tell=print),
+                Store.open(unix_url(str(path)), project, clock=clock) as store,
             ):
                 assert await store.get_setting("kept") == "yes"
                 assert await asyncio.to_thread(left.wait, 5) == 0

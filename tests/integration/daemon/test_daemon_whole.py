@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 from daemon_kit import PATIENCE_S, OwnValkey, own_valkey, until
 
+from agentcoord.clock import SystemClock
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.daemon.compose import Daemon, composed
+from agentcoord.daemon.head_start import head_start
 from agentcoord.daemon.service import run_foreground
 from agentcoord.daemon.start_args import StartArgs
 from agentcoord.errors import AgentCoordError, DaemonError, RpcError, StoreUnavailableError
@@ -83,11 +85,19 @@ def place() -> Iterator[Place]:
 
 
 @asynccontextmanager
+async def built(place: Place, args: StartArgs, **env: str) -> AsyncIterator[Daemon]:
+    """A daemon that does not work yet."""
+    begin = head_start(place.paths, args, place.env | env, SystemClock())
+    async with begin as begun, composed(begun) as daemon:
+        yield daemon
+
+
+@asynccontextmanager
 async def running(
     place: Place, args: StartArgs | None = None, **env: str
 ) -> AsyncIterator[tuple[Daemon, asyncio.Task[None]]]:
     """A daemon that works inside the block; stopped at its end unless it was before."""
-    made = composed(place.paths, args or StartArgs(unsafe_no_sandbox=True), place.env | env)
+    made = built(place, args or StartArgs(unsafe_no_sandbox=True), **env)
     async with made as daemon, asyncio.TaskGroup() as group:
         ready = asyncio.Event()
         task = group.create_task(daemon.run(ready.set))
@@ -226,7 +236,7 @@ async def test_a_companion_that_fails_is_told_and_ends_nothing(place: Place) -> 
     async def broken() -> None:
         raise RuntimeError("a bug of its own")
 
-    made = composed(place.paths, StartArgs(unsafe_no_sandbox=True), place.env)
+    made = built(place, StartArgs(unsafe_no_sandbox=True))
     async with made as daemon, asyncio.TaskGroup() as group:
         task = group.create_task(replace(daemon, companions=(broken,)).run(lambda: None))
         told = await event(place, "error", where="companion")
@@ -279,7 +289,7 @@ async def test_the_models_sdk_is_imported_before_any_task_wants_it_and_its_faili
         raise ImportError("no such module")
 
     args = place.script()
-    async with composed(place.paths, args, place.env) as made, asyncio.TaskGroup() as group:
+    async with built(place, args) as made, asyncio.TaskGroup() as group:
         assert made.warm_up_model is not None
         daemon = replace(made, warm_up_model=warm_up)
         ready = asyncio.Event()

@@ -15,8 +15,8 @@ import pytest
 
 from agentcoord.cli import agentcoord, agentcoordd
 from agentcoord.config.paths import ProjectPaths
-from agentcoord.wire.codec import FrameDecoder, Request, encode_error, encode_result
-from agentcoord.wire.messages import Method
+from agentcoord.wire.codec import FrameDecoder, Request, encode_error, encode_notification, encode_result
+from agentcoord.wire.messages import Method, Notification
 
 Canned = dict[str, Any] | Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -37,6 +37,8 @@ class CannedDaemon:
     socket: Path
     answers: dict[str, Canned] = field(default_factory=dict)
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    replayed: list[dict[str, Any]] = field(default_factory=list)
+    """Events that it tells whoever subscribes from a number on."""
 
     def refuse(self, method: Method, code: int, message: str, **data: Any) -> None:
         """Answer `method` with an error from now on."""
@@ -65,10 +67,15 @@ class CannedDaemon:
         self.asked.append((request.method, request.params))
         canned = self.answers[request.method]
         try:
-            return encode_result(request.id, canned(request.params) if callable(canned) else canned)
+            answer = encode_result(request.id, canned(request.params) if callable(canned) else canned)
         except RefusedError as refused:
             data: Any = {"exit_code": 1, "mend": "", **refused.data}
             return encode_error(request.id, refused.code, str(refused), data)
+        since = request.params.get("since") if request.method == Method.SUBSCRIBE else None
+        told = [each for each in self.replayed if since is not None and each["seq"] > since["seq"]]
+        return answer + b"".join(
+            encode_notification(Notification.EVENT, {"epoch": "e", "event": each}) for each in told
+        )
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import canned_daemon
@@ -89,6 +90,40 @@ def test_the_fast_path_imports_nothing_heavy(project: Project, program: str, com
     found, slow_out = modules_after(command, "--json", f"--project={project.root}")
     assert "typer" in found
     assert slow_out == out
+
+
+def test_a_start_imports_nothing_heavy_before_it_has_begun(project: Project, tmp_path: Path) -> None:
+    in_the_way = tmp_path / "file"
+    in_the_way.touch()
+    code = (
+        "import sys; from agentcoord.cli.agentcoordd import main; code = main();"
+        "heavy = {'typer', 'pydantic', 'asyncio', 'textual', 'redis', 'agentcoord.store', 'structlog'};"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "-C", str(project.root), "start"],
+        env=project.env | {"XDG_STATE_HOME": str(in_the_way), "AGENTCOORD_ALLOW_ROOT": "1"},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: cannot make the folder")
+    assert done.stderr.endswith("\n[]\n")
+
+
+def test_the_daemon_imports_little_before_it_has_begun_what_it_waits_for() -> None:
+    code = (
+        "import sys; import agentcoord.daemon.service;"
+        "heavy = {'redis', 'anthropic', 'httpx', 'prometheus_client', 'agentcoord.store', 'agentcoord.agent',"
+        "'agentcoord.review', 'agentcoord.daemon.compose', 'agentcoord.tui'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True
+    )
+    assert done.stdout == "[]\n"
 
 
 @pytest.mark.usefixtures("full_daemon")
@@ -285,6 +320,28 @@ def test_logs_print_the_newest_events_of_a_task(run: Run, daemon: CannedDaemon) 
     assert [json.loads(line)["seq"] for line in outcome.out.splitlines()] == [3, 4]
     assert "a landed 1 file" in run("logs", "-n", "1").out
     assert run("logs", "-n", "0").out == ""
+
+
+def test_logs_go_back_beyond_what_a_snapshot_holds_and_know_workers(run: Run, daemon: CannedDaemon) -> None:
+    daemon.replayed = [
+        {"kind": "task.done", "at_ms": 1, "task": f"t{seq}", "worker": "VW"[seq % 2], "data": {}, "seq": seq}
+        for seq in range(1, 1001)
+    ]
+
+    def subscribed(params: dict[str, Any]) -> dict[str, Any]:
+        if params.get("since") is None:
+            snapshot = {"events": daemon.replayed[-200:]}
+            return {"epoch": "e", "seq": 1000, "mode": "resync", "snapshot": snapshot}
+        return {"epoch": "e", "seq": params["since"]["seq"], "mode": "replay", "snapshot": None}
+
+    daemon.answers[Method.SUBSCRIBE] = subscribed
+
+    def numbers(*words: str) -> list[int]:
+        return [json.loads(line)["seq"] for line in run("logs", "--json", *words).out.splitlines()]
+
+    assert numbers("-n", "700") == list(range(301, 1001))
+    assert numbers("-n", "300", "--worker", "W") == list(range(401, 1001, 2))
+    assert numbers("-n", "3", "--task", "t5") == [5]
 
 
 @pytest.mark.parametrize("place", ["before", "after"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import plistlib
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -105,7 +104,7 @@ def test_odd_letters_in_a_path_stay_what_they_are(project: Project) -> None:
     assert agent["KeepAlive"] == {"SuccessfulExit": False}
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not here")
+@pytest.mark.systemd
 def test_systemd_finds_no_fault_with_the_unit(project: Project, tmp_path: Path) -> None:
     unit = systemd_unit(project.paths, [sys.executable, "-m", "x", "-C", str(project.root)], project.env)
     path = tmp_path / unit.name

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -174,6 +176,21 @@ def test_a_socket_path_that_is_too_long_is_told_with_its_mend(tmp_path: Path) ->
 def test_an_unreadable_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "agentcoord.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="cannot read"):
+        load_settings(tmp_path, {})
+
+
+def test_a_link_that_leads_nowhere_is_no_missing_file(tmp_path: Path) -> None:
+    (tmp_path / "agentcoord.toml").symlink_to("nowhere.toml")
+    with pytest.raises(ConfigError, match=r"a link to nowhere\.toml, which is not there"):
+        load_settings(tmp_path, {})
+    (tmp_path / "nowhere.toml").write_text("[budget]\nrun_usd = 3\n")
+    assert load_settings(tmp_path, {}).budget.run_usd == 3
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_told_and_not_waited_for(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "agentcoord.toml")
+    with pytest.raises(ConfigError, match="it is no file"):
         load_settings(tmp_path, {})
 
 

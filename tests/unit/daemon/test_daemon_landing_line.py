@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from types import MappingProxyType
 
 import pytest
@@ -61,6 +62,25 @@ async def test_when_those_before_it_have_landed_it_is_first_and_stands() -> None
                 one.landed = True
             assert await waiting
         assert not two_holder.void.is_set()
+
+
+async def test_who_has_left_is_forgotten_however_long_the_line_is_busy() -> None:
+    def kept_by(place: Place) -> int:
+        return 1 + sum(kept_by(offer.place) for offer in place.counts_on)
+
+    line = a_line()
+    standing = AsyncExitStack()
+    await show(await standing.enter_async_context(line.stand()), "0")
+    for number in range(1, 4):  # Each counts on the one before it, which then lands and leaves.
+        following = AsyncExitStack()
+        place = await following.enter_async_context(line.stand())
+        await show(place, str(number))
+        line.places[0].landed = True
+        await standing.aclose()
+        standing = following
+        assert place.stands
+        assert kept_by(place) == 2
+    await standing.aclose()
 
 
 async def test_who_leaves_without_landing_makes_void_what_counted_on_it() -> None:

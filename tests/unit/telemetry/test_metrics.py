@@ -6,6 +6,8 @@ import json
 import re
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from agentcoord.domain.events import Event, EventKind
 from agentcoord.telemetry.metrics import Metrics, Reading, StoreReading
 
-ROOT = Path(__file__).resolve().parents[3]
+CONFIG = Path(__file__).resolve().parents[3] / "config"
 STORE = StoreReading(0.001, {"queued": 2, "done": 1}, 1.5, 0.25, 6.0, 2.5, 20.0, 3)
 READING = Reading("9.9", 1000.0, True, 0.002, 0.5, {"idle": 6}, 1, 6, 2, 4, STORE)
 USAGE = {"input_tokens": 100, "output_tokens": 20}
@@ -84,9 +86,9 @@ def test_a_reading_becomes_gauges_and_an_absent_store_leaves_its_own_out() -> No
     assert not any(name.startswith("agentcoord_tasks|") for name in away)
 
 
-@pytest.mark.parametrize("path", ["config/grafana/agentcoord.json", "config/prometheus/alerts.yml"])
+@pytest.mark.parametrize("path", ["grafana/agentcoord.json", "prometheus/alerts.yml"])
 def test_dashboard_and_alerts_ask_only_for_metrics_that_there_are(path: str) -> None:
-    text = (ROOT / path).read_text()
+    text = (CONFIG / path).read_text()
     asked = set(re.findall(r"\b(?:agentcoord|process)_[a-z_]+\b", text))
     there_are = {name.partition("|")[0] for name in after(*NIGHT)}
     assert asked
@@ -94,7 +96,7 @@ def test_dashboard_and_alerts_ask_only_for_metrics_that_there_are(path: str) -> 
 
 
 def test_every_panel_of_the_dashboard_has_a_place_of_its_own() -> None:
-    board = json.loads((ROOT / "config/grafana/agentcoord.json").read_text())
+    board = json.loads((CONFIG / "grafana/agentcoord.json").read_text())
     cells: set[tuple[int, int]] = set()
     for panel in board["panels"]:
         place = panel["gridPos"]
@@ -108,16 +110,42 @@ def test_every_panel_of_the_dashboard_has_a_place_of_its_own() -> None:
         cells |= own
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is no part of this environment")
-def test_promtool_finds_no_fault_with_metrics_and_rules() -> None:
+def test_every_alert_has_a_test_that_raises_it() -> None:
+    alerts = re.findall(r"- alert: (\w+)", (CONFIG / "prometheus/alerts.yml").read_text())
+    tests = (CONFIG / "prometheus/alerts_test.yml").read_text()
+    raised = re.findall(r"alertname: (\w+)\n +eval_time: \w+\n +exp_alerts:\n +- exp_labels", tests)
+    assert alerts
+    assert sorted(alerts) == sorted(raised)
+
+
+@pytest.mark.promtool
+def test_promtool_finds_no_fault_with_metrics_rules_and_queries(tmp_path: Path) -> None:
     metrics = Metrics()
     for event in NIGHT:
         metrics.count(event)
-    page = metrics.exposition(READING)
+    # promtool knows no dashboards; a query that may stand in a rule may stand in a panel.
+    queries = tmp_path / "queries.json"
+    queries.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": list(dashboard_rules())}]}))
     for words, fed in (
-        (["promtool", "check", "metrics"], page),
-        (["promtool", "check", "rules", str(ROOT / "config/prometheus/alerts.yml")], b""),
-        (["promtool", "check", "config", str(ROOT / "config/prometheus/scrape.yml")], b""),
+        (["check", "metrics"], metrics.exposition(READING)),
+        (["check", "rules", str(CONFIG / "prometheus/alerts.yml")], b""),
+        (["check", "rules", str(queries)], b""),
+        (["check", "config", str(CONFIG / "prometheus/scrape.yml")], b""),
+        (["test", "rules", str(CONFIG / "prometheus/alerts_test.yml")], b""),
     ):
-        done = subprocess.run(words, input=fed, capture_output=True, check=False)
-        assert (done.returncode, done.stderr) == (0, b""), done.stderr
+        done = subprocess.run([promtool(), *words], input=fed, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b""), done.stdout + done.stderr
+
+
+def dashboard_rules() -> Iterator[dict[str, str]]:
+    """Each query of the dashboard as a recording rule."""
+    board = json.loads((CONFIG / "grafana/agentcoord.json").read_text())
+    for number, target in enumerate(each for panel in board["panels"] for each in panel["targets"]):
+        yield {"record": f"query:{number}", "expr": target["expr"].replace("$instance", ".*")}
+
+
+def promtool() -> str:
+    """Where it is: on PATH, or beside this interpreter, where `make test` puts it."""
+    found = shutil.which("promtool") or shutil.which("promtool", path=Path(sys.executable).parent)
+    assert found is not None, "promtool is missing; run: sh scripts/install_promtool.sh .venv/bin"
+    return found

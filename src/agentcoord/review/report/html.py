@@ -237,7 +237,7 @@ def _footer(night: Night, zone: tzinfo | None) -> str:
         f"AgentCoord {escape(night.version)}, run {escape(night.run)}, in {escape(night.root)}.{still}</p>"
         f"<p>Model: {escape(night.model_source)}. Sandbox: {escape(night.sandbox)}. Checks on the untouched "
         f"tree: {escape(night.baseline)}. {count(night.checks_run, 'check run')}, "
-        f"{count(night.tool_calls, 'tool call')} since the daemon started.</p>"
+        f"{count(night.tool_calls, 'tool call')} in this run.</p>"
         "<p>Nothing was committed, staged or deleted; every landed task can be taken back alone with "
         "<code>agentcoord undo ID</code>.</p></footer>"
     )

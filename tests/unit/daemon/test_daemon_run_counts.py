@@ -1,0 +1,45 @@
+"""What happened in a run, counted from its events; and that a restart of the daemon forgets none of it."""
+
+from __future__ import annotations
+
+from agentcoord.daemon.run_counts import RunCounts
+from agentcoord.domain.events import Event, EventKind
+
+LOADED = Event(EventKind.PLAN_LOADED, 1, None, None, {"run": "r1"})
+NIGHT = (
+    LOADED,
+    Event(EventKind.TASK_CLAIMED, 2, "a", "w"),
+    Event(EventKind.TASK_CLAIMED, 2, "b", "v"),
+    Event(EventKind.TASK_TOOL, 3, "a", "w", {"tool": "bash"}),
+    Event(EventKind.TASK_CHECKED, 4, "a", "w", {"ms": 900}),
+    Event(EventKind.TASK_DONE, 5, "a", "w", {"merged": ["x", "y"]}),
+    Event(EventKind.TASK_CLAIMED, 6, "c", "w"),
+)
+
+
+def counted(*events: Event) -> RunCounts:
+    counts = RunCounts()
+    for event in events:
+        counts.add(event)
+    return counts
+
+
+def test_a_run_is_counted_with_who_worked_at_once() -> None:
+    counts = counted(*NIGHT)
+    assert counts.kinds[EventKind.TASK_TOOL] == 1
+    assert (counts.kinds[EventKind.TASK_CHECKED], counts.check_ms) == (1, 900)
+    assert (counts.kinds[EventKind.TASK_DONE], counts.merges) == (1, 2)
+    assert counts.max_parallel == 2
+
+
+def test_another_plan_of_the_same_run_goes_on_counting_and_a_new_run_begins_anew() -> None:
+    assert counted(*NIGHT, LOADED).kinds[EventKind.TASK_TOOL] == 1
+    anew = counted(*NIGHT, Event(EventKind.PLAN_LOADED, 9, None, None, {"run": "r2"}))
+    assert (anew.run, anew.max_parallel, anew.merges) == ("r2", 0, 0)
+    assert dict(anew.kinds) == {EventKind.PLAN_LOADED: 1}
+
+
+def test_who_worked_when_the_daemon_was_killed_does_not_work_beside_those_of_the_next() -> None:
+    began = Event(EventKind.DAEMON_STARTED, 7, None, None)
+    claims = (Event(EventKind.TASK_CLAIMED, 8, "b", "w"), Event(EventKind.TASK_CLAIMED, 8, "c", "v"))
+    assert counted(*NIGHT, began, *claims).max_parallel == 2

@@ -34,7 +34,7 @@ from agentcoord.config.load import ENV_PREFIX, OTHER_VARIABLES, SECTIONS
 from agentcoord.config.sections import Settings
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.worker import DEFAULT_TAGS, MISSION_WORKERS
-from agentcoord.errors import AgentCoordError
+from agentcoord.errors import AgentCoordError, RpcError
 from agentcoord.sandbox.policy import Limits
 from agentcoord.telemetry.metrics import Metrics, Reading, StoreReading
 from agentcoord.wire.messages import ExitCode, RpcCode
@@ -295,7 +295,7 @@ def _error_rows() -> Iterator[tuple[str, str, str, str]]:
         if kind.__module__ != AgentCoordError.__module__:
             continue
         words = " ".join((kind.__doc__ or "").split("\n\n")[0].split())
-        exit_code = "its own" if kind.__name__ == "RpcError" else str(int(exit_code_of(kind("x"))))
+        exit_code = "its own" if issubclass(kind, RpcError) else str(int(exit_code_of(kind("x"))))
         yield f"`{kind.__name__}`", f"`{kind.__bases__[0].__name__}`", words, exit_code
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from agentcoord.cli import (
     changing_commands,
     night_commands,
+    plan_commands,
     project_commands,
     reading_commands,
     report_command,
@@ -20,6 +21,7 @@ app.callback()(surroundings)
 for room in (
     project_commands,
     night_commands,
+    plan_commands,
     reading_commands,
     report_command,
     review_command,
@@ -27,4 +29,5 @@ for room in (
     changing_commands,
 ):
     app.add_typer(room.commands)
+app.add_typer(plan_commands.plan, name="plan")
 app.add_typer(changing_commands.ctl, name="ctl")

@@ -26,6 +26,7 @@ from doc_sources import (
     first_sentence,
     table,
 )
+from man_pages import man_pages
 from state_drawing import with_drawing
 
 from agentcoord.agent.outcomes import LoopLimits
@@ -65,7 +66,8 @@ def generated_pages() -> dict[Path, str]:
         "errors-exit-codes.md": errors_page,
         "metrics.md": metrics_page,
     }
-    return {folder / name: make() for name, make in makers.items()}
+    pages = {folder / name: make() for name, make in makers.items()}
+    return pages | {ROOT / "man" / "man1" / name: text for name, text in man_pages(_EXIT_CODES).items()}
 
 
 def metrics_page() -> str:
@@ -111,7 +113,8 @@ def commands_page() -> str:
         "[errors and exit codes](errors-exit-codes.md).",
         "",
         "Before any command, or after it: `-C DIR` (`--project DIR`) names the repository instead of the",
-        "working directory. `-h` and `--help` explain a command, `--version` prints the version.",
+        "working directory. `-h` and `--help` explain a command, `--version` prints the version. The same as",
+        "man pages: `man agentcoord`, `man agentcoordd`.",
         "",
     ]
     rows = [

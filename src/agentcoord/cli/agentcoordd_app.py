@@ -10,6 +10,7 @@ import typer
 from agentcoord.cli import service_commands
 from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.daemon_log import lines_from_now, log_line, newest_lines
+from agentcoord.cli.help_pages import example, group
 from agentcoord.cli.invocation import Invocation
 from agentcoord.cli.options import (
     AllowRoot,
@@ -19,9 +20,7 @@ from agentcoord.cli.options import (
     JsonLines,
     RunUsd,
     Unconfined,
-    example,
     finish,
-    group,
     invocation_of,
     surroundings,
 )
@@ -35,7 +34,13 @@ from agentcoord.wire.messages import ExitCode
 if TYPE_CHECKING:
     from agentcoord.daemon.start_args import StartArgs
 
-app = group("The AgentCoord daemon: hosts the workers of one project. Talk to it with `agentcoord`.")
+app = group(
+    "The AgentCoord daemon: hosts the workers of one project. Talk to it with `agentcoord`.",
+    "agentcoordd start              # in the background; returns when it is ready",
+    "agentcoordd status             # pid, socket, version",
+    "agentcoordd logs -f            # what it logs, as it does",
+    "agentcoordd stop               # in order; tasks go back to the queue",
+)
 app.callback()(surroundings)
 app.add_typer(service_commands.commands)
 

@@ -10,8 +10,9 @@ import typer
 
 from agentcoord.cli import nights
 from agentcoord.cli.boundary import CommandError
+from agentcoord.cli.help_pages import example, group
 from agentcoord.cli.invocation import Invocation
-from agentcoord.cli.options import Json, example, group, invocation_of
+from agentcoord.cli.options import Json, invocation_of
 from agentcoord.cli.plan_notes import plan_notes
 from agentcoord.cli.reading import fetch
 from agentcoord.cli.summary import commands as command_lines
@@ -32,7 +33,11 @@ DRAFT_TIMEOUT_S: Final = 1_200.0
 """Two answers of a slow model, and what the daemon waits out."""
 
 commands = group("")
-plan = group("Have a plan proposed, and judge one before it is loaded.")
+plan = group(
+    "Have a plan proposed, and judge one before it is loaded.",
+    'agentcoord plan draft "raise the test coverage of parsing"',
+    "agentcoord plan check plan.toml",
+)
 
 
 @plan.command(

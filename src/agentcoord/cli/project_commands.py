@@ -8,7 +8,8 @@ import typer
 
 from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.doctor import Verdict, examine, mend, page
-from agentcoord.cli.options import Json, example, finish, group, invocation_of
+from agentcoord.cli.help_pages import example, group
+from agentcoord.cli.options import Json, finish, invocation_of
 from agentcoord.cli.render import Column, cell, table
 from agentcoord.cli.summary import commands as command_lines
 from agentcoord.config.init import propose

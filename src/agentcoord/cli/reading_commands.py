@@ -9,16 +9,8 @@ from typing import Annotated, Any, cast
 import typer
 
 from agentcoord.cli.follow import Follower
-from agentcoord.cli.options import (
-    Json,
-    JsonLines,
-    TaskName,
-    example,
-    finish,
-    group,
-    invocation_of,
-    terminal_of,
-)
+from agentcoord.cli.help_pages import example, group
+from agentcoord.cli.options import Json, JsonLines, TaskName, finish, invocation_of, terminal_of
 from agentcoord.cli.pages import NEWEST_EVENTS, task_page
 from agentcoord.cli.progress import event_line
 from agentcoord.cli.reading import COSTS, DEAD_TASKS, LOCKS, STATS, STATUS, TASKS, WORKERS, Reading, answer

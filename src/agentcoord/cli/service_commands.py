@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agentcoord.cli.boundary import CommandError
+from agentcoord.cli.help_pages import example, group
 from agentcoord.cli.invocation import Invocation
 from agentcoord.cli.looks_machine import run_tool
-from agentcoord.cli.options import AllowRoot, example, group, invocation_of
+from agentcoord.cli.options import AllowRoot, invocation_of
 from agentcoord.cli.starting import args_to_resume, start, start_args, stop
 from agentcoord.tui.styled import Span, Tone
 from agentcoord.wire.messages import ExitCode

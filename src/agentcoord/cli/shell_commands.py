@@ -9,7 +9,8 @@ from typer.main import get_command
 
 from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.completions import Shell, script
-from agentcoord.cli.options import example, group, invocation_of
+from agentcoord.cli.help_pages import example, group
+from agentcoord.cli.options import invocation_of
 from agentcoord.wire.messages import ExitCode
 
 commands = group("")

@@ -100,11 +100,8 @@ def unsaid_messages() -> Iterator[str]:
 def _texts_in(path: Path) -> str:
     """All texts of a module, each on a line: those written in several pieces are put together."""
     nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-    return "".join(f"{node.value}\n" for node in nodes if isinstance(node, ast.Constant) and _is_text(node))
-
-
-def _is_text(node: ast.Constant) -> bool:
-    return isinstance(node.value, str)
+    values = [node.value for node in nodes if isinstance(node, ast.Constant)]
+    return "".join(f"{value}\n" for value in values if isinstance(value, str))
 
 
 def markdown_pages(folder: Path) -> Iterator[Path]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from night_kit import Done, Night, create, finish, night
+
+from agentcoord import AgentCoord
 
 DRAFT = """
 task = "(draft)"
@@ -81,6 +84,8 @@ def test_a_plan_is_drafted_judged_loaded_and_never_written_over(running: Night) 
     assert "--out" in again.err
     assert a.run("agentcoord", "costs", "--json").document["day_usd"] == costs["day_usd"], "nothing was asked"
 
+    assert asyncio.run(drafted_by_a_script(a)) == text.replace("say what the sums do", "say it in Python")
+
     hopeless = a.run("agentcoord", "plan", "draft", "a hopeless goal", "--out", "other.toml")
     assert hopeless.code == 1
     assert "propose_plan was called 0 times" in hopeless.err
@@ -99,6 +104,11 @@ def test_a_plan_is_drafted_judged_loaded_and_never_written_over(running: Night) 
     plan.write_text(text)
 
     list_and_hand(a)
+
+
+async def drafted_by_a_script(a: Night) -> str:
+    async with AgentCoord.connect(a.root, env=a.env) as ac:
+        return (await ac.draft("say it in Python"))["text"]
 
 
 def list_and_hand(a: Night) -> None:

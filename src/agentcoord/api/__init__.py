@@ -18,6 +18,7 @@ from agentcoord.errors import (
 from agentcoord.wire.messages import (
     CostsView,
     DeadTaskView,
+    DraftView,
     LoadView,
     StatsView,
     StatusView,
@@ -35,6 +36,7 @@ __all__ = [
     "CostsView",
     "DaemonNotRunningError",
     "DeadTaskView",
+    "DraftView",
     "Event",
     "EventStream",
     "LoadView",

@@ -23,6 +23,7 @@ from agentcoord.wire.client import CALL_TIMEOUT_S, ControlClient
 from agentcoord.wire.messages import (
     CostsView,
     DeadTaskView,
+    DraftView,
     LoadView,
     Method,
     ProjectView,
@@ -35,6 +36,8 @@ from agentcoord.wire.messages import (
 
 PULSE_S: Final = 2.0
 """`wait` asks after so long without an event, should one be missing."""
+DRAFT_TIMEOUT_S: Final = 1_200.0
+"""Two answers of a slow model, and what the daemon waits out."""
 _ENDINGS: Final = frozenset({"task.done", "task.failed", "task.cancelled", "task.parked", "run.paused"})
 
 
@@ -160,6 +163,14 @@ class AgentCoord:
         """Load a plan that is no file; `source` stands before the line in its problems."""
         return cast("LoadView", await self._ask(Method.LOAD, text=text, format=format, source=source))
 
+    async def draft(self, goal: str) -> DraftView:
+        """Have a model propose a plan, as `text`; nothing is loaded. Takes minutes, and is paid for.
+
+        Raises BadPlanError when the model gave none that loads, asked twice, and RefusedError at a cap.
+        """
+        async with self._client(timeout_s=max(self._timeout_s, DRAFT_TIMEOUT_S)) as client:
+            return cast("DraftView", await client.call(Method.DRAFT, goal=goal))
+
     async def retry(self, task_id: str) -> str:
         """Queue a failed, cancelled or parked task again; return its state."""
         return str((await self._ask(Method.RETRY, id=task_id))["state"])
@@ -210,9 +221,9 @@ class AgentCoord:
                             pass
 
     @asynccontextmanager
-    async def _client(self) -> AsyncIterator[ControlClient]:
+    async def _client(self, timeout_s: float | None = None) -> AsyncIterator[ControlClient]:
         async with ControlClient.connect(
-            self._socket_path, client_name=CLIENT_NAME, call_timeout_s=self._timeout_s
+            self._socket_path, client_name=CLIENT_NAME, call_timeout_s=timeout_s or self._timeout_s
         ) as client:
             yield client
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Final, cast
+from typing import Annotated, cast
 
 import typer
 
+from agentcoord.api.coordinator import DRAFT_TIMEOUT_S
 from agentcoord.cli import nights
 from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.help_pages import example, group
@@ -28,9 +29,6 @@ from agentcoord.tui.styled import Span, Tone
 from agentcoord.tui.text import plural
 from agentcoord.wire.call import call_once
 from agentcoord.wire.messages import DraftView, ExitCode, Method
-
-DRAFT_TIMEOUT_S: Final = 1_200.0
-"""Two answers of a slow model, and what the daemon waits out."""
 
 commands = group("")
 plan = group(

@@ -132,7 +132,13 @@ def blame(
         terminal.lines(blame_page(lines))
 
 
-@commands.command(epilog=example("agentcoord logs -f", "agentcoord logs --task unit-tests -n 50 --json"))
+@commands.command(
+    epilog=example(
+        "agentcoord logs -f",
+        "agentcoord logs --task unit-tests -n 50 --json",
+        "agentcoord logs -f --worker Testing-Engineer-1",
+    )
+)
 def logs(
     context: typer.Context,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing what happens.")] = False,
@@ -140,6 +146,7 @@ def logs(
         int, typer.Option("--lines", "-n", min=0, max=200, help="How many to begin with.")
     ] = 20,
     task_id: Annotated[str, typer.Option("--task", metavar="ID", help="Of this task alone.")] = "",
+    worker: Annotated[str, typer.Option("--worker", metavar="NAME", help="Of this worker alone.")] = "",
     as_json: JsonLines = False,
 ) -> None:
     """Print the events of the run: what the workers did.
@@ -148,7 +155,7 @@ def logs(
     """
     invocation = invocation_of(context)
     socket_path = invocation.paths().socket
-    printer = _EventPrinter(terminal_of(context), task_id, as_json=as_json)
+    printer = _EventPrinter(terminal_of(context), task_id, worker, as_json=as_json)
 
     async def follow_forever() -> None:
         await Follower(socket_path, printer, SystemClock(), history=newest).until(lambda _status: False)
@@ -166,13 +173,14 @@ def logs(
 class _EventPrinter:
     """A watcher that prints every event on standard output."""
 
-    def __init__(self, terminal: Terminal, task_id: str, *, as_json: bool) -> None:
+    def __init__(self, terminal: Terminal, task_id: str, worker: str, *, as_json: bool) -> None:
+        """Of `task_id` and `worker` alone, where they are not empty."""
         self._terminal = terminal
-        self._task_id = task_id
+        self._wanted = {key: value for key, value in (("task", task_id), ("worker", worker)) if value}
         self._as_json = as_json
 
     def wants(self, event: Mapping[str, Any]) -> bool:
-        return not self._task_id or event.get("task") == self._task_id
+        return all(event.get(key) == value for key, value in self._wanted.items())
 
     def event(self, event: Mapping[str, Any]) -> None:
         if not self.wants(event):

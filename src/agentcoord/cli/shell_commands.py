@@ -39,12 +39,12 @@ def schema(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="[NAME]", help="One of them alone.")] = "",
 ) -> None:
-    """Print the JSON Schema of the documents that `--json` prints, and of agentcoord.toml."""
+    """Print the JSON Schema of the documents that `--json` prints, of agentcoord.toml, and of a plan."""
     import json
 
-    from agentcoord.cli.schemas import document_schemas, settings_schema
+    from agentcoord.cli.schemas import document_schemas, plan_schema, settings_schema
 
-    found = {**document_schemas(), "agentcoord.toml": settings_schema()}
+    found = {**document_schemas(), "agentcoord.toml": settings_schema(), "plan.toml": plan_schema()}
     if name and name not in found:
         raise CommandError(
             f"there is no schema {name}",

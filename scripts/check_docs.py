@@ -5,6 +5,7 @@
 - a relative link, or its anchor, leads nowhere;
 - a command, option, `make` target, script or setting that is named does not exist;
 - a setting is said to be without effect, and has one by now;
+- a message that is explained is none that the program says;
 - a page is longer than it may be.
 
 `check_docs.py [FOLDER]` looks for links, commands and settings in another folder's pages instead.
@@ -13,6 +14,7 @@ Exits 1 when something is wrong. Deliberately absent: whether sentences are true
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import re
 import shlex
@@ -40,7 +42,7 @@ _FILE_ENDINGS: Final = {"toml", "py", "md", "json", "lua"}
 def main(arguments: list[str]) -> int:
     """Check the repository, or another folder's pages; print what is wrong and return the exit code."""
     folder = Path(arguments[0]).resolve() if arguments else ROOT
-    problems = [] if arguments else [*stale_pages(), *lapsed_notes(), *long_pages()]
+    problems = [] if arguments else [*stale_pages(), *lapsed_notes(), *long_pages(), *unsaid_messages()]
     pages = sorted(markdown_pages(folder))
     for page in pages:
         problems += [f"{page.relative_to(folder)}{words}" for words in problems_of(page)]
@@ -79,6 +81,27 @@ def long_pages() -> Iterator[str]:
         count = len((ROOT / name).read_text(encoding="utf-8").splitlines())
         if count > most:
             yield f"{name}: {count} lines; at most {most}"
+
+
+def unsaid_messages() -> Iterator[str]:
+    """Yield the messages that troubleshooting explains, and that nothing in the code says."""
+    page = ROOT / "docs" / "troubleshooting.md"
+    said = "".join(_texts_in(path) for path in sorted(SOURCE.rglob("*.py")))
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.startswith("### "):
+            continue
+        for message in line.removeprefix("### `").removesuffix("`").split("`, `"):
+            pieces = [piece for piece in re.split("…", message) if piece.strip(" ,.:()")]
+            missing = [piece for piece in pieces if piece not in said]
+            if missing or not pieces:
+                yield f"docs/troubleshooting.md:{number}: nothing says {missing[0] if missing else message!r}"
+
+
+def _texts_in(path: Path) -> str:
+    """All texts of a module, each on a line: those written in several pieces are put together."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    values = [node.value for node in nodes if isinstance(node, ast.Constant)]
+    return "".join(f"{value}\n" for value in values if isinstance(value, str))
 
 
 def markdown_pages(folder: Path) -> Iterator[Path]:

@@ -56,6 +56,11 @@ def command_section(name: str, command: Any) -> list[str]:
     return [*lines, "```sh", *examples, "```", ""]
 
 
+def param_words(param: Any) -> tuple[str, str]:
+    """Return how a parameter is written, without marks, and what it means."""
+    return _param_words(param).replace("`", ""), _param_help(param)
+
+
 def _param_words(param: Any) -> str:
     if param.param_type_name == "argument":
         name = str(param.metavar or param.name.upper())

@@ -26,6 +26,7 @@ from doc_sources import (
     first_sentence,
     table,
 )
+from man_pages import man_pages
 from state_drawing import with_drawing
 
 from agentcoord.agent.outcomes import LoopLimits
@@ -34,7 +35,7 @@ from agentcoord.config.load import ENV_PREFIX, OTHER_VARIABLES, SECTIONS
 from agentcoord.config.sections import Settings
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.worker import DEFAULT_TAGS, MISSION_WORKERS
-from agentcoord.errors import AgentCoordError
+from agentcoord.errors import AgentCoordError, RpcError
 from agentcoord.sandbox.policy import Limits
 from agentcoord.telemetry.metrics import Metrics, Reading, StoreReading
 from agentcoord.wire.messages import ExitCode, RpcCode
@@ -65,7 +66,8 @@ def generated_pages() -> dict[Path, str]:
         "errors-exit-codes.md": errors_page,
         "metrics.md": metrics_page,
     }
-    return {folder / name: make() for name, make in makers.items()}
+    pages = {folder / name: make() for name, make in makers.items()}
+    return pages | {ROOT / "man" / "man1" / name: text for name, text in man_pages(_EXIT_CODES).items()}
 
 
 def metrics_page() -> str:
@@ -111,7 +113,8 @@ def commands_page() -> str:
         "[errors and exit codes](errors-exit-codes.md).",
         "",
         "Before any command, or after it: `-C DIR` (`--project DIR`) names the repository instead of the",
-        "working directory. `-h` and `--help` explain a command, `--version` prints the version.",
+        "working directory. `-h` and `--help` explain a command, `--version` prints the version. The same as",
+        "man pages: `man agentcoord`, `man agentcoordd`.",
         "",
     ]
     rows = [
@@ -295,7 +298,7 @@ def _error_rows() -> Iterator[tuple[str, str, str, str]]:
         if kind.__module__ != AgentCoordError.__module__:
             continue
         words = " ".join((kind.__doc__ or "").split("\n\n")[0].split())
-        exit_code = "its own" if kind.__name__ == "RpcError" else str(int(exit_code_of(kind("x"))))
+        exit_code = "its own" if issubclass(kind, RpcError) else str(int(exit_code_of(kind("x"))))
         yield f"`{kind.__name__}`", f"`{kind.__bases__[0].__name__}`", words, exit_code
 
 

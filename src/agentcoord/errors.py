@@ -154,6 +154,22 @@ class RpcError(WireError):
         self.problems = tuple(problems)
 
 
+class BadPlanError(RpcError):
+    """The daemon will not load this plan; `problems` are all that is wrong, each with its line."""
+
+
+class NotFoundError(RpcError):
+    """There is no such task, worker or question."""
+
+
+class RefusedError(RpcError):
+    """A conflict, or not possible in this state."""
+
+
+class UnavailableError(RpcError):
+    """Not now: Redis is away, or the daemon is stopping."""
+
+
 class DaemonError(AgentCoordError):
     """The daemon cannot start or go on."""
 

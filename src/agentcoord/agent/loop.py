@@ -73,6 +73,9 @@ class AgentLoop:
     ) -> None:
         """`custom_tools`: the server does not know Anthropic's own tool types."""
         self._gateway = gateway
+        self._clock = clock
+        self._turn_ms = 0
+        """How long the newest turn took, its waits included."""
         self._reporter = reporter
         self._transcript = transcript
         self._briefing = briefing
@@ -205,7 +208,11 @@ class AgentLoop:
             effort=self._effort,
         )
         live = LiveText(self._reporter.text)
-        return await self._gateway.take_turn(request, Progress(on_text=live.note))
+        began = self._clock.monotonic()
+        try:
+            return await self._gateway.take_turn(request, Progress(on_text=live.note))
+        finally:
+            self._turn_ms = round((self._clock.monotonic() - began) * 1000)
 
     def _report_turn(self, paid: PaidTurn) -> None:
         self._reporter.event(
@@ -215,6 +222,7 @@ class AgentLoop:
             stop_reason=str(paid.turn.stop_reason),
             usage=paid.usage.to_dict(),
             cost_usd_micros=paid.cost_usd_micros,
+            ms=self._turn_ms,
         )
 
     async def _store_void(self, paid: PaidTurn) -> GaveUp | None:

@@ -23,8 +23,11 @@ __all__ = [
     "Briefing",
     "build_first_message",
     "build_system",
+    "checks_list",
     "prompt_hash",
+    "prompt_text",
     "repository_map",
+    "scope_text",
 ]
 
 PROMPT_VERSION = 1
@@ -63,7 +66,7 @@ class Briefing:
 
 
 def prompt_text(name: str) -> str:
-    """Return one of the shipped texts: `system`, `summarise`, or the name of a role."""
+    """Return one of the shipped texts: `system`, `summarise`, `draft`, or the name of a role."""
     source = resources.files("agentcoord.agent").joinpath("text", f"{name}.md")
     return source.read_text(encoding="utf-8").strip()
 
@@ -81,10 +84,10 @@ def build_system(briefing: Briefing) -> list[Block]:
 
     Depends on the project alone, never on worker, role or task.
     """
-    project = [f"# Project: {briefing.project_name}", _scope_text(briefing.scope, briefing.protect)]
+    project = [f"# Project: {briefing.project_name}", scope_text(briefing.scope, briefing.protect)]
     if briefing.checks:
         project.append(
-            "## Checks\n\nEach must exit 0 before your work lands:\n\n" + _checks_list(briefing.checks)
+            "## Checks\n\nEach must exit 0 before your work lands:\n\n" + checks_list(briefing.checks)
         )
     if briefing.instructions.strip():
         project.append(
@@ -125,7 +128,7 @@ def build_first_message(briefing: Briefing) -> Message:
     return {"role": "user", "content": [{"type": "text", "text": "\n\n".join(parts)}]}
 
 
-def _scope_text(scope: Sequence[str], protect: Sequence[str]) -> str:
+def scope_text(scope: Sequence[str], protect: Sequence[str]) -> str:
     """Say which files may change."""
     if scope:
         lines = ["## Scope", "", "You may add or modify files that match:", ""]
@@ -138,7 +141,7 @@ def _scope_text(scope: Sequence[str], protect: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _checks_list(checks: Mapping[str, str]) -> str:
+def checks_list(checks: Mapping[str, str]) -> str:
     return "\n".join(f"- {name}: `{command}`" for name, command in checks.items())
 
 
@@ -146,7 +149,7 @@ def _task_checks(task: TaskSpec, checks: Mapping[str, str]) -> str:
     """List the task's own check first: it is the narrowest."""
     lines = [f"- this task: `{task.check}`"] if task.check else []
     if checks:
-        lines.append(_checks_list(checks))
+        lines.append(checks_list(checks))
     return "\n".join(lines) or "None are configured: verify your change yourself with `bash`."
 
 

@@ -5,21 +5,29 @@ from __future__ import annotations
 from agentcoord.cli import (
     changing_commands,
     night_commands,
+    plan_commands,
     project_commands,
     reading_commands,
     report_command,
     review_command,
     shell_commands,
 )
-from agentcoord.cli.options import group, surroundings
+from agentcoord.cli.help_pages import group
+from agentcoord.cli.options import surroundings
 
 app = group(
-    "A night shift for your repository: six Claude workers, one daemon, nothing committed until you say so."
+    "A night shift for your repository: six Claude workers, one daemon, nothing committed until you say so.",
+    "agentcoord demo                # a scripted night on a bundled project, no key needed",
+    "agentcoord init                # propose settings for your repository",
+    "agentcoord run plan.toml       # work a plan off, and sum up",
+    "agentcoord dashboard           # look on while it works",
+    "agentcoord review              # walk through what was done, in the morning",
 )
 app.callback()(surroundings)
 for room in (
     project_commands,
     night_commands,
+    plan_commands,
     reading_commands,
     report_command,
     review_command,
@@ -27,4 +35,5 @@ for room in (
     changing_commands,
 ):
     app.add_typer(room.commands)
+app.add_typer(plan_commands.plan, name="plan")
 app.add_typer(changing_commands.ctl, name="ctl")

@@ -10,6 +10,7 @@ import typer
 from agentcoord.cli import service_commands
 from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.daemon_log import lines_from_now, log_line, newest_lines
+from agentcoord.cli.help_pages import example, group
 from agentcoord.cli.options import (
     AllowRoot,
     BaseUrl,
@@ -18,9 +19,7 @@ from agentcoord.cli.options import (
     JsonLines,
     RunUsd,
     Unconfined,
-    example,
     finish,
-    group,
     invocation_of,
     surroundings,
 )
@@ -29,7 +28,13 @@ from agentcoord.cli.starting import args_to_resume, is_running, start_args, star
 from agentcoord.cli.starting import stop as stop_daemon
 from agentcoord.wire.messages import ExitCode
 
-app = group("The AgentCoord daemon: hosts the workers of one project. Talk to it with `agentcoord`.")
+app = group(
+    "The AgentCoord daemon: hosts the workers of one project. Talk to it with `agentcoord`.",
+    "agentcoordd start              # in the background; returns when it is ready",
+    "agentcoordd status             # pid, socket, version",
+    "agentcoordd logs -f            # what it logs, as it does",
+    "agentcoordd stop               # in order; tasks go back to the queue",
+)
 app.callback()(surroundings)
 app.add_typer(service_commands.commands)
 

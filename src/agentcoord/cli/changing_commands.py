@@ -7,12 +7,17 @@ from typing import Annotated, Any, cast
 import typer
 
 from agentcoord.cli.boundary import CommandError
-from agentcoord.cli.options import Json, TaskName, example, group, invocation_of, terminal_of
+from agentcoord.cli.help_pages import example, group
+from agentcoord.cli.options import Json, TaskName, invocation_of, terminal_of
 from agentcoord.tui.text import plural
 from agentcoord.wire.messages import ExitCode, Method, UndoView
 
 commands = group("")
-ctl = group("Steer the running daemon: kill, pause, resume, drain.")
+ctl = group(
+    "Steer the running daemon: kill, pause, resume, drain.",
+    "agentcoord ctl pause",
+    "agentcoord ctl kill Testing-Engineer-2",
+)
 
 AnyTaskName = Annotated[str, typer.Argument(metavar="ID", help="The task's id, unless --all is given.")]
 AllReviewed = Annotated[bool, typer.Option("--all", help="Every done task that is not reviewed yet.")]

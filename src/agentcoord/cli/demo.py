@@ -7,7 +7,6 @@ says what it found. Its project, plan and scripts lie in `cli/demo/`.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shlex
 import subprocess
@@ -86,7 +85,7 @@ def play_demo(invocation: Invocation, wishes: DemoWishes) -> int:
 
 def _tell_confinement(invocation: Invocation) -> bool:
     """Find out whether a sandbox works here, and say so; return it."""
-    report = asyncio.run(probe_sandbox())
+    report = probe_sandbox()
     if report.ok:
         invocation.terminal.say(f"commands run in a sandbox ({report.backend})")
         return True

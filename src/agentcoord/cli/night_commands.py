@@ -10,6 +10,7 @@ import typer
 from agentcoord.cli import nights
 from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.demo import DemoWishes, play_demo
+from agentcoord.cli.help_pages import example, group
 from agentcoord.cli.invocation import Invocation
 from agentcoord.cli.options import (
     AllowRoot,
@@ -19,9 +20,7 @@ from agentcoord.cli.options import (
     RunUsd,
     ScriptsFolder,
     Unconfined,
-    example,
     finish,
-    group,
     invocation_of,
 )
 from agentcoord.cli.starting import is_running, require_model, start, start_args

@@ -50,23 +50,6 @@ ScriptsFolder = Annotated[
 ]
 
 
-def example(*commands: str) -> str:
-    """The example section of a command's help."""
-    return "\b\nExample:\n" + "\n".join(f"  {command}" for command in commands)
-
-
-def group(help_text: str) -> typer.Typer:
-    """A set of commands in our manner: plain help that reads the same in a pipe."""
-    return typer.Typer(
-        help=help_text,
-        no_args_is_help=True,
-        rich_markup_mode=None,
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    )
-
-
 def _print_version(context: typer.Context, value: bool) -> None:
     if value:
         terminal_of(context).text(f"{context.info_name} {__version__}")

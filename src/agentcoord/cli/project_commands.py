@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from agentcoord.cli.boundary import CommandError
-from agentcoord.cli.doctor import Verdict, examine, page
-from agentcoord.cli.options import Json, example, finish, group, invocation_of
+from agentcoord.cli.doctor import Verdict, examine, mend, page
+from agentcoord.cli.help_pages import example, group
+from agentcoord.cli.options import Json, finish, invocation_of
 from agentcoord.cli.render import Column, cell, table
 from agentcoord.cli.summary import commands as command_lines
 from agentcoord.config.init import propose
@@ -103,20 +104,45 @@ def _shown(value: object) -> str:
     return "(empty)" if value == "" else str(value)
 
 
-@commands.command(epilog=example("agentcoord doctor", "agentcoord doctor --json"))
-def doctor(context: typer.Context, as_json: Json = False) -> None:
+@commands.command(
+    epilog=example("agentcoord doctor", "agentcoord doctor --fix", "agentcoord doctor --online --json")
+)
+def doctor(
+    context: typer.Context,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Mend what is safe to mend: say it, do it, look again.")
+    ] = False,
+    online: Annotated[
+        bool, typer.Option("--online", help="Also ask the model's server, with one request of a few tokens.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Look whether everything for a night is there.
 
-    One line each, with the mend. Exits 1 when something is missing.
+    One line each, with the mend. Exits 1 when something is missing. `--fix` removes what dead
+    daemons left, closes our own folders and the key file to others, and lets your services
+    outlive a logout; it never touches your repository.
     """
     invocation = invocation_of(context)
-    findings = examine(invocation)
+    findings = examine(invocation, online=online)
+    mended = mend(invocation, findings) if fix else []
+    if mended:
+        findings = examine(invocation, online=online)
+    elif fix:
+        invocation.terminal.say("there is nothing that --fix would mend")
     if as_json:
         document = {
             "findings": [
-                {"name": each.name, "verdict": str(each.verdict), "words": each.words, "mend": each.mend}
+                {
+                    "name": each.name,
+                    "verdict": str(each.verdict),
+                    "words": each.words,
+                    "mend": each.mend,
+                    "fixable": each.repair is not None,
+                }
                 for each in findings
-            ]
+            ],
+            "mended": [each.to_dict() for each in mended],
         }
         invocation.terminal.document("agentcoord.doctor", document)
     else:

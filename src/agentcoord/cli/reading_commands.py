@@ -9,16 +9,8 @@ from typing import Annotated, Any, cast
 import typer
 
 from agentcoord.cli.follow import HISTORY_EVENTS, Follower, newest_events
-from agentcoord.cli.options import (
-    Json,
-    JsonLines,
-    TaskName,
-    example,
-    finish,
-    group,
-    invocation_of,
-    terminal_of,
-)
+from agentcoord.cli.help_pages import example, group
+from agentcoord.cli.options import Json, JsonLines, TaskName, finish, invocation_of, terminal_of
 from agentcoord.cli.pages import NEWEST_EVENTS, task_page
 from agentcoord.cli.progress import event_line
 from agentcoord.cli.reading import COSTS, DEAD_TASKS, LOCKS, STATS, STATUS, TASKS, WORKERS, Reading, answer
@@ -142,8 +134,8 @@ def blame(
 @commands.command(
     epilog=example(
         "agentcoord logs -f",
-        "agentcoord logs --task unit-tests -n 500",
-        "agentcoord logs -f --worker Architect",
+        "agentcoord logs --task unit-tests -n 50 --json",
+        "agentcoord logs -f --worker Testing-Engineer-1",
     )
 )
 def logs(
@@ -178,14 +170,13 @@ class _EventPrinter:
     """A watcher that prints every event on standard output."""
 
     def __init__(self, terminal: Terminal, task_id: str, worker: str, *, as_json: bool) -> None:
+        """Of `task_id` and `worker` alone, where they are not empty."""
         self._terminal = terminal
-        self._task_id = task_id
-        self._worker = worker
+        self._wanted = {key: value for key, value in (("task", task_id), ("worker", worker)) if value}
         self._as_json = as_json
 
     def wants(self, event: Mapping[str, Any]) -> bool:
-        of_task = not self._task_id or event.get("task") == self._task_id
-        return of_task and (not self._worker or event.get("worker") == self._worker)
+        return all(event.get(key) == value for key, value in self._wanted.items())
 
     def event(self, event: Mapping[str, Any]) -> None:
         if not self.wants(event):

@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 
 from agentcoord.cli.boundary import CommandError
+from agentcoord.cli.help_pages import example, group
 from agentcoord.cli.invocation import Invocation
-from agentcoord.cli.options import Json, example, group, invocation_of, terminal_of
+from agentcoord.cli.options import Json, invocation_of, terminal_of
 from agentcoord.cli.report_facts import collect
 from agentcoord.cli.report_page import report_page
 from agentcoord.clock import SystemClock

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Final, TextIO, cast
 import typer
 
 from agentcoord.cli.boundary import problems_of
+from agentcoord.cli.help_pages import example, group
 from agentcoord.cli.invocation import Invocation
-from agentcoord.cli.options import example, finish, group, invocation_of, terminal_of
+from agentcoord.cli.options import finish, invocation_of, terminal_of
 from agentcoord.cli.terminal import Terminal
 from agentcoord.domain.states import ReviewState, TaskState
 from agentcoord.errors import AgentCoordError, DaemonNotRunningError

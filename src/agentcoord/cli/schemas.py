@@ -1,7 +1,8 @@
-"""JSON Schema (draft 2020-12) of what the reading commands print with `--json`, and of the settings.
+"""JSON Schema (draft 2020-12) of what commands print with `--json`, of the settings, and of a plan.
 
 Made from the types that the daemon builds its answers with, so that it cannot say anything else.
-Deliberately absent: plans, whose rules no schema can tell (`agentcoord load` tells them with lines).
+Deliberately absent: the report, whose facts are its own, and those rules of a plan that no schema can
+tell (cycles, unknown needs): `agentcoord plan check` tells them with lines.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from agentcoord.config.load import PERSONAL, SECTIONS
+from agentcoord.domain.ids import TASK_ID_PATTERN
+from agentcoord.domain.task import PRIORITIES, OnNeedFailed
 from agentcoord.domain.worker import Role
 from agentcoord.wire import messages
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _PLAIN: Final[Mapping[Any, str]] = {str: "string", int: "integer", float: "number", bool: "boolean"}
+_OPTIONAL: Final[Any] = typing.NotRequired
 _DAEMON_STATUS_KEYS: Final = ("state", "socket", "version")
 
 
@@ -26,12 +30,15 @@ def schema_of(hint: Any) -> dict[str, Any]:
     if hint in _PLAIN:
         return {"type": _PLAIN[hint]}
     if typing.is_typeddict(hint):
-        hints = typing.get_type_hints(hint)
+        # Not `__required_keys__`: annotations that are texts hide `NotRequired` from it.
+        hints = typing.get_type_hints(hint, include_extras=True)
         return {
             "type": "object",
             "properties": {name: schema_of(each) for name, each in hints.items()},
-            "required": sorted(hint.__required_keys__),
+            "required": sorted(n for n, each in hints.items() if typing.get_origin(each) is not _OPTIONAL),
         }
+    if typing.get_origin(hint) is _OPTIONAL:
+        return schema_of(typing.get_args(hint)[0])
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (list, tuple):
         return {"type": "array", "items": schema_of(inner[0])}
@@ -64,7 +71,111 @@ def document_schemas() -> dict[str, dict[str, Any]]:
             "required": ["pid", "socket", "started_at", "state", "version"],
         },
     }
+    bodies |= _other_documents()
     return {name: _document(name, body) for name, body in bodies.items()}
+
+
+def _other_documents() -> dict[str, dict[str, Any]]:
+    """Of the commands that do something, or ask about one thing."""
+    loaded = schema_of(messages.LoadView)
+    ending = _holding(
+        exit_code=int, status=messages.StatusView, tasks=list[messages.TaskView], stats=messages.StatsView
+    )
+    detached = {"anyOf": [ending, loaded]}
+    task_state = _holding(id=str, state=str)
+    setting = {
+        "type": "object",
+        "properties": {"key": {"type": "string"}, "value": {}, "origin": {"type": "string"}},
+        "required": ["key", "origin", "value"],
+    }
+    config = _holding(settings=list[dict[str, str]], workers=list[_Worker])
+    config["properties"]["settings"]["items"] = setting
+    return {
+        "agentcoord.task": schema_of(messages.TaskDetail),
+        "agentcoord.diff": _holding(id=str, patch=str),
+        "agentcoord.blame": _holding(path=str, lines=list[_NumberedLine]),
+        "agentcoord.load": loaded,
+        "agentcoord.add": _with(loaded, id=str),
+        "agentcoord.wait": ending,
+        "agentcoord.run": detached,
+        "agentcoord.rehearse": detached,
+        "agentcoord.plan.check": _holding(source=str, tasks=list[str], notes=list[str]),
+        "agentcoord.plan.draft": _with(schema_of(messages.DraftView), path=str),
+        "agentcoord.spawn": _holding(workers=list[str]),
+        "agentcoord.kill": _holding(killed=list[str]),
+        "agentcoord.retry": task_state,
+        "agentcoord.cancel": task_state,
+        "agentcoord.land": task_state,
+        "agentcoord.answer": _holding(id=str),
+        "agentcoord.pause": _holding(paused=bool),
+        "agentcoord.resume": _holding(paused=bool),
+        "agentcoord.drain": _holding(draining=bool),
+        "agentcoord.cleanup": schema_of(messages.CleanupView),
+        "agentcoord.init": _holding(path=str, scope=list[str], checks=dict[str, str], notes=list[str]),
+        "agentcoord.config": config,
+        "agentcoord.doctor": _holding(findings=list[_Finding], mended=list[_Mended]),
+        "agentcoordd.start": _holding(pid=int, socket=str, log=str),
+    }
+
+
+class _Worker(typing.TypedDict):
+    name: str
+    role: str
+    tags: list[str]
+
+
+class _NumberedLine(messages.BlamedLineView):
+    line: int
+
+
+class _Finding(typing.TypedDict):
+    name: str
+    verdict: str
+    words: str
+    mend: str
+    fixable: bool
+
+
+class _Mended(typing.TypedDict):
+    name: str
+    words: str
+    error: str
+
+
+def plan_schema() -> dict[str, Any]:
+    """The schema of a plan in TOML, read as JSON."""
+    texts = {"type": "array", "items": {"type": "string", "minLength": 1}}
+    rule = {"enum": [str(each) for each in OnNeedFailed]}
+    task_id = {"type": "string", "pattern": f"^{TASK_ID_PATTERN.pattern}$"}
+    task = {
+        "type": "object",
+        "properties": {
+            "id": task_id,
+            "title": {"type": "string", "minLength": 1},
+            "description": {"type": "string"},
+            "priority": {"type": "integer", "minimum": PRIORITIES[0], "maximum": PRIORITIES[-1]},
+            "tags": texts,
+            "needs": {"type": "array", "items": task_id},
+            "writes": texts,
+            "check": {"type": "string"},
+            "budget_usd": {"type": "number", "exclusiveMinimum": 0},
+            "on_need_failed": rule,
+        },
+        "required": ["id", "title"],
+        "additionalProperties": False,
+    }
+    head = {"name": {"type": "string"}, "description": {"type": "string"}, "on_need_failed": rule}
+    return {
+        "$schema": DIALECT,
+        "title": "a plan",
+        "type": "object",
+        "properties": {
+            "plan": {"type": "object", "properties": head, "additionalProperties": False},
+            "task": {"type": "array", "items": task, "minItems": 1},
+        },
+        "required": ["task"],
+        "additionalProperties": False,
+    }
 
 
 def settings_schema() -> dict[str, Any]:
@@ -110,12 +221,22 @@ def _holding(**parts: Any) -> dict[str, Any]:
     }
 
 
+def _with(body: dict[str, Any], **parts: Any) -> dict[str, Any]:
+    """A document with further parts."""
+    more = _holding(**parts)
+    return {
+        **body,
+        "properties": {**body["properties"], **more["properties"]},
+        "required": sorted([*body["required"], *more["required"]]),
+    }
+
+
 def _document(name: str, body: dict[str, Any]) -> dict[str, Any]:
-    properties = {"schema": {"const": f"{name}/1"}, **body["properties"]}
+    properties = {"schema": {"const": f"{name}/1"}, **body.get("properties", {})}
     return {
         "$schema": DIALECT,
         "title": name,
         **body,
         "properties": properties,
-        "required": sorted([*body["required"], "schema"]),
+        "required": sorted([*body.get("required", []), "schema"]),
     }

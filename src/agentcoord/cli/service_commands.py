@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -12,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agentcoord.cli.boundary import CommandError
+from agentcoord.cli.help_pages import example, group
 from agentcoord.cli.invocation import Invocation
-from agentcoord.cli.options import AllowRoot, example, group, invocation_of
+from agentcoord.cli.looks_machine import run_tool
+from agentcoord.cli.options import AllowRoot, invocation_of
 from agentcoord.cli.starting import args_to_resume, start, start_args, stop
 from agentcoord.tui.styled import Span, Tone
 from agentcoord.wire.messages import ExitCode
@@ -21,7 +21,6 @@ from agentcoord.wire.messages import ExitCode
 if TYPE_CHECKING:
     from agentcoord.daemon.service_units import Unit
 
-TOOL_TIMEOUT_S = 30.0
 commands = group("")
 
 Now = Annotated[bool, typer.Option("--now", help="Start it too, at once.")]
@@ -37,7 +36,7 @@ def install_service(
     A systemd user unit, or a launchd agent on macOS: started at login, restarted after a crash.
     """
     invocation = invocation_of(context)
-    unit = _unit(invocation, allow_root=allow_root)
+    unit = unit_of(invocation, allow_root=allow_root)
     terminal = invocation.terminal
     if only_print:
         terminal.text(unit.text)
@@ -63,7 +62,7 @@ def install_service(
 def uninstall_service(context: typer.Context) -> None:
     """Take the service away again, and stop what it runs."""
     invocation = invocation_of(context)
-    unit = _unit(invocation, allow_root=True)
+    unit = unit_of(invocation, allow_root=True)
     if not unit.path.exists():
         raise CommandError(
             f"no service is installed for this project ({unit.path})",
@@ -100,7 +99,8 @@ def reload(context: typer.Context, allow_root: AllowRoot = False) -> None:
     invocation.terminal.text(f"pid     {started.pid}")
 
 
-def _unit(invocation: Invocation, *, allow_root: bool) -> Unit:
+def unit_of(invocation: Invocation, *, allow_root: bool) -> Unit:
+    """What the system would be told of this project's daemon, and where it stands when it was."""
     from agentcoord.daemon.service_units import launchd_agent, systemd_unit
 
     paths = invocation.paths()
@@ -125,7 +125,7 @@ def _refuse_strangers(unit: Unit) -> None:
 
 def _tool(invocation: Invocation, words: Sequence[str]) -> None:
     """Run the service manager's own tool; what it refuses is told with the command to repeat."""
-    done = _ran(invocation, words)
+    done = run_tool(invocation, words)
     if done is not None and done.returncode == 0:
         return
     said = "it is not here" if done is None else done.stderr.strip().splitlines()[-1:] or ["it failed"]
@@ -137,25 +137,7 @@ def _tool(invocation: Invocation, words: Sequence[str]) -> None:
 def _tell_of_linger(invocation: Invocation) -> None:
     """Without lingering, the user's services end at logout."""
     user = getpass.getuser()
-    done = _ran(invocation, ["loginctl", "show-user", user, "--property=Linger"])
+    done = run_tool(invocation, ["loginctl", "show-user", user, "--property=Linger"])
     if done is None or done.stdout.strip() != "Linger=yes":
         invocation.terminal.say(Span("warning: ", Tone.WARN), "it ends when you log out")
         invocation.terminal.say(Span("fix: ", Tone.GOOD), f"loginctl enable-linger {user}")
-
-
-def _ran(invocation: Invocation, words: Sequence[str]) -> subprocess.CompletedProcess[str] | None:
-    tool = shutil.which(words[0], path=invocation.env.get("PATH"))
-    if tool is None:
-        return None
-    try:
-        return subprocess.run(
-            [tool, *words[1:]],
-            env=dict(invocation.env),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=TOOL_TIMEOUT_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None

@@ -9,7 +9,8 @@ from typer.main import get_command
 
 from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.completions import Shell, script
-from agentcoord.cli.options import example, group, invocation_of
+from agentcoord.cli.help_pages import example, group
+from agentcoord.cli.options import invocation_of
 from agentcoord.wire.messages import ExitCode
 
 commands = group("")
@@ -38,12 +39,12 @@ def schema(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="[NAME]", help="One of them alone.")] = "",
 ) -> None:
-    """Print the JSON Schema of the documents that `--json` prints, and of agentcoord.toml."""
+    """Print the JSON Schema of the documents that `--json` prints, of agentcoord.toml, and of a plan."""
     import json
 
-    from agentcoord.cli.schemas import document_schemas, settings_schema
+    from agentcoord.cli.schemas import document_schemas, plan_schema, settings_schema
 
-    found = {**document_schemas(), "agentcoord.toml": settings_schema()}
+    found = {**document_schemas(), "agentcoord.toml": settings_schema(), "plan.toml": plan_schema()}
     if name and name not in found:
         raise CommandError(
             f"there is no schema {name}",

@@ -135,7 +135,7 @@ def stop(paths: ProjectPaths, *, now: bool, timeout_s: float = STOP_TIMEOUT_S) -
     Raises DaemonNotRunningError when there is none, CommandError when it takes longer than `timeout_s`.
     """
     call_once(paths.socket, Method.STOP, {"now": now})
-    if not wait_until(lambda: not _holds_lock(paths.lock_file), timeout_s):
+    if not wait_until(lambda: not holds_lock(paths.lock_file), timeout_s):
         raise CommandError(
             f"the daemon has not stopped within {timeout_s:.0f} s; it finishes the running tool calls first",
             exit_code=ExitCode.TIMEOUT,
@@ -173,7 +173,7 @@ def require_model(models: ModelsSection, env: Mapping[str, str]) -> None:
     )
 
 
-def _holds_lock(lock_file: Path) -> bool:
+def holds_lock(lock_file: Path) -> bool:
     """Whether some daemon holds the project's lock."""
     try:
         descriptor = os.open(lock_file, os.O_RDWR | os.O_CLOEXEC)

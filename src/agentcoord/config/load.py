@@ -53,7 +53,7 @@ SECTIONS: dict[str, type] = {
 ENV_PREFIX = "AGENTCOORD_"
 OTHER_VARIABLES = frozenset({ALLOW_ROOT_VARIABLE})
 """Variables of ours that are no settings."""
-PERSONAL = frozenset({"notify.command", "notify.url"})
+PERSONAL = frozenset({"notify.apprise", "notify.command", "notify.url"})
 """Settings that only a person may make: they run, or tell, outside of the sandbox."""
 NOTICES = NotifySection().events
 _LEAST_CONTEXT_TOKENS = 8_000

@@ -121,6 +121,11 @@ class ProjectPaths:
         return self.state_dir / "transcripts"
 
     @property
+    def drafts_dir(self) -> Path:
+        """What models answered when a plan was asked for."""
+        return self.state_dir / "drafts"
+
+    @property
     def checks_dir(self) -> Path:
         """Stored output of check runs."""
         return self.state_dir / "checks"

@@ -172,6 +172,8 @@ class NotifySection:
     """A shell command that is handed each notice; from the environment alone."""
     url: str = ""
     """Of ntfy, Slack, Discord or any webhook; from the environment alone."""
+    apprise: tuple[str, ...] = ()
+    """URLs of any service that Apprise knows (the extra `apprise`); from the environment alone."""
     desktop: bool = False
     """Show notices on this machine's desktop."""
     events: tuple[str, ...] = ("finished", "needs_you", "budget", "failures", "restarted")

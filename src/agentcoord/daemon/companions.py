@@ -11,20 +11,35 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
+import structlog
+
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.config.sections import NotifySection
 from agentcoord.daemon.budget_watch import BudgetWatch
 from agentcoord.daemon.chores import LoopLag
 from agentcoord.daemon.fleet import Fleet
-from agentcoord.daemon.notifications import Notifier, Send, by_command, by_desktop, by_url, desk_for
+from agentcoord.daemon.notifications import (
+    Notifier,
+    Send,
+    by_apprise,
+    by_command,
+    by_desktop,
+    by_url,
+    desk_for,
+)
 from agentcoord.daemon.run_book import RunBook
 from agentcoord.daemon.service_manager import ServiceManager
 from agentcoord.daemon.shutdown import Shutdown
 from agentcoord.daemon.sleep_inhibitor import SleepInhibitor, inhibiting_command
 from agentcoord.daemon.snapshot import DaemonState, Views
 from agentcoord.daemon.stop_file import StopFile
+from agentcoord.daemon.tracing import PROVIDER_NAMES, Tracer
 from agentcoord.daemon.workshop import Workshop
+from agentcoord.llm.api import Provider
+from agentcoord.telemetry.otlp_http import Collector, collector_of, wants_content
+from agentcoord.telemetry.spans import SpanBook
 
+log = structlog.get_logger("daemon")
 Loop = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -43,7 +58,7 @@ async def companions(
 ) -> tuple[Loop, ...]:
     """Open what the settings ask for on `stack`; return the loops to run beside the workers.
 
-    Raises DaemonError when the metrics endpoint cannot listen.
+    Raises DaemonError when the metrics endpoint cannot listen, or a way to notify is not installed.
     """
     settings, clock = shop.settings, shop.clock
     stop_file = StopFile(paths.state_dir, clock, lambda: shutdown.ask(now=False))
@@ -62,6 +77,19 @@ async def companions(
     if ways:
         desk = desk_for(paths.root.name, settings.notify.events, shop.hub)
         loops.append(Notifier(shop.hub, desk, views.status, ways).run)
+    collector = collector_of(env)
+    if isinstance(collector, Collector):
+        book = SpanBook(
+            paths.root.name,
+            provider=PROVIDER_NAMES[Provider(settings.models.provider)],
+            with_content=wants_content(env),
+            clean=shop.redactor.clean,
+        )
+        loops.append(
+            Tracer(shop.hub, book, collector, clock, current_run=lambda: runs.run, status=views.status).run
+        )
+    elif collector:
+        log.warning("traces_not_sent", why=collector)
     port = settings.metrics.port
     if port:
         from agentcoord.daemon.metrics_server import Gauges, MetricsServer
@@ -73,12 +101,14 @@ async def companions(
 
 
 def ways_to_notify(notify: NotifySection, env: Mapping[str, str]) -> list[Send]:
-    """Every way that is set up; none is not an error."""
+    """Every way that is set up; none is not an error. Raises DaemonError for one that cannot be."""
     ways: list[Send] = []
     if notify.command:
         ways.append(by_command(notify.command, env))
     if notify.url:
         ways.append(by_url(notify.url))
+    if notify.apprise:
+        ways.append(by_apprise(notify.apprise, env))
     if notify.desktop and (desktop := by_desktop(env)) is not None:
         ways.append(desktop)
     return ways

@@ -329,20 +329,23 @@ def build_workshop(
     store.queue.spreader.on_ended = partial(tell_ended_by_need, hub)
     of_run: dict[RunId, PaidModel] = {}
 
+    def model_on(run: RunId) -> PaidModel:
+        return PaidModel(
+            source.model_or_refusal,
+            governor=governor,
+            ledger=PatientLedger(store.ledger, clock),
+            prices=prices,
+            clock=clock,
+            new_id=lambda: uuid.uuid4().hex,
+            run=run,
+            day=runs.day,
+        )
+
     def paid_model() -> PaidModel:
         # One a run, for all of its tasks: those who wait for room under a cap hear of each settlement.
         if runs.run not in of_run:
             of_run.clear()
-            of_run[runs.run] = PaidModel(
-                source.model_or_refusal,
-                governor=governor,
-                ledger=PatientLedger(store.ledger, clock),
-                prices=prices,
-                clock=clock,
-                new_id=lambda: uuid.uuid4().hex,
-                run=runs.run,
-                day=runs.day,
-            )
+            of_run[runs.run] = model_on(runs.run)
         return of_run[runs.run]
 
     return Workshop(
@@ -356,6 +359,7 @@ def build_workshop(
         sandbox=sandbox,
         toolchains=toolchains,
         paid_model=paid_model,
+        model_on=model_on,
         windows=windows_of(settings, prices),
         hub=hub,
         board=FleetBoard(clock),
@@ -364,6 +368,7 @@ def build_workshop(
         redactor=redactor,
         check_book=book,
         transcripts=paths.transcripts_dir,
+        drafts=paths.drafts_dir,
         stopping=asyncio.Event(),
     )
 

@@ -6,7 +6,6 @@ do not begin.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -56,50 +55,63 @@ async def open_model(
     `log_file` is where a rehearsal server complains.
     Raises DaemonError when a rehearsal server was asked for and does not start.
     """
+    if args.rehearse is None:
+        async with open_named_model(settings, env) as source:
+            yield source
+        return
+    async with (
+        rehearsal_server(
+            args.rehearse,
+            args.rehearsal_latency,
+            log_file,
+            tell=lambda words: hub.emit(EventKind.ERROR, where="rehearsal server", error=words),
+        ) as base_url,
+        _open(settings, Provider.ANTHROPIC, base_url, "rehearsal", None) as model,
+    ):
+        yield ModelSource(model, "rehearsal (scripted)", scripted=True, warm_up=model.warm_up)
+
+
+@asynccontextmanager
+async def open_named_model(settings: Settings, env: Mapping[str, str]) -> AsyncIterator[ModelSource]:
+    """Open what the settings and the environment name; without a key and a server there is no model."""
     models = settings.models
-    capabilities = Capabilities(
-        cache_control=not models.plain_requests,
-        output_config=not models.plain_requests,
-        anthropic_tools=not models.custom_tools,
-    )
-    provider = Provider(models.provider) if args.rehearse is None else Provider.ANTHROPIC
-    base_url: str | None
-    key: str | None
-    token: str | None
-    async with contextlib.AsyncExitStack() as stack:
-        if args.rehearse is not None:
-            base_url = await stack.enter_async_context(
-                rehearsal_server(
-                    args.rehearse,
-                    args.rehearsal_latency,
-                    log_file,
-                    tell=lambda words: hub.emit(EventKind.ERROR, where="rehearsal server", error=words),
-                )
-            )
-            key, token, words = "rehearsal", None, "rehearsal (scripted)"
-        elif provider is not Provider.ANTHROPIC:
-            base_url, key, token = models.base_url or None, None, env.get("ANTHROPIC_AUTH_TOKEN")
-            words = models.base_url or " ".join(filter(None, (provider, models.region)))
-        else:
-            base_url = models.base_url or env.get("ANTHROPIC_BASE_URL") or None
-            key, token = env.get("ANTHROPIC_API_KEY"), env.get("ANTHROPIC_AUTH_TOKEN")
-            if not (base_url or key or token):
-                yield ModelSource(None, f"none: {THREE_WAYS}")
-                return
-            words = base_url or "api.anthropic.com"
-        model = await stack.enter_async_context(
-            AnthropicModel.open(
-                api_key=key,
-                auth_token=token,
-                base_url=base_url,
-                provider=provider,
-                region=models.region or None,
-                project=models.project or None,
-                timeouts=timeouts_of(settings.models),
-                capabilities=capabilities,
-            )
-        )
-        yield ModelSource(model, words, scripted=args.rehearse is not None, warm_up=model.warm_up)
+    provider = Provider(models.provider)
+    key: str | None = None
+    token = env.get("ANTHROPIC_AUTH_TOKEN")
+    if provider is not Provider.ANTHROPIC:
+        base_url = models.base_url or None
+        words = models.base_url or " ".join(filter(None, (provider, models.region)))
+    else:
+        base_url = models.base_url or env.get("ANTHROPIC_BASE_URL") or None
+        key = env.get("ANTHROPIC_API_KEY")
+        if not (base_url or key or token):
+            yield ModelSource(None, f"none: {THREE_WAYS}")
+            return
+        words = base_url or "api.anthropic.com"
+    async with _open(settings, provider, base_url, key, token) as model:
+        yield ModelSource(model, words, warm_up=model.warm_up)
+
+
+@asynccontextmanager
+async def _open(
+    settings: Settings, provider: Provider, base_url: str | None, key: str | None, token: str | None
+) -> AsyncIterator[AnthropicModel]:
+    models = settings.models
+    async with AnthropicModel.open(
+        api_key=key,
+        auth_token=token,
+        base_url=base_url,
+        provider=provider,
+        region=models.region or None,
+        project=models.project or None,
+        timeouts=timeouts_of(models),
+        capabilities=Capabilities(
+            cache_control=not models.plain_requests,
+            output_config=not models.plain_requests,
+            anthropic_tools=not models.custom_tools,
+        ),
+    ) as model:
+        yield model
 
 
 def timeouts_of(models: ModelsSection) -> StreamTimeouts:

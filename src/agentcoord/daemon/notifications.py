@@ -1,4 +1,4 @@
-"""Sends notices to a person: a command of theirs, a URL (ntfy, Slack, Discord, any webhook), the desktop.
+"""Sends notices to a person: a command of theirs, a URL (ntfy, Slack, any webhook), Apprise, the desktop.
 
 Where to send comes from the person's environment alone: a committed file must not make a stranger's
 machine run a command or tell a server of its work. One notice at a time, each with a deadline; one
@@ -20,7 +20,7 @@ import structlog
 from agentcoord.config.secret_variables import SECRET_VARIABLES
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.notices import Notice, NoticeDesk, died_before
-from agentcoord.errors import StoreError
+from agentcoord.errors import DaemonError, StoreError
 from agentcoord.wire.messages import StatusView
 
 if TYPE_CHECKING:
@@ -50,6 +50,37 @@ def by_url(url: str) -> Send:
 
     async def send(notice: Notice) -> None:
         await asyncio.to_thread(_post, request_for(url, notice))
+
+    return send
+
+
+def by_apprise(urls: Sequence[str], env: Mapping[str, str]) -> Send:
+    """Send through Apprise, to every service that these URLs name.
+
+    In a process of its own for each notice: a hundred plugins are no tenants for a daemon of weeks. The
+    URLs hold secrets, so they travel in its environment, where nobody else can read them. Raises
+    DaemonError when the extra is not installed, or an entry is no URL: told at the start, because nobody
+    looks when a notice does not come.
+    """
+    import importlib.util
+
+    if importlib.util.find_spec("apprise") is None:
+        raise DaemonError(
+            "notify.apprise is set, and Apprise is not installed", mend="pip install 'agentcoord[apprise]'"
+        )
+    wrong = [str(number) for number, url in enumerate(urls, start=1) if "://" not in url]
+    if wrong:
+        raise DaemonError(
+            f"notify.apprise: entry {', '.join(wrong)} is no URL",
+            mend="separate URLs by commas, and write a comma within one as %2C",
+        )
+    clean = {name: value for name, value in env.items() if name not in SECRET_VARIABLES}
+    program = "import sys; from apprise.cli import main; sys.exit(main())"
+
+    async def send(notice: Notice) -> None:
+        kind = "warning" if notice.urgent else "info"
+        words = [sys.executable, "-c", program, "--title", notice.title, "--notification-type", kind]
+        await _run(words, {**clean, "APPRISE_URLS": " ".join(urls)}, notice.text.encode())
 
     return send
 

@@ -70,7 +70,7 @@ async def embedded_server(
     block) keeps dying.
     """
     binary = find_server()
-    await _end_leftover(socket_path)
+    await end_leftover(socket_path)
     async with kept_server(
         _Launch(binary, folder, socket_path, log_file).start,
         name="the embedded Valkey",
@@ -156,7 +156,7 @@ async def _answer_to_ping(socket_path: Path) -> bytes:
         return b""
 
 
-async def _end_leftover(socket_path: Path) -> None:
+async def end_leftover(socket_path: Path) -> None:
     """See that a server whose daemon was killed is gone: by itself, or because we ask. Raises DaemonError."""
     if await _is_silent(socket_path, within_s=LEFTOVER_GRACE_S):
         return
@@ -176,13 +176,13 @@ async def _end_leftover(socket_path: Path) -> None:
 async def _is_silent(socket_path: Path, *, within_s: float) -> bool:
     """Whether nobody listens there, now or within the time."""
     for _ in range(round(within_s / LOOK_EVERY_S)):
-        if not _listening(socket_path):
+        if not is_listening(socket_path):
             return True
         await asyncio.sleep(LOOK_EVERY_S)
-    return not _listening(socket_path)
+    return not is_listening(socket_path)
 
 
-def _listening(socket_path: Path) -> bool:
+def is_listening(socket_path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(os.fspath(socket_path))

@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 
 from agentcoord import __version__
+from agentcoord.daemon.drafting import Drafting
 from agentcoord.daemon.fleet import Fleet
 from agentcoord.daemon.params import Answer, Params, no_such_task, number_of, refused, task_id_of, text_of
 from agentcoord.daemon.pausing import pause, paused_why, resume
@@ -68,6 +69,7 @@ class Requests:
             Method.STATS: self._stats,
             Method.LOCKS: self._locks,
             Method.LOAD: self._load,
+            Method.DRAFT: Drafting(shop, lambda: tuple(fleet.specs or shop.settings.workers)).draft,
             Method.SPAWN: self._spawn,
             Method.KILL: self._kill,
             Method.PAUSE: self._pause,

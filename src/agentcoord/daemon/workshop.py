@@ -16,6 +16,7 @@ from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.proving import Prover
 from agentcoord.daemon.retrying import Retries
 from agentcoord.daemon.worker_row import FleetBoard
+from agentcoord.domain.ids import RunId
 from agentcoord.llm.gateway import PaidModel
 from agentcoord.review.checks import CheckBook
 from agentcoord.sandbox.backend import Sandbox
@@ -42,6 +43,8 @@ class Workshop:
     toolchains: tuple[Path, ...]
     paid_model: Callable[[], PaidModel]
     """The model on the current run's account."""
+    model_on: Callable[[RunId], PaidModel]
+    """The model on the account of a run of one's own."""
     windows: Mapping[str, int]
     """The context windows that the price list tells, by model, in tokens."""
     hub: EventHub
@@ -51,5 +54,6 @@ class Workshop:
     redactor: Redactor
     check_book: CheckBook
     transcripts: Path
+    drafts: Path
     stopping: asyncio.Event
     """Set when the daemon stops: conversations then end at their next complete turn."""

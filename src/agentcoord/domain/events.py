@@ -27,7 +27,7 @@ class EventKind(StrEnum):
     TASK_CLAIMED = "task.claimed"
     """`token`, `attempt`, `resumed`, `model`, `effort`."""
     TASK_TURN = "task.turn"
-    """A model turn ended: `turn`, `model`, `stop_reason`, `usage`, `cost_usd_micros`."""
+    """A model turn ended: `turn`, `model`, `stop_reason`, `usage`, `cost_usd_micros`, `ms` with its waits."""
     TASK_TOOL = "task.tool"
     """A tool call ended: `tool`, `summary`, `is_error`, `ms`."""
     TASK_CHECKING = "task.checking"

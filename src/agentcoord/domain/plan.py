@@ -13,9 +13,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agentcoord.domain.checklist import parse_checklist
 from agentcoord.domain.graph import find_cycles
 from agentcoord.domain.ids import TASK_ID_PATTERN, TaskId
-from agentcoord.domain.plan_lines import KeyLines, locate_toml, parse_checklist
+from agentcoord.domain.plan_lines import KeyLines, locate_toml
 from agentcoord.domain.task import PRIORITIES, OnNeedFailed, TaskSpec
 from agentcoord.domain.usage import UsdMicros, usd_micros
 from agentcoord.domain.worker import WorkerSpec

@@ -1,4 +1,4 @@
-"""Where things stand in a plan's text: lines of TOML tasks, and the Markdown checklist.
+"""Where things stand in the text of a TOML plan: the lines of its tasks and their keys.
 
 Separate from `plan` because the standard TOML reader forgets positions: this scans the text
 a second time, for positions alone, and never decides what a value is.
@@ -9,11 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 _HEADER = re.compile(r"\s*\[\[?\s*([^\]]+?)\s*\]\]?\s*(#.*)?$")
 _KEY = re.compile(r"\s*[\"']?([A-Za-z0-9_-]+)[\"']?\s*=")
-_ITEM = re.compile(r"^(?P<indent>\s*)[-*+]\s+\[(?P<mark>[ xX])\]\s+(?P<title>.+?)\s*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,40 +99,3 @@ def _skip_string(line: str, start: int) -> int:
             return at + 1
         at += 1
     return at
-
-
-@dataclass(frozen=True, slots=True)
-class ChecklistItem:
-    """One open item of a checklist as the raw entry of a task."""
-
-    entry: Mapping[str, Any]
-    lines: KeyLines
-
-
-def parse_checklist(text: str) -> list[ChecklistItem]:
-    """Read the open `- [ ] title` items; text indented below one is its description.
-
-    Done items (`- [x]`) are passed over with their text. Ids are made of the title, with a
-    number behind it where two are the same.
-    """
-    items: list[tuple[int, str, list[str]]] = []
-    body: list[str] | None = None
-    for number, line in enumerate(text.splitlines(), start=1):
-        item = _ITEM.match(line)
-        if item:
-            body = []
-            if item["mark"] == " ":
-                items.append((number, item["title"], body))
-        elif body is not None and (not line.strip() or line[0] in " \t"):
-            body.append(line.strip())
-        else:
-            body = None
-    taken: dict[str, int] = {}
-    found = []
-    for number, title, description in items:
-        slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:48].strip("-") or f"task-line-{number}"
-        taken[slug] = taken.get(slug, 0) + 1
-        task_id = slug if taken[slug] == 1 else f"{slug}-{taken[slug]}"
-        entry = {"id": task_id, "title": title, "description": "\n".join(description).strip()}
-        found.append(ChecklistItem(entry, KeyLines(number)))
-    return found

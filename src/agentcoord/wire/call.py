@@ -16,13 +16,28 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from agentcoord.errors import ConnectionLostError, DaemonNotRunningError, RpcError, WireError
+from agentcoord.errors import (
+    BadPlanError,
+    ConnectionLostError,
+    DaemonNotRunningError,
+    NotFoundError,
+    RefusedError,
+    RpcError,
+    UnavailableError,
+    WireError,
+)
 from agentcoord.wire.codec import Failure, FrameDecoder, Malformed, Result, encode_request
-from agentcoord.wire.messages import PROTOCOL_VERSION, Method
+from agentcoord.wire.messages import PROTOCOL_VERSION, Method, RpcCode
 
 SOCKET_PATH_BYTES: Final = 103 if sys.platform == "darwin" else 107
 """The longest path that the kernel's `sockaddr_un` holds."""
 START_MEND: Final = "agentcoordd start"
+_KINDS: Final[Mapping[int, type[RpcError]]] = {
+    RpcCode.BAD_PLAN: BadPlanError,
+    RpcCode.NOT_FOUND: NotFoundError,
+    RpcCode.REFUSED: RefusedError,
+    RpcCode.UNAVAILABLE: UnavailableError,
+}
 _HELLO_ID: Final = 0
 _CALL_ID: Final = 1
 
@@ -127,7 +142,7 @@ def rpc_error_of(frame: Failure) -> RpcError:
     """Turn an error answer into the exception that callers see."""
     problems = frame.data.get("problems", [])
     exit_code = frame.data.get("exit_code", 1)
-    return RpcError(
+    return _KINDS.get(frame.code, RpcError)(
         frame.message,
         code=frame.code,
         exit_code=exit_code if isinstance(exit_code, int) else 1,

@@ -40,6 +40,8 @@ class Method(StrEnum):
     """{} -> {locks: [LockView]}"""
     LOAD = "load"
     """{text, format: "toml" | "markdown", source} -> LoadView"""
+    DRAFT = "draft"
+    """{goal} -> DraftView: a model proposes a plan, which is returned and not loaded; takes minutes"""
     SUBSCRIBE = "subscribe"
     """{topics: [Topic], since: {epoch, seq} | null} -> SubscribeView; then notifications"""
     SPAWN = "spawn"
@@ -451,6 +453,17 @@ class LoadView(TypedDict):
     added: list[str]
     unchanged: list[str]
     changed: list[str]
+
+
+class DraftView(TypedDict):
+    text: str
+    """The plan, in TOML."""
+    tasks: int
+    estimate_usd: float
+    """What the model expects all tasks together to cost."""
+    cost_usd: float
+    """Of the draft itself."""
+    model: str
 
 
 class CleanupView(TypedDict):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pty
+import select
 import shutil
 import subprocess
+import termios
 from pathlib import Path
 
 import canned_daemon
@@ -48,8 +53,64 @@ def test_bash_offers_commands_below_a_command(bash: str) -> None:
     assert completed(bash, "agentcoord", "ctl", "kill", "--al") == {"--all"}
 
 
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_other_shells_read_their_script(run: Run, tmp_path: Path, shell: str) -> None:
+START: dict[str, tuple[list[str], str]] = {
+    "bash": (["bash", "--norc", "--noprofile", "-i"], 'agentcoord() { echo "RAN:$*."; }'),
+    "zsh": (["zsh", "-f", "-i"], 'agentcoord() { echo "RAN:$*." }'),
+    "fish": (["fish", "--private", "--no-config", "-i"], 'function agentcoord; echo "RAN:$argv."; end'),
+}
+"""How each shell is started without a person's own settings, and what stands for the program."""
+
+
+def typed(shell: str, script: Path, *lines: str) -> list[str]:
+    """Type lines, Tab keys included, at a shell in a terminal; return the words that each ran with."""
+    words, definition = START[shell]
+    main, terminal = pty.openpty()
+    home = script.parent
+    env = {"HOME": str(home), "PATH": os.environ["PATH"], "TERM": "dumb", "PS1": "$ ", "COLUMNS": "200"}
+    with subprocess.Popen(
+        words,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env=env,
+        cwd=home,
+        start_new_session=True,
+        # Shells want a terminal of their own; nothing but this call is made before they run.
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
+    ) as child:
+        os.close(terminal)
+        try:
+            seen = say(main, f"source {script}\n{definition}\necho REA''DY\n", "READY")
+            ran = []
+            for line in lines:
+                seen = say(main, f"{line}\n", "RAN:", ".", after=seen)
+                ran.append(seen.rpartition("RAN:")[2].partition(".")[0].strip())
+        finally:
+            child.kill()
+            os.close(main)
+    return ran
+
+
+def say(main: int, keys: str, *until: str, after: str = "") -> str:
+    """Press keys and read until these words have come, in their order; return what came."""
+    os.write(main, keys.encode())
+    seen = ""
+    while True:
+        found, at = True, 0
+        for word in until:
+            at = seen.find(word, at)
+            if at < 0:
+                found = False
+                break
+            at += len(word)
+        if found:
+            return seen
+        assert select.select([main], [], [], 20)[0], f"nothing came but {seen!r}, after {after!r}"
+        seen += os.read(main, 65536).decode(errors="replace")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_tab_completes_in_a_real_shell(run: Run, tmp_path: Path, shell: str) -> None:
     done = run("completions", shell)
     assert done.code == 0
     assert "agentcoordd" in done.out
@@ -59,6 +120,10 @@ def test_other_shells_read_their_script(run: Run, tmp_path: Path, shell: str) ->
     script.write_text(done.out)
     read = subprocess.run([shell, "-n", str(script)], capture_output=True, text=True, check=False)
     assert (read.returncode, read.stderr) == (0, "")
+    ran = typed(
+        shell, script, "agentcoord doct\t--onl\t", "agentcoord ctl dr\t", "agentcoord plan che\t--js\t"
+    )
+    assert ran == ["doctor --online", "ctl drain", "plan check --json"]
 
 
 def test_a_shell_that_nobody_knows_is_a_usage_error(run: Run) -> None:

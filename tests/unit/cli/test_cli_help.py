@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import canned_daemon
@@ -57,9 +58,13 @@ def test_help_says_what_the_command_does_and_gives_an_example(run: Run, command:
     assert usage.startswith(f"Usage: {' '.join(command)}")
     first_line = rest.splitlines()[0].strip()
     assert first_line[-1] in ".,:;" or len(first_line) > 60
-    examples = outcome.out.partition("Example:\n")[2]
-    assert program in examples
-    assert words[-1] in examples
+    description, head, following = re.split(r"\n  (Examples?:)\n", outcome.out)
+    examples, *options = re.split(r"\n(?:Arguments|Options):\n", following)
+    assert options, "examples come first, then what they are made of"
+    assert "--" not in description.partition("\n\n")[0]
+    lines = examples.strip().splitlines()
+    assert (head == "Examples:") == (len(lines) > 1)
+    assert all(words[-1] in line and program in line for line in lines)
     if words[-1] in READS:
         assert "--json" in outcome.out
 
@@ -77,6 +82,9 @@ def test_every_command_of_the_design_is_there() -> None:
             "report",
             "completions",
             "schema",
+            "add",
+            "plan draft",
+            "plan check",
             "ctl kill",
             "ctl pause",
             "ctl resume",
@@ -93,4 +101,6 @@ def test_every_command_of_the_design_is_there() -> None:
 @pytest.mark.parametrize("program", ["agentcoord", "agentcoordd"])
 def test_version_and_bare_call(run: Run, program: str) -> None:
     assert run("--version", program=program).out.split()[0] == program
-    assert "Commands:" in run("--help", program=program).out
+    page = run("--help", program=program).out
+    assert page.index("Examples:") < page.index("Options:") < page.index("Commands:")
+    assert run(program=program).out + run(program=program).err != ""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import canned_daemon
 import pytest
-from canned_daemon import CannedDaemon, Run
+from canned_daemon import CannedDaemon, Project, Run
 from canned_views import ANSWERS
 
 project, run, daemon = canned_daemon.project, canned_daemon.run, canned_daemon.daemon
@@ -57,6 +58,83 @@ def test_what_a_command_prints_fits_its_schema(run: Run, daemon: CannedDaemon, c
     assert misfits(document, schema) == []
     document.pop("schema")
     assert misfits(document, schema) == ["$.schema is missing"]
+
+
+LOADED = {"run": "r1", "added": ["a"], "unchanged": [], "changed": []}
+DOING: dict[str, tuple[list[str], dict[str, dict[str, Any]]]] = {
+    "task": (["task", "a"], {}),
+    "diff": (["diff", "a"], {"diff": {"text": "+x", "next_offset": None}}),
+    "blame": (
+        ["blame", "a.py"],
+        {"blame": {"path": "a.py", "lines": [{"task": None, "text": "x"}], "next_offset": None}},
+    ),
+    "load": (["load", "p.toml"], {"load": LOADED}),
+    "add": (["add", "Something"], {"load": LOADED}),
+    "plan.check": (["plan", "check", "p.toml"], {}),
+    "plan.draft": (
+        ["plan", "draft", "goal", "--out", "-"],
+        {"draft": {"text": "x", "tasks": 1, "estimate_usd": 0.1, "cost_usd": 0.01, "model": "m"}},
+    ),
+    "spawn": (["spawn", "--role", "architect"], {"spawn": {"workers": ["Architect-2"]}}),
+    "kill": (["ctl", "kill", "--all"], {"kill": {"killed": ["Architect"]}}),
+    "retry": (["retry", "a"], {"retry": {"id": "a", "state": "queued"}}),
+    "cancel": (["cancel", "a"], {"cancel": {"id": "a", "state": "cancelled"}}),
+    "land": (["land", "a"], {"land": {"id": "a", "state": "checking"}}),
+    "answer": (["answer", "a", "yes"], {"answer": {"id": "a"}}),
+    "pause": (["ctl", "pause"], {"pause": {"paused": True}}),
+    "resume": (["ctl", "resume"], {"resume": {"paused": False}}),
+    "drain": (["ctl", "drain"], {"drain": {"draining": True}}),
+    "cleanup": (
+        ["cleanup"],
+        {"cleanup": dict.fromkeys(("locks", "leases", "reservations", "workspaces", "keys", "landings"), 0)},
+    ),
+    "config": (["config"], {}),
+    "doctor": (["doctor"], {}),
+    "init": (["init"], {}),
+}
+
+
+@pytest.mark.parametrize("name", DOING)
+def test_what_every_other_command_prints_fits_its_schema_too(
+    run: Run, daemon: CannedDaemon, project: Project, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    words, answers = DOING[name]
+    daemon.answers.update(ANSWERS | answers)
+    (project.root / "p.toml").write_text('[[task]]\nid = "b2"\ntitle = "B"\n')
+    (project.root / "a.py").touch()
+    monkeypatch.chdir(project.root)
+    done = run(*words, "--json")
+    document = json.loads(done.out)
+    assert misfits(document, json.loads(run("schema", f"agentcoord.{name}").out)) == [], done.err
+    assert document["schema"] == f"agentcoord.{name}/1"
+
+
+def test_every_command_with_a_json_document_has_a_schema(run: Run) -> None:
+    """Those without are named here: streams of events, the report, and what has two forms."""
+    known = set(json.loads(run("schema").out))
+    without = {"agentcoord.report", "agentcoord.accept", "agentcoord.undo", "agentcoordd.status-all"}
+    assert {f"agentcoord.{name}" for name in DOING} <= known
+    source = "".join(
+        path.read_text(encoding="utf-8")
+        for path in (Path(__file__).parents[3] / "src" / "agentcoord" / "cli").glob("*.py")
+    )
+    printed = set(
+        re.findall(r'document\(\s*"(agentcoordd?\.[a-z.-]+)"|schema="(agentcoord\.[a-z]+)"', source)
+    )
+    names = {first or second for first, second in printed}
+    names |= {f"agentcoord.{each}" for each in re.findall(r'_tell\(context, "([a-z]+)"', source)}
+    assert names - known == without & names
+    assert {"agentcoord.run", "agentcoord.wait", "agentcoord.kill", "agentcoord.doctor"} <= names
+
+
+def test_a_plan_fits_its_schema_and_a_wrong_one_does_not(run: Run) -> None:
+    schema = json.loads(run("schema", "plan.toml").out)
+    plans = Path(__file__).parents[3] / "config" / "plans"
+    plan = tomllib.loads((plans / "overnight.toml").read_text(encoding="utf-8"))
+    assert misfits(plan, schema) == []
+    assert misfits({**plan, "tasks": []}, schema) == ["$.tasks is unknown"]
+    task = {"id": "a", "title": "A", "priorty": 5}
+    assert misfits({"task": [task]}, schema) == ["$.task[0].priorty is unknown"]
 
 
 def test_a_daemon_that_does_not_run_fits_too(run: Run) -> None:

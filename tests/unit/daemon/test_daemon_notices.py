@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +18,7 @@ from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.notices import Notice, NoticeDesk, NoticeKind, died_before
 from agentcoord.daemon.notifications import Notifier, by_command, request_for
 from agentcoord.domain.events import Event, EventKind
+from agentcoord.errors import DaemonError
 from agentcoord.store.event_log import EventLog
 from agentcoord.wire.messages import StatusView
 
@@ -168,3 +170,33 @@ async def test_a_way_that_fails_does_not_keep_the_next_from_telling() -> None:
 def test_nothing_is_sent_where_nothing_is_set_up() -> None:
     assert ways_to_notify(NotifySection(), {}) == []
     assert len(ways_to_notify(NotifySection(command="true", url="http://x/"), {})) == 2
+
+
+async def test_apprise_sends_to_whatever_its_urls_name() -> None:
+    heard: list[dict[str, Any]] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        length = next(
+            int(line.split(":")[1]) for line in head.splitlines() if line.startswith("Content-Length")
+        )
+        heard.append(json.loads(await reader.readexactly(length)))
+        status = "200 OK" if len(heard) == 1 else "500 No"
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        (send,) = ways_to_notify(NotifySection(apprise=(f"json://127.0.0.1:{port}/x",)), dict(os.environ))
+        await send(NOTICE)
+        assert (heard[0]["title"], heard[0]["message"]) == (NOTICE.title, NOTICE.text)
+        assert heard[0]["type"] == "warning"
+        with pytest.raises(OSError, match="exit code"):
+            await send(NOTICE)
+
+
+def test_an_entry_that_is_no_url_is_told_at_the_start_by_its_number() -> None:
+    with pytest.raises(DaemonError, match="entry 2 is no URL") as caught:
+        ways_to_notify(NotifySection(apprise=("json://localhost/", "secret-thing")), {})
+    assert "secret-thing" not in str(caught.value)

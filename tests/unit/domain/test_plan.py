@@ -148,15 +148,6 @@ def test_each_kind_of_bad_text_is_told_in_words(text: str, words: str) -> None:
     assert any(words in problem for problem in _problems(text))
 
 
-def test_a_checklist_becomes_tasks_and_done_items_do_not() -> None:
-    text = "# Tonight\n- [ ] Fix it\n  because\n\n  it is broken\n- [x] Done\n  with text\n* [ ] Fix it\n"
-    plan = parse_plan(text, format="markdown", source="todo.md")
-    assert [(t.id, t.title, t.description) for t in plan.tasks] == [
-        ("fix-it", "Fix it", "because\n\nit is broken"),
-        ("fix-it-2", "Fix it", ""),
-    ]
-
-
 @given(st.text(max_size=300))
 def test_no_text_makes_anything_but_a_plan_or_a_plan_error(text: str) -> None:
     for kind in ("toml", "markdown"):

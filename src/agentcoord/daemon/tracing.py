@@ -1,0 +1,123 @@
+"""Follows the events and sends traces of them, where the person's environment names a collector.
+
+A companion like the others: nothing of the work waits for it. What was under way when an earlier daemon
+died is known from the newest events, so that those attempts end in the trace too. Bounded: what cannot be
+sent is dropped, and that is logged once until something gets through again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import structlog
+
+from agentcoord import __version__
+from agentcoord.clock import Clock
+from agentcoord.daemon.event_hub import EventHub, Subscription
+from agentcoord.domain.events import EventKind
+from agentcoord.errors import StoreError
+from agentcoord.llm.api import Provider
+from agentcoord.telemetry.otlp_http import Collector, send
+from agentcoord.telemetry.spans import Span, SpanBook
+from agentcoord.wire.messages import StatusView
+
+PROVIDER_NAMES: Final[Mapping[Provider, str]] = {
+    Provider.ANTHROPIC: "anthropic",
+    Provider.AWS: "anthropic",
+    Provider.BEDROCK: "aws.bedrock",
+    Provider.BEDROCK_MANTLE: "aws.bedrock",
+    Provider.FOUNDRY: "azure.ai.inference",
+    Provider.VERTEX: "gcp.vertex_ai",
+}
+"""As the conventions name those who serve the models."""
+SEND_EVERY_S: Final = 5.0
+SPANS_A_REQUEST: Final = 500
+SPANS_HELD: Final = 5_000
+LAST_WORDS_S: Final = 5.0
+"""How long a stopping daemon waits for its last spans to be sent."""
+_MAY_END_THE_RUN: Final = frozenset(
+    {EventKind.TASK_DONE, EventKind.TASK_FAILED, EventKind.TASK_PARKED, EventKind.TASK_CANCELLED}
+)
+log = structlog.get_logger("traces")
+
+
+class Tracer:
+    """Makes spans of events, and sends them. `run()` belongs in the daemon's task group."""
+
+    def __init__(
+        self,
+        hub: EventHub,
+        book: SpanBook,
+        collector: Collector,
+        clock: Clock,
+        *,
+        current_run: Callable[[], str],
+        status: Callable[[], Awaitable[StatusView]],
+    ) -> None:
+        """`current_run` gives its id, `status` says whether it has ended."""
+        self._hub = hub
+        self._book = book
+        self._collector = collector
+        self._clock = clock
+        self._current_run = current_run
+        self._status = status
+        self._pending: list[Span] = []
+        self._failing = False
+
+    async def run(self) -> None:
+        """Follow and send, until cancelled; what is left is sent then."""
+        with self._hub.subscribed() as subscription:
+            self._book.begin(self._current_run())
+            for event in list(self._hub.recent):
+                self._book.spans_of(event)
+            try:
+                while True:
+                    await self._wait(subscription)
+                    await self._take(subscription)
+                    await self._send()
+            finally:
+                await self._take(subscription)
+                try:
+                    async with asyncio.timeout(LAST_WORDS_S):
+                        await self._send()
+                except TimeoutError:
+                    log.warning("spans_lost", spans=len(self._pending))
+
+    async def _wait(self, subscription: Subscription) -> None:
+        """Wait for news, and then a little for more of it: few requests with many spans."""
+        await subscription.ready.wait()
+        await self._clock.sleep(SEND_EVERY_S)
+
+    async def _take(self, subscription: Subscription) -> None:
+        subscription.lagged = False  # What was missed is missing from the trace; no more harm.
+        for event in subscription.take_all():
+            if event.kind is EventKind.PLAN_LOADED:
+                self._book.begin(self._current_run())
+            self._pending += self._book.spans_of(event)
+            if event.kind in _MAY_END_THE_RUN and await self._is_over():
+                self._pending += self._book.run_ended(event.at_ms)
+        del self._pending[:-SPANS_HELD]
+
+    async def _send(self) -> None:
+        while self._pending:
+            batch = self._pending[:SPANS_A_REQUEST]
+            wanted = [span for span in batch if self._collector.samples(span.trace_id)]
+            try:
+                if wanted:
+                    await asyncio.to_thread(send, self._collector, wanted, __version__)
+            except (OSError, ValueError) as error:
+                # They wait for the next time. Neither address nor headers: those may hold a secret.
+                if not self._failing:
+                    log.warning("traces_not_sent", error=type(error).__name__, spans=len(self._pending))
+                self._failing = True
+                return
+            self._failing = False
+            del self._pending[: len(batch)]
+
+    async def _is_over(self) -> bool:
+        try:
+            return (await self._status())["ended"]
+        except StoreError:
+            return False

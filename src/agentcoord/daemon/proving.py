@@ -16,7 +16,7 @@ Deliberately absent: the conversation with the worker, which `task_run` leads.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -25,7 +25,7 @@ from pathlib import Path
 from agentcoord.config.sections import ChecksSection
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.flagging import Flagging
-from agentcoord.daemon.landing_line import LandingLine, Place
+from agentcoord.daemon.landing_line import LandingLine, Offer, Place
 from agentcoord.daemon.proof_checks import ProofChecks
 from agentcoord.daemon.proofs import Held, Landed, LandingSteps, Proof, Red
 from agentcoord.daemon.time_spent import Stretch, TimeSpent
@@ -129,6 +129,10 @@ class Prover:
         self.red_before = frozenset(outcome.name for outcome in report.red)
         self._known = known
 
+    def offers_of(self, writes: Sequence[str]) -> tuple[Offer, ...]:
+        """What will land in files that `writes` (paths and globs) names, and what that was put on top of."""
+        return self._line.offers_of(lambda path: any(glob_matches(glob, path) for glob in writes))
+
     async def prove_and_land(
         self,
         claim: Claim,
@@ -149,7 +153,7 @@ class Prover:
         last: Proof | None = None
         async with self._line.stand() as place:
             for _ in range(MOST_PROOFS):
-                made = await self._prove_in_line(claim, workspace, changes, place, last, spent)
+                made = await self._prove_in_line(claim, workspace, changes, place, last, steps, spent)
                 if made is None:
                     continue  # What it counted on will not land.
                 with spent.on(Stretch.LINE):
@@ -182,6 +186,7 @@ class Prover:
         changes: ChangeSet,
         place: Place,
         last: Proof | None,
+        steps: LandingSteps,
         spent: TimeSpent,
     ) -> Proof | Held | None:
         """Put the change on top of those before it and run its checks; Held: it does not fit there.
@@ -203,6 +208,7 @@ class Prover:
                 place.counts_on = before
                 return Held(f"the same lines changed under it: {', '.join(staged.paths)}", staged.patch)
             place.show(staged, before)
+            await steps.offered()
             with spent.on(Stretch.CHECKS_AGAIN if last is not None else Stretch.CHECKS):
                 made = await place.unless_void(self._prove(claim, proof, staged, last))
             if made is not None and made.report.ok:

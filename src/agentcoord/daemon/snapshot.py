@@ -343,6 +343,7 @@ def worker_view(row: WorkerRow) -> WorkerView:
     """One worker as people see it."""
     return {
         "name": row.spec.name,
+    at, proven = row.at_hand, row.proven
         "role": str(row.spec.role),
         "tags": sorted(row.spec.tags),
         "state": str(row.state),
@@ -350,9 +351,11 @@ def worker_view(row: WorkerRow) -> WorkerView:
         "title": row.claim.task.spec.title if row.claim else "",
         "doing": row.doing,
         "since": row.since_ms,
-        "turns": row.turns,
-        "cost_usd": usd(row.cost_usd_micros),
-        "model": row.model,
+        "turns": at.turns if at else 0,
+        "cost_usd": usd(at.cost_usd_micros if at else 0),
+        "model": at.model if at else "",
+        "proving": proven.claim.task.id if proven else None,
+        "proving_doing": proven.doing if proven else "",
     }
 
 

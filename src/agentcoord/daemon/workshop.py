@@ -50,6 +50,8 @@ class Workshop:
     clock: Clock
     redactor: Redactor
     check_book: CheckBook
+    spare_copies: int
+    """How many workers may have a second task, begun while the first is proven."""
     transcripts: Path
     stopping: asyncio.Event
     """Set when the daemon stops: conversations then end at their next complete turn."""

@@ -299,6 +299,10 @@ class WorkerView(TypedDict):
     model: str
 
 
+    proving: str | None
+    """Its last task, when that is still being proven beside the one that it works on."""
+    proving_doing: str
+    """What is done for that task; empty when there is none."""
 class SpendView(TypedDict):
     spent_usd: float
     reserved_usd: float

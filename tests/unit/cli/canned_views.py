@@ -98,6 +98,8 @@ def worker_view(name: str, **changes: Any) -> WorkerView:
         "cost_usd": 0.1,
         "model": "m",
     }
+        "proving": None,
+        "proving_doing": "",
     view.update(changes)  # type: ignore[typeddict-item]  # a test may set any key
     return view
 

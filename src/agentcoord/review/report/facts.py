@@ -218,7 +218,7 @@ class Lane:
     stretches: tuple[Stretch, ...]
     cost_usd: float
     busy_ms: int
-    """In a task; waiting included."""
+    """In a task, or two; waiting included."""
     waiting_ms: int
     idle_ms: int
 

@@ -49,6 +49,7 @@ from agentcoord.wire.messages import (
     TaskView,
     WorkerView,
 )
+from agentcoord.workspace.names import runs_on_your_machine
 
 SNAPSHOT_EVENTS = 200
 FILES_SHOWN = 2_000
@@ -174,6 +175,7 @@ class Views:
             "budget_usd": None if spec.budget_usd_micros is None else usd(spec.budget_usd_micros),
             "tokens": tokens_view(task.usage),
             "files": list(task.files[:FILES_SHOWN]),
+            "runs_here": [path for path in task.files if runs_on_your_machine(path)][:FILES_SHOWN],
             "lines_added": task.lines_added,
             "lines_removed": task.lines_removed,
             "review": str(task.review),
@@ -341,9 +343,9 @@ def read_summary(path: Path) -> dict[str, Any]:
 
 def worker_view(row: WorkerRow) -> WorkerView:
     """One worker as people see it."""
+    at, proven = row.at_hand, row.proven
     return {
         "name": row.spec.name,
-    at, proven = row.at_hand, row.proven
         "role": str(row.spec.role),
         "tags": sorted(row.spec.tags),
         "state": str(row.state),

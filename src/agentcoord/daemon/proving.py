@@ -33,6 +33,7 @@ from agentcoord.daemon.to_its_end import to_its_end
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.files import ChangeSet
 from agentcoord.domain.globs import glob_matches
+from agentcoord.domain.ids import TaskId
 from agentcoord.domain.task import Claim
 from agentcoord.review.check_runs import judged
 from agentcoord.review.checks import BASELINE, CheckBook, CheckOutcome, CheckReport, commands_for
@@ -258,7 +259,7 @@ class Prover:
             return staged
         landed = await to_its_end(self._land(claim, staged, place, steps, spent))
         if isinstance(landed, Landed):
-            await self._learn(made.cases)
+            await self._learn(claim.task.id, made.cases)
         return landed
 
     def _is_read(self, staged: Staged) -> bool:
@@ -278,16 +279,24 @@ class Prover:
             if not _is_same_file(one, other, path)
         )
 
-    async def _learn(self, cases: Mapping[tuple[str, str], Cases]) -> None:
+    async def unlearn(self, task: TaskId) -> None:
+        """The landing of `task` was taken back: what it had mended is excused again."""
+        await self._know(self._known.without(task))
+
+    async def _learn(self, task: TaskId, cases: Mapping[tuple[str, str], Cases]) -> None:
         """Take over what the tests do on the tree as it has become: what is green now is excused no more."""
         known = self._known
         for (name, command), each in cases.items():
             if self._checks.commands.get(name) == command:
-                known = known.with_run(name, command, each)
-        if known is not self._known:
-            self._known = known
-            with suppress(OSError):  # It is known all the same, until the daemon ends.
-                await asyncio.to_thread(self._book.store_known, known)
+                known = known.with_run(name, command, each, task=task)
+        await self._know(known)
+
+    async def _know(self, known: KnownTests) -> None:
+        if known == self._known:
+            return
+        self._known = known
+        with suppress(OSError):  # It is known all the same, until the daemon ends.
+            await asyncio.to_thread(self._book.store_known, known)
 
     @asynccontextmanager
     async def between_landings(self) -> AsyncIterator[None]:

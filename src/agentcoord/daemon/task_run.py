@@ -100,6 +100,8 @@ class TaskRunner:
         shop, task = self._shop, claim.task
         rung = shop.retries.rung_of(task)
         at = shop.board.began(self._row, claim, rung.model)
+        open_ones = shop.store.ledger.mirror.open
+        at.left_open = frozenset(name for name, each in open_ones.items() if each.task == task.id)
         try:
             ended = await self._run_held(claim, at, rung)
             if ended is not None:
@@ -352,7 +354,7 @@ class TaskRunner:
                 self._emit(EventKind.BUDGET_REACHED, task.id, scope=refused.scope, unit=str(refused.unit))
                 if refused.scope != CapScope.TASK and not self._shop.store.queue.paused:
                     # Nothing new is claimed; tasks under way go on until they end or meet the cap themselves.
-                    await pause(self._shop, why)
+                    await pause(self._shop, why, for_the_day=refused.scope == CapScope.DAY)
                 return _parked(why)
             case GaveUp():
                 return self._set_back(task, Setback.GAVE_UP, outcome.why)

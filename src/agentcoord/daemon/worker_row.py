@@ -30,6 +30,8 @@ class TaskAtHand:
     since_ms: int = 0
     in_proof: bool = False
     """Whether its worker may begin another task meanwhile."""
+    left_open: frozenset[str] = frozenset()
+    """Reservations that earlier runs of the task left behind: no call of this one is theirs."""
     turns: int = 0
     cost_usd_micros: int = 0
     says: str = ""
@@ -106,6 +108,11 @@ class FleetBoard:
     def claims(self) -> list[Claim]:
         """What all workers hold."""
         return [each.claim for row in self.rows.values() for each in row.tasks]
+
+    @property
+    def left_open(self) -> frozenset[str]:
+        """Reservations of tasks at hand that are not of their present run."""
+        return frozenset(name for row in self.rows.values() for each in row.tasks for name in each.left_open)
 
     def touch(self) -> None:
         """Note that the views are out of date."""

@@ -12,7 +12,7 @@ from agentcoord.agent.tools.registry import Toolbox
 from agentcoord.clock import SystemClock
 from agentcoord.daemon.adapters import LockedFiles
 from agentcoord.daemon.event_hub import EventHub
-from agentcoord.daemon.worker_row import FleetBoard, WorkerRow
+from agentcoord.daemon.worker_row import FleetBoard, TaskAtHand
 from agentcoord.domain.ids import ProjectId, TaskId
 from agentcoord.domain.task import TaskSpec
 from agentcoord.domain.worker import Role, worker_of
@@ -78,8 +78,8 @@ async def tools_in(world: World, url: str, project: ProjectId) -> AsyncIterator[
         worker = worker_of("Mallory", Role.BACKEND_ENGINEER, ("backend",))
         claim = await store.queue.claim(worker)
         ws = await world.pool.acquire(TASK, 1, fresh=False)
-        hub, board, row = EventHub(store.events, clock), FleetBoard(clock), WorkerRow(worker)
-        files = LockedFiles(ws, world.rules, store.locks, claim, hub, board, row)
+        hub, board, at = EventHub(store.events, clock), FleetBoard(clock), TaskAtHand(worker, claim)
+        files = LockedFiles(ws, world.rules, store.locks, claim, hub, board, at)
         box = Toolbox(
             shell=NoShell(), files=files, questions=NoQuestions(), command_timeout_s=5.0, call_deadline_s=30.0
         )

@@ -134,7 +134,7 @@ def workers_page(workers: Sequence[WorkerView], width: int) -> list[Line]:
             cell(worker["state"]),
             cell(time_of_day(worker["since"], None), Tone.MUTED),
             cell(worker["task"]),
-            cell(worker["doing"]),
+            cell(_doing(worker)),
             cell(worker["turns"] or ""),
             cell(money(worker["cost_usd"]) if worker["cost_usd"] else ""),
             cell(", ".join(worker["tags"]), Tone.MUTED),
@@ -142,6 +142,12 @@ def workers_page(workers: Sequence[WorkerView], width: int) -> list[Line]:
         for worker in workers
     ]
     return table(columns, rows, width=width)
+
+
+def _doing(worker: WorkerView) -> str:
+    if worker["proving"] is None:
+        return worker["doing"]
+    return f"{worker['doing']} (proving {worker['proving']}: {worker['proving_doing']})"
 
 
 def costs_page(view: CostsView, width: int) -> list[Line]:

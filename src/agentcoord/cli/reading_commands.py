@@ -18,6 +18,7 @@ from agentcoord.cli.review_pages import blame_page, path_inside
 from agentcoord.cli.terminal import Terminal
 from agentcoord.clock import SystemClock
 from agentcoord.tui.diff_lines import diff_lines
+from agentcoord.tui.review_text import runs_here_lines
 from agentcoord.wire.messages import BlamedLineView, BlameView, Method, StatusView, TaskDetail
 
 commands = group("")
@@ -89,7 +90,10 @@ def task(context: typer.Context, task_id: TaskName, as_json: Json = False) -> No
     epilog=example("agentcoord diff unit-tests", "agentcoord diff unit-tests | git apply --check -R")
 )
 def diff(context: typer.Context, task_id: TaskName, as_json: Json = False) -> None:
-    """Print what one task changed, as a unified diff."""
+    """Print what one task changed, as a unified diff.
+
+    Which of its files run on your machine or in your CI is said first, on standard error.
+    """
     invocation, terminal = invocation_of(context), terminal_of(context)
     pieces: list[str] = []
     offset: int | None = 0
@@ -97,12 +101,16 @@ def diff(context: typer.Context, task_id: TaskName, as_json: Json = False) -> No
         piece = invocation.ask(Method.DIFF, id=task_id, offset=offset)
         pieces.append(piece["text"])
         offset = piece["next_offset"]
-    patch = "".join(pieces)
+    patch, runs_here = "".join(pieces), [str(path) for path in piece.get("runs_here") or ()]
     if as_json:
-        terminal.document("agentcoord.diff", {"id": task_id, "patch": patch})
-    elif not patch:
+        terminal.document("agentcoord.diff", {"id": task_id, "runs_here": runs_here, "patch": patch})
+        return
+    if not patch:
         terminal.say(f"{task_id} has changed nothing")
-    elif terminal.width:
+        return
+    for line in runs_here_lines(runs_here):
+        terminal.say(*line)
+    if terminal.width:
         terminal.lines(diff_lines(patch))
     else:
         # Byte for byte, so that it can be applied.

@@ -8,7 +8,7 @@ from typing import Final
 
 from agentcoord.cli.render import Column, cell, table
 from agentcoord.review.report.facts import Doing, Lane, Night, Outcome, Stretch, StretchEnd, Timeline
-from agentcoord.review.report.headline import headline, price, proof
+from agentcoord.review.report.headline import RUNS_HERE, headline, price, proof
 from agentcoord.review.report.words import clock_time, duration, money, share
 from agentcoord.tui.glyphs import NEEDS_YOU, TROUBLE
 from agentcoord.tui.styled import Line, Span, Tone
@@ -43,6 +43,7 @@ def report_page(night: Night, width: int, zone: tzinfo | None = None) -> list[Li
     lines: list[Line] = [(Span(headline(night), Tone.TITLE),)]
     lines += [(Span(line),) for sentence in (proof(night), price(night)) for line in wrap(sentence, cells)]
     for title, body in (
+        (RUNS_HERE, _runs_here(night)),
         ("Needs you", _needs(night, cells)),
         ("Failed", _failed(night, cells)),
         ("Review in this order", _order(night, cells)),
@@ -53,6 +54,15 @@ def report_page(night: Night, width: int, zone: tzinfo | None = None) -> list[Li
         if written:
             lines += [(), (Span(title, Tone.TITLE),), *written]
     return lines
+
+
+def _runs_here(night: Night) -> Iterator[Line]:
+    for path, tasks in night.runs_here:
+        yield (
+            Span(f"{TROUBLE} ", Tone.WARN),
+            Span(one_line(path), Tone.STRONG),
+            Span(f"  {one_line(', '.join(tasks))}"),
+        )
 
 
 def _needs(night: Night, cells: int) -> Iterator[Line]:
@@ -143,7 +153,8 @@ def _blocks(lane: Lane, timeline: Timeline, room: int) -> Iterator[Span]:
     night_ms = timeline.to_ms - timeline.from_ms
     for i in range(room):
         at_ms = timeline.from_ms + round((i + 0.5) * night_ms / room)
-        yield _block(next((s for s in lane.stretches if s.from_ms <= at_ms < s.to_ms), None), at_ms)
+        # The newest: a task that is being proven lies under the one that was begun meanwhile.
+        yield _block(next((s for s in reversed(lane.stretches) if s.from_ms <= at_ms < s.to_ms), None), at_ms)
 
 
 def _block(stretch: Stretch | None, at_ms: int) -> Span:

@@ -16,7 +16,7 @@ from agentcoord.clock import Clock
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.live_output import LiveOutput
 from agentcoord.daemon.time_spent import Stretch
-from agentcoord.daemon.worker_row import FleetBoard, WorkerRow
+from agentcoord.daemon.worker_row import FleetBoard, TaskAtHand
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.files import ChangeSet
 from agentcoord.domain.ids import TaskId
@@ -92,7 +92,7 @@ class LockedFiles:
         claim: Claim,
         hub: EventHub,
         board: FleetBoard,
-        row: WorkerRow,
+        at: TaskAtHand,
     ) -> None:
         self._workspace = workspace
         self._rules = rules
@@ -100,7 +100,7 @@ class LockedFiles:
         self._claim = claim
         self._hub = hub
         self._board = board
-        self._row = row
+        self._at = at
 
     async def read_text(self, path: str) -> FileText:
         raw = await asyncio.to_thread(self._workspace.files.read_bytes, path, limit=READ_LIMIT_BYTES)
@@ -137,14 +137,14 @@ class LockedFiles:
         return outcome
 
     async def _take_lock(self, path: str) -> WriteOutcome:
-        started_doing = self._row.doing
-        self._board.set_state(self._row, WorkerState.WAITING, f"for the lock of {path}")
+        started_doing = self._at.doing
+        self._board.set_state(self._at, WorkerState.WAITING, f"for the lock of {path}")
         try:
-            with self._row.time_spent.on(Stretch.LOCK):
+            with self._at.time_spent.on(Stretch.LOCK):
                 answer = await self._locks.acquire(path, self._claim, timeout_s=LOCK_WAIT_S)
         finally:
-            self._board.set_state(self._row, WorkerState.WORKING, started_doing)
-        tell_of_lock(self._hub, self._row.spec.name, self._claim.task.id, path, answer)
+            self._board.set_state(self._at, WorkerState.WORKING, started_doing)
+        tell_of_lock(self._hub, self._at.spec.name, self._claim.task.id, path, answer)
         if answer.outcome in {LockOutcome.TAKEN, LockOutcome.ALREADY_HELD}:
             return WriteOutcome.WRITTEN
         return WriteOutcome.WRITTEN_OPTIMISTICALLY
@@ -177,41 +177,41 @@ def tell_of_lock(hub: EventHub, worker: str, task: TaskId, path: str, answer: Lo
 
 
 class TaskReporter:
-    """Tells the hub and the worker's row what the agent does."""
+    """Tells the hub and the task's row what the agent does."""
 
-    def __init__(self, hub: EventHub, board: FleetBoard, row: WorkerRow, task: TaskId) -> None:
+    def __init__(self, hub: EventHub, board: FleetBoard, at: TaskAtHand, task: TaskId) -> None:
         self._hub = hub
         self._board = board
-        self._row = row
+        self._at = at
         self._task = task
 
     def event(self, kind: EventKind, **data: object) -> None:
         if kind is EventKind.TASK_TURN:
-            self._row.turns += 1
+            self._at.turns += 1
             cost = data.get("cost_usd_micros", 0)
-            self._row.cost_usd_micros += cost if isinstance(cost, int) else 0
+            self._at.cost_usd_micros += cost if isinstance(cost, int) else 0
             self._board.touch()
-        self._hub.emit(kind, task=self._task, worker=self._row.spec.name, **data)
+        self._hub.emit(kind, task=self._task, worker=self._at.spec.name, **data)
 
     def doing(self, words: str) -> None:
-        self._board.set_state(self._row, WorkerState.WORKING, words)
-        self._row.says = ""
+        self._board.set_state(self._at, WorkerState.WORKING, words)
+        self._at.says = ""
 
     def printed(self, end: str) -> None:
         """Show the end of what the running command has printed by now."""
-        self._row.says = end
+        self._at.says = end
 
     def text(self, piece: str) -> None:
-        self._row.says = (self._row.says + piece)[-SAYS_CHARS:]
+        self._at.says = (self._at.says + piece)[-SAYS_CHARS:]
 
 
 class TaskQuestions:
     """Questions of one task, kept in the store until a person answers."""
 
-    def __init__(self, book: QuestionBook, hub: EventHub, row: WorkerRow, task: TaskId, clock: Clock) -> None:
+    def __init__(self, book: QuestionBook, hub: EventHub, at: TaskAtHand, task: TaskId, clock: Clock) -> None:
         self._book = book
         self._hub = hub
-        self._row = row
+        self._at = at
         self._task = task
         self._clock = clock
 
@@ -220,7 +220,7 @@ class TaskQuestions:
         self._hub.emit(
             EventKind.QUESTION_ASKED,
             task=self._task,
-            worker=self._row.spec.name,
+            worker=self._at.spec.name,
             question=question,
             default=default,
         )

@@ -16,6 +16,7 @@ import structlog
 from agentcoord.clock import Clock
 from agentcoord.daemon.fleet import Fleet
 from agentcoord.daemon.handing_back import tell_set_back
+from agentcoord.daemon.pausing import resume_on_another_day
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import TaskId
@@ -24,7 +25,8 @@ from agentcoord.domain.retries import Verdict
 from agentcoord.domain.setbacks import Setback
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import Task
-from agentcoord.errors import StoreError
+from agentcoord.errors import StoreError, WorkspaceError
+from agentcoord.workspace.landing import LandedRecord
 
 LAG_PERIOD_S = 1.0
 REAP_MOST_S = 30.0
@@ -34,6 +36,7 @@ ORPHAN_AFTER_S = 30.0
 DEADLINE_PERIOD_S = 15.0
 _ENDED_BY_ITS_RUN = frozenset({ClaimEnd.DONE, ClaimEnd.PARKED, ClaimEnd.FAILED})
 """Whose run is about to hear so, and to tell it: interrupted now, it would not."""
+DAY_PERIOD_S = 15.0
 
 log = structlog.get_logger("chores")
 
@@ -81,7 +84,7 @@ class Chores:
         """Leases that ran out by then could not have been renewed by anybody."""
         self._started_at = self._local_now()
         self._orphans: dict[str, float] = {}
-        """Reservations whose task nobody holds, and when (monotonic) that was first seen."""
+        """Reservations whose call nobody makes any more, and when (monotonic) that was first seen."""
         self.lag = LoopLag()
 
     def start(self, group: asyncio.TaskGroup) -> None:
@@ -89,6 +92,7 @@ class Chores:
         group.create_task(periodic(clock, self._every(self._lease_s / 3), self.heartbeat), name="heartbeat")
         group.create_task(periodic(clock, self._reap_wait, self.reap), name="reap")
         group.create_task(self._measure_lag(), name="lag")
+        group.create_task(periodic(clock, self._every(DAY_PERIOD_S), self.watch_day), name="day")
         if self._shop.settings.budget.deadline:
             group.create_task(
                 periodic(clock, self._every(DEADLINE_PERIOD_S), self.watch_deadline), name="deadline"
@@ -117,9 +121,14 @@ class Chores:
         await self._shop.store.locks.release_dead()
         retries, hub = self._shop.retries, self._shop.hub
         decided: dict[TaskId, tuple[Setback, Verdict]] = {}
+        landed = await self._landed()
 
         def decide(task: Task, setback: Setback) -> Verdict:
-            verdict = retries.decide(task, setback)
+            if any(each.task == task.id and each.stands(since_ms=task.queued_at_ms) for each in landed):
+                # Its last word was missed; the next claim finds it in the journal and says done.
+                verdict = Verdict(TaskState.QUEUED, counts_attempt=False)
+            else:
+                verdict = retries.decide(task, setback)
             decided[task.id] = setback, verdict
             return verdict
 
@@ -134,6 +143,17 @@ class Chores:
                 tell_set_back(hub, task, setback, verdict, verdict.told("its lease expired"), worker=None)
         self._shop.board.touch()
 
+    async def _landed(self) -> list[LandedRecord]:
+        """What the journal knows, when there is something that it will be asked of."""
+        due_ms = await self._shop.store.queue.next_due_ms()
+        if due_ms is None or due_ms > self._shop.clock.now_ms():
+            return []
+        try:
+            return await self._shop.lander.history()
+        except (WorkspaceError, OSError) as error:
+            log.warning("journal_not_read", error=str(error))
+            return []
+
     def _note_renewal(self, now_ms: int) -> None:
         """Heartbeats come three times a lease. When none got through for a whole one, the machine slept,
         or Redis was away: leases that ran out meanwhile are nobody's fault.
@@ -146,17 +166,25 @@ class Chores:
     async def _end_orphans(self) -> None:
         """Return the money of calls that nobody makes any more and could not close: the store was away.
 
-        Those of a task that is held, or that have just become so, may still be booked by their run.
+        Those of a task that is held, or that have just become so, may still be booked by their run; but not
+        those that were open already when the run began.
         """
         store, held = self._shop.store, {claim.task.id for claim in self._fleet.claims}
+        left_open = self._shop.board.left_open
         now, open_ones = store.queue.clock.monotonic(), store.ledger.mirror.open
         self._orphans = {
-            name: self._orphans.get(name, now) for name, each in open_ones.items() if each.task not in held
+            name: self._orphans.get(name, now)
+            for name, each in open_ones.items()
+            if each.task not in held or name in left_open
         }
         old = [name for name, since in self._orphans.items() if now - since >= ORPHAN_AFTER_S]
         if old:
             ended = await store.ledger.end(old)
             log.warning("reservations_ended", count=len(ended))
+
+    async def watch_day(self) -> None:
+        """Go on when the day is over whose cap was met."""
+        await resume_on_another_day(self._shop)
 
     async def watch_deadline(self) -> None:
         """Drain once the configured time of day has come."""

@@ -302,7 +302,7 @@ def build_workshop(
         paths.workspaces_dir,
         rules,
         share=settings.project.share,
-        size=len(settings.workers),
+        size=len(settings.workers) + spare_copies(len(settings.workers)),
         proof_slots=check_slots(settings.checks.parallel, workers=len(settings.workers)),
     )
     book = CheckBook(paths.checks_dir, clock)
@@ -367,6 +367,7 @@ def build_workshop(
         clock=clock,
         redactor=redactor,
         check_book=book,
+        spare_copies=spare_copies(len(settings.workers)),
         transcripts=paths.transcripts_dir,
         drafts=paths.drafts_dir,
         stopping=asyncio.Event(),
@@ -389,6 +390,14 @@ async def reconcile(store: Store, lander: Lander, retries: Retries) -> None:
     returned = await store.ledger.reconcile(())
     await store.cleanup(everything=False)
     log.info("reconciled", landed=list(landed), requeued=list(requeued), reservations=len(returned))
+
+
+def spare_copies(workers: int) -> int:
+    """How many private copies there are beside one a worker: for tasks that begin while the last is proven.
+
+    For half of the workers: more would be on the disk for moments that hardly come.
+    """
+    return (workers + 1) // 2
 
 
 def check_slots(wanted: int, *, workers: int, cores: int | None = None) -> int:

@@ -12,7 +12,7 @@ import asyncio
 from dataclasses import replace
 
 from agentcoord.daemon.adapters import tell_of_lock
-from agentcoord.daemon.worker_row import WorkerRow
+from agentcoord.daemon.worker_row import TaskAtHand
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.task import Claim
 from agentcoord.domain.worker import WorkerState
@@ -24,7 +24,7 @@ DECLARED_WAIT_S = 300.0
 """How long a task waits at most before it begins all the same; a worker is idle meanwhile."""
 
 
-async def take_declared(shop: Workshop, row: WorkerRow, claim: Claim) -> None:
+async def take_declared(shop: Workshop, at: TaskAtHand, claim: Claim) -> None:
     """Take the locks of the declared files, or go on without any of them when waiting did not end.
 
     A daemon that stops ends the wait. Raises LeaseLostError when the claim has ended.
@@ -32,18 +32,18 @@ async def take_declared(shop: Workshop, row: WorkerRow, claim: Claim) -> None:
     paths = [path for path in single_files(claim.task.spec.writes) if shop.rules.allows(path)][:BATCH]
     if not paths:
         return
-    doing = row.doing
-    shop.board.set_state(row, WorkerState.WAITING, f"for the lock of {', '.join(paths)}")
+    doing = at.doing
+    shop.board.set_state(at, WorkerState.WAITING, f"for the lock of {', '.join(paths)}")
     try:
         answer = await _until_stopping(shop, claim, paths)
     finally:
-        shop.board.set_state(row, WorkerState.WORKING, doing)
+        shop.board.set_state(at, WorkerState.WORKING, doing)
     if answer is None:
         return
     first, *others = paths if answer.outcome is LockOutcome.TAKEN else [answer.path or paths[0]]
-    tell_of_lock(shop.hub, row.spec.name, claim.task.id, first, answer)
+    tell_of_lock(shop.hub, at.spec.name, claim.task.id, first, answer)
     for path in others:  # They were waited for together, which is told once.
-        tell_of_lock(shop.hub, row.spec.name, claim.task.id, path, replace(answer, waited_ms=0))
+        tell_of_lock(shop.hub, at.spec.name, claim.task.id, path, replace(answer, waited_ms=0))
 
 
 async def _until_stopping(shop: Workshop, claim: Claim, paths: list[str]) -> LockAnswer | None:

@@ -3,7 +3,8 @@
 Theory of operation. Each worker is a child of the fleet's task group; what it raises is caught
 at this boundary alone, told, and answered with a back-off and a fresh start. The run of a claim
 is a child of its own, so that losing a lease, or a person's cancel, ends the run and not the
-worker. Whoever is cancelled with a claim in hand gives it back here, even if the run had not begun.
+worker; while one is only being proven, the next may begin (`task_turns`). What a worker that is cut off
+had claimed is given back here, even if the run had not begun.
 A store that is away is no crash: the workers wait for it. Assertion failures mean a broken
 invariant: they pass through and stop the daemon.
 """
@@ -19,6 +20,7 @@ import structlog
 from agentcoord.clock import Clock
 from agentcoord.daemon.handing_back import set_back
 from agentcoord.daemon.task_run import HAND_BACK_TIMEOUT_S, TaskRunner
+from agentcoord.daemon.task_turns import TaskTurns
 from agentcoord.daemon.to_its_end import to_its_end
 from agentcoord.daemon.worker_row import WorkerRow
 from agentcoord.daemon.workshop import Workshop
@@ -53,7 +55,12 @@ class Fleet:
         self._no_workers_because = no_workers_because
         self._group: asyncio.TaskGroup | None = None
         self._workers: dict[str, asyncio.Task[None]] = {}
-        self._runs: dict[str, asyncio.Task[None]] = {}
+        self._runs: dict[FencingToken, asyncio.Task[None]] = {}
+        self._turns: dict[str, TaskTurns] = {}
+        self._interrupted: set[FencingToken] = set()
+        """Runs that were ended because their claims had; a worker that is cut off still has its own."""
+        self._ahead: set[str] = set()
+        """Workers that have, or wait for, a task beside the one that is being proven."""
         self._killed: set[str] = set()
         self._owed: dict[FencingToken, Claim] = {}
         """Claims of runs that broke while the store was away: their leases are kept until it is back."""
@@ -65,8 +72,7 @@ class Fleet:
     @property
     def claims(self) -> list[Claim]:
         """What is held right now, by a run or by a worker that waits to give it back."""
-        running = [row.claim for row in self._shop.board.rows.values() if row.claim is not None]
-        return [*running, *self._owed.values()]
+        return [*self._shop.board.claims, *self._owed.values()]
 
     @property
     def specs(self) -> list[WorkerSpec]:
@@ -115,12 +121,12 @@ class Fleet:
 
         With `token`, only if it is the run of that claim.
         """
-        for name, row in self._shop.board.rows.items():
-            claim = row.claim
-            if claim is None or claim.task.id != task or token not in (None, claim.token):
+        for claim in self._shop.board.claims:
+            if claim.task.id != task or token not in (None, claim.token):
                 continue
-            if name in self._runs:
-                self._runs[name].cancel()
+            if claim.token in self._runs:
+                self._interrupted.add(claim.token)
+                self._runs[claim.token].cancel()
                 return True
         return False
 
@@ -136,9 +142,8 @@ class Fleet:
         if self._draining:
             return
         self._draining = True
-        for name, handle in list(self._workers.items()):
-            if self._shop.board.rows[name].claim is None:
-                handle.cancel()
+        for name in list(self._workers):
+            self._begin_nothing(name)
         if not self._workers:
             self.on_drained()
 
@@ -146,8 +151,10 @@ class Fleet:
         """Let every worker record what it is at and hand its task back; cut off after the grace."""
         self._shop.stopping.set()
         for name, handle in list(self._workers.items()):
-            if now or self._shop.board.rows[name].claim is None:
+            if now:
                 handle.cancel()
+            else:
+                self._begin_nothing(name)
         waiting = set(self._workers.values())
         if waiting:
             _, late = await asyncio.wait(waiting, timeout=HAND_BACK_TIMEOUT_S if now else STOP_GRACE_S)
@@ -155,9 +162,16 @@ class Fleet:
                 handle.cancel()
         self._over.set()
 
+    def _begin_nothing(self, name: str) -> None:
+        """Let a worker end what it is at and then go; at once where that is nothing."""
+        if not self._shop.board.rows[name].tasks:
+            self._workers[name].cancel()
+        elif name in self._turns:
+            self._turns[name].begin_nothing()
+
     def _start(self, spec: WorkerSpec) -> None:
         assert self._group is not None, "the fleet runs before it spawns"
-        row = WorkerRow(spec, since_ms=self._clock.now_ms())
+        row = WorkerRow(spec, own_since_ms=self._clock.now_ms())
         self._shop.board.rows[spec.name] = row
         handle = self._group.create_task(self._guard(row), name=f"worker:{spec.name}")
         self._workers[spec.name] = handle
@@ -166,10 +180,11 @@ class Fleet:
 
     def _gone(self, name: str) -> None:
         self._workers.pop(name, None)
-        self._runs.pop(name, None)
+        self._turns.pop(name, None)
+        self._not_ahead(name)
         row = self._shop.board.rows.get(name)
         if row is not None:
-            self._shop.board.set_state(row, WorkerState.STOPPED)
+            self._shop.board.set_own_state(row, WorkerState.STOPPED)
             if name in self._killed:
                 self._killed.discard(name)
                 del self._shop.board.rows[name]
@@ -183,62 +198,138 @@ class Fleet:
         return not (self._shop.stopping.is_set() or self._draining)
 
     async def _guard(self, row: WorkerRow) -> None:
-        """Keep one worker going; the one place where anything that a worker raises is caught."""
+        """Keep one worker going; whatever ends it, none of its claims stays with nobody."""
+        turns = self._turns[row.spec.name] = TaskTurns(self._shop.board, row)
+        try:
+            async with asyncio.TaskGroup() as runs:
+                await self._keep_going(row, turns, runs)
+            self._look_at_broken(row, turns)
+        except BaseExceptionGroup as errors:
+            await to_its_end(self._hand_back_all(row, turns))
+            raise errors.exceptions[0] from errors
+        except BaseException:
+            await to_its_end(self._hand_back_all(row, turns))
+            raise
+
+    async def _keep_going(self, row: WorkerRow, turns: TaskTurns, runs: asyncio.TaskGroup) -> None:
+        """Begin one task after the other; the one place where anything that a worker raises is caught."""
         back_off_s = BACK_OFF_FIRST_S
-        runner = TaskRunner(self._shop, row)
         while self._goes_on:
             pause_s = 0.0
             try:
-                await self._work_once(row, runner)
-                back_off_s = BACK_OFF_FIRST_S
+                await turns.until_free()
+                if turns.went_well:
+                    turns.went_well, back_off_s = False, BACK_OFF_FIRST_S
+                turns.raise_broken()
+                if self._goes_on:
+                    await self._begin_next(row, turns, runs)
             except AssertionError:
                 raise
             except StoreUnavailableError as away:
                 pause_s = min(back_off_s, STORE_AWAY_MOST_S)
                 log.warning("store_away", worker=row.spec.name, error=str(away))
-                self._shop.board.set_state(row, WorkerState.WAITING, f"{STORE_AWAY}: {away.message}")
+                self._shop.board.set_own_state(row, WorkerState.WAITING, f"{STORE_AWAY}: {away.message}")
             except Exception as error:
                 if isinstance(error, ExceptionGroup) and error.subgroup(AssertionError) is not None:
                     raise
                 pause_s = back_off_s
                 self.restarts += 1
                 self._tell_crash(row, error)
-                self._shop.board.set_state(row, WorkerState.CRASHED, f"restarts in {back_off_s:.0f} s")
+                self._shop.board.set_own_state(row, WorkerState.CRASHED, f"restarts in {back_off_s:.0f} s")
             if pause_s and self._goes_on:
                 await self._clock.sleep(pause_s)
                 back_off_s = min(back_off_s * 2, BACK_OFF_MOST_S)
 
-    async def _work_once(self, row: WorkerRow, runner: TaskRunner) -> None:
-        """Take one task and run it to its end."""
-        self._shop.board.set_state(row, WorkerState.IDLE)
-        claim = await self._shop.store.queue.claim(row.spec)
-        broken: list[Exception] = []
+    async def _begin_next(self, row: WorkerRow, turns: TaskTurns, runs: asyncio.TaskGroup) -> None:
+        """Take a task and let its run begin, unless one of the worker's own is to go on first."""
+        name = row.spec.name
+        if turns.idle:
+            self._shop.board.set_own_state(row, WorkerState.IDLE)
+        elif len(self._ahead) >= self._shop.spare_copies:
+            await turns.change()  # Its next task would wait for a copy, as its last one has its own.
+            return
+        else:
+            self._ahead.add(name)
+        claim = await self._claim(row, turns)
+        if claim is None:
+            self._not_ahead(name)
+            return
+        turns.began(claim)
+        run = runs.create_task(self._run(row, turns, claim), name=f"run:{claim.task.id}")
+        self._runs[claim.token] = run
+        run.add_done_callback(lambda _: self._run_over(turns, claim))
 
-        async def run() -> None:
-            try:
-                await runner.run(claim)
-            # The worker's boundary; raised again below. Out of the group it would hide a cancellation.
-            except Exception as error:  # noqa: BLE001
-                broken.append(error)
+    async def _claim(self, row: WorkerRow, turns: TaskTurns) -> Claim | None:
+        """Wait for a task; None when the worker may begin none any more, for one of its own comes first."""
+        if turns.idle:
+            return await self._shop.store.queue.claim(row.spec)
+        claims: list[Claim] = []
+
+        async def claim() -> None:
+            claims.append(await self._shop.store.queue.claim(row.spec))
 
         try:
             async with asyncio.TaskGroup() as group:
-                self._runs[row.spec.name] = group.create_task(run(), name=f"run:{claim.task.id}")
+                claiming = group.create_task(claim(), name=f"claim:{row.spec.name}")
+                watching = group.create_task(turns.until_not_free())
+                await asyncio.wait({claiming, watching}, return_when=asyncio.FIRST_COMPLETED)
+                claiming.cancel()
+                watching.cancel()
+        except ExceptionGroup as group_of_one:
+            raise group_of_one.exceptions[0] from None
         except asyncio.CancelledError:
-            await to_its_end(runner.hand_back(claim, "its worker was stopped"))
+            for each in claims:  # It came in the same moment.
+                turns.began(each)
             raise
-        finally:
-            self._runs.pop(row.spec.name, None)
-        for error in broken:
+        return claims[0] if claims else None
+
+    async def _run(self, row: WorkerRow, turns: TaskTurns, claim: Claim) -> None:
+        """Run a claim to its end. Cut off, it leaves the claim to whoever did so."""
+        try:
+            await TaskRunner(self._shop, row, turns).run(claim)
+        except Exception as error:  # noqa: BLE001 - the worker's boundary: told, and raised again by `_begin_next`
+            turns.held.pop(claim.token)
             await self._give_back_for_sure(row, claim, error)
-            raise error
+            turns.broken.append(error)
+        else:
+            turns.held.pop(claim.token)
+            turns.went_well = True
+
+    def _run_over(self, turns: TaskTurns, claim: Claim) -> None:
+        self._runs.pop(claim.token, None)
+        if claim.token in self._interrupted:
+            self._interrupted.discard(claim.token)
+            turns.held.pop(claim.token, None)
+        turns.ended(claim)
+        self._not_ahead(turns.worker)
+
+    def _not_ahead(self, name: str) -> None:
+        """A worker has no second task any more: another one may begin its own."""
+        self._ahead.discard(name)
+        for each in self._turns.values():
+            each.tell()
+
+    def _look_at_broken(self, row: WorkerRow, turns: TaskTurns) -> None:
+        """Tell of runs that broke when their worker began nothing more."""
+        for error in turns.broken:
+            if isinstance(error, AssertionError):
+                raise error
+            if not isinstance(error, StoreUnavailableError):
+                self._tell_crash(row, error)
+
+    async def _hand_back_all(self, row: WorkerRow, turns: TaskTurns) -> None:
+        """Queue again what a worker that was cut off has left."""
+        async with asyncio.TaskGroup() as group:
+            for claim in turns.held.values():
+                runner = TaskRunner(self._shop, row, turns)
+                group.create_task(runner.hand_back(claim, "its worker was stopped"))
 
     async def _give_back_for_sure(self, row: WorkerRow, claim: Claim, error: Exception) -> None:
         """Give a broken run's claim back, if need be when the store is there again."""
         self._owed[claim.token] = claim
         try:
             while not await to_its_end(self._give_back(row, claim, error)):
-                self._shop.board.set_state(row, WorkerState.WAITING, STORE_AWAY)
+                self._shop.board.set_own_state(row, WorkerState.WAITING, STORE_AWAY)
                 await self._clock.sleep(BACK_OFF_FIRST_S)
         finally:
             del self._owed[claim.token]

@@ -145,6 +145,20 @@ class LandingLine:
     def before(self, place: Place) -> list[Place]:
         return self.places[: self.places.index(place)]
 
+    def offers_of(self, wanted: Callable[[str], bool]) -> tuple[Offer, ...]:
+        """The offers with a wanted file, the first one first, and those that share a file with it."""
+        found: list[Offer] = []
+        paths: set[str] = set()
+        for place in reversed(self.places):
+            offer = place.offer
+            if offer is None or place.void.is_set():
+                continue
+            theirs = {file.path for file in offer.staged.files}
+            if theirs & paths or any(wanted(path) for path in theirs):
+                found.append(offer)
+                paths |= theirs
+        return tuple(reversed(found))
+
     def leave(self, place: Place) -> None:
         """Take a place out; what counted on an offer that has not landed becomes void."""
         if not place.landed:

@@ -39,6 +39,7 @@ AWAY_S = 1.0
 """The pause after a round that the store or the disk did not let pass."""
 _MARK, _OPEN, _TASK, _HASH = "mark", "open", "t:", "h:"
 _SETTINGS, _QUESTIONS, _RESERVATIONS = "settings", "questions", "reservations"
+_OF_SETTINGS = frozenset({EventKind.RUN_PAUSED, EventKind.RUN_RESUMED})
 
 log = structlog.get_logger("memory")
 
@@ -140,6 +141,8 @@ class MemoryKeeper:
         self._restored = restored
         self._turn = asyncio.Lock()
         self._told_of = ""
+        self._settings_told = False
+        """Whether a setting has changed of which no task tells: a pause, or its end."""
         self._highest = 0
         """The highest token that was seen in a row."""
 
@@ -189,7 +192,7 @@ class MemoryKeeper:
         named = sorted(tasks)
         if not named and not self._kept.values:
             named = [task.id for task in await store.queue.all()]
-        if not named and self._kept.values.get(_MARK) == store.memory.mark:
+        if not (named or self._settings_told) and self._kept.values.get(_MARK) == store.memory.mark:
             await self._look()
             return
         rows = await store.memory.rows(named)
@@ -204,6 +207,7 @@ class MemoryKeeper:
         values |= {_HASH + name: stored for name, stored in hashes.items()}
         values[_OPEN] = {name: each.to_stored() for name, each in store.ledger.mirror.open.items()}
         await asyncio.to_thread(self._kept.put, values)
+        self._settings_told = False
         self._highest = max([self._highest, *(int(row.fields.get("token", 0)) for row in rows)])
         await self._look()
 
@@ -251,6 +255,7 @@ class MemoryKeeper:
         events, missed = facts.take_all(), facts.lagged
         facts.lagged = False
         named = {event.task for event in events if event.task}
+        self._settings_told |= missed or any(event.kind in _OF_SETTINGS for event in events)
         for event in events:
             if event.kind is EventKind.PLAN_LOADED:
                 named.update(str(task) for key in ("added", "changed") for task in event.data.get(key, ()))

@@ -6,14 +6,23 @@ reason tells them apart: a run that paused by itself is not watched for ever.
 
 from __future__ import annotations
 
+from agentcoord.daemon.run_book import local_day
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
 
 _SETTING = "paused_why"
+_DAY_SETTING = "paused_day"
+_TURN_OF_THE_DAY_MS = 60_000
+"""A cap that is met so soon after midnight may be the last day's; at worst it is met again."""
 
 
-async def pause(shop: Workshop, why: str = "") -> None:
-    """Claim nothing more until `resume`. `why`: what the daemon itself ran into; empty: a person asked."""
+async def pause(shop: Workshop, why: str = "", *, for_the_day: bool = False) -> None:
+    """Claim nothing more until `resume`. `why`: what the daemon itself ran into; empty: a person asked.
+
+    `for_the_day`: until tomorrow, see `resume_on_another_day`.
+    """
+    day = local_day(shop.clock.now_ms() - _TURN_OF_THE_DAY_MS) if for_the_day else ""
+    await shop.store.set_setting(_DAY_SETTING, day)
     await shop.store.set_setting(_SETTING, why)
     await shop.store.queue.set_paused(True)
     shop.hub.emit(EventKind.RUN_PAUSED, why=why or "asked for")
@@ -22,10 +31,20 @@ async def pause(shop: Workshop, why: str = "") -> None:
 
 async def resume(shop: Workshop) -> None:
     """Claim again."""
+    await shop.store.set_setting(_DAY_SETTING, "")
     await shop.store.set_setting(_SETTING, "")
     await shop.store.queue.set_paused(False)
     shop.hub.emit(EventKind.RUN_RESUMED)
     shop.board.touch()
+
+
+async def resume_on_another_day(shop: Workshop) -> None:
+    """End a pause that was for the day, once that day is over."""
+    if not shop.store.queue.paused:
+        return
+    day = await shop.store.get_setting(_DAY_SETTING)
+    if day and day != local_day(shop.clock.now_ms()):
+        await resume(shop)
 
 
 async def paused_why(shop: Workshop) -> str:

@@ -59,6 +59,8 @@ class Proof:
 class LandingSteps:
     """What the prover calls at the moments that only its caller can act on."""
 
+    offered: Callable[[], Awaitable[None]]
+    """What would land is shown: who begins on one of its files now begins on top of it."""
     begin_landing: Callable[[], Awaitable[None]]
     """Checking becomes landing. Raises LeaseLostError."""
     back_to_checking: Callable[[], Awaitable[None]]

@@ -16,7 +16,7 @@ Deliberately absent: the conversation with the worker, which `task_run` leads.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -25,7 +25,7 @@ from pathlib import Path
 from agentcoord.config.sections import ChecksSection
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.flagging import Flagging
-from agentcoord.daemon.landing_line import LandingLine, Place
+from agentcoord.daemon.landing_line import LandingLine, Offer, Place
 from agentcoord.daemon.proof_checks import ProofChecks
 from agentcoord.daemon.proofs import Held, Landed, LandingSteps, Proof, Red
 from agentcoord.daemon.time_spent import Stretch, TimeSpent
@@ -33,6 +33,7 @@ from agentcoord.daemon.to_its_end import to_its_end
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.files import ChangeSet
 from agentcoord.domain.globs import glob_matches
+from agentcoord.domain.ids import TaskId
 from agentcoord.domain.task import Claim
 from agentcoord.review.check_runs import judged
 from agentcoord.review.checks import BASELINE, CheckBook, CheckOutcome, CheckReport, commands_for
@@ -129,6 +130,10 @@ class Prover:
         self.red_before = frozenset(outcome.name for outcome in report.red)
         self._known = known
 
+    def offers_of(self, writes: Sequence[str]) -> tuple[Offer, ...]:
+        """What will land in files that `writes` (paths and globs) names, and what that was put on top of."""
+        return self._line.offers_of(lambda path: any(glob_matches(glob, path) for glob in writes))
+
     async def prove_and_land(
         self,
         claim: Claim,
@@ -149,7 +154,7 @@ class Prover:
         last: Proof | None = None
         async with self._line.stand() as place:
             for _ in range(MOST_PROOFS):
-                made = await self._prove_in_line(claim, workspace, changes, place, last, spent)
+                made = await self._prove_in_line(claim, workspace, changes, place, last, steps, spent)
                 if made is None:
                     continue  # What it counted on will not land.
                 with spent.on(Stretch.LINE):
@@ -182,6 +187,7 @@ class Prover:
         changes: ChangeSet,
         place: Place,
         last: Proof | None,
+        steps: LandingSteps,
         spent: TimeSpent,
     ) -> Proof | Held | None:
         """Put the change on top of those before it and run its checks; Held: it does not fit there.
@@ -203,6 +209,7 @@ class Prover:
                 place.counts_on = before
                 return Held(f"the same lines changed under it: {', '.join(staged.paths)}", staged.patch)
             place.show(staged, before)
+            await steps.offered()
             with spent.on(Stretch.CHECKS_AGAIN if last is not None else Stretch.CHECKS):
                 made = await place.unless_void(self._prove(claim, proof, staged, last))
             if made is not None and made.report.ok:
@@ -252,7 +259,7 @@ class Prover:
             return staged
         landed = await to_its_end(self._land(claim, staged, place, steps, spent))
         if isinstance(landed, Landed):
-            await self._learn(made.cases)
+            await self._learn(claim.task.id, made.cases)
         return landed
 
     def _is_read(self, staged: Staged) -> bool:
@@ -272,16 +279,24 @@ class Prover:
             if not _is_same_file(one, other, path)
         )
 
-    async def _learn(self, cases: Mapping[tuple[str, str], Cases]) -> None:
+    async def unlearn(self, task: TaskId) -> None:
+        """The landing of `task` was taken back: what it had mended is excused again."""
+        await self._know(self._known.without(task))
+
+    async def _learn(self, task: TaskId, cases: Mapping[tuple[str, str], Cases]) -> None:
         """Take over what the tests do on the tree as it has become: what is green now is excused no more."""
         known = self._known
         for (name, command), each in cases.items():
             if self._checks.commands.get(name) == command:
-                known = known.with_run(name, command, each)
-        if known is not self._known:
-            self._known = known
-            with suppress(OSError):  # It is known all the same, until the daemon ends.
-                await asyncio.to_thread(self._book.store_known, known)
+                known = known.with_run(name, command, each, task=task)
+        await self._know(known)
+
+    async def _know(self, known: KnownTests) -> None:
+        if known == self._known:
+            return
+        self._known = known
+        with suppress(OSError):  # It is known all the same, until the daemon ends.
+            await asyncio.to_thread(self._book.store_known, known)
 
     @asynccontextmanager
     async def between_landings(self) -> AsyncIterator[None]:

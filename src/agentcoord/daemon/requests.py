@@ -18,7 +18,7 @@ from agentcoord.daemon.params import Answer, Params, no_such_task, number_of, re
 from agentcoord.daemon.pausing import pause, paused_why, resume
 from agentcoord.daemon.reviewing import Reviewing
 from agentcoord.daemon.run_book import RunBook
-from agentcoord.daemon.snapshot import Views, pages
+from agentcoord.daemon.snapshot import FILES_SHOWN, Views, pages
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import TaskId
@@ -28,6 +28,7 @@ from agentcoord.domain.task import Task
 from agentcoord.domain.worker import Role
 from agentcoord.errors import RpcError
 from agentcoord.wire.messages import PIECE_CHARS, PROTOCOL_VERSION, ExitCode, Method, RpcCode
+from agentcoord.workspace.names import runs_on_your_machine
 
 MAX_SPAWN = 16
 
@@ -325,7 +326,12 @@ class Requests:
         offset = number_of(params, "offset", default=0, least=0)
         text = await self._shop.lander.diff(task_id, since_ms=task.queued_at_ms if task else 0)
         following = offset + PIECE_CHARS
-        return {"text": text[offset:following], "next_offset": following if following < len(text) else None}
+        runs_here = [path for path in task.files if runs_on_your_machine(path)] if task else []
+        return {
+            "text": text[offset:following],
+            "next_offset": following if following < len(text) else None,
+            "runs_here": runs_here[:FILES_SHOWN],
+        }
 
     async def _find(self, task_id: TaskId) -> Task:
         task = await self._shop.store.queue.get(task_id)

@@ -125,6 +125,7 @@ class Reviewing:
     async def _undo_one(self, task: Task) -> UndoView:
         outcome = await self._shop.lander.undo(task.id, since_ms=task.queued_at_ms)
         if not outcome.conflicts:
+            await self._shop.prover.unlearn(task.id)
             if task.state is TaskState.DONE:
                 await self._shop.store.queue.set_review(task.id, ReviewState.UNDONE)
             self._shop.hub.emit(
@@ -143,6 +144,7 @@ class Reviewing:
             raise refused(f"{task_id} is undone: there is nothing of it to undo")
         outcome = await self._shop.lander.undo(task_id)
         if not outcome.conflicts:
+            await self._shop.prover.unlearn(task_id)
             self._shop.hub.emit(
                 EventKind.TASK_UNDONE,
                 task=task_id,

@@ -38,5 +38,10 @@ class RunBook:
 
     def day(self) -> str:
         """Today's local date, by which the day cap counts."""
-        moment = datetime.datetime.fromtimestamp(self._clock.now_ms() / 1000, datetime.UTC)
-        return f"{moment.astimezone():%Y-%m-%d}"
+        return local_day(self._clock.now_ms())
+
+
+def local_day(at_ms: int) -> str:
+    """The local date of a moment."""
+    moment = datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC)
+    return f"{moment.astimezone():%Y-%m-%d}"

@@ -50,6 +50,7 @@ from agentcoord.wire.messages import (
     TaskView,
     WorkerView,
 )
+from agentcoord.workspace.names import runs_on_your_machine
 
 SNAPSHOT_EVENTS = 200
 FILES_SHOWN = 2_000
@@ -182,6 +183,7 @@ class Views:
             "budget_usd": None if spec.budget_usd_micros is None else usd(spec.budget_usd_micros),
             "tokens": tokens_view(task.usage),
             "files": list(task.files[:FILES_SHOWN]),
+            "runs_here": [path for path in task.files if runs_on_your_machine(path)][:FILES_SHOWN],
             "lines_added": task.lines_added,
             "lines_removed": task.lines_removed,
             "review": str(task.review),
@@ -349,6 +351,7 @@ def read_summary(path: Path) -> dict[str, Any]:
 
 def worker_view(row: WorkerRow) -> WorkerView:
     """One worker as people see it."""
+    at, proven = row.at_hand, row.proven
     return {
         "name": row.spec.name,
         "role": str(row.spec.role),
@@ -358,9 +361,11 @@ def worker_view(row: WorkerRow) -> WorkerView:
         "title": row.claim.task.spec.title if row.claim else "",
         "doing": row.doing,
         "since": row.since_ms,
-        "turns": row.turns,
-        "cost_usd": usd(row.cost_usd_micros),
-        "model": row.model,
+        "turns": at.turns if at else 0,
+        "cost_usd": usd(at.cost_usd_micros if at else 0),
+        "model": at.model if at else "",
+        "proving": proven.claim.task.id if proven else None,
+        "proving_doing": proven.doing if proven else "",
     }
 
 

@@ -1,6 +1,6 @@
 """One claim, from the first word to the end: converse, prove, land, or hand the task back.
 
-Theory of operation. The worker's coroutine calls `TaskRunner.run(claim)` and every way out of
+Theory of operation. The fleet calls `TaskRunner.run(claim)`, once a claim, and every way out of
 it leaves the task in a state that the store knows: done, queued again, parked or failed. A lost
 lease leaves it to whoever owns it now. The private copy and the transcript stay when the task
 will be resumed, and go when it ended. A cancelled run leaves the task with its claim, which the
@@ -26,14 +26,16 @@ from agentcoord.agent.loop import (
 )
 from agentcoord.daemon.declared_files import take_declared
 from agentcoord.daemon.handing_back import set_back
+from agentcoord.daemon.landing_line import Offer
 from agentcoord.daemon.machine_faults import fault_of
 from agentcoord.daemon.pausing import pause
 from agentcoord.daemon.proofs import Held, Landed, LandingSteps, Red
 from agentcoord.daemon.retrying import setback_of
 from agentcoord.daemon.task_setup import make_loop
+from agentcoord.daemon.task_turns import TaskTurns
 from agentcoord.daemon.time_spent import Stretch
 from agentcoord.daemon.to_its_end import to_its_end
-from agentcoord.daemon.worker_row import WorkerRow
+from agentcoord.daemon.worker_row import TaskAtHand, WorkerRow
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.files import LandedFile
@@ -75,19 +77,19 @@ class _Ended:
     setback: Setback
     verdict: Verdict
     why: str
-
-    @property
-    def keep_copy(self) -> bool:
-        """The task goes on later from where it is."""
-        return not self.verdict.counts_attempt
+    keep_copy: bool
+    """The task goes on later from where it is."""
 
 
 class TaskRunner:
-    """Runs the claims of one worker, one at a time."""
+    """Runs one claim of a worker."""
 
-    def __init__(self, shop: Workshop, row: WorkerRow) -> None:
+    def __init__(self, shop: Workshop, row: WorkerRow, turns: TaskTurns) -> None:
         self._shop = shop
         self._row = row
+        self._turns = turns
+        self._begun_on: tuple[Offer, ...] = ()
+        """What others were about to land when the private copy was made, and it shows already."""
 
     async def run(self, claim: Claim) -> None:
         """Work on the claim until the task is somewhere else. Raises StoreError when the store is away.
@@ -97,16 +99,18 @@ class TaskRunner:
         claim = await self._as_let_land(claim)
         shop, task = self._shop, claim.task
         rung = shop.retries.rung_of(task)
-        shop.board.began(self._row, claim, rung.model)
+        at = shop.board.began(self._row, claim, rung.model)
+        open_ones = shop.store.ledger.mirror.open
+        at.left_open = frozenset(name for name, each in open_ones.items() if each.task == task.id)
         try:
-            ended = await self._run_held(claim, rung)
+            ended = await self._run_held(claim, at, rung)
             if ended is not None:
                 await to_its_end(self._end(claim, ended))
         except LeaseLostError as error:
             # Whoever took the lease away has told why: a person, or the reaper.
             log.warning("lease_lost", task=task.id, error=str(error))
         finally:
-            shop.board.ended(self._row)
+            shop.board.ended(self._row, at)
 
     async def hand_back(self, claim: Claim, why: str) -> None:
         """Queue the task of a cancelled run again, unless the claim has ended. Bounded; raises nothing."""
@@ -117,7 +121,7 @@ class TaskRunner:
             # A lost lease means that it ended; else the next start of the daemon queues it again.
             log.info("not_handed_back", task=claim.task.id, error=repr(error))
 
-    async def _run_held(self, claim: Claim, rung: Rung) -> _Ended | None:
+    async def _run_held(self, claim: Claim, at: TaskAtHand, rung: Rung) -> _Ended | None:
         """Return how the claim ends; None when it is done and stored already."""
         shop, task = self._shop, claim.task
         try:
@@ -126,20 +130,25 @@ class TaskRunner:
             return await self._broken(task, "the landing journal cannot be read", error)
         if record is not None:
             # Landed, and then the daemon died before saying so.
-            await to_its_end(self._finish(claim, record.files, ()))
+            await to_its_end(self._finish(claim, at, record.files, ()))
             return None
         await shop.store.locks.release_all(task.id)  # An earlier claim's; they carry a stale token.
-        await take_declared(shop, self._row, claim)  # Before the copy, so that it has what others landed.
+        with at.time_spent.on(Stretch.DECLARED):
+            await take_declared(shop, at, claim)  # Before the copy, so that it has what others landed.
         if shop.stopping.is_set():
             return await self._ended_by(task, Interrupted())
         try:
-            with self._row.time_spent.on(Stretch.COPY):
-                workspace = await shop.pool.acquire(task.id, task.attempt, fresh=False)
+            self._begun_on = shop.prover.offers_of(task.spec.writes)
+            ahead = [offer.staged for offer in self._begun_on]
+            with at.time_spent.on(Stretch.COPY):
+                workspace = await shop.pool.acquire(task.id, task.attempt, fresh=False, ahead=ahead)
         except (WorkspaceError, OSError) as error:
             return await self._without_copy(task, error)
         keep = True
         try:
-            if not workspace.resumed and await self._is_let_land(task.id):
+            if workspace.resumed:
+                self._begun_on = ()
+            elif await self._is_let_land(task.id):
                 return await self._lost_before_landing(task)
             self._emit(
                 EventKind.TASK_CLAIMED,
@@ -150,7 +159,7 @@ class TaskRunner:
                 model=rung.model,
                 effort=rung.effort,
             )
-            ended = await self._attempt(claim, workspace, rung)
+            ended = await self._attempt(claim, at, workspace, rung)
             keep = ended is not None and ended.keep_copy
             return ended
         finally:
@@ -158,21 +167,26 @@ class TaskRunner:
 
     async def _let_go(self, task: TaskId, workspace: Workspace, *, keep: bool) -> None:
         try:
-            released = await self._shop.store.locks.release_all(task)
-            if released:
-                self._emit(EventKind.LOCKS_RELEASED, task, paths=list(released))
-        except StoreError as error:
-            # They are for efficiency, and end with the lease.
-            log.warning("locks_not_released", task=task, error=str(error))
+            await self._release_locks(task)
         finally:
             with contextlib.suppress(OSError):  # The binding's file stays; the slot is free all the same.
                 await self._shop.pool.release(workspace, keep=keep)
 
-    async def _attempt(self, claim: Claim, workspace: Workspace, rung: Rung) -> _Ended | None:
+    async def _release_locks(self, task: TaskId) -> None:
         try:
-            with self._row.time_spent.on(Stretch.BRIEFING):
-                loop = await make_loop(self._shop, self._row, claim, workspace, rung)
-            return await self._converse(claim, workspace, loop)
+            released = await self._shop.store.locks.release_all(task)
+        except StoreError as error:
+            # They are for efficiency, and end with the lease.
+            log.warning("locks_not_released", task=task, error=str(error))
+        else:
+            if released:
+                self._emit(EventKind.LOCKS_RELEASED, task, paths=list(released))
+
+    async def _attempt(self, claim: Claim, at: TaskAtHand, workspace: Workspace, rung: Rung) -> _Ended | None:
+        try:
+            with at.time_spent.on(Stretch.BRIEFING):
+                loop = await make_loop(self._shop, at, claim, workspace, rung)
+            return await self._converse(claim, at, workspace, loop)
         except SandboxError as error:
             return await self._without_sandbox(claim.task, error)
         except LlmRetryableError as error:
@@ -193,19 +207,26 @@ class TaskRunner:
         except (AgentError, ReviewError) as error:
             return await self._broken(claim.task, "the attempt broke", error)
 
-    async def _converse(self, claim: Claim, workspace: Workspace, loop: AgentLoop) -> _Ended | None:
+    async def _converse(
+        self, claim: Claim, at: TaskAtHand, workspace: Workspace, loop: AgentLoop
+    ) -> _Ended | None:
         """Converse and prove in turn until the task ends one way or another."""
         settings, last_red = self._shop.settings, ""
         for check_round in range(settings.models.check_rounds + 1):
-            outcome = await loop.run()
+            async with self._turns.conversing(at):
+                outcome = await loop.run()
             if not isinstance(outcome, ClaimsFinished):
                 return await self._ended_by(claim.task, outcome)
             await self._keep_summary(claim.task.id, outcome)
-            verdict = await self._prove(claim, workspace)
+            async with self._turns.proving(at):
+                verdict = await self._prove(claim, at, workspace)
             match verdict:
                 case Landed():
                     await self._spend_permission(claim.task.id)
                     return None
+                case Held() if verdict.patch and not all(offer.landed for offer in self._begun_on):
+                    why = "it was begun on another task's work, which has not landed"
+                    return self._set_back(claim.task, Setback.TREE_MOVED, why, keep_copy=False)
                 case Held():
                     await self._keep_patch(claim.task.id, verdict.patch)
                     return _parked(verdict.why)
@@ -228,17 +249,17 @@ class TaskRunner:
             if check_round == settings.models.check_rounds:
                 why = f"not proven after {check_round + 1} tries: {names}"
                 return self._set_back(claim.task, Setback.UNPROVEN, why)
-            await self._back_to_running(claim)
+            await self._back_to_running(claim, at)
         raise AssertionError("the last round returns")
 
-    async def _prove(self, claim: Claim, workspace: Workspace) -> Landed | Red | Held | str:
+    async def _prove(self, claim: Claim, at: TaskAtHand, workspace: Workspace) -> Landed | Red | Held | str:
         """Prove and land; a text is what the worker must mend before anything can be checked."""
         shop, queue, task = self._shop, self._shop.store.queue, claim.task
-        with self._row.time_spent.on(Stretch.CHANGES):
+        with at.time_spent.on(Stretch.CHANGES):
             changes = await workspace.changes()
         await queue.move(claim, TaskState.RUNNING, TaskState.CHECKING)
         self._emit(EventKind.TASK_CHECKING, task.id, files=list(changes.paths))
-        shop.board.set_state(self._row, self._row.state, "running the checks")
+        shop.board.set_state(at, at.state, "running the checks")
         refused = [each for each in changes.refused if shop.rules.allows(each.partition(": ")[0])]
         if refused:
             listed = "\n".join(refused)
@@ -254,7 +275,7 @@ class TaskRunner:
         async def begin_landing() -> None:
             await queue.move(claim, TaskState.CHECKING, TaskState.LANDING)
             self._emit(EventKind.TASK_LANDING, task.id)
-            shop.board.set_state(self._row, self._row.state, "landing")
+            shop.board.set_state(at, at.state, "landing")
 
         async def back_to_checking() -> None:
             await queue.move(claim, TaskState.LANDING, TaskState.CHECKING)
@@ -264,15 +285,20 @@ class TaskRunner:
             await queue.verify(claim)
 
         async def finish(files: tuple[LandedFile, ...], merged: tuple[str, ...]) -> None:
-            await self._finish(claim, files, merged)
+            await self._finish(claim, at, files, merged)
 
-        steps = LandingSteps(begin_landing, back_to_checking, verify, finish)
+        async def offered() -> None:
+            await self._release_locks(task.id)  # Whoever takes one of these files now begins with the offer.
+
+        steps = LandingSteps(offered, begin_landing, back_to_checking, verify, finish)
         try:
-            return await shop.prover.prove_and_land(claim, workspace, changes, steps, self._row.time_spent)
+            return await shop.prover.prove_and_land(claim, workspace, changes, steps, at.time_spent)
         except LandingRefusedError as error:
             return Held(error.message)
 
-    async def _finish(self, claim: Claim, files: tuple[LandedFile, ...], merged: tuple[str, ...]) -> None:
+    async def _finish(
+        self, claim: Claim, at: TaskAtHand, files: tuple[LandedFile, ...], merged: tuple[str, ...]
+    ) -> None:
         """Say done, after the files are in the tree."""
         queue, task = self._shop.store.queue, claim.task
         current = await queue.get(task.id)
@@ -287,8 +313,8 @@ class TaskRunner:
             lines_added=sum(each.lines_added for each in files),
             lines_removed=sum(each.lines_removed for each in files),
             merged=list(merged),
-            cost_usd_micros=self._row.cost_usd_micros,
-            time_spent_ms=self._row.time_spent.to_dict(),
+            cost_usd_micros=at.cost_usd_micros,
+            time_spent_ms=at.time_spent.to_dict(),
         )
 
     async def _as_let_land(self, claim: Claim) -> Claim:
@@ -328,17 +354,19 @@ class TaskRunner:
                 self._emit(EventKind.BUDGET_REACHED, task.id, scope=refused.scope, unit=str(refused.unit))
                 if refused.scope != CapScope.TASK and not self._shop.store.queue.paused:
                     # Nothing new is claimed; tasks under way go on until they end or meet the cap themselves.
-                    await pause(self._shop, why)
+                    await pause(self._shop, why, for_the_day=refused.scope == CapScope.DAY)
                 return _parked(why)
             case GaveUp():
                 return self._set_back(task, Setback.GAVE_UP, outcome.why)
             case _:
                 assert_never(outcome)
 
-    def _set_back(self, task: Task, setback: Setback, why: str, *, least_wait_s: float = 0.0) -> _Ended:
+    def _set_back(
+        self, task: Task, setback: Setback, why: str, *, least_wait_s: float = 0.0, keep_copy: bool = True
+    ) -> _Ended:
         """Another try, now or later, with the next model or the same; a person's decision; or the end."""
         verdict = self._shop.retries.decide(task, setback, least_wait_s=least_wait_s)
-        return _Ended(setback, verdict, verdict.told(why))
+        return _Ended(setback, verdict, verdict.told(why), keep_copy and not verdict.counts_attempt)
 
     async def _broken(self, task: Task, doing: str, error: AgentCoordError | OSError) -> _Ended:
         """The attempt failed, unless the machine is at fault, which no other attempt would mend."""
@@ -371,10 +399,10 @@ class TaskRunner:
         worker = self._row.spec.name
         await set_back(self._shop, claim, ended.setback, ended.verdict, ended.why, worker=worker)
 
-    async def _back_to_running(self, claim: Claim) -> None:
+    async def _back_to_running(self, claim: Claim, at: TaskAtHand) -> None:
         await self._shop.store.queue.move(claim, TaskState.CHECKING, TaskState.RUNNING)
         await self._shop.store.queue.count(claim, Setback.CHECKS_RED)
-        self._shop.board.set_state(self._row, self._row.state, "mending what the checks found")
+        self._shop.board.set_state(at, at.state, "mending what the checks found")
 
     async def _keep_summary(self, task: TaskId, claimed: ClaimsFinished) -> None:
         """Store what the worker says it did, for the report; it counts for nothing else."""
@@ -393,4 +421,4 @@ class TaskRunner:
 
 def _parked(why: str) -> _Ended:
     """A person must decide; the private copy is kept for that."""
-    return _Ended(Setback.PARKED, Verdict(TaskState.PARKED, counts_attempt=False), why)
+    return _Ended(Setback.PARKED, Verdict(TaskState.PARKED, counts_attempt=False), why, keep_copy=True)

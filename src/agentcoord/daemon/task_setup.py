@@ -16,7 +16,7 @@ from agentcoord.agent.window import ROOMY_TOKENS, ContextWindow
 from agentcoord.config.sections import BudgetSection
 from agentcoord.daemon.adapters import LockedFiles, SandboxedShell, TaskQuestions, TaskReporter, policy_for
 from agentcoord.daemon.booked_gateway import BookedGateway
-from agentcoord.daemon.worker_row import WorkerRow
+from agentcoord.daemon.worker_row import TaskAtHand
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.ladder import Rung
 from agentcoord.domain.task import Claim, Task
@@ -28,23 +28,23 @@ INSTRUCTION_FILES = ("AGENTS.md", "CLAUDE.md")
 
 
 async def make_loop(
-    shop: Workshop, row: WorkerRow, claim: Claim, workspace: Workspace, rung: Rung
+    shop: Workshop, at: TaskAtHand, claim: Claim, workspace: Workspace, rung: Rung
 ) -> AgentLoop:
     """Build the conversation of one attempt, new or resumed."""
     task = claim.task
-    files = LockedFiles(workspace, shop.rules, shop.store.locks, claim, shop.hub, shop.board, row)
+    files = LockedFiles(workspace, shop.rules, shop.store.locks, claim, shop.hub, shop.board, at)
     transcript = await asyncio.to_thread(open_transcript, shop.transcripts, task, resumed=workspace.resumed)
-    reporter = TaskReporter(shop.hub, shop.board, row, task.id)
+    reporter = TaskReporter(shop.hub, shop.board, at, task.id)
     models = shop.settings.models
     window = ContextWindow(models.context_tokens or shop.windows.get(rung.model) or ROOMY_TOKENS)
     paid = shop.paid_model().for_task(
         task.id,
         caps_of(task, shop.settings.budget),
-        worker=row.spec.name,
+        worker=at.spec.name,
         priority=task.spec.priority,
     )
     return AgentLoop(
-        gateway=BookedGateway(paid, shop.store, claim, row.time_spent),
+        gateway=BookedGateway(paid, shop.store, claim, at.time_spent),
         shell=SandboxedShell(
             shop.sandbox,
             policy_for(workspace, shop.repo, shop.toolchains),
@@ -53,9 +53,9 @@ async def make_loop(
         ),
         files=files,
         reporter=reporter,
-        questions=TaskQuestions(shop.store.questions, shop.hub, row, task.id, shop.clock),
+        questions=TaskQuestions(shop.store.questions, shop.hub, at, task.id, shop.clock),
         transcript=transcript,
-        briefing=await make_briefing(shop, row, task, files, window),
+        briefing=await make_briefing(shop, at, task, files, window),
         model=rung.model,
         effort=rung.effort,
         clock=shop.clock,
@@ -81,7 +81,7 @@ def open_transcript(home: Path, task: Task, *, resumed: bool) -> Transcript:
 
 
 async def make_briefing(
-    shop: Workshop, row: WorkerRow, task: Task, files: LockedFiles, window: ContextWindow
+    shop: Workshop, at: TaskAtHand, task: Task, files: LockedFiles, window: ContextWindow
 ) -> Briefing:
     """Gather what the first message says."""
     tasks = {each.id: each for each in await shop.store.queue.all()} if task.spec.needs else {}
@@ -92,8 +92,8 @@ async def make_briefing(
     ]
     return Briefing(
         project_name=shop.repo.root.name,
-        role=row.spec.role,
-        worker=row.spec.name,
+        role=at.spec.role,
+        worker=at.spec.name,
         instructions=await asyncio.to_thread(read_instructions, shop.repo.root, window.instruction_bytes),
         task=task.spec,
         checks=shop.settings.checks.commands,

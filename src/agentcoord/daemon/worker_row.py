@@ -1,5 +1,6 @@
-"""What a worker is at, for people to see: one mutable row a worker, owned by the event loop.
+"""What a worker is at, for people to see: mutable rows, one a worker and one a task, owned by the event loop.
 
+A worker has at most two tasks: one that it converses about, and its last one, which is being proven.
 Separate from the worker itself so that the dashboard's views, the reporter and the supervisor
 share a plain record and nobody reaches into a running coroutine.
 """
@@ -16,22 +17,71 @@ from agentcoord.domain.task import Claim
 from agentcoord.domain.worker import WorkerSpec, WorkerState
 
 
-@dataclass(slots=True)
-class WorkerRow:
-    """The present moment of one worker."""
+@dataclass(slots=True, eq=False)
+class TaskAtHand:
+    """The present moment of one claim."""
 
     spec: WorkerSpec
-    state: WorkerState = WorkerState.STARTING
-    claim: Claim | None = None
+    """Whose claim it is."""
+    claim: Claim
+    model: str = ""
+    state: WorkerState = WorkerState.WORKING
     doing: str = ""
     since_ms: int = 0
+    in_proof: bool = False
+    """Whether its worker may begin another task meanwhile."""
+    left_open: frozenset[str] = frozenset()
+    """Reservations that earlier runs of the task left behind: no call of this one is theirs."""
     turns: int = 0
     cost_usd_micros: int = 0
-    model: str = ""
     says: str = ""
     """The end of what the model says, or the running command prints, at this moment."""
     time_spent: TimeSpent = field(default_factory=TimeSpent)
     """Where the claim's time went so far."""
+
+
+@dataclass(slots=True, eq=False)
+class WorkerRow:
+    """The present moment of one worker: of the task that it is at, else its own."""
+
+    spec: WorkerSpec
+    own_state: WorkerState = WorkerState.STARTING
+    own_doing: str = ""
+    own_since_ms: int = 0
+    tasks: list[TaskAtHand] = field(default_factory=list)
+    """Those that it has claimed, the oldest first; at most two."""
+
+    @property
+    def at_hand(self) -> TaskAtHand | None:
+        """The task that it is at: the newest that is not in proof, else the newest; None: it has none."""
+        talked_about = [each for each in self.tasks if not each.in_proof]
+        return next(reversed(talked_about or self.tasks), None)
+
+    @property
+    def proven(self) -> TaskAtHand | None:
+        """The task that is proven beside the one that it is at, if there is one."""
+        return next((each for each in self.tasks if each.in_proof and each is not self.at_hand), None)
+
+    @property
+    def state(self) -> WorkerState:
+        return self.own_state if self.at_hand is None else self.at_hand.state
+
+    @property
+    def doing(self) -> str:
+        return self.own_doing if self.at_hand is None else self.at_hand.doing
+
+    @property
+    def since_ms(self) -> int:
+        return self.own_since_ms if self.at_hand is None else self.at_hand.since_ms
+
+    @property
+    def says(self) -> str:
+        return "" if self.at_hand is None else self.at_hand.says
+
+    @property
+    def claim(self) -> Claim | None:
+        """Of the task that it is at."""
+        return None if self.at_hand is None else self.at_hand.claim
 
     @property
     def task(self) -> TaskId | None:
@@ -51,7 +101,18 @@ class FleetBoard:
 
     @property
     def busy(self) -> int:
-        return sum(row.claim is not None for row in self.rows.values())
+        """How many workers have a task."""
+        return sum(bool(row.tasks) for row in self.rows.values())
+
+    @property
+    def claims(self) -> list[Claim]:
+        """What all workers hold."""
+        return [each.claim for row in self.rows.values() for each in row.tasks]
+
+    @property
+    def left_open(self) -> frozenset[str]:
+        """Reservations of tasks at hand that are not of their present run."""
+        return frozenset(name for row in self.rows.values() for each in row.tasks for name in each.left_open)
 
     def touch(self) -> None:
         """Note that the views are out of date."""
@@ -59,26 +120,34 @@ class FleetBoard:
         for call in self.on_change:
             call()
 
-    def set_state(self, row: WorkerRow, state: WorkerState, doing: str = "") -> None:
-        """Move a row to `state`, with a few words."""
-        if row.state is not state:
-            row.since_ms = self.clock.now_ms()
-        row.state = state
-        row.doing = doing
+    def set_state(self, at: TaskAtHand, state: WorkerState, doing: str = "") -> None:
+        """Say where a task is, with a few words."""
+        if at.state is not state:
+            at.since_ms = self.clock.now_ms()
+        at.state = state
+        at.doing = doing
         self.touch()
 
-    def began(self, row: WorkerRow, claim: Claim, model: str) -> None:
+    def set_own_state(self, row: WorkerRow, state: WorkerState, doing: str = "") -> None:
+        """Say what a worker is at while it has no task."""
+        if row.own_state is not state:
+            row.own_since_ms = self.clock.now_ms()
+        row.own_state = state
+        row.own_doing = doing
+        self.touch()
+
+    def began(self, row: WorkerRow, claim: Claim, model: str) -> TaskAtHand:
         """A worker has taken a task."""
-        row.claim = claim
-        row.time_spent = TimeSpent()
-        row.turns, row.cost_usd_micros, row.model = 0, 0, model
-        row.since_ms = self.clock.now_ms()
-        row.state, row.doing = WorkerState.WORKING, "reading the task"
+        at = TaskAtHand(row.spec, claim, model, doing="reading the task", since_ms=self.clock.now_ms())
+        row.tasks.append(at)
         self.max_parallel = max(self.max_parallel, self.busy)
         self.touch()
+        return at
 
-    def ended(self, row: WorkerRow) -> None:
-        """A worker has let go of its task."""
-        row.claim = None
-        row.model = ""
-        self.set_state(row, WorkerState.IDLE)
+    def ended(self, row: WorkerRow, at: TaskAtHand) -> None:
+        """A worker has let go of a task."""
+        row.tasks.remove(at)
+        if not row.tasks:
+            self.set_own_state(row, WorkerState.IDLE)
+            row.own_since_ms = self.clock.now_ms()
+        self.touch()

@@ -53,6 +53,8 @@ class Workshop:
     clock: Clock
     redactor: Redactor
     check_book: CheckBook
+    spare_copies: int
+    """How many workers may have a second task, begun while the first is proven."""
     transcripts: Path
     drafts: Path
     stopping: asyncio.Event

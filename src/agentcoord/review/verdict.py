@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from agentcoord.review.junit import Cases, CaseStatus
 from agentcoord.review.pytest_command import is_pytest, red_for_more_than_tests
@@ -44,31 +45,60 @@ class KnownTests:
     """The status of every test before a task, by the check's name and command."""
 
     by_check: Mapping[str, Mapping[str, CaseStatus]] = field(default_factory=lambda: MappingProxyType({}))
+    mended_by: Mapping[str, Mapping[str, tuple[str, ...]]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    """By task and check: the tests that failed until it landed, for when that is taken back."""
 
     def of(self, name: str, command: str) -> Mapping[str, CaseStatus] | None:
         return self.by_check.get(_key(name, command))
 
-    def with_run(self, name: str, command: str, cases: Cases) -> KnownTests:
-        """Take over the statuses of a run on the tree as it has become."""
-        return KnownTests(MappingProxyType({**self.by_check, _key(name, command): dict(cases.status)}))
+    def with_run(self, name: str, command: str, cases: Cases, *, task: str = "") -> KnownTests:
+        """Take over the statuses of a run on the tree as it has become, by the landing of `task`."""
+        key = _key(name, command)
+        mended = tuple(sorted(_failed(self.by_check.get(key, {})) & (cases.ran - cases.failed)))
+        mended_by = dict(self.mended_by)
+        if task and mended:
+            mended_by[task] = {**mended_by.get(task, {}), key: mended}
+        by_check = {**self.by_check, key: dict(cases.status)}
+        return KnownTests(MappingProxyType(by_check), MappingProxyType(mended_by))
 
-    def to_dict(self) -> dict[str, dict[str, str]]:
-        return {
+    def without(self, task: str) -> KnownTests:
+        """The landing of `task` is taken back: what it mended fails again, as far as anybody knows."""
+        mended_by = dict(self.mended_by)
+        by_check = dict(self.by_check)
+        for key, tests in mended_by.pop(task, {}).items():
+            by_check[key] = {**by_check.get(key, {}), **dict.fromkeys(tests, CaseStatus.FAILED)}
+        return KnownTests(MappingProxyType(by_check), MappingProxyType(mended_by))
+
+    def to_dict(self) -> dict[str, Any]:
+        statuses = {
             key: {test: str(status) for test, status in each.items()} for key, each in self.by_check.items()
         }
+        mended = {
+            task: {key: list(tests) for key, tests in each.items()} for task, each in self.mended_by.items()
+        }
+        return {"by_check": statuses, "mended_by": mended}
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Mapping[str, str]]) -> KnownTests:
-        """Read what `to_dict` wrote. Raises ValueError, AttributeError or TypeError for anything else."""
-        read = {key: {test: CaseStatus(word) for test, word in each.items()} for key, each in raw.items()}
-        return cls(MappingProxyType(read))
+    def from_dict(cls, raw: Mapping[str, Any]) -> KnownTests:
+        """Read what `to_dict` wrote, or statuses alone. Raises ValueError, AttributeError or TypeError."""
+        statuses = {
+            key: {test: CaseStatus(word) for test, word in each.items()}
+            for key, each in raw.get("by_check", raw).items()
+        }
+        mended = {
+            task: {key: tuple(str(test) for test in tests) for key, tests in each.items()}
+            for task, each in raw.get("mended_by", {}).items()
+        }
+        return cls(MappingProxyType(statuses), MappingProxyType(mended))
 
 
 def judge(cases: Cases, known: Mapping[str, CaseStatus] | None) -> Verdict:
     """Hold a run against what was known. With nothing known every failure is new."""
     failed, ran = cases.failed, cases.ran
     before = known or {}
-    failed_before = {test for test, status in before.items() if status is CaseStatus.FAILED}
+    failed_before = _failed(before)
     ran_before = {test for test, status in before.items() if status is not CaseStatus.SKIPPED}
     new = tuple(sorted(failed - failed_before))
     return Verdict(
@@ -93,6 +123,10 @@ def only_pre_existing(command: str, exit_code: int, output: str, verdict: Verdic
     if is_pytest(command):
         return exit_code == _TESTS_FAILED and not red_for_more_than_tests(output)
     return 0 < exit_code < 126
+
+
+def _failed(statuses: Mapping[str, CaseStatus]) -> set[str]:
+    return {test for test, status in statuses.items() if status is CaseStatus.FAILED}
 
 
 def _key(name: str, command: str) -> str:

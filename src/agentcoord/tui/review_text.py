@@ -11,6 +11,7 @@ from typing import Final
 
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.states import TaskState
+from agentcoord.review.report.headline import RUNS_HERE
 from agentcoord.review.report.reading_order import Change, Flag, flags_of, score_of, told_flags
 from agentcoord.tui.diff_lines import diff_lines, file_starts
 from agentcoord.tui.glyphs import TROUBLE, task_glyph, task_word
@@ -97,6 +98,7 @@ def case_lines(case: Case, row: TaskView | None, *, width: int) -> tuple[list[Li
     task = row if row is not None else case.detail["task"]
     detail = case.detail
     lines = _facts(task)
+    lines += runs_here_lines(task.get("runs_here", []))
     lines += _flags(flags_of(case.change), text_width)
     lines += _section("Asked for", detail["description"], text_width)
     lines += _section("What it says it did", detail["summary"], text_width)
@@ -126,6 +128,12 @@ def _facts(task: TaskView) -> list[Line]:
         f"  {one_line(task['worker'] or '')}"
     )
     return [(Span(" "), Span(f"{glyph.text} {word}", glyph.tone), Span(facts, Tone.MUTED))]
+
+
+def runs_here_lines(paths: Sequence[str]) -> list[Line]:
+    """The files that run on the user's machine or in their CI, a line each; none, no lines."""
+    lines: list[Line] = [(), (Span(f" {RUNS_HERE}", Tone.TITLE),)] if paths else []
+    return [*lines, *((Span(f"   {TROUBLE} ", Tone.WARN), Span(one_line(path), Tone.WARN)) for path in paths)]
 
 
 def _flags(flags: Sequence[Flag], width: int) -> list[Line]:

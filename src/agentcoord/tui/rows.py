@@ -113,6 +113,8 @@ def worker_row(worker: WorkerView, *, now_ms: int, short: bool = False) -> Row:
     name = worker["name"]
     busy = worker["state"] in _WORKER_BUSY
     doing = worker["doing"] or worker["state"]
+    if worker["proving"]:
+        doing = f"{doing} (proving {worker['proving']}: {worker['proving_doing']})"
     doing_tone = Tone.PLAIN if worker["state"] == WorkerState.WORKING else glyph.tone
     return Row(
         name,

@@ -177,6 +177,8 @@ class TaskView(TypedDict):
     budget_usd: float | None
     tokens: TokensView
     files: list[str]
+    runs_here: list[str]
+    """Of these, the files that run on the user's machine or in their CI: hooks, build files, test set-up."""
     lines_added: int
     lines_removed: int
     review: str
@@ -299,6 +301,10 @@ class WorkerView(TypedDict):
     cost_usd: float
     """Of the task it works on."""
     model: str
+    proving: str | None
+    """Its last task, when that is still being proven beside the one that it works on."""
+    proving_doing: str
+    """What is done for that task; empty when there is none."""
 
 
 class SpendView(TypedDict):

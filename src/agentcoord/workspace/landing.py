@@ -31,7 +31,6 @@ from agentcoord.workspace.journal import (
     landed_records,
     standing_landings,
 )
-from agentcoord.workspace.names import runs_on_your_machine
 from agentcoord.workspace.patches import diff_of, reverse_patch, with_contents
 from agentcoord.workspace.records import landing_record, refuse_names, undo_record
 from agentcoord.workspace.recovery import abandon, forget, forget_prepared, recover, settle, take_back
@@ -44,7 +43,7 @@ from agentcoord.workspace.undo import plan_undo
 from agentcoord.workspace.user_tree import paths_moved
 from agentcoord.workspace.versions import version_of
 
-__all__ = ["LandedRecord", "Lander", "TreeMoved", "UndoOutcome", "runs_on_your_machine"]
+__all__ = ["LandedRecord", "Lander", "TreeMoved", "UndoOutcome"]
 
 _UNDO_TRIES = 4
 """So often an undo is planned anew because the user saved in the middle of it."""

@@ -129,7 +129,7 @@ def update_copy(
     if stale or not manifest.is_same(known):
         copied = (manifest.entries[p].copy for p in stale if p in entries)
         newest_ns = max((signature[CHANGED_NS] for signature in copied), default=0)
-        _wait_for_tick(places.home, newest_ns)
+        wait_for_tick(places.home, newest_ns)
         manifest.save(places.manifest)
     return manifest
 
@@ -298,7 +298,7 @@ def _make_mount_target(tree: Path, mount: str) -> None:
         raise in_words(error, mount) from error
 
 
-def _wait_for_tick(home: Path, newest_ns: int) -> None:
+def wait_for_tick(home: Path, newest_ns: int) -> None:
     """Return when the file system's clock has passed `newest_ns`.
 
     Without this, a worker's write within the same tick, of the same size, would leave the

@@ -122,7 +122,33 @@ _RUNS_HERE = (
     "*.bat",
     "*.cmd",
     "*.ps1",
+    "sitecustomize.py",
+    "usercustomize.py",
+    "*.pth",
+    ".envrc",
+    ".npmrc",
+    ".pnpmfile.cjs",
+    ".yarnrc.yml",
+    ".pre-commit-config.yaml",
+    "lefthook.y*ml",
+    ".lefthook.y*ml",
+    ".gitlab-ci.y*ml",
+    ".travis.yml",
+    "azure-pipelines.y*ml",
+    "bitbucket-pipelines.yml",
+    "jenkinsfile",
 )
+_RUNS_HERE_BELOW = (
+    ".github/workflows",
+    ".github/actions",
+    ".circleci",
+    ".buildkite",
+    ".githooks",
+    "githooks",
+    ".vscode",
+    ".cargo",
+)
+"""Folders of the root all of whose files do: hooks, what a continuous integration runs, build settings."""
 _SHORT_NAME = re.compile(r"\.?git~[0-9]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -212,7 +238,10 @@ def is_sibling(path: str) -> bool:
 
 
 def runs_on_your_machine(path: str) -> bool:
-    """Whether the file executes, or says what executes, when the user builds or runs the tests."""
+    """Whether it executes, or says what executes, when the user or their CI builds, tests or commits."""
+    folders = "/".join(folded(component) for component in path.split("/")[:-1])
+    if any(f"{folders}/".startswith(f"{below}/") for below in _RUNS_HERE_BELOW):
+        return True
     name = folded(path.rpartition("/")[2])
     return any(fnmatchcase(name, glob) for glob in _RUNS_HERE)
 

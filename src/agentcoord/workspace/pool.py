@@ -16,6 +16,7 @@ from pathlib import Path
 
 from agentcoord.domain.ids import TaskId
 from agentcoord.errors import WorkspaceError
+from agentcoord.workspace.ahead import put_ahead
 from agentcoord.workspace.blobs import BlobStore
 from agentcoord.workspace.manifest import Manifest
 from agentcoord.workspace.mirror import CopyPlaces, shared_folders, update_copy
@@ -83,12 +84,19 @@ class WorkspacePool:
             finally:
                 self._free(slot)
 
-    async def acquire(self, task: TaskId, attempt: int, *, fresh: bool) -> Workspace:
+    @property
+    def size(self) -> int:
+        """How many private copies there are, those for checks not counted."""
+        return len(self._slots)
+
+    async def acquire(
+        self, task: TaskId, attempt: int, *, fresh: bool, ahead: Sequence[Staged] = ()
+    ) -> Workspace:
         """Return a copy for an attempt at a task; wait while all are in use.
 
         The copy bound to the same attempt comes back as it was left (`resumed`), unless
-        `fresh`. Any other is brought up to date with the user's tree first. Raises
-        WorkspaceError when the disk is too full.
+        `fresh`. Any other is brought up to date with the user's tree first, and begins with what `ahead`
+        will land, each staged on top of the one before it. Raises WorkspaceError when the disk is too full.
         """
         await self._load_bindings()
         while (slot := self._choose(task)) is None:
@@ -104,6 +112,8 @@ class WorkspacePool:
             if manifest is None:
                 await run_to_end(slot.unbind)
                 manifest, _ = await self._resync(slot)
+                if ahead:
+                    manifest = await run_to_end(self._put_ahead, slot, manifest, ahead)
                 await run_to_end(slot.bind, wanted)
             ws = Workspace(
                 self._repo,
@@ -220,6 +230,14 @@ class WorkspacePool:
                 return manifest, generation
         async with self._repo.held_still():
             return await run_to_end(self._update, slot, tuple(shares)), self._repo.generation
+
+    def _put_ahead(self, slot: Slot, manifest: Manifest, ahead: Sequence[Staged]) -> Manifest:
+        slot.manifest = None
+        try:
+            slot.manifest = put_ahead(slot.places, manifest, self._blobs, ahead)
+        except OSError as error:
+            raise WorkspaceError(f"a private copy in {self._home} failed: {error}") from error
+        return slot.manifest
 
     def _update(self, slot: Slot, mounts: tuple[str, ...]) -> Manifest:
         try:

@@ -25,6 +25,7 @@ def task_view(task_id: str, state: str, **changes: Any) -> TaskView:
         "budget_usd": 0.6,
         "tokens": TOKENS,
         "files": ["a.py", "b.py"] if state == "done" else [],
+        "runs_here": [],
         "lines_added": 12,
         "lines_removed": 3,
         "review": "unreviewed",
@@ -97,6 +98,8 @@ def worker_view(name: str, **changes: Any) -> WorkerView:
         "turns": 3,
         "cost_usd": 0.1,
         "model": "m",
+        "proving": None,
+        "proving_doing": "",
     }
     view.update(changes)  # type: ignore[typeddict-item]  # a test may set any key
     return view

@@ -298,13 +298,17 @@ def test_a_diff_is_put_together_from_its_pieces_byte_for_byte(run: Run, daemon: 
 
     def piece(params: dict[str, Any]) -> dict[str, Any]:
         at = params["offset"]
-        return {"text": patch[at : at + 10], "next_offset": at + 10 if at + 10 < len(patch) else None}
+        following = at + 10 if at + 10 < len(patch) else None
+        return {"text": patch[at : at + 10], "next_offset": following, "runs_here": ["Makefile"]}
 
     daemon.answers["diff"] = piece
-    assert run("diff", "x").out == patch
+    ran = run("diff", "x")
+    assert ran.out == patch
+    assert ran.err.splitlines()[-2:] == [" Runs on your machine or in your CI", "   ▲ Makefile"]
     assert json.loads(run("diff", "x", "--json").out) == {
         "schema": "agentcoord.diff/1",
         "id": "x",
+        "runs_here": ["Makefile"],
         "patch": patch,
     }
 

@@ -19,7 +19,7 @@ from agentcoord.clock import SystemClock
 from agentcoord.daemon.service_manager import ServiceManager
 from agentcoord.daemon.sleep_inhibitor import SleepInhibitor, inhibiting_command
 from agentcoord.daemon.stop_file import StopFile
-from agentcoord.daemon.worker_row import FleetBoard, WorkerRow
+from agentcoord.daemon.worker_row import FleetBoard, TaskAtHand, WorkerRow
 from agentcoord.domain.task import Claim
 from agentcoord.domain.worker import MISSION_WORKERS
 
@@ -131,10 +131,10 @@ async def test_the_machine_is_held_awake_as_long_as_something_runs_and_no_longer
         await asyncio.sleep(0)
         assert not log.exists()
         for night in (1, 2):
-            row.claim = cast("Claim", object())
+            row.tasks.append(TaskAtHand(row.spec, cast("Claim", object())))
             board.touch()
             await until(log, text="held\nfree\n" * (night - 1) + "held\n")
-            row.claim = None
+            row.tasks.clear()
             board.touch()
             await until(log, text="held\nfree\n" * night)
         running.cancel()
@@ -143,7 +143,7 @@ async def test_the_machine_is_held_awake_as_long_as_something_runs_and_no_longer
 async def test_a_daemon_that_stops_leaves_no_inhibitor_behind(tmp_path: Path) -> None:
     told = tmp_path / "pid"
     board, row = board_with_a_row()
-    row.claim = cast("Claim", object())
+    row.tasks.append(TaskAtHand(row.spec, cast("Claim", object())))
     script = f"echo $$ > {told}.new; mv {told}.new {told}; exec cat"
     async with asyncio.TaskGroup() as group:
         running = group.create_task(SleepInhibitor(board, ["/bin/sh", "-c", script]).run())
@@ -157,7 +157,7 @@ async def test_a_daemon_that_stops_leaves_no_inhibitor_behind(tmp_path: Path) ->
 
 async def test_a_system_that_refuses_is_asked_once() -> None:
     board, row = board_with_a_row()
-    row.claim = cast("Claim", object())
+    row.tasks.append(TaskAtHand(row.spec, cast("Claim", object())))
     async with asyncio.timeout(10):
         await SleepInhibitor(board, ["/bin/false"]).run()
         await SleepInhibitor(board, ["/nowhere/tool"]).run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
@@ -220,3 +221,20 @@ async def test_a_cancelled_worker_cancels_its_work_and_leaves_the_line() -> None
         working.cancel()
         await ended.wait()
     assert line.places == []
+
+
+async def test_who_begins_is_told_what_will_land_in_its_files_and_what_that_stands_on() -> None:
+    def is_b(path: str) -> bool:
+        return path == "b"
+
+    line = a_line()
+    async with line.stand() as one, line.stand() as two, line.stand() as three:
+        await show(one, "a")
+        assert line.offers_of(is_b) == ()
+        await show(two, "b")
+        three.show(replace(staged("b"), files=staged("b").files + staged("a").files), ())
+        assert [offer.place for offer in line.offers_of(is_b)] == [one, two, three]
+        assert [offer.place for offer in line.offers_of(lambda path: path == "c")] == []
+        line.leave(one)
+        assert two.void.is_set()
+        assert [offer.place for offer in line.offers_of(is_b)] == [three], "what is void is not begun on"

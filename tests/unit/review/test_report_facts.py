@@ -136,6 +136,32 @@ def test_a_lane_knows_work_checks_waits_and_idle_time() -> None:
     assert len(timeline.rate_limits) == 3
 
 
+def test_time_in_which_a_worker_has_two_tasks_is_counted_once() -> None:
+    events = [
+        Event(EventKind.TASK_CLAIMED, 0, "a", "W", {}).to_dict(),
+        Event(EventKind.TASK_CLAIMED, 4_000, "b", "W", {}).to_dict(),
+        Event(EventKind.TASK_DONE, 6_000, "a", "W", {}).to_dict(),
+        Event(EventKind.TASK_DONE, 9_000, "b", "W", {}).to_dict(),
+        Event(EventKind.TASK_CLAIMED, 10_000, "c", "W", {}).to_dict(),
+        Event(EventKind.TASK_DONE, 12_000, "c", "W", {}).to_dict(),
+    ]
+    timeline = timeline_of(events, (), ["W"], now_ms=12_000)
+    assert timeline is not None
+    (lane,) = timeline.lanes
+    assert (lane.busy_ms, lane.idle_ms) == (11_000, 1_000)
+
+
+def test_files_that_run_on_the_users_machine_are_told_by_file_while_they_are_in_the_tree() -> None:
+    tasks = [
+        row("b", "done", "B", files=["Makefile", "b.py"], runs_here=["Makefile"]),
+        row("a", "done", "A", files=["Makefile", "conftest.py"], runs_here=["Makefile", "conftest.py"]),
+        row("gone", "done", "G", files=["setup.py"], runs_here=["setup.py"], review="undone"),
+        row("old", "done", "A daemon that does not tell", files=["tox.ini"]),
+    ]
+    night = night_of(answers(tasks=tasks, details={}), now_ms=END_MS)
+    assert night.runs_here == (("Makefile", ("b", "a")), ("conftest.py", ("a",)))
+
+
 def test_a_worker_that_did_nothing_has_a_lane_of_idle_time() -> None:
     timeline = night_of(answers(workers=[{"name": "Idler-1"}]), now_ms=END_MS).timeline
     assert timeline is not None

@@ -9,11 +9,14 @@ from html.parser import HTMLParser
 
 from report_night import END_MS, HOSTILE, START_MS, WORKERS, answers, row
 
+from agentcoord.cli.report_page import report_page
 from agentcoord.review.report.document import document_of
+from agentcoord.review.report.headline import RUNS_HERE
 from agentcoord.review.report.html import page_of
 from agentcoord.review.report.markdown import markdown_of
 from agentcoord.review.report.night import night_of
 from agentcoord.review.report.timeline_svg import TICKS, tick_times
+from agentcoord.tui.styled import plain_text
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 NIGHT = night_of(answers(), now_ms=END_MS)
@@ -149,3 +152,19 @@ def test_the_document_is_json_and_has_the_computed_figures() -> None:
     assert document["usd_per_landed_task"] == 0.66
     assert document["timeline"]["waiting_ms"] == 660_000
     assert document["reading_order"][0]["task"] == "rate-limiter"
+
+
+def test_every_form_tells_first_what_runs_on_the_users_machine() -> None:
+    tasks = [row("a", "done", "A", files=["Makefile"], runs_here=["Makefile"], needs=["x"])]
+    tasks.append(row("p", "parked", "P", why="asks"))
+    night = night_of(answers(tasks=tasks, details={}), now_ms=END_MS)
+    assert document_of(night)["runs_here"] == [{"path": "Makefile", "tasks": ["a"]}]
+    for text in (
+        markdown_of(night, UTC),
+        page_of(night, UTC),
+        "\n".join(plain_text(line) for line in report_page(night, 100, UTC)),
+    ):
+        words = text.partition("<main")[2] or text
+        assert words.index(RUNS_HERE) < words.index("Makefile") < words.index("Needs you")
+    calm = night_of(answers(tasks=[row("a", "done", "A", files=["a.py"])], details={}), now_ms=END_MS)
+    assert RUNS_HERE not in markdown_of(calm, UTC) + page_of(calm, UTC)

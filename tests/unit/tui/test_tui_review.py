@@ -209,3 +209,12 @@ def test_the_daemons_flags_stand_in_place_of_guesses_from_the_diff() -> None:
     shown = "\n".join(plain_text(line) for line in lines)
     assert "▲ a test is skipped (tests/x.py:4)" in shown
     assert "skips tests in" not in shown
+
+
+def test_what_runs_on_the_users_machine_is_told_before_what_stands_out() -> None:
+    row = task("risky", "done", files=["Makefile"], runs_here=["Makefile"])
+    lines, _ = case_lines(Case(detail("risky", task=row), SKIPS, cut=False), None, width=80)
+    words = [plain_text(line) for line in lines]
+    assert words.index("   ▲ Makefile") < words.index(" Look at")
+    calm, _ = case_lines(Case(detail("calm"), CALM, cut=False), None, width=80)
+    assert not any("Runs on your machine" in plain_text(line) for line in calm)

@@ -313,12 +313,13 @@ class TestOtherScreens:
         async with night() as n:
             pieces: dict[int, dict[str, Any]] = {
                 0: {"text": DIFF[:20], "next_offset": 20},
-                20: {"text": DIFF[20:], "next_offset": None},
+                20: {"text": DIFF[20:], "next_offset": None, "runs_here": ["Makefile"]},
             }
             n.daemon.answers[Method.DIFF] = lambda p: pieces[p["offset"]]
             await n.press("G", "d")
             assert isinstance(n.app.screen, DiffScreen)
             await n.see("1 file, +1 -1")
+            await n.see("▲ Makefile")
             await n.see("+new")
             await n.press("right_square_bracket")
             await n.told("There is no other file")

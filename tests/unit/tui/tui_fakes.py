@@ -201,6 +201,8 @@ def worker(name: str, state: str = "idle", **more: Any) -> WorkerView:
         "turns": 0,
         "cost_usd": 0.0,
         "model": "",
+        "proving": None,
+        "proving_doing": "",
     }
     return cast("WorkerView", row | more)
 

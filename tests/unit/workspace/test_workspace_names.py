@@ -118,6 +118,11 @@ def test_secrets_debris_siblings_and_what_runs_here_are_told_by_name() -> None:
     assert runs_on_your_machine("tests/conftest.py")
     assert runs_on_your_machine("Makefile")
     assert runs_on_your_machine("web/vite.config.ts")
+    assert runs_on_your_machine(".GitHub/workflows/ci.yml")
+    assert runs_on_your_machine(".githooks/pre-push")
+    assert runs_on_your_machine("src/x.pth")
+    assert not runs_on_your_machine("docs/.github/workflows.md")
+    assert not runs_on_your_machine(".github/CODEOWNERS")
     assert not runs_on_your_machine("src/app.py")
 
 

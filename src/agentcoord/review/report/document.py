@@ -13,6 +13,7 @@ def document_of(night: Night) -> dict[str, Any]:
     """Everything that the report tells; keys are those of `facts`, and what is computed from them."""
     document = asdict(night)
     document["headline"] = {"outcome": headline(night), "proof": proof(night), "price": price(night)}
+    document["runs_here"] = [{"path": path, "tasks": list(tasks)} for path, tasks in night.runs_here]
     document["usd_per_landed_task"] = night.usd_per_landed
     document["usd_on_failures"] = round(night.failed_usd, 6)
     if night.timeline is not None:

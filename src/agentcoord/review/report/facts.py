@@ -109,6 +109,8 @@ class TaskStory:
     budget_usd: float | None
     tokens: Tokens
     files: tuple[str, ...]
+    runs_here: tuple[str, ...]
+    """Of these, the files that run on the user's machine or in their CI."""
     lines_added: int
     lines_removed: int
     started_at_ms: int | None
@@ -218,7 +220,7 @@ class Lane:
     stretches: tuple[Stretch, ...]
     cost_usd: float
     busy_ms: int
-    """In a task; waiting included."""
+    """In a task, or two; waiting included."""
     waiting_ms: int
     idle_ms: int
 
@@ -307,6 +309,15 @@ class Night:
     def landed(self) -> tuple[TaskStory, ...]:
         """Tasks whose changes are in the tree."""
         return self.with_outcome(*STANDING)
+
+    @property
+    def runs_here(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """The files in the tree that run on the user's machine or in their CI, and which tasks wrote each."""
+        tasks: dict[str, tuple[str, ...]] = {}
+        for task in self.landed:
+            for path in task.runs_here:
+                tasks[path] = (*tasks.get(path, ()), task.id)
+        return tuple(sorted(tasks.items()))
 
     @property
     def failed_usd(self) -> float:

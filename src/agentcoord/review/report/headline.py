@@ -5,6 +5,9 @@ from __future__ import annotations
 from agentcoord.review.report.facts import Night, Outcome
 from agentcoord.review.report.words import count, duration, money
 
+RUNS_HERE = "Runs on your machine or in your CI"
+"""The title above the landed files that do: read before anything is run."""
+
 
 def headline(night: Night) -> str:
     """What became of the tasks, in one sentence."""

@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Final
 
 from agentcoord.review.report.facts import Night, Outcome, TaskStory
-from agentcoord.review.report.headline import headline, price, proof
+from agentcoord.review.report.headline import RUNS_HERE, headline, price, proof
 from agentcoord.review.report.html_tasks import badge, failure_card, task_card
 from agentcoord.review.report.timeline_svg import timeline_svg
 from agentcoord.review.report.words import clock_time, compact, count, day, duration, money, share
@@ -35,6 +35,7 @@ _LEGEND: Final = (
 def page_of(night: Night, zone: tzinfo | None = None) -> str:
     """The whole page."""
     chapters = [
+        ("runs-here", RUNS_HERE, _runs_here(night)),
         ("needs", "Needs you", _needs(night)),
         ("failed", "Failed", "".join(failure_card(each, _task(night, each.task)) for each in night.failures)),
         ("order", "Review in this order", _order(night)),
@@ -62,6 +63,14 @@ def page_of(night: Night, zone: tzinfo | None = None) -> str:
         f'<nav aria-label="Chapters"><ul>{links}</ul></nav>\n</header>\n'
         f'<main id="main">\n{sections}\n</main>\n{_footer(night, zone)}\n</body>\n</html>\n'
     )
+
+
+def _runs_here(night: Night) -> str:
+    items = []
+    for path, tasks in night.runs_here:
+        links = ", ".join(f'<a href="#task-{escape(task)}">{escape(task)}</a>' for task in tasks)
+        items.append(f"<li><code>{escape(path)}</code> {links}</li>")
+    return f"<ul>{''.join(items)}</ul>" if items else ""
 
 
 def _task(night: Night, task_id: str) -> TaskStory | None:

@@ -2,7 +2,8 @@
 
 A stretch begins with a claim and ends with whatever ended the claim. Inside it, checking lasts from
 `task.checking` to the next fact that ends it, and a wait for a lock lies before the event that tells
-of it. Where events are no longer kept, a task's own start and end stand in for them.
+of it. Two stretches of one worker overlap while it is at a task and its last one is proven; that
+time is counted once. Where events are no longer kept, a task's own start and end stand in for them.
 """
 
 from __future__ import annotations
@@ -173,8 +174,17 @@ def _rate_limits(events: Iterable[Event], from_ms: int, to_ms: int) -> tuple[int
 
 def _lane(name: str, found: Iterable[tuple[str, Stretch]], cost_usd: float, night_ms: int) -> Lane:
     own = tuple(stretch for worker, stretch in found if worker == name)
-    busy_ms = sum(stretch.to_ms - stretch.from_ms for stretch in own)
+    busy_ms = _covered_ms(own)
     waiting_ms = sum(
         part.to_ms - part.from_ms for stretch in own for part in stretch.parts if part.doing is Doing.WAITING
     )
     return Lane(name, own, cost_usd, busy_ms, waiting_ms, max(0, night_ms - busy_ms))
+
+
+def _covered_ms(stretches: Iterable[Stretch]) -> int:
+    """How much time lies in any of these stretches."""
+    covered_ms, until_ms = 0, 0
+    for each in sorted(stretches, key=lambda stretch: stretch.from_ms):
+        covered_ms += max(0, each.to_ms - max(each.from_ms, until_ms))
+        until_ms = max(until_ms, each.to_ms)
+    return covered_ms

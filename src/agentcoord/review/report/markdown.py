@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import tzinfo
 
 from agentcoord.review.report.facts import Night, TaskStory
-from agentcoord.review.report.headline import headline, price, proof
+from agentcoord.review.report.headline import RUNS_HERE, headline, price, proof
 from agentcoord.review.report.words import clock_time, compact, count, day, duration, money, share
 
 
@@ -23,6 +23,7 @@ def markdown_of(night: Night, zone: tzinfo | None = None) -> str:
         f"{_words(name)}, {day(night.made_at_ms, zone)}. {proof(night)} {price(night)}",
     ]
     for title, body in (
+        (RUNS_HERE, _runs_here(night)),
         ("Needs you", _needs(night)),
         ("Failed", _failed(night)),
         ("Review in this order", _order(night)),
@@ -34,6 +35,11 @@ def markdown_of(night: Night, zone: tzinfo | None = None) -> str:
         if written:
             lines += ["", f"## {title}", "", *written]
     return "\n".join(lines) + "\n"
+
+
+def _runs_here(night: Night) -> Iterator[str]:
+    for path, tasks in night.runs_here:
+        yield f"- {_code(path)}: {', '.join(f'**{_words(task)}**' for task in tasks)}"
 
 
 def _needs(night: Night) -> Iterator[str]:

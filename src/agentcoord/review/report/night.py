@@ -150,6 +150,7 @@ def _story(
         budget_usd=row.get("budget_usd"),
         tokens=_tokens(row.get("tokens")),
         files=tuple(row.get("files") or ()),
+        runs_here=tuple(row.get("runs_here") or ()),
         lines_added=int(row.get("lines_added") or 0),
         lines_removed=int(row.get("lines_removed") or 0),
         started_at_ms=row.get("started_at"),

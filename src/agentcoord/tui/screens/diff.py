@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from textual.app import ComposeResult
@@ -12,6 +13,7 @@ from agentcoord.errors import AgentCoordError
 from agentcoord.tui.context import Context
 from agentcoord.tui.diff_lines import diff_lines, file_starts
 from agentcoord.tui.model import Part
+from agentcoord.tui.review_text import runs_here_lines
 from agentcoord.tui.screens.live import LiveScreen
 from agentcoord.tui.styled import Span, Tone
 from agentcoord.tui.text import one_line, plural
@@ -86,11 +88,12 @@ class DiffScreen(LiveScreen):
 
     async def _read(self) -> None:
         """Collect the pieces; a refusal is shown in place of the diff."""
-        text, offset = "", 0
+        text, offset, runs_here = "", 0, list[str]()
         try:
             while True:
                 piece = await self.context.source.call(Method.DIFF, id=self.task_id, offset=offset)
                 text += str(piece["text"])
+                runs_here = [str(path) for path in piece.get("runs_here") or ()]
                 following = piece["next_offset"]
                 if following is None or len(text) >= MOST_CHARS:
                     break
@@ -98,12 +101,14 @@ class DiffScreen(LiveScreen):
         except AgentCoordError as error:
             self.query_one(LinesView).set_lines([(Span(f" {one_line(error.message)}", Tone.WARN),)])
             return
-        self._show(text, cut=following is not None)
+        self._show(text, runs_here, cut=following is not None)
 
-    def _show(self, text: str, *, cut: bool) -> None:
+    def _show(self, text: str, runs_here: Sequence[str], *, cut: bool) -> None:
         view = self.query_one(LinesView)
         lines = diff_lines(text)
-        self._starts = file_starts(lines)
+        first = [*runs_here_lines(runs_here), ()] if runs_here and lines else []
+        self._starts = [len(first) + start for start in file_starts(lines)]
+        lines = [*first, *lines]
         if not lines:
             lines = [(Span(" No changes.", Tone.MUTED),)]
         if cut:

@@ -1,0 +1,178 @@
+"""Moments that are easily forgotten: a pause without a task, midnight, an undone mending, left-over money."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from daemon_kit import WORKER, create, daemonlet, finish, own_valkey, until
+
+from agentcoord.clock import SystemClock
+from agentcoord.daemon.chores import ORPHAN_AFTER_S, Chores
+from agentcoord.daemon.kept_file import KeptFile
+from agentcoord.daemon.memory_keeper import MemoryKeeper
+from agentcoord.daemon.pausing import pause
+from agentcoord.domain.events import EventKind
+from agentcoord.domain.ids import ProjectId, TaskId
+from agentcoord.domain.states import TaskState
+from agentcoord.domain.usage import UsdMicros
+from agentcoord.llm.api import Block
+from agentcoord.store import Caps
+
+DAY_MS = 24 * 3600 * 1000
+
+
+class MovedClock(SystemClock):
+    """The system's clock, ahead by what the test says."""
+
+    ahead_ms = 0
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self.ahead_ms
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead_ms / 1000
+
+
+class Thought:
+    """A turn that ends when the test says so."""
+
+    def __init__(self, *blocks: Block) -> None:
+        self._blocks = list(blocks)
+        self.begun, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self) -> list[Block]:
+        self.begun.set()
+        await self.may_end.wait()
+        return self._blocks
+
+
+async def test_a_persons_pause_is_kept_although_no_task_tells_of_it(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d, asyncio.TaskGroup() as group:
+        await d.store.memory.begin()
+        keeper = MemoryKeeper(
+            d.store,
+            d.hub,
+            d.runs,
+            d.shop.lander,
+            d.paths.kept_file,
+            let_go=d.fleet.let_go_of_all,
+            between_landings=d.shop.prover.between_landings,
+            restored=d.shop.board.touch,
+        )
+        tasks = [group.create_task(d.hub.run()), group.create_task(keeper.run())]
+
+        def paused_in_file() -> str:
+            return str(KeptFile.open(d.paths.kept_file).values.get("h:settings", {}).get("paused", "0"))
+
+        await until(d.paths.kept_file.exists)
+        await d.requests.answer("pause", {})
+        await until(lambda: paused_in_file() == "1")
+        await d.requests.answer("resume", {})
+        await until(lambda: paused_in_file() == "0")
+        for each in tasks:
+            each.cancel()
+
+
+async def test_what_the_days_cap_paused_goes_on_the_next_day_and_nothing_else_does(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    clock = MovedClock()
+    async with daemonlet(valkey_url, project_id) as d:
+        shop = replace(d.shop, clock=clock)
+        chores = Chores(shop, d.fleet, lease_s=60, on_deadline=d.fleet.drain)
+        for why, for_the_day in (
+            ("the day cap is reached", True),
+            ("the run cap is reached", False),
+            ("", False),
+        ):
+            await pause(shop, why, for_the_day=for_the_day)
+            await chores.watch_day()
+            assert d.store.queue.paused, "the day is not over"
+            clock.ahead_ms += DAY_MS
+            await chores.watch_day()
+            assert d.store.queue.paused is not for_the_day
+
+
+async def test_a_call_that_an_earlier_run_could_not_close_is_ended_while_its_task_is_held_again(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    clock = MovedClock()
+    async with daemonlet(valkey_url, project_id, clock=clock) as d:
+        thought = Thought(create("src/new.py", "Y = 2\n"), finish())
+        d.model.turns["t"] = [thought]
+        await d.load("t")
+        ledger, run, day = d.store.ledger, d.runs.run, d.runs.day()
+        amount = UsdMicros(500)
+        await ledger.reserve("left", run=run, task=TaskId("t"), day=day, amount=amount, caps=Caps())
+        async with d.working():
+            await thought.begun.wait()
+            (own,) = set(ledger.mirror.open) - {"left"}
+            for _ in range(2):
+                await d.chores.reap()
+                assert set(ledger.mirror.open) == {"left", own}
+                clock.ahead_ms += round(ORPHAN_AFTER_S * 500)
+            clock.ahead_ms += 1
+            await d.chores.reap()
+            assert set(ledger.mirror.open) == {own}, "what the present run reserved is its own"
+            thought.may_end.set()
+            await d.wait_until("t", TaskState.DONE)
+        assert (await ledger.totals(run=run, day=day)).run_reserved_usd_micros == 0
+
+
+async def test_a_task_that_landed_never_fails_because_its_lease_ran_out_unheard() -> None:
+    """The store goes away before `done`, and the worker is killed: nobody gives the claim back."""
+    with own_valkey() as valkey:
+        async with daemonlet(valkey.url, ProjectId("p"), attempts=1) as d:
+            d.model.turns["t"] = [[create("src/new.py", "Y = 2\n"), finish()]]
+            await d.load("t")
+
+            def kill(step: str) -> None:
+                if step == "settle":
+                    valkey.kill()
+
+            d.fault.append(kill)
+            async with d.working():
+                await until(lambda: not valkey.is_alive)
+                d.fleet.kill(WORKER.name)
+                await until(lambda: WORKER.name not in d.shop.board.rows)
+                await asyncio.to_thread(valkey.start)
+                task = await d.task("t")
+                assert task.state is TaskState.LANDING
+                await d.store.client.zadd(d.store.keys.of("lease"), {f"{task.token}:t": 1})
+                await d.chores.reap()
+                assert (await d.task("t")).state is TaskState.QUEUED
+                assert d.fleet.spawn(WORKER.role, 1)
+                assert (await d.wait_until("t", TaskState.DONE)).attempt == 1
+            assert d.model.asked == ["t"]
+
+
+async def test_a_test_that_is_red_again_after_an_undo_is_excused_again(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    files = {
+        "src/app.py": b"GOOD = False\n",
+        "src/test_it.py": b"import app\n\ndef test_old():\n    assert app.GOOD\n",
+        ".gitignore": b"*.pyc\n__pycache__\n",
+    }
+    command = f"{sys.executable} -m pytest -q -p no:cacheprovider src"
+    async with daemonlet(valkey_url, project_id, files=files, checks={"tests": command}, attempts=1) as d:
+        await d.shop.prover.run_baseline()
+        d.model.turns["mends"] = [[create("src/app.py", "GOOD = True\n"), finish()]]
+        d.model.turns["next"] = [[create("src/other.py", "X = 1\n"), finish()]]
+        await d.load("mends")
+        async with d.working():
+            await d.wait_until("mends", TaskState.DONE)
+            await d.requests.answer("undo", {"id": "mends"})
+            assert Path(d.root / "src/app.py").read_bytes() == b"GOOD = False\n"
+            stored = await asyncio.to_thread(d.shop.check_book.stored_known)
+            d.shop.prover.adopt_baseline(d.shop.prover.baseline, stored)  # type: ignore[arg-type]  # it was run above
+            await d.load("next")
+            done = await d.wait_until("next", TaskState.DONE, TaskState.FAILED)
+        assert done.state is TaskState.DONE, "the red test is not its fault"
+        checked = [e for e in d.hub.recent if e.kind is EventKind.TASK_CHECKED and e.task == "next"]
+        assert [e.data["excused"] for e in checked] == [True]

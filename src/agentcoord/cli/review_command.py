@@ -15,7 +15,7 @@ from agentcoord.cli.options import example, finish, group, invocation_of, termin
 from agentcoord.cli.terminal import Terminal
 from agentcoord.domain.states import ReviewState, TaskState
 from agentcoord.errors import AgentCoordError, DaemonNotRunningError
-from agentcoord.tui.rejection import second_try
+from agentcoord.tui.rejection import landed_on_top, rejected_words
 from agentcoord.tui.review_text import Case, by_risk, case_lines
 from agentcoord.tui.styled import Span, Tone
 from agentcoord.tui.text import plural
@@ -27,6 +27,8 @@ commands = group("")
 DIFF_CHARS: Final = 400_000
 PAGE_CELLS: Final = 100
 KEYS: Final = "[a]ccept  [r]eject REASON  [u]ndo  [n]ext  [q]uit"
+_REJECTING: Final = ("r", "reject", "r!", "reject!")
+"""With a mark: although tasks that need it have landed on top of it."""
 
 
 @commands.command(
@@ -56,8 +58,8 @@ class PlainReview:
         self._invocation = invocation
         self._terminal = terminal
         self._answers = answers
-        self._known: set[str] = set()
-        """Ids of all tasks, so that a second try gets one of its own."""
+        self._rows: dict[str, TaskView] = {}
+        """Every task as it was when the walk began."""
 
     def walk(self) -> int:
         """Walk through all of them and return the exit code."""
@@ -86,11 +88,16 @@ class PlainReview:
                 return None
             if word in ("n", "next"):
                 return True
-            if word in ("a", "accept", "y", "u", "undo") or (word in ("r", "reject") and rest.strip()):
+            landed = landed_on_top(self._rows, case.task_id)
+            if word in _REJECTING and not rest.strip():
+                self._terminal.say("a reason must follow r")
+            elif word in _REJECTING and landed and not word.endswith("!"):
+                names = ", ".join(landed)
+                self._terminal.say(f"landed on top of it: {names}; r! REASON rejects it and leaves those")
+            elif word in ("a", "accept", "y", "u", "undo", *_REJECTING):
                 return self._carry_out(word[0], case, rest.strip())
-            self._terminal.say(
-                "a reason must follow r" if word in ("r", "reject") else "one of these, please"
-            )
+            else:
+                self._terminal.say("one of these, please")
 
     def _carry_out(self, word: str, case: Case, reason: str) -> bool:
         """Do it and say what came of it; a refusal is said too, and the walk goes on."""
@@ -99,7 +106,7 @@ class PlainReview:
                 self._invocation.ask(Method.ACCEPT, id=case.task_id)
                 self._terminal.say(f"{case.task_id} is accepted")
                 return True
-            return self._take_back(case, reason if word == "r" else "")
+            return self._reject(case, reason) if word == "r" else self._undo(case)
         except DaemonNotRunningError:
             raise
         except AgentCoordError as error:
@@ -108,22 +115,26 @@ class PlainReview:
                 self._terminal.say(f"  {problem}")
             return False
 
-    def _take_back(self, case: Case, reason: str) -> bool:
+    def _undo(self, case: Case) -> bool:
         answer = self._invocation.ask(Method.UNDO, id=case.task_id)
-        conflicts = cast("Sequence[str]", answer["conflicts"])
+        if self._says_conflicts(case, "undone", answer["conflicts"]):
+            return False
+        self._terminal.say(f"{case.task_id} is undone")
+        return True
+
+    def _reject(self, case: Case, reason: str) -> bool:
+        despite = landed_on_top(self._rows, case.task_id)
+        answer = self._invocation.ask(Method.REJECT, id=case.task_id, reason=reason, despite=despite)
+        if self._says_conflicts(case, "rejected", answer["conflicts"]):
+            return False
+        self._terminal.say(rejected_words(answer))
+        return True
+
+    def _says_conflicts(self, case: Case, done: str, conflicts: Sequence[str]) -> bool:
         if conflicts:
             changed = f"{plural(len(conflicts), 'file')} changed since: {', '.join(conflicts)}"
-            self._terminal.say(Span("refused: ", Tone.BAD), f"{case.task_id} cannot be undone, {changed}")
-            return False
-        if not reason:
-            self._terminal.say(f"{case.task_id} is undone")
-            return True
-        self._terminal.say(f"{case.task_id} is undone")
-        again = second_try(case.detail, reason, self._known)
-        self._invocation.ask(Method.LOAD, text=again.plan, format="toml", source="review")
-        self._known.add(again.id)
-        self._terminal.say(f"{again.id} asks for it again with your reason")
-        return True
+            self._terminal.say(Span("refused: ", Tone.BAD), f"{case.task_id} cannot be {done}, {changed}")
+        return bool(conflicts)
 
     async def _collect(self) -> list[Case]:
         socket = self._invocation.paths().socket
@@ -134,7 +145,7 @@ class PlainReview:
                 page = await client.call(Method.TASKS, offset=offset)
                 rows += page["tasks"]
                 offset = page.get("next_offset")
-            self._known = {row["id"] for row in rows}
+            self._rows = {row["id"]: cast("TaskView", row) for row in rows}
             return [await _case(client, row["id"]) for row in rows if _waits(cast("TaskView", row))]
 
 

@@ -38,6 +38,7 @@ from agentcoord.daemon.notifications import SECRET_VARIABLES
 from agentcoord.daemon.patient_ledger import PatientLedger
 from agentcoord.daemon.proving import Prover
 from agentcoord.daemon.redis_server import embedded_server
+from agentcoord.daemon.rejections import finish_rejections
 from agentcoord.daemon.requests import Requests
 from agentcoord.daemon.resume_times import keep_waiting
 from agentcoord.daemon.retrying import Retries
@@ -387,9 +388,16 @@ async def reconcile(store: Store, lander: Lander, retries: Retries) -> None:
     requeued = await store.queue.release_all_leases(
         why="the daemon was restarted", decide=retries.decide, model_of=retries.model_of
     )
+    rejected = await finish_rejections(store, lander)
     returned = await store.ledger.reconcile(())
     await store.cleanup(everything=False)
-    log.info("reconciled", landed=list(landed), requeued=list(requeued), reservations=len(returned))
+    log.info(
+        "reconciled",
+        landed=list(landed),
+        requeued=list(requeued),
+        rejected=list(rejected),
+        reservations=len(returned),
+    )
 
 
 def check_slots(wanted: int, *, workers: int, cores: int | None = None) -> int:

@@ -57,7 +57,7 @@ class Requests:
         self._drain = drain
         self._on_load = on_load
         self._forgetting = forgetting
-        reviewing = self._reviewing = Reviewing(shop, views)
+        reviewing = self._reviewing = Reviewing(shop, views, on_load)
         self._methods: dict[str, Callable[[Params], Awaitable[Answer]]] = {
             Method.HELLO: self._hello,
             Method.STATUS: self._status,
@@ -81,6 +81,7 @@ class Requests:
             Method.BLAME: reviewing.blame,
             Method.LAND: reviewing.land,
             Method.UNDO: reviewing.undo,
+            Method.REJECT: reviewing.reject,
             Method.ACCEPT: reviewing.accept,
             Method.STOP: self._stop_now,
         }

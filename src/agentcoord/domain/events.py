@@ -46,6 +46,8 @@ class EventKind(StrEnum):
     """`why`, and `skipped` when its own rule for a failed need ended it."""
     TASK_UNDONE = "task.undone"
     TASK_ACCEPTED = "task.accepted"
+    TASK_REJECTED = "task.rejected"
+    """Taken back and asked for again: `reason`, `restored`, `merged`, `despite`."""
     QUESTION_ASKED = "question.asked"
     """`question`, `default`."""
     LOCK_TAKEN = "lock.taken"

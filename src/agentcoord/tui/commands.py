@@ -68,6 +68,7 @@ COMMANDS: Final[dict[str, Spec]] = {
     "land": Spec("let a flagged change land as it is", "ID...", 0, None, _tasks),
     "pause": Spec("begin nothing new"),
     "quit": Spec("leave the view; the daemon goes on"),
+    "reject": Spec("take a task back and have it done again", "ID [REASON]", 1, None, _tasks),
     "resume": Spec("begin tasks again"),
     "retry": Spec("queue tasks again", "ID...", 0, None, _tasks),
     "review": Spec("walk through what landed, riskiest first"),

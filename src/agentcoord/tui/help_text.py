@@ -25,7 +25,7 @@ KEYS: Final = (
         (
             ("Tab 1 2 3", "next pane; workers, tasks, events"),
             ("Enter", "open the task, or watch the worker"),
-            ("a r y u", "answer its question, retry, accept, undo the task"),
+            ("a r y u R", "answer its question, retry, accept, undo, reject the task"),
             ("v", "review what landed, riskiest first"),
             ("Space *", "mark this task, all shown; a key is then for all marked"),
             (":", "a command; Tab completes, the arrows bring lines back"),
@@ -38,7 +38,7 @@ KEYS: Final = (
     (
         "Review",
         (
-            ("y r u", "accept; reject with a reason, a new task asks again; undo"),
+            ("y r u", "accept; reject with a reason, for which it is done again; undo"),
             ("n N } {", "next and previous task, next and previous file"),
         ),
     ),

@@ -68,6 +68,9 @@ class Method(StrEnum):
     """{id} -> {id, state}: lets a change that was held for its flags land as it is"""
     UNDO = "undo"
     """{id, yes: bool} -> UndoView; {all: true} -> {tasks: [UndoView]}: newest first, accepted ones stay"""
+    REJECT = "reject"
+    """{id, reason, despite: [ids]} -> RejectView: undone, and the same task is queued again with the reason
+    in its next prompt. Refused while tasks that need it have landed, unless `despite` names each of them"""
     ACCEPT = "accept"
     """{id} -> {id, review}; {all: true} -> {tasks: [id]}"""
     STOP = "stop"
@@ -469,6 +472,16 @@ class UndoView(TypedDict):
     merged: list[str]
     conflicts: list[str]
     patch: str
+
+
+class RejectView(UndoView):
+    """With conflicts nothing happened: the task stays as it is."""
+
+    state: str
+    """The task's, afterwards."""
+    spent_usd: float
+    """What it has cost so far; counts against its cap."""
+    cap_usd: float | None
 
 
 class BlamedLineView(TypedDict):

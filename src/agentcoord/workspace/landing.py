@@ -145,16 +145,17 @@ class Lander:
         """
         return await asyncio.to_thread(diff_of, self._journal, task, since_ms)
 
-    async def undo(self, task: TaskId, *, since_ms: int = 0) -> UndoOutcome:
+    async def undo(self, task: TaskId, *, since_ms: int = 0, rejected: str = "") -> UndoOutcome:
         """Take back what `task` landed and nothing else, all of it or nothing.
 
+        `rejected`: why a person wants it done anew, which goes into the same record of the journal.
         An undone task answers what its undo did. Raises WorkspaceError when it never landed,
         or the disk refuses.
         """
         async with self._turn():
             moved: tuple[str, ...] = ()
             for _ in range(_UNDO_TRIES):
-                prepared = await run_to_end(self._prepare_undo, task, since_ms)
+                prepared = await run_to_end(self._prepare_undo, task, since_ms, rejected)
                 if isinstance(prepared, UndoOutcome):
                     return prepared
                 ended = prepared
@@ -259,7 +260,7 @@ class Lander:
         )
         return self._prepare(record, record.made_folders)
 
-    def _prepare_undo(self, task: TaskId, since_ms: int) -> Record | TreeMoved | UndoOutcome:
+    def _prepare_undo(self, task: TaskId, since_ms: int, rejected: str) -> Record | TreeMoved | UndoOutcome:
         records = self._journal.load()
         landings = with_contents(standing_landings(records, task, since_ms))
         if not landings:
@@ -267,7 +268,7 @@ class Lander:
         plan = plan_undo(landings, self._read_current, self._journal.blobs.read)
         if plan.conflicts:
             return UndoOutcome(conflicts=plan.conflicts, patch=reverse_patch(self._journal, landings))
-        record = undo_record(self._next_number(), self._clock.now_ms(), landings, plan)
+        record = undo_record(self._next_number(), self._clock.now_ms(), landings, plan, rejected)
         self._store([c for s in plan.steps for c in (s.current, s.wanted) if c is not None])
         return self._prepare(record, ())
 

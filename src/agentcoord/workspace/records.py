@@ -46,7 +46,7 @@ def landing_record(
     )
 
 
-def undo_record(number: int, at_ms: int, landings: Sequence[Record], plan: UndoPlan) -> Record:
+def undo_record(number: int, at_ms: int, landings: Sequence[Record], plan: UndoPlan, rejected: str) -> Record:
     """Return the record of an undo that is prepared."""
     swaps = tuple(
         Swap(
@@ -71,6 +71,7 @@ def undo_record(number: int, at_ms: int, landings: Sequence[Record], plan: UndoP
         undoes=tuple(r.number for r in landings),
         restored=tuple(s.path for s in plan.steps if s.exact),
         merged=tuple(s.path for s in plan.steps if not s.exact),
+        rejected=rejected,
     )
 
 

@@ -71,6 +71,7 @@ def test_every_command_of_the_design_is_there() -> None:
         *("land", "blame", "review"),
         *(
             "undo",
+            "reject",
             "wait",
             "config",
             "locks",

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
-from tui_fakes import refusing, screen_lines, settle, snapshot, task
+from tui_fakes import screen_lines, settle, snapshot, task
 from tui_night import Night, night
 
-from agentcoord.domain.ids import TaskId
-from agentcoord.domain.plan import read_plan
-from agentcoord.domain.worker import MISSION_WORKERS
-from agentcoord.errors import RpcError
-from agentcoord.tui.rejection import second_try
 from agentcoord.tui.review_text import Case, case_lines
 from agentcoord.tui.screens.ask import AskScreen
 from agentcoord.tui.screens.confirm import ConfirmScreen
@@ -34,6 +28,14 @@ ROWS = [
     task("judged", "done", review="accepted"),
     task("busy", "running"),
 ]
+REJECTED: dict[str, Any] = {
+    "restored": ["x"],
+    "merged": [],
+    "conflicts": [],
+    "state": "queued",
+    "spent_usd": 0.4,
+    "cap_usd": 0.6,
+}
 
 
 def detail(task_id: str, **more: Any) -> TaskDetail:
@@ -62,7 +64,7 @@ async def review(*, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Night]:
         }
         n.daemon.answers[Method.ACCEPT] = lambda p: {"id": p["id"], "review": "accepted"}
         n.daemon.answers[Method.UNDO] = lambda p: {"restored": ["x"], "merged": [], "conflicts": []}
-        n.daemon.answers[Method.LOAD] = lambda p: {"run": "r", "added": ["x"], "unchanged": [], "changed": []}
+        n.daemon.answers[Method.REJECT] = lambda p: REJECTED | {"id": p["id"]}
         await n.press("v")
         assert isinstance(n.app.screen, ReviewScreen)
         await n.see("2 tasks to judge")
@@ -126,40 +128,51 @@ async def test_undo_asks_first() -> None:
         await n.told("risky is undone in 1 file.")
 
 
-async def test_a_rejection_names_dependents_undoes_and_asks_for_the_work_again() -> None:
+async def test_a_rejection_names_what_landed_on_top_and_sends_the_reason() -> None:
     async with review() as n:
         await n.press("n", "r")
         assert isinstance(n.app.screen, AskScreen)
-        await n.see("These need it and stay as they are: risky.")
+        await n.see("stays as it is: risky.")
         await n.press(*"too", "space", *"short", "enter")
-        await n.told("calm is undone; calm-2 asks for it again with your reason.")
-        assert n.daemon.answered(Method.UNDO) == [{"id": "calm", "yes": True}]
-        plan = tomllib.loads(n.daemon.answered(Method.LOAD)[0]["text"])
-        assert plan["task"][0]["id"] == "calm-2"
-        assert "too short" in plan["task"][0]["description"]
+        await n.told("calm is taken back in 1 file and is queued again with your reason; $0.40 of its $0.60")
+        assert n.daemon.answered(Method.REJECT) == [
+            {"id": "calm", "reason": "too short", "despite": ["risky"]}
+        ]
 
 
-async def test_a_rejection_whose_undo_conflicts_asks_for_nothing() -> None:
+async def test_a_rejection_whose_files_changed_since_is_said_and_goes_nowhere() -> None:
     async with review() as n:
-        n.daemon.answers[Method.UNDO] = lambda p: {"restored": [], "merged": [], "conflicts": ["x.py"]}
+        n.daemon.answers[Method.REJECT] = lambda p: REJECTED | {"id": p["id"], "conflicts": ["x.py"]}
         await n.press("r", *"no", "enter")
-        await n.told("risky cannot be undone: x.py changed since.")
-        assert not n.daemon.answered(Method.LOAD)
+        await n.told("risky cannot be rejected: 1 file changed since: x.py.")
+        await n.see("Improve risky.")
 
 
-async def test_a_second_try_that_cannot_be_loaded_is_said_with_its_problem() -> None:
-    async with review() as n:
-        problem = RpcError("the plan has a problem", code=1, problems=["no worker has the tag docs"])
-        n.daemon.answers[Method.LOAD] = refusing(problem)
-        await n.press("r", *"no", "enter")
-        await n.told("no worker has the tag docs")
-        await n.told("risky is undone, but nobody is asked for it again")
+async def test_a_rejection_from_the_table_and_from_the_command_line_is_the_same() -> None:
+    async with night(snapshot(list(ROWS), [])) as n:
+        n.daemon.answers[Method.REJECT] = lambda p: REJECTED | {"id": p["id"]}
+        n.table("tasks").select("calm")
+        await n.press("R")
+        await n.see("Why do you reject calm?")
+        await n.press("escape")
+        await n.press("colon", *"reject", "space", *"risky", "space", *"no", "enter")
+        await n.see("Why do you reject risky?")
+        await n.press(*"pe", "enter")
+        await n.told("risky is taken back in 1 file and is queued again")
+        assert n.daemon.answered(Method.REJECT) == [{"id": "risky", "reason": "nope", "despite": []}]
+
+
+async def test_only_what_landed_can_be_rejected() -> None:
+    async with night(snapshot(list(ROWS), [])) as n:
+        await n.press("colon", *"reject", "space", *"busy", "enter")
+        await n.told("busy has not landed: it is running.")
+        assert not n.daemon.answered(Method.REJECT)
 
 
 async def test_an_empty_reason_rejects_nothing() -> None:
     async with review() as n:
         await n.press("r", "enter")
-        assert not n.daemon.answered(Method.UNDO)
+        assert not n.daemon.answered(Method.REJECT)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
@@ -177,22 +190,6 @@ async def test_nothing_to_review_is_said_on_the_key() -> None:
 async def test_the_dashboard_can_begin_with_the_review() -> None:
     async with night(snapshot(list(ROWS), []), begin_with_review=True) as n:
         await settle(n.pilot, until=lambda: isinstance(n.app.screen, ReviewScreen))
-
-
-def test_the_second_try_is_a_plan_that_loads() -> None:
-    row = task("calm", "done", tags=["backend"], writes=["docs/**"], budget_usd=0.5, title='Say "hi" \\ ☃')
-    again = second_try(detail("calm", task=row), 'It\'s "wrong":\n\tsee \x7f above', {"calm", "calm-2"})
-    assert again.id == "calm-3"
-    plan = read_plan(again.plan, format="toml", source="x", known={TaskId("calm")}, workers=MISSION_WORKERS)
-    spec = plan.tasks[0]
-    assert spec.title == 'Say "hi" \\ ☃'
-    assert 'It\'s "wrong":\n\tsee \x7f above' in spec.description
-    assert spec.budget_usd_micros == 500_000
-    assert spec.writes == ("docs/**",)
-
-
-def test_the_second_try_of_a_second_try_counts_on() -> None:
-    assert second_try(detail("calm-2"), "no", {"calm", "calm-2"}).id == "calm-3"
 
 
 def test_a_task_without_checks_is_shown_as_unproven() -> None:

@@ -18,11 +18,9 @@ from agentcoord.domain.states import ReviewState, TaskState
 from agentcoord.errors import AgentCoordError
 from agentcoord.tui import actions
 from agentcoord.tui.context import Context
-from agentcoord.tui.effects import ACCEPT, UNDO, dependents_of
+from agentcoord.tui.effects import ACCEPT, UNDO
 from agentcoord.tui.model import Part
-from agentcoord.tui.rejection import second_try
 from agentcoord.tui.review_text import REVIEW_COLUMNS, Case, by_risk, case_lines, queue_row
-from agentcoord.tui.screens.ask import AskScreen
 from agentcoord.tui.screens.live import LiveScreen
 from agentcoord.tui.styled import Span, Tone
 from agentcoord.tui.text import plural
@@ -136,22 +134,7 @@ class ReviewScreen(LiveScreen):
 
     def action_reject(self) -> None:
         """Take it back and ask for it again, with the reason."""
-        task_id = self._current
-        if (why_not := actions.why_not_undo(self.model, task_id)) or task_id is None:
-            self.say(why_not, warn=True)
-            return
-        dependents = dependents_of(self.model, [task_id])
-        more = "Its change is taken back, and a new task asks for the work again with your reason."
-        if dependents:
-            more += f" These need it and stay as they are: {', '.join(dependents)}."
-
-        def decided(reason: str | None) -> None:
-            if reason:
-                self.run_worker(self._reject(task_id, reason), group="effects")
-
-        self.app.push_screen(
-            AskScreen(f"Why do you reject {task_id}?", more, placeholder="The reason"), decided
-        )
+        self.reject_task(self._current)
 
     def acted(self, tasks: Sequence[str]) -> None:
         """Go on to the next task that waits."""
@@ -202,22 +185,6 @@ class ReviewScreen(LiveScreen):
                 offset = int(following)
         except AgentCoordError:
             return text, True
-
-    async def _reject(self, task_id: str, reason: str) -> None:
-        """Undo, then load the second try; when the undo conflicts, nothing is asked for."""
-        undone = await self.ask(Method.UNDO, id=task_id, yes=True)
-        if undone is None:
-            return
-        if undone.get("conflicts"):
-            self.say(UNDO.told(task_id, undone), warn=True)
-            return
-        again = second_try(self._cases[task_id].detail, reason, self.model.tasks)
-        loaded = await self.ask(Method.LOAD, text=again.plan, format="toml", source="review")
-        if loaded is None:
-            self.say(f"{task_id} is undone, but nobody is asked for it again: load a plan for it.", warn=True)
-        else:
-            self.say(f"{task_id} is undone; {again.id} asks for it again with your reason.")
-            self.acted([task_id])
 
     def _go_on(self, *, after: str) -> None:
         queue = self.query_one("#queue", LineTable)

@@ -282,6 +282,8 @@ class TaskDetail(TypedDict):
     """Its newest 200 events."""
     history: NotRequired[list[AttemptView]]
     """How its newest 50 attempts ended, the oldest first."""
+    model: NotRequired[str]
+    """Of its newest attempt, as the ladder is now."""
 
 
 class WorkerView(TypedDict):

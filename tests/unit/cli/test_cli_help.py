@@ -72,6 +72,7 @@ def test_every_command_of_the_design_is_there() -> None:
         *(
             "undo",
             "reject",
+            "commit",
             "wait",
             "config",
             "locks",

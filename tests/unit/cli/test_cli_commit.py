@@ -286,20 +286,24 @@ def test_the_first_commit_of_all(bare: Scene) -> None:
     assert bare.git("status", "--porcelain") == "A  mine.py\n"
 
 
+def _edit_its_line(scene: Scene) -> None:
+    write(scene.root, "src/a.py", edited(LINES, 3, "rewritten"))
+
+
+def _stage_its_line(scene: Scene) -> None:
+    landed = scene.read("src/a.py") or b""
+    write(scene.root, "src/a.py", edited(LINES, 3, "staged there"))
+    scene.git("add", "src/a.py")
+    write(scene.root, "src/a.py", landed)
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda s: write(s.root, "src/a.py", edited(LINES, 3, "rewritten")), "has not all of its lines"),
+        (_edit_its_line, "has not all of its lines"),
         (lambda s: (s.root / "src/a.py").unlink(), "has not all of its lines"),
         (lambda s: s.undo("one"), "has landed nothing that stands: it is undone"),
-        (
-            lambda s: (
-                write(s.root, "src/a.py", edited(LINES, 3, "staged there")),
-                s.git("add", "src/a.py"),
-                write(s.root, "src/a.py", edited(LINES, 3, "three")),
-            ),
-            "you have staged other lines in the same place of src/a.py",
-        ),
+        (_stage_its_line, "you have staged other lines in the same place of src/a.py"),
         (
             lambda s: (s.root / ".git/MERGE_HEAD").write_text(s.git("rev-parse", "HEAD")),
             "a merge is under way",

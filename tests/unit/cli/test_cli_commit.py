@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -380,7 +379,7 @@ def test_a_message_is_harmless_and_its_subject_short() -> None:
     detail: Any = {
         **DETAIL,
         "task": task_view("t", "done", worker="W\n\nSigned-off-by: x", cost_usd=1.0),
-        "description": "Do \x1b[31mthis.\n\n    indented\n" + "word " * 40,
+        "description": "Do \x1b[31mthis\nat once.\n\n    indented\n- one\n- two\n" + "word " * 40,
         "events": [
             {"kind": "task.claimed", "data": {"model": "one"}},
             {"kind": "task.claimed", "data": {"model": "two"}},
@@ -395,4 +394,4 @@ def test_a_message_is_harmless_and_its_subject_short() -> None:
         "\n\nAgentcoord-Task: t\nAgentcoord-Worker: W Signed-off-by: x\nAgentcoord-Model: one, two\n"
         "Agentcoord-Cost: $1.00\n"
     )
-    assert os.linesep + "    indented" in text
+    assert "this at once.\n\n    indented\n- one\n- two\nword word" in text

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from typing import Any, Final
 
 from agentcoord.domain.events import EventKind
-from agentcoord.tui.text import harmless, one_line
+from agentcoord.tui.text import harmless, money, one_line
 from agentcoord.wire.messages import TaskDetail
 
 SUBJECT_CHARS: Final = 72
 LINE_CHARS: Final = 72
 BODY_CHARS: Final = 8_000
+_LISTED: Final = re.compile(r"\d+[.)] |```")
 
 
 def message_of(task: str, title: str, detail: TaskDetail | None) -> str:
@@ -27,7 +29,7 @@ def message_of(task: str, title: str, detail: TaskDetail | None) -> str:
         trailers += [
             ("Agentcoord-Worker", row["worker"] or ""),
             ("Agentcoord-Model", ", ".join(models)),
-            ("Agentcoord-Cost", f"${row['cost_usd']:.2f}"),
+            ("Agentcoord-Cost", money(row["cost_usd"])),
         ]
     parts.append("\n".join(f"{name}: {one_line(value)}" for name, value in trailers if value))
     return "\n\n".join(parts) + "\n"
@@ -49,16 +51,28 @@ def _subject(title: str) -> str:
 
 
 def _body(description: str) -> str:
-    """The text, its paragraphs kept, long lines broken between words."""
+    """The text in lines of its own; paragraphs that only lines were broken in are filled anew."""
     text = description.strip()
     if len(text) > BODY_CHARS:
         text = text[:BODY_CHARS].rstrip() + " ..."
-    lines: list[str] = []
-    for line in text.splitlines():
-        clean = harmless(line).rstrip()
-        indent = clean[: len(clean) - len(clean.lstrip())]
-        broken = textwrap.wrap(
-            clean, LINE_CHARS, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-        )
-        lines += broken or [""]
-    return "\n".join(lines)
+    lines = [harmless(line).rstrip() for line in text.splitlines()]
+    parts: list[str] = []
+    for line in lines:
+        goes_on = parts and _is_prose(parts[-1]) and _is_prose(line)
+        if goes_on:
+            parts[-1] += f" {line}"
+        else:
+            parts.append(line)
+    return "\n".join("\n".join(_broken(part)) for part in parts)
+
+
+def _is_prose(line: str) -> bool:
+    """Whether it may be joined with another line: no list, no heading, no code."""
+    return bool(line) and (line[0].isalnum() or line[0] in "\"'(`") and not _LISTED.match(line)
+
+
+def _broken(line: str) -> list[str]:
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.wrap(
+        line, LINE_CHARS, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    ) or [""]

@@ -10,7 +10,7 @@ import typer
 
 from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.committing.commits import Committed, commit_one
-from agentcoord.cli.committing.landed_changes import ClashError, Landed, LandedChanges
+from agentcoord.cli.committing.landed_changes import ClashError, Landed, LandedChanges, Tree
 from agentcoord.cli.committing.message import message_of
 from agentcoord.cli.committing.user_git import Entry, UserGit
 from agentcoord.cli.invocation import Invocation
@@ -23,6 +23,7 @@ from agentcoord.tui.text import plural
 from agentcoord.wire.client import ControlClient
 from agentcoord.wire.messages import ExitCode, Method, TaskDetail, TaskView
 from agentcoord.workspace.journal import Journal, Record, standing_landings
+from agentcoord.workspace.subsets import trims_of
 
 commands = group("")
 Rows = Mapping[str, TaskView]
@@ -163,7 +164,7 @@ class CommitSession:
         tree = self._tree(head, landed)
         return [each for each in landed if not self.changes.is_in(tree, each)]
 
-    def _missing(self, landed: Landed, wanted: Sequence[Landed], tree: Mapping[str, Entry]) -> list[str]:
+    def _missing(self, landed: Landed, wanted: Sequence[Landed], tree: Tree) -> list[str]:
         """Why this task alone cannot be committed with those: what it builds on, and what is not there."""
         named = {each.task for each in wanted}
         words = [
@@ -191,12 +192,14 @@ class CommitSession:
         landed = Landed(task, tuple(records), "")
         return not self.changes.is_in(self._tree(self.git.head(), [landed]), landed)
 
-    def _clashes(self, wanted: Sequence[Landed], tree: Mapping[str, Entry]) -> list[str]:
+    def _clashes(self, wanted: Sequence[Landed], tree: Tree) -> list[str]:
         """Play all commits through: where the user's own lines, committed or staged, are in the way."""
         now = dict(tree)
         paths = sorted({path for each in wanted for path in each.paths})
         index = self.git.place("index")
-        staged = self.git.staged(index, paths) if index.exists() and paths else {}
+        staged: dict[str, Entry | None] = {}
+        if index.exists() and paths:
+            staged |= self.git.staged(index, paths)
         problems = []
         for each in wanted:
             if self.changes.is_in(now, each):
@@ -221,7 +224,9 @@ class CommitSession:
 
     def _standing(self, task: str) -> list[Record]:
         row = self._rows.get(task)
-        return standing_landings(self._records, TaskId(task), row["queued_at"] if row is not None else 0)
+        since_ms = row["queued_at"] if row is not None else 0
+        landings = standing_landings(self._records, TaskId(task), since_ms)
+        return sorted([*landings, *trims_of(self._records, landings)], key=lambda record: record.number)
 
     def _needs_of(self, task: str) -> list[str]:
         """What it needs, directly or through others."""

@@ -46,6 +46,7 @@ from agentcoord.daemon.run_book import RunBook
 from agentcoord.daemon.shutdown import Shutdown
 from agentcoord.daemon.snapshot import DaemonState, Views
 from agentcoord.daemon.start_args import StartArgs
+from agentcoord.daemon.subset_proofs import SubsetProofs
 from agentcoord.daemon.worker_row import FleetBoard
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
@@ -87,6 +88,7 @@ class Daemon:
     chores: Chores
     baseline: BaselineKeeper
     keeper: MemoryKeeper
+    subsets: SubsetProofs
     state: DaemonState
     shutdown: Shutdown
     has_model: bool
@@ -126,6 +128,7 @@ class Daemon:
             group.create_task(self.baseline.run(), name="baseline")
             group.create_task(self._warm(), name="warm")
             group.create_task(self.keeper.run(), name="memory")
+            group.create_task(self.subsets.run(), name="subsets")
             self.chores.start(group)
             for loop in self.companions:
                 group.create_task(self._accompanied(loop), name="companion")
@@ -252,6 +255,7 @@ async def composed(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str])
             between_landings=shop.prover.between_landings,
             restored=shop.board.touch,
         )
+        subsets = SubsetProofs(shop)
         views = Views(shop, paths, state, runs, chores.lag)
         requests = Requests(
             shop=shop,
@@ -262,6 +266,7 @@ async def composed(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str])
             stop=lambda now: shutdown.ask(now=now),
             drain=lambda: drain(fleet, state),
             on_load=baseline.want,
+            subsets=subsets,
             forgetting=keeper.forgetting,
         )
         if any(task.state not in SETTLED_STATES for task in await store.queue.all()):
@@ -282,7 +287,7 @@ async def composed(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str])
         )
         has_model = source.model is not None
         yield Daemon(
-            shop, fleet, chores, baseline, keeper, state, shutdown, has_model, beside, source.warm_up
+            shop, fleet, chores, baseline, keeper, subsets, state, shutdown, has_model, beside, source.warm_up
         )
 
 

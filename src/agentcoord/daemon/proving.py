@@ -129,6 +129,11 @@ class Prover:
         self.red_before = frozenset(outcome.name for outcome in report.red)
         self._known = known
 
+    async def run_on(self, proof: ProofTree, commands: list[tuple[str, str]]) -> CheckReport:
+        """Run checks on what a proof copy shows, for a person. Raises SandboxError: nothing ran."""
+        report, _ = await self._proof_checks.run(proof, commands, "", claim=None, known=self._known)
+        return report
+
     async def prove_and_land(
         self,
         claim: Claim,

@@ -81,6 +81,8 @@ class Record:
     """Folders that did not exist before, topmost first."""
     undoes: tuple[int, ...] = ()
     """The numbers of the landings that this undo takes back."""
+    trims: tuple[int, ...] = ()
+    """The numbers of the landings of which this undo takes hunks back: they still stand."""
     restored: tuple[str, ...] = ()
     merged: tuple[str, ...] = ()
     rejected: str = ""
@@ -243,6 +245,7 @@ def _to_dict(record: Record) -> dict[str, Any]:
         ],
         "made_folders": record.made_folders,
         "undoes": record.undoes,
+        "trims": record.trims,
         "restored": record.restored,
         "merged": record.merged,
         "rejected": record.rejected,
@@ -266,6 +269,7 @@ def _from_dict(raw: dict[str, Any]) -> Record:
         ),
         made_folders=tuple(raw["made_folders"]),
         undoes=tuple(raw["undoes"]),
+        trims=tuple(raw.get("trims", ())),
         restored=tuple(raw["restored"]),
         merged=tuple(raw["merged"]),
         rejected=raw.get("rejected", ""),

@@ -15,6 +15,7 @@ from canned_daemon import CannedDaemon, Outcome, Project, Run
 from canned_views import ANSWERS, DETAIL, task_view
 
 from agentcoord.cli.committing.message import SUBJECT_CHARS, message_of
+from agentcoord.domain.hunks import read_diff
 from agentcoord.domain.ids import FencingToken, TaskId
 from agentcoord.wire.messages import Method
 from agentcoord.workspace.landing import Lander
@@ -61,6 +62,18 @@ class Scene:
     def undo(self, task: str) -> None:
         asyncio.run(self.lander.undo(TaskId(task)))
         self.rows[task]["review"] = "undone"
+
+    def take_out(self, task: str, *marks: str) -> None:
+        """Take the hunks out that are of these paths, or have these lines."""
+
+        async def take_out() -> None:
+            files = read_diff(await self.lander.diff(TaskId(task)))
+            found = [h for file in files for h in file.hunks if h.path in marks or set(marks) & set(h.lines)]
+            keys = {hunk.key for hunk in found}
+            plan = await self.lander.without(TaskId(task), keys, self.read)
+            await self.lander.take_out(TaskId(task), keys, since_ms=0, proven=plan.wanted_sha256)
+
+        asyncio.run(take_out())
 
     def read(self, path: str) -> bytes | None:
         file = self.root / path
@@ -355,6 +368,26 @@ def test_an_undone_task_leaves_its_file_to_the_one_that_landed_later(scene: Scen
     scene.undo("gone")
     assert scene.commit("kept").code == 0
     assert scene.committed("src/a.py") == edited(LINES, 12, "twelve")
+    assert scene.git("status", "--porcelain") == ""
+
+
+def test_hunks_that_were_taken_out_are_not_committed(scene: Scene) -> None:
+    after = edited(edited(LINES, 3, "three"), 15, "fifteen")
+    scene.land("one", {"src/a.py": after, "src/new.py": b"N = 1\n"})
+    scene.take_out("one", "src/new.py", "+three")
+    assert scene.commit("one").code == 0
+    assert scene.committed("src/a.py") == edited(LINES, 15, "fifteen")
+    assert scene.git("status", "--porcelain") == ""
+    scene.land("two", {"src/new.py": b"N = 2\n", "src/b.py": edited(LINES, 3, "three")})
+    assert scene.commit("two").code == 0
+    scene.take_out("two", "src/new.py")
+    assert scene.git("status", "--porcelain") == " D src/new.py\n"
+    assert scene.commit("two").code == 0, "what was taken out after a commit is a commit of its own"
+    assert scene.git("log", "--format=%s", "-3").split("\n")[:3] == [
+        "Improve two",
+        "Improve two",
+        "Improve one",
+    ]
     assert scene.git("status", "--porcelain") == ""
 
 

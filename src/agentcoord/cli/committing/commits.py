@@ -12,13 +12,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from agentcoord.cli.boundary import CommandError
-from agentcoord.cli.committing.landed_changes import ClashError, Landed, LandedChanges
+from agentcoord.cli.committing.landed_changes import ClashError, Landed, LandedChanges, Tree
 from agentcoord.cli.committing.user_git import Entry, UserGit
 from agentcoord.wire.messages import ExitCode
 
@@ -70,8 +70,10 @@ def commit_one(git: UserGit, changes: LandedChanges, landed: Landed) -> Committe
         made = git.head()
         if code != 0 or made == head:
             raise _refused_by_git(landed.task, said, code)
-        found = git.entries(made, git.changed(head, made))
-        _put(git, theirs, _carried(git, changes, theirs, git.entries(head, sorted(found)), found))
+        touched = git.changed(head, made)
+        found: dict[str, Entry | None] = dict.fromkeys(touched)
+        found |= git.entries(made, touched)
+        _put(git, theirs, _carried(git, changes, theirs, git.entries(head, touched), found))
         held.exchange(theirs.read_bytes())
     hook_changed = tuple(p for p in sorted(wanted | found) if found.get(p) != wanted.get(p))
     return Committed(landed.task, made, tuple(sorted(wanted)), said, hook_changed)
@@ -117,9 +119,12 @@ def _index_held(git: UserGit) -> Iterator[_HeldIndex]:
                 lock.unlink()
 
 
-def _put(git: UserGit, index: Path, entries: Mapping[str, Entry]) -> None:
+def _put(git: UserGit, index: Path, entries: Tree) -> None:
+    """Make an index have these; a mode of 0 takes a path out of it."""
+    gone = Entry("0", git.put_plain(b""))
     rows = b"".join(
-        f"{entry.mode} {entry.oid}\t".encode() + os.fsencode(path) + b"\0" for path, entry in entries.items()
+        f"{(entry or gone).mode} {(entry or gone).oid}\t".encode() + os.fsencode(path) + b"\0"
+        for path, entry in entries.items()
     )
     git.ask("update-index", "--add", "-z", "--index-info", stdin=rows, index=index)
 
@@ -128,12 +133,12 @@ def _carried(
     git: UserGit,
     changes: LandedChanges,
     index: Path,
-    before: Mapping[str, Entry],
-    after: Mapping[str, Entry],
-) -> dict[str, Entry]:
+    before: Tree,
+    after: Tree,
+) -> dict[str, Entry | None]:
     """What an index is to have for the new HEAD; what a hook left no room for stays as it is staged."""
     staged = git.staged(index, sorted(after)) if index.exists() else {}
-    carried = {}
+    carried: dict[str, Entry | None] = {}
     for path, entry in after.items():
         with suppress(ClashError):
             carried[path] = changes.rebased(path, before.get(path), staged.get(path), entry)

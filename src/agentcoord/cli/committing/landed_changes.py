@@ -21,6 +21,8 @@ from agentcoord.workspace.blobs import BlobStore
 from agentcoord.workspace.diffs import merge
 from agentcoord.workspace.journal import Record, Swap
 
+Tree = Mapping[str, Entry | None]
+"""What is at some paths; None or nothing: no file."""
 _MODES = {0o644: "100644", 0o755: "100755"}
 
 
@@ -38,7 +40,7 @@ class Landed:
 
     task: str
     records: tuple[Record, ...]
-    """Its landings that stand, oldest first."""
+    """Its landings that stand, and what took hunks out of them, oldest first."""
     message: str
 
     @property
@@ -55,23 +57,28 @@ class LandedChanges:
         self._happened = [record for record in records if record.happened]
         self._stored: dict[tuple[str, str], str] = {}
 
-    def on_top_of(self, tree: Mapping[str, Entry], landed: Landed) -> dict[str, Entry]:
-        """What of `tree` the task changes; nothing when it is all there. Raises ClashError."""
+    def on_top_of(self, tree: Tree, landed: Landed) -> dict[str, Entry | None]:
+        """What of `tree` the task changes (None: the file goes); nothing when it is all there.
+
+        Raises ClashError.
+        """
         now = dict(tree)
         for record in landed.records:
             for swap in record.swaps:
                 now[swap.path] = self._with_swap(now.get(swap.path), swap)
         return {path: entry for path, entry in now.items() if tree.get(path) != entry}
 
-    def is_in(self, tree: Mapping[str, Entry], landed: Landed) -> bool:
+    def is_in(self, tree: Tree, landed: Landed) -> bool:
         """Whether everything of the task is in `tree`, whatever was put on top of it there."""
         return all(self._path_is_in(tree.get(path), path, landed) for path in landed.paths)
 
-    def rebased(self, path: str, before: Entry | None, staged: Entry | None, after: Entry) -> Entry:
+    def rebased(
+        self, path: str, before: Entry | None, staged: Entry | None, after: Entry | None
+    ) -> Entry | None:
         """What is staged at a path, carried over from one commit to the next. Raises ClashError."""
         if staged in (before, after) or (staged is None and before is None):
             return after
-        if before is None or staged is None or staged.mode not in REGULAR:
+        if before is None or staged is None or after is None or staged.mode not in REGULAR:
             raise ClashError(path)
         mode = after.mode if staged.mode == before.mode else staged.mode
         return Entry(mode, self._merged(path, before.oid, staged.oid, after.oid))
@@ -87,18 +94,20 @@ class LandedChanges:
             if record.number < first and record.task != landed.task:
                 yield record.task
 
-    def begins_at(self, tree: Mapping[str, Entry], path: str, landed: Landed) -> bool:
+    def begins_at(self, tree: Tree, path: str, landed: Landed) -> bool:
         """Whether `tree` has at `path` what was there before the task."""
         swap = next(s for r in landed.records for s in r.swaps if s.path == path)
         entry = tree.get(path)
         return (entry.oid if entry else None) == self._oid(path, swap.before)
 
-    def _with_swap(self, ours: Entry | None, swap: Swap) -> Entry:
-        assert swap.after is not None
+    def _with_swap(self, ours: Entry | None, swap: Swap) -> Entry | None:
         if ours is not None and ours.mode not in REGULAR:
             raise ClashError(swap.path)
         before, after = self._oid(swap.path, swap.before), self._oid(swap.path, swap.after)
-        assert after is not None
+        if swap.after is None or after is None:
+            if ours is not None and ours.oid != before:
+                raise ClashError(swap.path)
+            return None
         oid = self._merged(swap.path, before, ours.oid if ours else None, after)
         keeps_mode = swap.before is not None and swap.before.mode == swap.after.mode
         return Entry(ours.mode if ours is not None and keeps_mode else _MODES[swap.after.mode], oid)
@@ -117,29 +126,30 @@ class LandedChanges:
         return self._git.put_plain(content)
 
     def _path_is_in(self, entry: Entry | None, path: str, landed: Landed) -> bool:
-        if entry is None:
-            return False
         own = {record.number for record in landed.records}
         chain = self._chain(path)
         newest = max(at for at, (record, _) in enumerate(chain) if record.number in own)
-        if any(self._oid(path, swap.after) == entry.oid for _, swap in chain[newest:]):
+        oid = entry.oid if entry is not None else None
+        if any(self._oid(path, swap.after) == oid for _, swap in chain[newest:]):
             return True
+        if entry is None:
+            return False
         try:
             for record in landed.records:
                 for swap in record.swaps:
-                    if swap.path == path and self._with_swap(entry, swap).oid != entry.oid:
+                    if swap.path == path and self._with_swap(entry, swap) != entry:
                         return False
         except ClashError:
             return False
         return True
 
     def _is_in_file(self, path: str, landed: Landed) -> bool:
+        last, swap = self._chain(path)[-1]
+        if swap.after is None:
+            return not (self._git.root / path).exists()
         try:
             current = self._read_file(self._git.root / path)
         except OSError:
-            return False
-        last, swap = self._chain(path)[-1]
-        if swap.after is None:
             return False
         newest = self._blobs.read(swap.after.sha256)
         if current == newest:

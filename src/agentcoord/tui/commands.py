@@ -60,6 +60,7 @@ COMMANDS: Final[dict[str, Spec]] = {
     "answer": Spec("answer a task's question", "ID TEXT", 1, None, _tasks),
     "cancel": Spec("end tasks; nothing of them lands", "ID...", 0, None, _tasks),
     "cleanup": Spec("release what ended tasks left behind"),
+    "comment": Spec("ask for a change on top of a task", "ID [TEXT]", 1, None, _tasks),
     "diff": Spec("what a task changed", "[ID]", 0, 1, _tasks),
     "drain": Spec("stop the daemon when the running tasks have ended"),
     "filter": Spec("show some tasks", "[TERMS]", 0, None),

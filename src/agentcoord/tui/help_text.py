@@ -40,6 +40,9 @@ KEYS: Final = (
         (
             ("y r u", "accept; reject with a reason, for which it is done again; undo"),
             ("n N } {", "next and previous task, next and previous file"),
+            ("J K + -", "next and previous hunk; accept it, reject it"),
+            ("t", "try it without the rejected hunks: checks first, then you decide"),
+            ("s c", "side by side and back; comment: a further task follows your words"),
         ),
     ),
     (

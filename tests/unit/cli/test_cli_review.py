@@ -10,6 +10,7 @@ import pytest
 from canned_daemon import CannedDaemon, Run
 from canned_views import ANSWERS, DETAIL, task_view
 
+from agentcoord.domain.hunks import read_diff
 from agentcoord.wire.messages import Method
 
 project, daemon, run = canned_daemon.project, canned_daemon.daemon, canned_daemon.run
@@ -141,3 +142,58 @@ def test_nothing_to_review_is_said(run: Run, morning: CannedDaemon) -> None:
     done = run("review")
     assert (done.code, done.out) == (0, "")
     assert "nothing waits for a review" in done.err
+
+
+DIFF = "--- a/a.py\n+++ b/a.py\n@@ -1 +1 @@\n-a\n+b\n@@ -9 +9 @@\n-c\n+d\n"
+FIRST, SECOND = (hunk.key for file in read_diff(DIFF) for hunk in file.hunks)
+
+
+def subset(state: str) -> dict[str, Any]:
+    check = {
+        "name": "tests",
+        "exit_code": int(state == "red"),
+        "ok": state == "green",
+        "ms": 900,
+        "output": "E",
+    }
+    return {"id": "b", "hunks": [SECOND], "state": state, "files": ["a.py"], "why": "", "checks": [check]}
+
+
+@pytest.mark.parametrize(("state", "anyway"), [("green", False), ("red", True)])
+def test_hunks_are_proven_away_and_taken_out_after_a_yes(
+    run: Run, morning: CannedDaemon, monkeypatch: pytest.MonkeyPatch, state: str, anyway: bool
+) -> None:
+    answers = iter([subset("running"), subset(state)])
+    morning.answers[Method.DIFF] = {"text": DIFF, "next_offset": None}
+    morning.answers[Method.PROVE_WITHOUT] = lambda p: next(answers)
+    morning.answers[Method.TAKE_OUT] = subset(state)
+    answering(monkeypatch, "x 3", "x", "x 2", "y", "a", "q")
+    done = run("review")
+    assert "· 2/2 @@ -9 +9 @@" in done.out
+    assert done.err.count("numbers of hunks must follow x, from 1 to 2") == 2
+    assert f"{state.capitalize()} without 1 hunk, in a private copy" in done.err
+    assert "1 hunk taken out of b: a.py" in done.err
+    assert asked(morning, Method.PROVE_WITHOUT) == [{"id": "b", "hunks": [SECOND]}] * 2
+    assert asked(morning, Method.TAKE_OUT) == [{"id": "b", "hunks": [SECOND], "anyway": anyway}]
+    assert asked(morning, Method.ACCEPT) == [{"id": "b"}], "and the verdict on the task is still to come"
+
+
+def test_without_a_yes_nothing_is_taken_out(
+    run: Run, morning: CannedDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    morning.answers[Method.DIFF] = {"text": DIFF, "next_offset": None}
+    morning.answers[Method.PROVE_WITHOUT] = subset("green")
+    answering(monkeypatch, "x 1 2", "n", "q")
+    assert "nothing was taken out" in run("review").err
+    assert not asked(morning, Method.TAKE_OUT)
+
+
+def test_a_comment_loads_a_further_task(
+    run: Run, morning: CannedDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    morning.answers[Method.LOAD] = {"run": "r", "added": ["b-2"], "unchanged": [], "changed": []}
+    answering(monkeypatch, "c", "c shorter names", "q")
+    done = run("review")
+    assert "a comment must follow c" in done.err
+    assert "b-2 is asked to follow your comment" in done.err
+    assert "shorter names" in asked(morning, Method.LOAD)[0]["text"]

@@ -10,6 +10,11 @@ import pytest
 from tui_fakes import screen_lines, settle, snapshot, task
 from tui_night import Night, night
 
+from agentcoord.domain.hunks import read_diff
+from agentcoord.domain.ids import TaskId
+from agentcoord.domain.plan import read_plan
+from agentcoord.domain.worker import MISSION_WORKERS
+from agentcoord.tui.follow_up import follow_up
 from agentcoord.tui.review_text import Case, case_lines
 from agentcoord.tui.screens.ask import AskScreen
 from agentcoord.tui.screens.confirm import ConfirmScreen
@@ -117,7 +122,7 @@ async def test_n_and_brackets_walk_and_braces_jump_to_files() -> None:
         await n.press("left_square_bracket")
         await n.see("Improve risky.")
         await n.press("right_curly_bracket")
-        await n.see("diff --git a/tests/test_x.py")
+        await n.see("1/1 @@ -1 +1 @@")
 
 
 async def test_undo_asks_first() -> None:
@@ -175,6 +180,145 @@ async def test_an_empty_reason_rejects_nothing() -> None:
         assert not n.daemon.answered(Method.REJECT)
 
 
+TWO = (
+    "diff --git a/docs/a.md b/docs/a.md\n--- a/docs/a.md\n+++ b/docs/a.md\n"
+    "@@ -1 +1 @@\n-the old words\n+the new words\n@@ -9 +9,2 @@\n nine\n+ten\n"
+)
+FIRST, SECOND = (hunk.key for file in read_diff(TWO) for hunk in file.hunks)
+
+
+def subset(state: str, **more: Any) -> dict[str, Any]:
+    check = {"name": "tests", "exit_code": int(state == "red"), "ok": state == "green", "ms": 900}
+    found = {"id": "calm", "hunks": [SECOND], "state": state, "files": ["docs/a.md"], "why": ""}
+    return {**found, "checks": [{**check, "output": "1 failed\nE  not ten"}], **more}
+
+
+@asynccontextmanager
+async def two_hunks(*, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Night]:
+    """A review whose riskiest task has two hunks."""
+    async with review(size=size) as n:
+        n.daemon.answers[Method.DIFF] = lambda p: {"text": TWO, "next_offset": None}
+        await n.press("escape", "v")
+        await n.see("2 tasks to judge")
+        yield n
+
+
+async def test_capital_j_and_k_walk_through_the_hunks() -> None:
+    async with two_hunks() as n:
+        await n.press("J")
+        await n.see("▶ · 1/2 @@ -1 +1 @@")
+        await n.press("J", "J")
+        await n.see("▶ · 2/2 @@ -9 +9,2 @@")
+        await n.press("K")
+        await n.see("▶ · 1/2 @@ -1 +1 @@")
+
+
+async def test_plus_accepts_a_hunk_and_minus_marks_it_to_be_taken_out() -> None:
+    async with two_hunks() as n:
+        await n.press("plus")
+        await n.see("✔ 1/2")
+        await n.see("▶ · 2/2")
+        await n.press("minus")
+        await n.see("✗ 2/2 @@ -9 +9,2 @@  take out")
+        await n.press("minus")
+        await n.see("· 2/2")
+        await n.press("plus")
+        await n.told("Every hunk is accepted: y accepts the task.")
+        assert not n.daemon.answered(Method.PROVE_WITHOUT)
+
+
+async def test_a_subset_is_tried_first_and_taken_out_only_after_yes() -> None:
+    async with two_hunks() as n:
+        answers = iter([subset("running"), subset("green")])
+        n.daemon.answers[Method.PROVE_WITHOUT] = lambda p: next(answers)
+        n.daemon.answers[Method.TAKE_OUT] = lambda p: subset("green")
+        await n.press("t")
+        await n.told("Reject hunks with - first.")
+        await n.press("J", "J", "minus", "t")
+        await settle(n.pilot, until=lambda: len(n.daemon.answered(Method.PROVE_WITHOUT)) == 1)
+        await n.press("t")
+        await n.told("The checks run for calm already.")
+        n.clock.advance(1)
+        await n.see("Take 1 hunk out of calm?")
+        await n.see("Green without 1 hunk, in a private copy.")
+        await n.see("Changes docs/a.md.")
+        await n.see("✔ tests: exit 0, 0.9 s")
+        await n.press("n")
+        assert not n.daemon.answered(Method.TAKE_OUT)
+        answers = iter([subset("green")])
+        await n.press("t")
+        await n.see("Take 1 hunk out of calm?")
+        n.daemon.answers[Method.DIFF] = lambda p: {"text": CALM, "next_offset": None}
+        await n.press("y")
+        await n.told("1 hunk taken out of calm: docs/a.md.")
+        await n.see("1/1 @@ -1 +1 @@")
+        assert n.daemon.answered(Method.TAKE_OUT) == [{"id": "calm", "hunks": [SECOND], "anyway": False}]
+
+
+async def test_a_red_subset_shows_why_and_is_the_persons_to_decide() -> None:
+    async with two_hunks() as n:
+        n.daemon.answers[Method.PROVE_WITHOUT] = lambda p: subset("red")
+        n.daemon.answers[Method.TAKE_OUT] = lambda p: subset("red")
+        await n.press("J", "J", "minus", "t")
+        await n.see("Red without 1 hunk")
+        await n.see("E not ten")
+        await n.press("y")
+        await n.told("1 hunk taken out of calm")
+        assert n.daemon.answered(Method.TAKE_OUT)[0]["anyway"] is True
+        n.daemon.answers[Method.PROVE_WITHOUT] = lambda p: subset("broken", why="no sandbox")
+        await n.press("J", "minus", "t")
+        await n.told("It could not be tried without 1 hunk: no sandbox")
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+async def test_s_shows_both_sides_in_every_size(size: tuple[int, int]) -> None:
+    async with two_hunks(size=size) as n:
+        await n.press("J", "s")
+        both = [line for line in screen_lines(n.app) if "the old words" in line and "the new words" in line]
+        assert len(both) == 1
+        await n.press("s")
+        both = [line for line in screen_lines(n.app) if "the old words" in line and "the new words" in line]
+        assert not both
+
+
+async def test_s_works_in_the_diff_alone_too() -> None:
+    async with two_hunks() as n:
+        await n.press("d")
+        await n.see("Diff of calm")
+        await n.see("1 file, +2 -1")
+        await n.press("s")
+        assert any("the old words" in line and "the new words" in line for line in screen_lines(n.app))
+
+
+async def test_a_comment_asks_for_more_on_top_of_what_landed() -> None:
+    async with review() as n:
+        n.daemon.answers[Method.LOAD] = lambda p: {"run": "r", "added": ["x"], "unchanged": [], "changed": []}
+        await n.press("c")
+        await n.see("What should change about risky?")
+        await n.press(*"shorter", "enter")
+        await n.told("risky-2 is asked to follow your comment.")
+        plan = read_plan(
+            n.daemon.answered(Method.LOAD)[0]["text"],
+            format="toml",
+            source="x",
+            known={TaskId("risky")},
+            workers=MISSION_WORKERS,
+        )
+        assert (plan.tasks[0].id, plan.tasks[0].needs) == ("risky-2", ("risky",))
+        assert "asks for this on top:\nshorter" in plan.tasks[0].description
+        assert not n.daemon.answered(Method.UNDO)
+
+
+def test_a_comment_on_a_follow_up_counts_on_and_keeps_any_text() -> None:
+    row = task("calm-2", "done", tags=["backend"], writes=["docs/**"], budget_usd=0.5, title='Say "hi" \\ ☃')
+    again = follow_up(detail("calm-2", task=row), 'It\'s "wrong":\n\tsee \x7f above', {"calm", "calm-2"})
+    assert again.id == "calm-3"
+    known = {TaskId("calm"), TaskId("calm-2")}
+    spec = read_plan(again.plan, format="toml", source="x", known=known, workers=MISSION_WORKERS).tasks[0]
+    assert 'It\'s "wrong":\n\tsee \x7f above' in spec.description
+    assert (spec.budget_usd_micros, spec.writes, spec.tags) == (500_000, ("docs/**",), ("backend",))
+
+
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
 async def test_every_size_draws(size: tuple[int, int]) -> None:
     async with review(size=size) as n:
@@ -193,7 +337,7 @@ async def test_the_dashboard_can_begin_with_the_review() -> None:
 
 
 def test_a_task_without_checks_is_shown_as_unproven() -> None:
-    lines, _ = case_lines(Case(detail("calm", checks=[]), CALM, cut=True), None, width=80)
+    lines = case_lines(Case(detail("calm", checks=[]), CALM, cut=True), None, width=80)
     shown = "\n".join(plain_text(line) for line in lines)
     assert "none: nothing but the diff speaks for it" in shown
     assert "landed without any check" in shown
@@ -202,7 +346,7 @@ def test_a_task_without_checks_is_shown_as_unproven() -> None:
 
 def test_the_daemons_flags_stand_in_place_of_guesses_from_the_diff() -> None:
     flags = [{"kind": "skip", "path": "tests/x.py", "line": 4, "words": "a test is skipped", "holds": True}]
-    lines, _ = case_lines(Case(detail("risky", flags=flags), SKIPS, cut=False), None, width=80)
+    lines = case_lines(Case(detail("risky", flags=flags), SKIPS, cut=False), None, width=80)
     shown = "\n".join(plain_text(line) for line in lines)
     assert "▲ a test is skipped (tests/x.py:4)" in shown
     assert "skips tests in" not in shown

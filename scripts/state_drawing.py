@@ -43,7 +43,7 @@ def states_drawing() -> str:
     said = documented_fields(SOURCE / "domain" / "states.py", "TaskState")
     rows = []
     for state in TaskState:
-        moves = ", ".join(to for to in TaskState if to in LEGAL_MOVES[state]) or "nothing: it is final"
+        moves = ", ".join(to for to in TaskState if to in LEGAL_MOVES[state])
         rows.append((state, said[state.name], moves))
     return "\n".join([*lines, "", *table(("State", "Means", "May become"), rows), ""])
 

@@ -216,6 +216,8 @@ def agent_loop(
             protect=(),
             needs_notes=(),
             repo_map="src/: a.py",
+            rejections=(),
+            rejected_diff="",
             earlier_attempt="",
         ),
         model=model,

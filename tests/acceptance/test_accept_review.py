@@ -174,6 +174,14 @@ def test_undo_lists_what_was_built_on_top_and_blame_knows_who_wrote_what(a_night
     refused = a.run("agentcoord", "undo", "base")
     assert (refused.code, "top: Task top" in refused.err, "--yes" in refused.err) == (5, True, True)
     assert (a.root / "calc.py").read_text() == text
+    refused = a.run("agentcoord", "reject", "base", "--reason", "no")
+    assert (refused.code, "--reason ... --despite top" in refused.err) == (5, True)
+    rejected = a.run("agentcoord", "reject", "top", "--reason", "too short", "--json").document
+    assert "top.py" in rejected["restored"]
+    asyncio.run(a.wait_for("task.rejected", "top"))
+    assert a.run("agentcoord", "wait", "--timeout", "60").code == 0
+    assert (a.root / "calc.py").read_text() == text
+    assert "too short" in (a.paths.transcripts_dir / "top" / "attempt-1.jsonl").read_text()
     assert a.run("agentcoord", "undo", "base", "--yes").code == 0
     assert "# top" in (a.root / "calc.py").read_text()
     assert '"""Sums."""' in (a.root / "calc.py").read_text()

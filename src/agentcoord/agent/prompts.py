@@ -35,6 +35,9 @@ PROMPT_VERSION = 1
 
 INSTRUCTIONS_CHARS = 32_000
 """Project instructions beyond this are cut, with words."""
+REASONS_CHARS = 8_000
+REJECTED_DIFF_CHARS = 12_000
+"""Reasons of rejections, and what was rejected, are each cut at this."""
 NOTES_CHARS = 12_000
 """What the needs changed, and what an earlier attempt left, are each cut at this."""
 
@@ -61,6 +64,10 @@ class Briefing:
     """For each task that this one needs: what it changed."""
     repo_map: str
     """From `repository_map`."""
+    rejections: Sequence[str]
+    """Why the project's owner took back what this task had landed before, the newest last."""
+    rejected_diff: str
+    """What the newest of those had changed, as far as it is known."""
     earlier_attempt: str
     """What the attempt before this one tried, and how it ended; empty for the first."""
 
@@ -110,6 +117,8 @@ def build_first_message(briefing: Briefing) -> Message:
     task = briefing.task
     parts = [f"Task id: {task.id}\nTitle: {_one_line(task.title)}"]
     parts.append("## What to do\n\n" + (task.description.strip() or task.title))
+    if briefing.rejections:
+        parts.append(_rejected(briefing))
     if task.writes:
         listed = "\n".join(f"- `{path}`" for path in task.writes)
         parts.append("## Files this task expects to write\n\n" + listed)
@@ -126,6 +135,21 @@ def build_first_message(briefing: Briefing) -> Message:
     if briefing.repo_map.strip():
         parts.append("## Map of the repository\n\n```\n" + briefing.repo_map.strip("\n") + "\n```")
     return {"role": "user", "content": [{"type": "text", "text": "\n\n".join(parts)}]}
+
+
+def _rejected(briefing: Briefing) -> str:
+    """Say what was wrong with what landed before: the weightiest words after the task itself."""
+    said = "\n\n".join(f"<reason>\n{reason.strip()}\n</reason>" for reason in briefing.rejections)
+    text = (
+        "## Rejected before\n\nThis task was done, its checks were green, and it landed. The project's owner "
+        "looked at it, took it back out of the tree, and wants it done again. Do what these words ask for; "
+        "green checks alone will not do. Why it was rejected, the newest last:\n\n"
+        f"{_cut(said, REASONS_CHARS)}"
+    )
+    if briefing.rejected_diff.strip():
+        diff = _cut(briefing.rejected_diff.strip("\n"), REJECTED_DIFF_CHARS)
+        text += f"\n\nWhat was rejected last; none of it is in the tree now:\n\n```diff\n{diff}\n```"
+    return text
 
 
 def scope_text(scope: Sequence[str], protect: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agentcoord.cli import (
     changing_commands,
+    commit_command,
     night_commands,
     plan_commands,
     project_commands,
@@ -31,6 +32,7 @@ for room in (
     reading_commands,
     report_command,
     review_command,
+    commit_command,
     shell_commands,
     changing_commands,
 ):

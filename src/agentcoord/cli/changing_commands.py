@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, cast
 
 import typer
@@ -9,8 +10,9 @@ import typer
 from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.help_pages import example, group
 from agentcoord.cli.options import Json, TaskName, invocation_of, terminal_of
+from agentcoord.tui.rejection import rejected_words
 from agentcoord.tui.text import plural
-from agentcoord.wire.messages import ExitCode, Method, UndoView
+from agentcoord.wire.messages import ExitCode, Method, RejectView, UndoView
 
 commands = group("")
 ctl = group(
@@ -123,12 +125,43 @@ def undo(
         answer = invocation_of(context).ask(Method.UNDO, id=task_id, yes=yes)
         views = [cast("UndoView", answer)]
         _tell(context, "undo", as_json, _undo_words(views[0]), answer)
+    _refuse_conflicts(views, "undone")
+
+
+@commands.command(epilog=example('agentcoord reject unit-tests --reason "the empty list is not tested"'))
+def reject(
+    context: typer.Context,
+    task_id: TaskName,
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="What is wrong with it, for the next worker.")
+    ],
+    despite: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--despite", metavar="ID", help="A task that landed on top of it and stays. Repeatable."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Take one task's changes back, and have the same task done again with your reason.
+
+    When tasks that need it have landed on top of it, they are listed and nothing happens until `--despite`
+    names each of them.
+    """
+    answer = invocation_of(context).ask(Method.REJECT, id=task_id, reason=reason, despite=despite or [])
+    view = cast("RejectView", answer)
+    _tell(context, "reject", as_json, rejected_words(view), answer)
+    _refuse_conflicts([view], "rejected")
+
+
+def _refuse_conflicts(views: Sequence[UndoView], done: str) -> None:
+    """Raise CommandError when something could not be taken back."""
     stuck = [view for view in views if view["conflicts"]]
     if stuck:
         names = ", ".join(view["id"] for view in stuck)
         files = [path for view in stuck for path in view["conflicts"]]
         raise CommandError(
-            f"{names} cannot be undone in {plural(len(files), 'file')} that changed since",
+            f"{names} cannot be {done}: {plural(len(files), 'file')} changed since",
             exit_code=ExitCode.REFUSED,
             problems=files,
             mend=f"agentcoord diff {stuck[0]['id']} | git apply -R --3way, and settle the conflicts by hand",

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, TextIO
 
-from agentcoord.tui.styled import Line, Span, Tone
+from agentcoord.tui.styled import Ground, Line, Span, Tone
 
 _SGR: Final[Mapping[Tone, str]] = {
     Tone.MUTED: "2",
@@ -27,6 +27,12 @@ _SGR: Final[Mapping[Tone, str]] = {
     Tone.BADGE: "7",
     Tone.ADDED: "32",
     Tone.REMOVED: "31",
+}
+_GROUND_SGR: Final[Mapping[Ground, str]] = {
+    Ground.ADDED: "32",
+    Ground.ADDED_WORD: "1;32",
+    Ground.REMOVED: "31",
+    Ground.REMOVED_WORD: "1;31",
 }
 CLEAR_LINE: Final = "\r\x1b[K"
 
@@ -89,9 +95,14 @@ def paint(line: Line, *, colour: bool) -> str:
     if not colour:
         return "".join(span.text for span in line).rstrip()
     return "".join(
-        f"\x1b[{_SGR[span.tone]}m{span.text}\x1b[0m" if span.tone in _SGR and span.text else span.text
+        f"\x1b[{code}m{span.text}\x1b[0m" if (code := _code_of(span)) and span.text else span.text
         for span in line
     ).rstrip()
+
+
+def _code_of(span: Span) -> str:
+    """A line of a diff is green or red as a whole here: a terminal of unknown colours has no soft grounds."""
+    return _GROUND_SGR.get(span.ground) or _SGR.get(span.tone, "")
 
 
 def _width_of(stream: TextIO) -> int:

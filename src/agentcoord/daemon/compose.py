@@ -37,6 +37,7 @@ from agentcoord.daemon.memory_keeper import MemoryKeeper, restore_at_start
 from agentcoord.daemon.model_source import ModelSource, open_model
 from agentcoord.daemon.patient_ledger import PatientLedger
 from agentcoord.daemon.proving import Prover
+from agentcoord.daemon.rejections import finish_rejections
 from agentcoord.daemon.requests import Requests
 from agentcoord.daemon.resume_times import keep_waiting
 from agentcoord.daemon.retrying import Retries
@@ -44,6 +45,7 @@ from agentcoord.daemon.run_book import RunBook
 from agentcoord.daemon.run_counts import RunCounter
 from agentcoord.daemon.shutdown import Shutdown
 from agentcoord.daemon.snapshot import DaemonState, Views
+from agentcoord.daemon.subset_proofs import SubsetProofs
 from agentcoord.daemon.worker_row import FleetBoard
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
@@ -82,6 +84,7 @@ class Daemon:
     chores: Chores
     baseline: BaselineKeeper
     keeper: MemoryKeeper
+    subsets: SubsetProofs
     state: DaemonState
     shutdown: Shutdown
     has_model: bool
@@ -121,6 +124,7 @@ class Daemon:
             group.create_task(self.baseline.run(), name="baseline")
             group.create_task(self._warm(), name="warm")
             group.create_task(self.keeper.run(), name="memory")
+            group.create_task(self.subsets.run(), name="subsets")
             self.chores.start(group)
             for loop in self.companions:
                 group.create_task(self._accompanied(loop), name="companion")
@@ -235,6 +239,7 @@ async def composed(begun: HeadStart) -> AsyncIterator[Daemon]:
             between_landings=shop.prover.between_landings,
             restored=shop.board.touch,
         )
+        subsets = SubsetProofs(shop)
         counter = RunCounter(hub, store.events, clock)
         views = Views(shop, paths, state, runs, chores.lag, counter)
         requests = Requests(
@@ -246,6 +251,7 @@ async def composed(begun: HeadStart) -> AsyncIterator[Daemon]:
             stop=lambda now: shutdown.ask(now=now),
             drain=lambda: drain(fleet, state),
             on_load=baseline.want,
+            subsets=subsets,
             forgetting=keeper.forgetting,
         )
         if any(task.state not in SETTLED_STATES for task in await store.queue.all()):
@@ -271,6 +277,7 @@ async def composed(begun: HeadStart) -> AsyncIterator[Daemon]:
             chores,
             baseline,
             keeper,
+            subsets,
             state,
             shutdown,
             has_model,
@@ -387,9 +394,16 @@ async def reconcile(store: Store, lander: Lander, retries: Retries) -> None:
     requeued = await store.queue.release_all_leases(
         why="the daemon was restarted", decide=retries.decide, model_of=retries.model_of
     )
+    rejected = await finish_rejections(store, lander)
     returned = await store.ledger.reconcile(())
     await store.cleanup(everything=False)
-    log.info("reconciled", landed=list(landed), requeued=list(requeued), reservations=len(returned))
+    log.info(
+        "reconciled",
+        landed=list(landed),
+        requeued=list(requeued),
+        rejected=list(rejected),
+        reservations=len(returned),
+    )
 
 
 def spare_copies(workers: int) -> int:

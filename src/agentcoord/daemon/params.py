@@ -27,6 +27,14 @@ def number_of(params: Params, key: str, *, default: int, least: int, most: int =
     return value
 
 
+def texts_of(params: Params, key: str) -> list[str]:
+    """A list of texts; none when it is not there."""
+    value = params.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise bad_params(f"{key} must be a list of texts")
+    return value
+
+
 def task_id_of(params: Params) -> TaskId:
     return TaskId(text_of(params, "id"))
 

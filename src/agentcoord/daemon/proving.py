@@ -134,6 +134,11 @@ class Prover:
         """What will land in files that `writes` (paths and globs) names, and what that was put on top of."""
         return self._line.offers_of(lambda path: any(glob_matches(glob, path) for glob in writes))
 
+    async def run_on(self, proof: ProofTree, commands: list[tuple[str, str]]) -> CheckReport:
+        """Run checks on what a proof copy shows, for a person. Raises SandboxError: nothing ran."""
+        report, _ = await self._proof_checks.run(proof, commands, "", claim=None, known=self._known)
+        return report
+
     async def prove_and_land(
         self,
         claim: Claim,

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
+from agentcoord.daemon.rejections import pending_rejection
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.states import ENDED_STATES, HELD_STATES, TaskState
 from agentcoord.domain.task import OnNeedFailed
@@ -24,18 +25,21 @@ from agentcoord.workspace.journal import LandedRecord
 WHY = "Redis had lost its memory"
 _WAITING = frozenset({TaskState.QUEUED, TaskState.BLOCKED})
 _GONE_WITH_A_RETURN = frozenset({"cause", "ended_at", "setback", "due"})
+_OF_A_LANDING = frozenset({"review", "files", "lines_added", "lines_removed", "ended_at"})
 
 
 def rebuilt(rows: Collection[TaskRow], landings: Sequence[LandedRecord]) -> list[RestoredTask]:
     """Return every task as it is to be stored, in plan order."""
     standing = {record.task: record for record in landings if record.undone_at_ms is None}
-    settled = [_settled(row, standing) for row in sorted(rows, key=lambda row: int(row.rank))]
+    settled = [_settled(row, standing, landings) for row in sorted(rows, key=lambda row: int(row.rank))]
     told = _told_of_their_needs({row.id: row for row in settled})
     states = {row.id: _state(row) for row in told}
     return [_linked(row, states) for row in told]
 
 
-def _settled(row: TaskRow, standing: Mapping[TaskId, LandedRecord]) -> TaskRow:
+def _settled(
+    row: TaskRow, standing: Mapping[TaskId, LandedRecord], landings: Sequence[LandedRecord]
+) -> TaskRow:
     """The row in a state that nobody holds."""
     task = decode_task(row.body.encode(errors="surrogateescape"), row.fields)
     record = standing.get(task.id)
@@ -46,6 +50,11 @@ def _settled(row: TaskRow, standing: Mapping[TaskId, LandedRecord]) -> TaskRow:
         changed |= dict(zip(flat[::2], flat[1::2], strict=True))
     elif task.state in HELD_STATES:
         changed = {"state": str(TaskState.QUEUED), "why": WHY, "attempt": str(max(0, task.attempt - 1))}
+    elif pending_rejection(task, landings):
+        # Rejected after the copy was made.
+        left = {name: value for name, value in row.fields.items() if name not in _OF_A_LANDING}
+        changed = {"state": str(TaskState.QUEUED), "attempt": "0", "why": ""}
+        return replace(row, fields={**left, **changed})
     else:
         return row
     return replace(row, fields={**row.fields, **changed})

@@ -19,6 +19,7 @@ from agentcoord.daemon.pausing import pause, paused_why, resume
 from agentcoord.daemon.reviewing import Reviewing
 from agentcoord.daemon.run_book import RunBook
 from agentcoord.daemon.snapshot import FILES_SHOWN, Views, pages
+from agentcoord.daemon.subset_proofs import SubsetProofs
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import TaskId
@@ -47,6 +48,7 @@ class Requests:
         stop: Callable[[bool], None],
         drain: Callable[[], None],
         on_load: Callable[[], None],
+        subsets: SubsetProofs,
         forgetting: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     ) -> None:
         """`forgetting` is held while everything of the project is removed from the store."""
@@ -59,7 +61,7 @@ class Requests:
         self._drain = drain
         self._on_load = on_load
         self._forgetting = forgetting
-        reviewing = self._reviewing = Reviewing(shop, views)
+        reviewing = self._reviewing = Reviewing(shop, views, on_load)
         self._methods: dict[str, Callable[[Params], Awaitable[Answer]]] = {
             Method.HELLO: self._hello,
             Method.STATUS: self._status,
@@ -84,6 +86,9 @@ class Requests:
             Method.BLAME: reviewing.blame,
             Method.LAND: reviewing.land,
             Method.UNDO: reviewing.undo,
+            Method.PROVE_WITHOUT: subsets.prove_without,
+            Method.TAKE_OUT: subsets.take_out,
+            Method.REJECT: reviewing.reject,
             Method.ACCEPT: reviewing.accept,
             Method.STOP: self._stop_now,
         }

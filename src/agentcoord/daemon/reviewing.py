@@ -7,30 +7,48 @@ because each of them must leave journal and store of one mind.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from agentcoord.daemon.params import Answer, Params, no_such_task, number_of, refused, task_id_of, text_of
+from agentcoord.daemon.params import (
+    Answer,
+    Params,
+    bad_params,
+    no_such_task,
+    number_of,
+    refused,
+    task_id_of,
+    text_of,
+    texts_of,
+)
+from agentcoord.daemon.rejections import ask_again
 from agentcoord.daemon.review_views import blame_view
 from agentcoord.daemon.snapshot import Views
+from agentcoord.daemon.task_setup import caps_of
+from agentcoord.daemon.to_its_end import to_its_end
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.graph import dependents_of
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.states import ReviewState, TaskState
 from agentcoord.domain.task import Task
+from agentcoord.domain.usage import usd
 from agentcoord.errors import RpcError
-from agentcoord.wire.messages import PIECE_CHARS, ExitCode, RpcCode, UndoView
+from agentcoord.wire.messages import PIECE_CHARS, ExitCode, RejectView, RpcCode, UndoView
 from agentcoord.workspace.landing import UndoOutcome
 
+MOST_REASON_CHARS = 4_000
 MS_A_DAY = 24 * 3600 * 1000
 
 
 class Reviewing:
     """Answers the requests of a review."""
 
-    def __init__(self, shop: Workshop, views: Views) -> None:
+    def __init__(self, shop: Workshop, views: Views, on_asked: Callable[[], None]) -> None:
+        """`on_asked` hears that there is work again."""
         self._shop = shop
         self._views = views
+        self._on_asked = on_asked
+        self._rejecting = asyncio.Lock()
 
     async def blame(self, params: Params) -> Answer:
         path = text_of(params, "path")
@@ -73,6 +91,56 @@ class Reviewing:
         if params.get("yes") is not True:
             await self._refuse_with_dependents(task)
         return {**await self._undo_one(task)}
+
+    async def reject(self, params: Params) -> Answer:
+        """Take back what a task landed, and put the same task in line with the reason."""
+        reason = text_of(params, "reason").strip()
+        if not 0 < len(reason) <= MOST_REASON_CHARS:
+            raise bad_params(f"reason must be a text of at most {MOST_REASON_CHARS} characters")
+        despite = texts_of(params, "despite")
+        async with self._rejecting:
+            task = await self._find(task_id_of(params))
+            if task.state is not TaskState.DONE or task.review is ReviewState.UNDONE:
+                raise refused(f"{task.id} is {task.word}; only a done task can be rejected")
+            landed = await self._landed_on_top(task)
+            unnamed = [each for each in landed if each.id not in despite]
+            if unnamed:
+                also = " ".join(f"--despite {each.id}" for each in landed)
+                raise refused(
+                    f"tasks that need {task.id} have landed on top of it: {_ids(landed)}",
+                    mend=f"undo or reject them first, or leave them as they are: "
+                    f"agentcoord reject {task.id} --reason ... {also}",
+                    problems=[f"{each.id}: {each.spec.title}" for each in unnamed],
+                )
+            return {**await to_its_end(self._reject(task, reason, [each.id for each in landed]))}
+
+    async def _reject(self, task: Task, reason: str, despite: Sequence[TaskId]) -> RejectView:
+        outcome = await self._shop.lander.undo(task.id, since_ms=task.queued_at_ms, rejected=reason)
+        if not outcome.conflicts:
+            why_not = await ask_again(self._shop.store, task.id, reason)
+            restored, merged = list(outcome.restored), list(outcome.merged)
+            if why_not:
+                self._shop.hub.emit(EventKind.TASK_UNDONE, task=task.id, restored=restored, merged=merged)
+                self._shop.board.touch()
+                raise refused(f"{task.id} is undone, but cannot be asked for again: {why_not}")
+            self._shop.hub.emit(
+                EventKind.TASK_REJECTED,
+                task=task.id,
+                reason=reason,
+                restored=restored,
+                merged=merged,
+                despite=list(despite),
+            )
+            self._on_asked()
+            self._shop.board.touch()
+        now = await self._find(task.id)
+        cap = caps_of(now, self._shop.settings.budget).task
+        return {
+            **_undo_view(task.id, outcome),
+            "state": str(now.state),
+            "spent_usd": usd(now.cost_usd_micros),
+            "cap_usd": None if cap is None else usd(cap),
+        }
 
     async def accept(self, params: Params) -> Answer:
         if params.get("all") is True:
@@ -160,20 +228,22 @@ class Reviewing:
 
     async def _refuse_with_dependents(self, task: Task) -> None:
         """Undoing what others were built on is asked for twice: first they are listed."""
+        landed = await self._landed_on_top(task)
+        if landed:
+            raise refused(
+                f"tasks that need {task.id} have landed on top of it: {_ids(landed)}",
+                mend=f"undo them first, or take back {task.id} alone: agentcoord undo {task.id} --yes",
+                problems=[f"{each.id}: {each.spec.title}" for each in landed],
+            )
+
+    async def _landed_on_top(self, task: Task) -> list[Task]:
+        """The tasks that need it, directly or through others, and whose change stands in the tree."""
         tasks = {str(each.id): each for each in await self._shop.store.queue.all()}
         names = dependents_of({name: each.spec.needs for name, each in tasks.items()}, [task.id])
         dependents = [tasks[name] for name in sorted(names) if name != task.id and name in tasks]
-        landed = [
-            each.id
-            for each in dependents
-            if each.review is not ReviewState.UNDONE and await self._stands(each)
+        return [
+            each for each in dependents if each.review is not ReviewState.UNDONE and await self._stands(each)
         ]
-        if landed:
-            raise refused(
-                f"tasks that need {task.id} have landed on top of it: {', '.join(landed)}",
-                mend=f"undo them first, or take back {task.id} alone: agentcoord undo {task.id} --yes",
-                problems=[f"{name}: {tasks[name].spec.title}" for name in landed],
-            )
 
     async def has_landed(self, task: Task) -> bool:
         """Whether the journal knows a landing of the task's own that stands."""
@@ -187,6 +257,10 @@ class Reviewing:
         if task is None:
             raise no_such_task(task_id)
         return task
+
+
+def _ids(tasks: Sequence[Task]) -> str:
+    return ", ".join(each.id for each in tasks)
 
 
 def _undo_view(task: TaskId, outcome: UndoOutcome) -> UndoView:

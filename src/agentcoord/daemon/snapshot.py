@@ -225,6 +225,7 @@ class Views:
             ],
             "locks": [each for each in await self.locks() if task_id in (each["task"], *each["waiters"])],
             "events": [event.to_dict() for event in self._shop.hub.recent if event.task == task_id][-200:],
+            "model": self._shop.retries.model_of(task) if task.attempt else "",
             "history": history_view(await self._shop.store.queue.history(task_id)),
         }
 

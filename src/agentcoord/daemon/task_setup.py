@@ -16,6 +16,7 @@ from agentcoord.agent.window import ROOMY_TOKENS, ContextWindow
 from agentcoord.config.sections import BudgetSection
 from agentcoord.daemon.adapters import LockedFiles, SandboxedShell, TaskQuestions, TaskReporter, policy_for
 from agentcoord.daemon.booked_gateway import BookedGateway
+from agentcoord.daemon.rejections import rejected_diff, rejections_of
 from agentcoord.daemon.worker_row import TaskAtHand
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.ladder import Rung
@@ -90,6 +91,7 @@ async def make_briefing(
         for need in task.spec.needs
         if need in tasks
     ]
+    rejected = rejections_of(task, await shop.lander.history())
     return Briefing(
         project_name=shop.repo.root.name,
         role=at.spec.role,
@@ -101,6 +103,8 @@ async def make_briefing(
         protect=shop.settings.project.protect,
         needs_notes=notes,
         repo_map=repository_map(await files.list_files(), token_bound=window.map_tokens),
+        rejections=rejected,
+        rejected_diff=await rejected_diff(shop.lander, task) if rejected else "",
         earlier_attempt=await asyncio.to_thread(
             earlier_attempts, shop.transcripts / task.id, task.attempt, task.why
         ),

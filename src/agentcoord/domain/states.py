@@ -52,11 +52,12 @@ LEGAL_MOVES: dict[TaskState, frozenset[TaskState]] = {
     _S.CHECKING: frozenset({_S.RUNNING, _S.LANDING, _S.QUEUED, _S.PARKED, _S.FAILED, _S.CANCELLED}),
     _S.LANDING: frozenset({_S.DONE, _S.CHECKING, _S.QUEUED, _S.PARKED, _S.FAILED, _S.CANCELLED}),
     _S.PARKED: frozenset({_S.QUEUED, _S.FAILED, _S.CANCELLED}),
-    _S.DONE: frozenset(),
+    _S.DONE: frozenset({_S.QUEUED, _S.BLOCKED}),
     _S.FAILED: frozenset({_S.QUEUED, _S.BLOCKED}),
     _S.CANCELLED: frozenset({_S.QUEUED, _S.BLOCKED}),
 }
-"""Where a task may go from each state. FAILED and CANCELLED leave only by a person's `retry`."""
+"""Where a task may go from each state. FAILED and CANCELLED leave only by a person's `retry`, DONE only by a
+person's `reject`."""
 
 HELD_STATES = frozenset({_S.RUNNING, _S.CHECKING, _S.LANDING})
 """States in which a worker holds the task under a lease."""

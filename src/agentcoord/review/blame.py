@@ -54,7 +54,10 @@ def blame(
             before_landing[record.number] = version
             version = _followed(version, became, record.task)
         else:
-            origin = next((before_landing[n] for n in record.undoes if n in before_landing), _Version())
+            origin = next(
+                (before_landing[n] for n in (record.undoes or record.trims) if n in before_landing),
+                _Version(),
+            )
             version = _brought_back(version, became, origin)
     version = _followed(version, _lines(path, current), NOBODY_OF_OURS)
     return [BlamedLine(author, line) for author, line in zip(version.authors, version.lines, strict=True)]

@@ -31,6 +31,7 @@ from agentcoord.store.dispatcher import Dispatcher
 from agentcoord.store.keys import Keys
 from agentcoord.store.loading import Loader, LoadOutcome
 from agentcoord.store.lost_claims import end_of, refusal_of
+from agentcoord.store.rejecting import reject
 from agentcoord.store.scripts import BATCH, ScriptName, Scripts, calling, read_hash
 from agentcoord.store.setback_records import (
     HISTORY_LINES,
@@ -45,6 +46,8 @@ from agentcoord.store.task_records import COST_FIELD, TURNS_FIELD, usage_args
 
 READ_BATCH = 500
 """Tasks read in one round trip."""
+_LOOKS = 5
+"""How often all tasks are read again because others were loaded meanwhile."""
 _T = TypeVar("_T")
 
 
@@ -246,6 +249,21 @@ class TaskQueue:
             await self.taking.spread_on(wave[0])
             self.dispatcher.wake()
         return bool(ok)
+
+    async def reject(self, task: TaskId, *, why: str) -> str:
+        """Put a done task back in line, as if never attempted; return why not in words, or nothing.
+
+        Its history, its cost and its place stay. What needs it waits for it again, unless that is done or
+        under way. Raises StoreError when more than 5,000 tasks need it.
+        """
+        for _ in range(_LOOKS):
+            why_not = await reject(self.scripts, self.spreader, await self.all(), task, why)
+            if why_not is not None:
+                break
+        else:
+            return "the plan keeps changing"
+        self.dispatcher.wake()
+        return why_not
 
     async def set_review(self, task: TaskId, review: ReviewState) -> None:
         """Store what a person said about a done task. Raises StoreError when it is not done."""

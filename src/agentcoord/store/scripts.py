@@ -39,6 +39,7 @@ class ScriptName(StrEnum):
     SET_BACK = "set_back"
     SPREAD = "spread"
     RETRY = "retry"
+    REJECT = "reject"
     REAP = "reap"
     SET_REVIEW = "set_review"
     LOCK = "lock"
@@ -58,7 +59,7 @@ _GIVING_BACK = {ScriptName.UNLOCK_ALL, ScriptName.UNLOCK_DEAD, ScriptName.SETTLE
 """They take nothing worth mentioning, and run although the server is out of memory."""
 
 
-_SPREADING = {ScriptName.SET_BACK, ScriptName.RETRY, ScriptName.SPREAD}
+_SPREADING = {ScriptName.SET_BACK, ScriptName.RETRY, ScriptName.REJECT, ScriptName.SPREAD}
 """They have `spreading.lua` between the prelude and their own text."""
 
 

@@ -113,6 +113,11 @@ def why_not_undo(model: DashboardModel, task_id: str | None) -> str:
     return _why_not_judge(model, task_id, ReviewState.UNDONE)
 
 
+def why_not_reject(model: DashboardModel, task_id: str | None) -> str:
+    """What is rejected is taken out of the tree first."""
+    return _why_not_judge(model, task_id, ReviewState.UNDONE)
+
+
 def why_not_answer(model: DashboardModel, task_id: str | None) -> str:
     """Only a question can be answered."""
     if not model.live:

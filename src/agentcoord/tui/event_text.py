@@ -193,6 +193,11 @@ _WORDS: Final[dict[str, Callable[[_Data], str]]] = {
     _K.TASK_CANCELLED: _because("cancelled"),
     _K.TASK_UNDONE: _fixed("undone"),
     _K.TASK_ACCEPTED: _fixed("accepted"),
+    _K.TASK_SUBSET_PROVEN: lambda data: (
+        f"is {data.get('state', '')} without {plural(int(data.get('hunks') or 0), 'hunk')}"
+    ),
+    _K.TASK_TRIMMED: lambda data: f"has {plural(int(data.get('hunks') or 0), 'hunk')} taken out",
+    _K.TASK_REJECTED: lambda data: f"rejected, is asked for again: {data.get('reason', '')}",
     _K.QUESTION_ASKED: _asked,
     _K.LOCK_TAKEN: lambda data: f"locked {data.get('path', '')}",
     _K.LOCK_WAITED: _lock_waited,
@@ -212,6 +217,7 @@ _WORDS: Final[dict[str, Callable[[_Data], str]]] = {
 _TONES: Final[dict[str, Tone]] = {
     _K.TASK_DONE: Tone.GOOD,
     _K.TASK_ACCEPTED: Tone.GOOD,
+    _K.TASK_REJECTED: Tone.WARN,
     _K.TASK_FAILED: Tone.BAD,
     _K.WORKER_CRASHED: Tone.BAD,
     _K.BUDGET_REACHED: Tone.BAD,

@@ -25,7 +25,7 @@ KEYS: Final = (
         (
             ("Tab 1 2 3", "next pane; workers, tasks, events"),
             ("Enter", "open the task, or watch the worker"),
-            ("a r y u", "answer its question, retry, accept, undo the task"),
+            ("a r y u R", "answer its question, retry, accept, undo, reject the task"),
             ("v", "review what landed, riskiest first"),
             ("Space *", "mark this task, all shown; a key is then for all marked"),
             (":", "a command; Tab completes, the arrows bring lines back"),
@@ -38,8 +38,11 @@ KEYS: Final = (
     (
         "Review",
         (
-            ("y r u", "accept; reject with a reason, a new task asks again; undo"),
+            ("y r u", "accept; reject with a reason, for which it is done again; undo"),
             ("n N } {", "next and previous task, next and previous file"),
+            ("J K + -", "next and previous hunk; accept it, reject it"),
+            ("t", "try it without the rejected hunks: checks first, then you decide"),
+            ("s c", "side by side and back; comment: a further task follows your words"),
         ),
     ),
     (

@@ -13,7 +13,7 @@ from agentcoord.domain.events import EventKind
 from agentcoord.domain.states import TaskState
 from agentcoord.review.report.headline import RUNS_HERE
 from agentcoord.review.report.reading_order import Change, Flag, flags_of, score_of, told_flags
-from agentcoord.tui.diff_lines import diff_lines, file_starts
+from agentcoord.tui.diff_page import DiffPage, DiffPages, Layout
 from agentcoord.tui.glyphs import TROUBLE, task_glyph, task_word
 from agentcoord.tui.styled import Line, Row, Span, Tone
 from agentcoord.tui.text import money, one_line, plural, span, wrap
@@ -92,8 +92,24 @@ def queue_row(case: Case, row: TaskView | None) -> Row:
     )
 
 
-def case_lines(case: Case, row: TaskView | None, *, width: int) -> tuple[list[Line], list[int]]:
-    """The page of one task, and at which of its lines a file of the diff begins."""
+def case_lines(case: Case, row: TaskView | None, *, width: int) -> list[Line]:
+    """The page of one task, its diff unified."""
+    page = DiffPages(case.diff).page(Layout.UNIFIED, width=width)
+    return case_page(case, row, page, width=width).lines
+
+
+def case_page(case: Case, row: TaskView | None, diff: DiffPage, *, width: int) -> DiffPage:
+    """What speaks for a task and against it, and then its diff."""
+    lines = _case_head(case, row, width=width)
+    first = len(lines)
+    lines += diff.lines or [(Span("   No changes.", Tone.MUTED),)]
+    if case.cut:
+        lines.append((Span(f" Cut here. All of it: agentcoord diff {case.task_id}", Tone.WARN),))
+    hunks = [(first + start, hunk) for start, hunk in diff.hunks]
+    return DiffPage(lines, [first + start for start in diff.files], hunks)
+
+
+def _case_head(case: Case, row: TaskView | None, *, width: int) -> list[Line]:
     text_width = max(20, width - 4)
     task = row if row is not None else case.detail["task"]
     detail = case.detail
@@ -108,12 +124,7 @@ def case_lines(case: Case, row: TaskView | None, *, width: int) -> tuple[list[Li
             lines += _bullet("·", Tone.MUTED, decision, text_width)
     lines += _checks(detail["checks"], text_width)
     lines += [(), (Span(f" Diff, {plural(len(task['files']), 'file')}", Tone.TITLE),)]
-    first = len(lines)
-    diff = diff_lines(case.diff)
-    lines += diff or [(Span("   No changes.", Tone.MUTED),)]
-    if case.cut:
-        lines.append((Span(f" Cut here. All of it: agentcoord diff {case.task_id}", Tone.WARN),))
-    return lines, [first + start for start in file_starts(diff)]
+    return lines
 
 
 def _facts(task: TaskView) -> list[Line]:

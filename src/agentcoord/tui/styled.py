@@ -31,6 +31,24 @@ class Tone(StrEnum):
     """A line that a diff adds."""
     REMOVED = "removed"
     """A line that a diff removes."""
+    CODE_KEYWORD = "code-keyword"
+    CODE_STRING = "code-string"
+    CODE_NUMBER = "code-number"
+    CODE_COMMENT = "code-comment"
+    CODE_NAME = "code-name"
+    """What is defined or called."""
+
+
+class Ground(StrEnum):
+    """What lies behind a piece of text; each but the first is a component class `ground--<value>`."""
+
+    NONE = "none"
+    ADDED = "added"
+    REMOVED = "removed"
+    ADDED_WORD = "added-word"
+    """What is new within a line that is much as it was."""
+    REMOVED_WORD = "removed-word"
+    CURSOR = "cursor"
 
 
 class Span(NamedTuple):
@@ -38,6 +56,7 @@ class Span(NamedTuple):
 
     text: str
     tone: Tone = Tone.PLAIN
+    ground: Ground = Ground.NONE
 
 
 Line = tuple[Span, ...]

@@ -70,6 +70,15 @@ class Method(StrEnum):
     """{id} -> {id, state}: lets a change that was held for its flags land as it is"""
     UNDO = "undo"
     """{id, yes: bool} -> UndoView; {all: true} -> {tasks: [UndoView]}: newest first, accepted ones stay"""
+    PROVE_WITHOUT = "prove_without"
+    """{id, hunks: [key]} -> SubsetView: what the checks say of a task without these hunks, in a private copy.
+    The first asking begins them; ask again until `state` is not `running`"""
+    TAKE_OUT = "take_out"
+    """{id, hunks: [key], anyway: bool} -> SubsetView: takes them out of the tree as they were proven.
+    Refused when they were not, or the tree has moved since; when red, unless `anyway`"""
+    REJECT = "reject"
+    """{id, reason, despite: [ids]} -> RejectView: undone, and the same task is queued again with the reason
+    in its next prompt. Refused while tasks that need it have landed, unless `despite` names each of them"""
     ACCEPT = "accept"
     """{id} -> {id, review}; {all: true} -> {tasks: [id]}"""
     STOP = "stop"
@@ -283,6 +292,8 @@ class TaskDetail(TypedDict):
     """Its newest 200 events."""
     history: NotRequired[list[AttemptView]]
     """How its newest 50 attempts ended, the oldest first."""
+    model: NotRequired[str]
+    """Of its newest attempt, as the ladder is now."""
 
 
 class WorkerView(TypedDict):
@@ -488,6 +499,29 @@ class UndoView(TypedDict):
     merged: list[str]
     conflicts: list[str]
     patch: str
+
+
+class SubsetView(TypedDict):
+    """A landed task without some of its hunks (`domain.hunks` names them)."""
+
+    id: str
+    hunks: list[str]
+    state: str
+    """`running`, `green`, `red`, or `broken`: it could not be tried."""
+    checks: list[CheckView]
+    why: str
+    files: list[str]
+    """Those that change."""
+
+
+class RejectView(UndoView):
+    """With conflicts nothing happened: the task stays as it is."""
+
+    state: str
+    """The task's, afterwards."""
+    spent_usd: float
+    """What it has cost so far; counts against its cap."""
+    cap_usd: float | None
 
 
 class BlamedLineView(TypedDict):

@@ -71,6 +71,17 @@ class SafeTree:
         except OSError as error:
             raise in_words(error, path) from error
 
+    def remove(self, path: str) -> None:
+        """Remove a file; one that is not there is no error. Raises WorkspaceError like `write_bytes`."""
+        plain = _writable(path)
+        try:
+            with opened_root(self.root) as root_fd, opened_parent(root_fd, plain) as (folder, name):
+                os.unlink(name, dir_fd=folder)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise in_words(error, path) from error
+
     def list_dir(self, path: str = "") -> list[str]:
         """Return the names in a folder, sorted, folders with a trailing `/`, `.git` left out.
 

@@ -81,8 +81,12 @@ class Record:
     """Folders that did not exist before, topmost first."""
     undoes: tuple[int, ...] = ()
     """The numbers of the landings that this undo takes back."""
+    trims: tuple[int, ...] = ()
+    """The numbers of the landings of which this undo takes hunks back: they still stand."""
     restored: tuple[str, ...] = ()
     merged: tuple[str, ...] = ()
+    rejected: str = ""
+    """Only of an undo: why a person wants the work done anew; empty when it was taken back for good."""
     accepted_at_ms: int | None = None
     """When a person said that a landing may stay."""
     compacted_at_ms: int | None = None
@@ -113,6 +117,8 @@ class LandedRecord:
     files: tuple[LandedFile, ...]
     undone_at_ms: int | None
     """When it was taken back; None while it stands."""
+    rejected: str = ""
+    """Why it was taken back, when a person wants it done anew."""
 
     def stands(self, *, since_ms: int) -> bool:
         """Whether it was not taken back, and is of the task loaded at `since_ms`, no earlier namesake."""
@@ -197,11 +203,17 @@ def standing_landings(records: list[Record], task: TaskId, since_ms: int = 0) ->
 
 def landed_records(records: list[Record]) -> list[LandedRecord]:
     """Return every landing that happened, oldest first."""
-    undone_at = {
-        n: r.at_ms for r in records if r.operation is Operation.UNDO and r.happened for n in r.undoes
-    }
+    undo_of = {n: r for r in records if r.operation is Operation.UNDO and r.happened for n in r.undoes}
     return [
-        LandedRecord(r.task, r.token, r.title, r.at_ms, r.files, undone_at.get(r.number))
+        LandedRecord(
+            r.task,
+            r.token,
+            r.title,
+            r.at_ms,
+            r.files,
+            undo.at_ms if (undo := undo_of.get(r.number)) else None,
+            undo.rejected if undo else "",
+        )
         for r in records
         if r.operation is Operation.LAND and r.happened
     ]
@@ -233,8 +245,10 @@ def _to_dict(record: Record) -> dict[str, Any]:
         ],
         "made_folders": record.made_folders,
         "undoes": record.undoes,
+        "trims": record.trims,
         "restored": record.restored,
         "merged": record.merged,
+        "rejected": record.rejected,
         "accepted_at_ms": record.accepted_at_ms,
         "compacted_at_ms": record.compacted_at_ms,
     }
@@ -255,8 +269,10 @@ def _from_dict(raw: dict[str, Any]) -> Record:
         ),
         made_folders=tuple(raw["made_folders"]),
         undoes=tuple(raw["undoes"]),
+        trims=tuple(raw.get("trims", ())),
         restored=tuple(raw["restored"]),
         merged=tuple(raw["merged"]),
+        rejected=raw.get("rejected", ""),
         accepted_at_ms=raw.get("accepted_at_ms"),
         compacted_at_ms=raw.get("compacted_at_ms"),
     )

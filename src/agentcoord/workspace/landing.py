@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -37,9 +37,10 @@ from agentcoord.workspace.recovery import abandon, forget, forget_prepared, reco
 from agentcoord.workspace.renames import KernelRenames, Renames
 from agentcoord.workspace.repository import Repository, refuse_inside
 from agentcoord.workspace.staged import Staged, TreeMoved, UndoOutcome
+from agentcoord.workspace.subsets import plan_without
 from agentcoord.workspace.swaps import Swapper
 from agentcoord.workspace.threads import run_to_end
-from agentcoord.workspace.undo import plan_undo
+from agentcoord.workspace.undo import UndoPlan, plan_undo
 from agentcoord.workspace.user_tree import paths_moved
 from agentcoord.workspace.versions import version_of
 
@@ -144,16 +145,17 @@ class Lander:
         """
         return await asyncio.to_thread(diff_of, self._journal, task, since_ms)
 
-    async def undo(self, task: TaskId, *, since_ms: int = 0) -> UndoOutcome:
+    async def undo(self, task: TaskId, *, since_ms: int = 0, rejected: str = "") -> UndoOutcome:
         """Take back what `task` landed and nothing else, all of it or nothing.
 
+        `rejected`: why a person wants it done anew, which goes into the same record of the journal.
         An undone task answers what its undo did. Raises WorkspaceError when it never landed,
         or the disk refuses.
         """
         async with self._turn():
             moved: tuple[str, ...] = ()
             for _ in range(_UNDO_TRIES):
-                prepared = await run_to_end(self._prepare_undo, task, since_ms)
+                prepared = await run_to_end(self._prepare_undo, task, since_ms, rejected)
                 if isinstance(prepared, UndoOutcome):
                     return prepared
                 ended = prepared
@@ -165,6 +167,30 @@ class Lander:
             standing = standing_landings(await asyncio.to_thread(self._journal.load), task, since_ms)
             patch = await asyncio.to_thread(reverse_patch, self._journal, standing)
             return UndoOutcome(conflicts=moved, patch=patch)
+
+    async def without(
+        self, task: TaskId, hunks: Collection[str], read: Callable[[str], bytes | None], *, since_ms: int = 0
+    ) -> UndoPlan:
+        """Plan what files would be without these hunks of a task, from what `read` says they are now.
+
+        Touches nothing. Raises WorkspaceError when the task has no such hunk, or has landed nothing.
+        """
+        return await asyncio.to_thread(self._plan_without, task, hunks, read, since_ms)
+
+    async def take_out(
+        self, task: TaskId, hunks: Collection[str], *, since_ms: int, proven: Mapping[str, str | None]
+    ) -> UndoOutcome | TreeMoved:
+        """Take these hunks of a task out of the user's tree, all or none; the rest of it still stands.
+
+        `proven`: the SHA-256 that each changed file is to have (None: gone); where another one would come
+        about, nothing happens and TreeMoved is returned. Raises like `without`.
+        """
+        async with self._turn():
+            prepared = await run_to_end(self._prepare_part, task, hunks, since_ms, proven)
+            if isinstance(prepared, UndoOutcome | TreeMoved):
+                return prepared
+            ended = await self._carry_out(prepared, _nothing_to_verify)
+            return ended if isinstance(ended, TreeMoved) else UndoOutcome(ended.restored, ended.merged)
 
     async def accept(self, task: TaskId, *, since_ms: int = 0) -> None:
         """Note that a person accepted what `task` landed; only that is ever compacted."""
@@ -258,7 +284,7 @@ class Lander:
         )
         return self._prepare(record, record.made_folders)
 
-    def _prepare_undo(self, task: TaskId, since_ms: int) -> Record | TreeMoved | UndoOutcome:
+    def _prepare_undo(self, task: TaskId, since_ms: int, rejected: str) -> Record | TreeMoved | UndoOutcome:
         records = self._journal.load()
         landings = with_contents(standing_landings(records, task, since_ms))
         if not landings:
@@ -266,7 +292,31 @@ class Lander:
         plan = plan_undo(landings, self._read_current, self._journal.blobs.read)
         if plan.conflicts:
             return UndoOutcome(conflicts=plan.conflicts, patch=reverse_patch(self._journal, landings))
-        record = undo_record(self._next_number(), self._clock.now_ms(), landings, plan)
+        record = undo_record(self._next_number(), self._clock.now_ms(), landings, plan, rejected=rejected)
+        self._store([c for s in plan.steps for c in (s.current, s.wanted) if c is not None])
+        return self._prepare(record, ())
+
+    def _plan_without(
+        self, task: TaskId, hunks: Collection[str], read: Callable[[str], bytes | None], since_ms: int
+    ) -> UndoPlan:
+        records = self._journal.load()
+        landings = with_contents(standing_landings(records, task, since_ms))
+        if not landings:
+            raise WorkspaceError(f"{task} has landed nothing that stands")
+        return plan_without(records, landings, hunks, read, self._journal.blobs.read)
+
+    def _prepare_part(
+        self, task: TaskId, hunks: Collection[str], since_ms: int, proven: Mapping[str, str | None]
+    ) -> Record | TreeMoved | UndoOutcome:
+        plan = self._plan_without(task, hunks, self._read_current, since_ms)
+        if plan.conflicts:
+            return UndoOutcome(conflicts=plan.conflicts)
+        wanted = plan.wanted_sha256
+        if wanted != proven:
+            paths = wanted.keys() | proven.keys()
+            return TreeMoved(tuple(sorted(p for p in paths if wanted.get(p, "") != proven.get(p, ""))))
+        landings = standing_landings(self._journal.load(), task, since_ms)
+        record = undo_record(self._next_number(), self._clock.now_ms(), landings, plan, in_part=True)
         self._store([c for s in plan.steps for c in (s.current, s.wanted) if c is not None])
         return self._prepare(record, ())
 
@@ -309,7 +359,7 @@ def _is_base(content: bytes | None, base: FileVersion | None) -> bool:
 
 
 def _earlier_undo(records: Sequence[Record], task: TaskId) -> UndoOutcome:
-    undos = [r for r in records if r.task == task and r.operation is Operation.UNDO and r.happened]
+    undos = [r for r in records if r.task == task and r.happened and r.undoes]
     if not undos:
         raise WorkspaceError(f"{task} has landed nothing, so there is nothing to undo")
     return UndoOutcome(undos[-1].restored, undos[-1].merged)

@@ -11,7 +11,8 @@ from agentcoord.domain.ids import TaskId
 from agentcoord.errors import WorkspaceError
 from agentcoord.workspace.diffs import Pair, unified_diff
 from agentcoord.workspace.journal import Journal, Operation, Record, standing_landings
-from agentcoord.workspace.undo import forward_pairs, reverse_pairs
+from agentcoord.workspace.subsets import net_pairs
+from agentcoord.workspace.undo import reverse_pairs
 
 
 def diff_of(journal: Journal, task: TaskId, since_ms: int) -> str:
@@ -27,7 +28,7 @@ def diff_of(journal: Journal, task: TaskId, since_ms: int) -> str:
     ]
     if not landings:
         raise WorkspaceError(f"{task} has landed nothing, so there is no diff")
-    return _one_after_the_other(forward_pairs(r, journal.blobs.read) for r in with_contents(landings))
+    return _in_order(net_pairs(records, with_contents(landings), journal.blobs.read))
 
 
 def reverse_patch(journal: Journal, landings: list[Record]) -> str:
@@ -46,6 +47,18 @@ def with_contents(landings: list[Record]) -> list[Record]:
             mend="git knows what you committed: git log -p, git revert",
         )
     return whole
+
+
+def _in_order(pairs: Iterable[Pair]) -> str:
+    """One patch, or several where a path was changed, moved on by another hand, and was changed again."""
+    rounds: list[list[Pair]] = []
+    for pair in pairs:
+        free = next((each for each in rounds if all(other.path != pair.path for other in each)), None)
+        if free is None:
+            rounds.append([pair])
+        else:
+            free.append(pair)
+    return _one_after_the_other(rounds)
 
 
 def _one_after_the_other(landings: Iterable[list[Pair]]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from agentcoord.domain.files import ChangeSet
 from agentcoord.workspace.blobs import BlobStore
+from agentcoord.workspace.files import SafeTree
 from agentcoord.workspace.manifest import Manifest
 from agentcoord.workspace.mirror import CopyPlaces
 from agentcoord.workspace.repository import Repository
@@ -47,6 +48,15 @@ class ProofTree:
         """Make it the user's tree as it is now, with no changes on top."""
         manifest, generation = await self._resync()
         return manifest.stamp(generation)
+
+    def put(self, files: Sequence[tuple[str, bytes | None, int]]) -> None:
+        """Make these files so, by path, content (None: gone) and mode. Blocking."""
+        tree = SafeTree(self.root)
+        for path, content, mode in files:
+            if content is None:
+                tree.remove(path)
+            else:
+                tree.write_bytes(path, content, mode=mode)
 
     async def stage(
         self, ws: Workspace, changes: ChangeSet, *, ahead: Sequence[Staged] = ()

@@ -46,8 +46,17 @@ def landing_record(
     )
 
 
-def undo_record(number: int, at_ms: int, landings: Sequence[Record], plan: UndoPlan) -> Record:
-    """Return the record of an undo that is prepared."""
+def undo_record(
+    number: int,
+    at_ms: int,
+    landings: Sequence[Record],
+    plan: UndoPlan,
+    *,
+    rejected: str = "",
+    in_part: bool = False,
+) -> Record:
+    """Return the record of an undo that is prepared; `in_part`: the landings still stand."""
+    numbers = tuple(r.number for r in landings)
     swaps = tuple(
         Swap(
             step.path,
@@ -68,9 +77,11 @@ def undo_record(number: int, at_ms: int, landings: Sequence[Record], plan: UndoP
         at_ms=at_ms,
         swaps=swaps,
         made_folders=tuple(dict.fromkeys(f for r in landings for f in r.made_folders)),
-        undoes=tuple(r.number for r in landings),
+        undoes=() if in_part else numbers,
+        trims=numbers if in_part else (),
         restored=tuple(s.path for s in plan.steps if s.exact),
         merged=tuple(s.path for s in plan.steps if not s.exact),
+        rejected=rejected,
     )
 
 

@@ -36,6 +36,11 @@ class UndoPlan:
     steps: tuple[UndoStep, ...]
     conflicts: tuple[str, ...]
 
+    @property
+    def wanted_sha256(self) -> dict[str, str | None]:
+        """What each changed file is to be; None: it goes."""
+        return {s.path: None if s.wanted is None else version_of(s.wanted, s.mode).sha256 for s in self.steps}
+
 
 @dataclass(frozen=True, slots=True)
 class _Reversal:

@@ -41,6 +41,7 @@ from agentcoord.daemon.retrying import Retries
 from agentcoord.daemon.run_book import RunBook
 from agentcoord.daemon.run_counts import RunCounter
 from agentcoord.daemon.snapshot import DaemonState, Views
+from agentcoord.daemon.subset_proofs import SubsetProofs
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import Event, EventKind
 from agentcoord.domain.ids import ProjectId, TaskId
@@ -123,6 +124,7 @@ class Daemonlet:
     chores: Chores
     views: Views
     requests: Requests
+    subsets: SubsetProofs
     fault: list[Callable[[str], None]]
     """What hears each step of a landing."""
 
@@ -144,12 +146,14 @@ class Daemonlet:
         async with asyncio.TaskGroup() as group:
             hub = group.create_task(self.hub.run())
             fleet = group.create_task(self.fleet.run(specs or (WORKER,)))
+            subsets = group.create_task(self.subsets.run())
             try:
                 yield
             finally:
                 await self.fleet.stop(now=True)
                 await fleet
                 hub.cancel()
+                subsets.cancel()
 
     async def wait_for(self, kind: EventKind, task: str | None = None) -> Event:
         """Wait for an event that was stored, past ones included."""
@@ -267,6 +271,7 @@ async def daemonlet(
             chores = Chores(shop, fleet, lease_s=lease_s, on_deadline=fleet.drain)
             state = DaemonState(os.getpid(), the_clock.now_ms(), "a test", scripted=True, sandbox="none")
             views = Views(shop, paths, state, runs, chores.lag, RunCounter(hub, store.events, the_clock))
+            subsets = SubsetProofs(shop)
             requests = Requests(
                 shop=shop,
                 fleet=fleet,
@@ -276,9 +281,10 @@ async def daemonlet(
                 stop=lambda now: None,
                 drain=fleet.drain,
                 on_load=lambda: None,
+                subsets=subsets,
             )
             yield Daemonlet(
-                root, paths, shop, fleet, store, hub, scripted, runs, chores, views, requests, fault
+                root, paths, shop, fleet, store, hub, scripted, runs, chores, views, requests, subsets, fault
             )
     finally:
         rmtree(base, ignore_errors=True)

@@ -247,6 +247,7 @@ async def test_what_a_person_removed_does_not_come_back(valkey: OwnValkey) -> No
             stop=lambda now: None,
             drain=d.fleet.drain,
             on_load=lambda: None,
+            subsets=d.subsets,
             forgetting=keeper.forgetting,
         )
         await load(d, "a")

@@ -98,7 +98,8 @@ class NightModel:
 
     def put_back(self, name: str, *, counts: bool, due_ms: int = 0) -> None:
         task = self.tasks[name]
-        task.state, task.due_ms = _S.QUEUED, due_ms
+        task.state = self._waiting_state(task)  # A need may have been rejected meanwhile.
+        task.due_ms = due_ms if task.state is _S.QUEUED else 0
         task.attempt -= not counts
 
     def ready_what_is_due(self, now_ms: int) -> None:
@@ -132,6 +133,18 @@ class NightModel:
         for other in self.tasks.values():
             if other.fell and not self._has_dead_need(other):
                 other.state, other.attempt, other.fell = self._waiting_state(other), 0, False
+
+    def may_reject(self, name: str) -> bool:
+        task = self.tasks[name]
+        return task.state is _S.DONE and not self._has_dead_need(task)
+
+    def reject(self, name: str) -> None:
+        """Put a done task back; what waits in line for its turn waits for it again."""
+        task = self.tasks[name]
+        task.state, task.attempt = self._waiting_state(task), 0
+        for other in self.tasks.values():
+            if other.state is _S.QUEUED and name in other.needs:
+                other.state, other.due_ms = _S.BLOCKED, 0
 
     def holder(self, path: str) -> str | None:
         """Who holds the lock of `path` under a lease that lasts."""

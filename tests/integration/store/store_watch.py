@@ -64,7 +64,8 @@ def _counters(seen: Snapshot) -> dict[str, int]:
     for task, fields in seen.tasks.items():
         totals = {n: int(v) for n, v in fields.items() if n in _ONLY_GROW or n.endswith("_tokens")}
         now |= {f"{task} {name}": total for name, total in totals.items()}
-        now[f"{task} done"] = int(fields["state"] == "done")
+        # Done for good, unless a person asks for it again, each time once more.
+        now[f"{task} done"] = int(fields["state"] == "done") + int(fields.get("o:asked", 0))
     for scope in seen.below("spend:"):
         book = seen.hashes[f"spend:{scope}"]
         now |= {f"{scope} {name}": int(n) for name, n in book.items() if name != "reserved"}

@@ -93,6 +93,7 @@ OPERATIONS: dict[str, Operation] = {
     "TaskQueue.histories": lambda s: s.store.queue.histories([s.task, s.other.task.id]),
     "TaskQueue.end_of": lambda s: s.store.queue.end_of(s.held),
     "TaskQueue.retry": lambda s: s.store.queue.retry(TaskId("parked")),
+    "TaskQueue.reject": lambda s: s.store.queue.reject(TaskId("done"), why=""),
     "TaskQueue.set_review": lambda s: s.store.queue.set_review(TaskId("done"), ReviewState.ACCEPTED),
     "TaskQueue.reap": lambda s: s.store.queue.reap(),
     "TaskQueue.release_all_leases": lambda s: s.store.queue.release_all_leases(why="restart"),

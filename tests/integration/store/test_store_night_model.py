@@ -84,6 +84,15 @@ class NightMachine(ModelledNight):
         if happened and may:
             self.model.retry(name)
 
+    @precondition(lambda self: any(t.state is _S.DONE for t in self.model.tasks.values()))
+    @rule(data=st.data(), by=side)
+    def reject(self, data: st.DataObject, by: int) -> None:
+        name = data.draw(st.sampled_from([n for n, t in self.model.tasks.items() if t.state is _S.DONE]))
+        may = self.model.may_reject(name)
+        assert (self.run(self.stores[by].queue.reject(TaskId(name), why="too short")) == "") is may
+        if may:
+            self.model.reject(name)
+
     # Claims and what becomes of them. What goes through the dispatcher is not disturbed by a loss.
 
     @rule(by=side, how=loss, tester=st.booleans(), count=st.integers(1, 3))

@@ -225,6 +225,8 @@ def make_briefing(**changes: Any) -> Briefing:
         "protect": ("src/secret.py",),
         "needs_notes": (),
         "repo_map": "2 files\n./: a.py b.py",
+        "rejections": (),
+        "rejected_diff": "",
         "earlier_attempt": "",
     }
     return Briefing(**{**fields, **changes})

@@ -124,3 +124,14 @@ def test_a_crowded_folder_loses_names_before_other_folders_vanish() -> None:
     assert "src/: app.py" in drawing
     assert "tests/: test_app.py" in drawing
     assert "more)" in drawing
+
+
+def test_why_it_was_rejected_stands_right_after_the_task_and_is_bounded() -> None:
+    text = first_text(
+        make_briefing(rejections=("no test", "x" * 9_000), rejected_diff="+Y = 2\n" + "z" * 13_000)
+    )
+    assert text.index("## What to do") < text.index("## Rejected before") < text.index("## Checks")
+    assert "<reason>\nno test\n</reason>\n\n<reason>\nxxx" in text
+    assert "```diff\n+Y = 2\nzzz" in text
+    assert text.count("[cut: ") == 2
+    assert "## Rejected before" not in first_text(make_briefing())

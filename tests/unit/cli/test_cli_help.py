@@ -76,6 +76,8 @@ def test_every_command_of_the_design_is_there() -> None:
         *("land", "blame", "review"),
         *(
             "undo",
+            "reject",
+            "commit",
             "wait",
             "config",
             "locks",

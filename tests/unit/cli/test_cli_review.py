@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tomllib
 from typing import Any
 
 import canned_daemon
@@ -11,9 +10,19 @@ import pytest
 from canned_daemon import CannedDaemon, Run
 from canned_views import ANSWERS, DETAIL, task_view
 
+from agentcoord.domain.hunks import read_diff
 from agentcoord.wire.messages import Method
 
 project, daemon, run = canned_daemon.project, canned_daemon.daemon, canned_daemon.run
+REJECTED: dict[str, Any] = {
+    "restored": ["a.py"],
+    "merged": [],
+    "conflicts": [],
+    "patch": "",
+    "state": "queued",
+    "spent_usd": 0.4,
+    "cap_usd": 0.6,
+}
 
 
 @pytest.fixture
@@ -34,7 +43,7 @@ def morning(daemon: CannedDaemon) -> CannedDaemon:
             Method.DIFF: {"text": "", "next_offset": None},
             Method.ACCEPT: lambda p: {"id": p["id"], "review": "accepted"},
             Method.UNDO: {"restored": ["a.py"], "merged": [], "conflicts": [], "patch": ""},
-            Method.LOAD: {"run": "r", "added": ["a-2"], "unchanged": [], "changed": []},
+            Method.REJECT: lambda p: {**REJECTED, "id": p["id"]},
         }
     )
     return daemon
@@ -57,11 +66,10 @@ def test_the_riskiest_comes_first_and_each_answer_is_carried_out(
     assert done.out.index("1 of 2: b") < done.out.index("2 of 2: a")
     assert "changes dependencies or packaging: uv.lock" in done.out
     assert asked(morning, Method.ACCEPT) == [{"id": "b"}]
-    assert asked(morning, Method.UNDO) == [{"id": "a"}]
-    task = tomllib.loads(asked(morning, Method.LOAD)[0]["text"])["task"][0]
-    assert task["id"] == "a-2"
-    assert "no test for the empty list" in task["description"]
-    assert "a is undone\na-2 asks for it again with your reason" in done.err
+    assert asked(morning, Method.REJECT) == [
+        {"id": "a", "reason": "no test for the empty list", "despite": []}
+    ]
+    assert "a is taken back in 1 file and is queued again with your reason; $0.40 of its $0.60" in done.err
 
 
 def test_a_rejection_needs_a_reason_and_nonsense_is_asked_again(
@@ -72,7 +80,20 @@ def test_a_rejection_needs_a_reason_and_nonsense_is_asked_again(
     assert done.code == 0
     assert "a reason must follow r" in done.err
     assert "one of these, please" in done.err
-    assert not asked(morning, Method.UNDO)
+    assert not asked(morning, Method.REJECT)
+
+
+def test_what_landed_on_top_is_named_before_a_rejection_and_needs_a_mark(
+    run: Run, morning: CannedDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [task_view("base", "done"), task_view("top", "done", needs=["base"])]
+    morning.answers[Method.TASKS] = {"tasks": rows, "next_offset": None}
+    by_id = {row["id"]: row for row in rows}
+    morning.answers[Method.TASK] = lambda p: {**DETAIL, "task": by_id[p["id"]]}
+    answering(monkeypatch, "r too short", "r! too short", "q")
+    done = run("review")
+    assert "landed on top of it: top; r! REASON rejects it" in done.err
+    assert asked(morning, Method.REJECT) == [{"id": "base", "reason": "too short", "despite": ["top"]}]
 
 
 def test_the_end_of_the_answers_ends_the_walk(
@@ -83,15 +104,26 @@ def test_the_end_of_the_answers_ends_the_walk(
     assert not asked(morning, Method.ACCEPT)
 
 
-def test_an_undo_that_conflicts_is_said_and_asks_for_nothing_again(
-    run: Run, morning: CannedDaemon, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("method", "answer"), [(Method.UNDO, "u"), (Method.REJECT, "r no")])
+def test_what_cannot_be_taken_back_is_said(
+    run: Run, morning: CannedDaemon, monkeypatch: pytest.MonkeyPatch, method: Method, answer: str
 ) -> None:
-    morning.answers[Method.UNDO] = {"restored": [], "merged": [], "conflicts": ["a.py"], "patch": "x"}
-    answering(monkeypatch, "r no", "n")
+    morning.answers[method] = {**REJECTED, "id": "b", "restored": [], "conflicts": ["a.py"]}
+    answering(monkeypatch, answer, "n")
     done = run("review")
     assert done.code == 5
     assert "1 file changed since: a.py" in done.err
-    assert not asked(morning, Method.LOAD)
+
+
+def test_reject_sends_the_reason_and_the_names_of_what_stays(run: Run, morning: CannedDaemon) -> None:
+    done = run("reject", "a", "--reason", "too short", "--despite", "b", "--despite", "c")
+    assert (done.code, "a is taken back in 1 file" in done.out) == (0, True)
+    assert asked(morning, Method.REJECT) == [{"id": "a", "reason": "too short", "despite": ["b", "c"]}]
+    as_json = run("reject", "a", "--reason", "too short", "--json")
+    assert '"schema": "agentcoord.reject/1"' in as_json.out
+    morning.answers[Method.REJECT] = {**REJECTED, "id": "a", "restored": [], "conflicts": ["a.py"]}
+    refused = run("reject", "a", "--reason", "too short")
+    assert (refused.code, "a cannot be rejected: 1 file changed since" in refused.err) == (5, True)
 
 
 def test_a_refusal_of_the_daemon_does_not_end_the_walk(
@@ -112,12 +144,56 @@ def test_nothing_to_review_is_said(run: Run, morning: CannedDaemon) -> None:
     assert "nothing waits for a review" in done.err
 
 
-def test_a_second_try_that_cannot_be_loaded_is_said_with_its_problems(
+DIFF = "--- a/a.py\n+++ b/a.py\n@@ -1 +1 @@\n-a\n+b\n@@ -9 +9 @@\n-c\n+d\n"
+FIRST, SECOND = (hunk.key for file in read_diff(DIFF) for hunk in file.hunks)
+
+
+def subset(state: str) -> dict[str, Any]:
+    check = {
+        "name": "tests",
+        "exit_code": int(state == "red"),
+        "ok": state == "green",
+        "ms": 900,
+        "output": "E",
+    }
+    return {"id": "b", "hunks": [SECOND], "state": state, "files": ["a.py"], "why": "", "checks": [check]}
+
+
+@pytest.mark.parametrize(("state", "anyway"), [("green", False), ("red", True)])
+def test_hunks_are_proven_away_and_taken_out_after_a_yes(
+    run: Run, morning: CannedDaemon, monkeypatch: pytest.MonkeyPatch, state: str, anyway: bool
+) -> None:
+    answers = iter([subset("running"), subset(state)])
+    morning.answers[Method.DIFF] = {"text": DIFF, "next_offset": None}
+    morning.answers[Method.PROVE_WITHOUT] = lambda p: next(answers)
+    morning.answers[Method.TAKE_OUT] = subset(state)
+    answering(monkeypatch, "x 3", "x", "x 2", "y", "a", "q")
+    done = run("review")
+    assert "· 2/2 @@ -9 +9 @@" in done.out
+    assert done.err.count("numbers of hunks must follow x, from 1 to 2") == 2
+    assert f"{state.capitalize()} without 1 hunk, in a private copy" in done.err
+    assert "1 hunk taken out of b: a.py" in done.err
+    assert asked(morning, Method.PROVE_WITHOUT) == [{"id": "b", "hunks": [SECOND]}] * 2
+    assert asked(morning, Method.TAKE_OUT) == [{"id": "b", "hunks": [SECOND], "anyway": anyway}]
+    assert asked(morning, Method.ACCEPT) == [{"id": "b"}], "and the verdict on the task is still to come"
+
+
+def test_without_a_yes_nothing_is_taken_out(
     run: Run, morning: CannedDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    morning.refuse(Method.LOAD, 1, "the plan has a problem", exit_code=2, problems=["no worker has the tag"])
-    answering(monkeypatch, "r no", "q")
+    morning.answers[Method.DIFF] = {"text": DIFF, "next_offset": None}
+    morning.answers[Method.PROVE_WITHOUT] = subset("green")
+    answering(monkeypatch, "x 1 2", "n", "q")
+    assert "nothing was taken out" in run("review").err
+    assert not asked(morning, Method.TAKE_OUT)
+
+
+def test_a_comment_loads_a_further_task(
+    run: Run, morning: CannedDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    morning.answers[Method.LOAD] = {"run": "r", "added": ["b-2"], "unchanged": [], "changed": []}
+    answering(monkeypatch, "c", "c shorter names", "q")
     done = run("review")
-    assert done.code == 5
-    assert "b is undone" in done.err
-    assert "no worker has the tag" in done.err
+    assert "a comment must follow c" in done.err
+    assert "b-2 is asked to follow your comment" in done.err
+    assert "shorter names" in asked(morning, Method.LOAD)[0]["text"]

@@ -30,8 +30,8 @@ def test_every_state_can_reach_an_ended_one(state: TaskState) -> None:
     assert reached & ENDED_STATES
 
 
-def test_done_is_final() -> None:
-    assert LEGAL_MOVES[TaskState.DONE] == frozenset()
+def test_what_is_done_can_only_be_asked_for_again() -> None:
+    assert LEGAL_MOVES[TaskState.DONE] == {TaskState.QUEUED, TaskState.BLOCKED}
 
 
 def test_only_landing_leads_to_done() -> None:

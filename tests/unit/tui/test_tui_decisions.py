@@ -271,7 +271,7 @@ class TestPure:
             ("accept a b", Command("accept", ("a", "b"))),
             ('answer a "at most eight"', Command("answer", ("a", "at most eight"))),
             ("answer a don't", Command("answer", ("a", "don't"))),
-            ("re", Problem("re could be resume or retry or review.")),
+            ("re", Problem("re could be reject or resume or retry or review.")),
         ],
     )
     def test_a_line_is_understood(self, line: str, meant: Command | Problem | None) -> None:

@@ -24,7 +24,7 @@ from agentcoord.tui.rows import (
     task_row,
     worker_row,
 )
-from agentcoord.tui.styled import Tone, plain_text, width_of
+from agentcoord.tui.styled import Span, Tone, plain_text, width_of
 from agentcoord.tui.widgets.columns import GAP, Column, lay_out
 from agentcoord.wire.messages import StatusView, TaskDetail, TaskView
 
@@ -144,7 +144,7 @@ class TestRows:
 
     def test_a_task_whose_worker_asks_is_marked_though_it_runs(self) -> None:
         row = task_row(task("x", "running"), asks=True)
-        assert row.cells[0] == ("◆", Tone.WARN)
+        assert row.cells[0] == Span("◆", Tone.WARN)
         assert row.cells[2].text == "running"
 
     def test_a_waiting_task_shows_no_worker_even_if_it_had_one(self) -> None:
@@ -202,13 +202,13 @@ class TestHeader:
         for p90, tone in ((6.0, Tone.MUTED), (7.0, Tone.WARN)):
             model = live_model(status(forecast_usd=5.0, forecast_p90_usd=p90))
             _, second = header_lines(model, "shop", width=120, now_ms=NOW_MS)
-            assert (f"$5.00 to ${p90:.2f} at the end", tone) in second
+            assert Span(f"$5.00 to ${p90:.2f} at the end", tone) in second
 
     def test_a_cap_on_tokens_shows_how_much_of_it_is_used(self) -> None:
         for tokens, tone in ((790, Tone.MUTED), (800, Tone.WARN)):
             spend = status()["spend"] | {"tokens": tokens, "tokens_cap": 1_000}
             _, second = header_lines(live_model(status(spend=spend)), "shop", width=120, now_ms=NOW_MS)
-            assert (f"{tokens // 10}% of tokens", tone) in second
+            assert Span(f"{tokens // 10}% of tokens", tone) in second
 
     def test_without_a_cap_there_is_no_bar(self) -> None:
         spend = status()["spend"] | {"cap_usd": None}

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
-from tui_fakes import refusing, screen_lines, settle, snapshot, task
+from tui_fakes import screen_lines, settle, snapshot, task
 from tui_night import Night, night
 
+from agentcoord.domain.hunks import read_diff
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.plan import read_plan
 from agentcoord.domain.worker import MISSION_WORKERS
-from agentcoord.errors import RpcError
-from agentcoord.tui.rejection import second_try
+from agentcoord.tui.follow_up import follow_up
 from agentcoord.tui.review_text import Case, case_lines
 from agentcoord.tui.screens.ask import AskScreen
 from agentcoord.tui.screens.confirm import ConfirmScreen
@@ -34,6 +33,14 @@ ROWS = [
     task("judged", "done", review="accepted"),
     task("busy", "running"),
 ]
+REJECTED: dict[str, Any] = {
+    "restored": ["x"],
+    "merged": [],
+    "conflicts": [],
+    "state": "queued",
+    "spent_usd": 0.4,
+    "cap_usd": 0.6,
+}
 
 
 def detail(task_id: str, **more: Any) -> TaskDetail:
@@ -62,7 +69,7 @@ async def review(*, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Night]:
         }
         n.daemon.answers[Method.ACCEPT] = lambda p: {"id": p["id"], "review": "accepted"}
         n.daemon.answers[Method.UNDO] = lambda p: {"restored": ["x"], "merged": [], "conflicts": []}
-        n.daemon.answers[Method.LOAD] = lambda p: {"run": "r", "added": ["x"], "unchanged": [], "changed": []}
+        n.daemon.answers[Method.REJECT] = lambda p: REJECTED | {"id": p["id"]}
         await n.press("v")
         assert isinstance(n.app.screen, ReviewScreen)
         await n.see("2 tasks to judge")
@@ -115,7 +122,7 @@ async def test_n_and_brackets_walk_and_braces_jump_to_files() -> None:
         await n.press("left_square_bracket")
         await n.see("Improve risky.")
         await n.press("right_curly_bracket")
-        await n.see("diff --git a/tests/test_x.py")
+        await n.see("1/1 @@ -1 +1 @@")
 
 
 async def test_undo_asks_first() -> None:
@@ -126,40 +133,190 @@ async def test_undo_asks_first() -> None:
         await n.told("risky is undone in 1 file.")
 
 
-async def test_a_rejection_names_dependents_undoes_and_asks_for_the_work_again() -> None:
+async def test_a_rejection_names_what_landed_on_top_and_sends_the_reason() -> None:
     async with review() as n:
         await n.press("n", "r")
         assert isinstance(n.app.screen, AskScreen)
-        await n.see("These need it and stay as they are: risky.")
+        await n.see("stays as it is: risky.")
         await n.press(*"too", "space", *"short", "enter")
-        await n.told("calm is undone; calm-2 asks for it again with your reason.")
-        assert n.daemon.answered(Method.UNDO) == [{"id": "calm", "yes": True}]
-        plan = tomllib.loads(n.daemon.answered(Method.LOAD)[0]["text"])
-        assert plan["task"][0]["id"] == "calm-2"
-        assert "too short" in plan["task"][0]["description"]
+        await n.told("calm is taken back in 1 file and is queued again with your reason; $0.40 of its $0.60")
+        assert n.daemon.answered(Method.REJECT) == [
+            {"id": "calm", "reason": "too short", "despite": ["risky"]}
+        ]
 
 
-async def test_a_rejection_whose_undo_conflicts_asks_for_nothing() -> None:
+async def test_a_rejection_whose_files_changed_since_is_said_and_goes_nowhere() -> None:
     async with review() as n:
-        n.daemon.answers[Method.UNDO] = lambda p: {"restored": [], "merged": [], "conflicts": ["x.py"]}
+        n.daemon.answers[Method.REJECT] = lambda p: REJECTED | {"id": p["id"], "conflicts": ["x.py"]}
         await n.press("r", *"no", "enter")
-        await n.told("risky cannot be undone: x.py changed since.")
-        assert not n.daemon.answered(Method.LOAD)
+        await n.told("risky cannot be rejected: 1 file changed since: x.py.")
+        await n.see("Improve risky.")
 
 
-async def test_a_second_try_that_cannot_be_loaded_is_said_with_its_problem() -> None:
-    async with review() as n:
-        problem = RpcError("the plan has a problem", code=1, problems=["no worker has the tag docs"])
-        n.daemon.answers[Method.LOAD] = refusing(problem)
-        await n.press("r", *"no", "enter")
-        await n.told("no worker has the tag docs")
-        await n.told("risky is undone, but nobody is asked for it again")
+async def test_a_rejection_from_the_table_and_from_the_command_line_is_the_same() -> None:
+    async with night(snapshot(list(ROWS), [])) as n:
+        n.daemon.answers[Method.REJECT] = lambda p: REJECTED | {"id": p["id"]}
+        n.table("tasks").select("calm")
+        await n.press("R")
+        await n.see("Why do you reject calm?")
+        await n.press("escape")
+        await n.press("colon", *"reject", "space", *"risky", "space", *"no", "enter")
+        await n.see("Why do you reject risky?")
+        await n.press(*"pe", "enter")
+        await n.told("risky is taken back in 1 file and is queued again")
+        assert n.daemon.answered(Method.REJECT) == [{"id": "risky", "reason": "nope", "despite": []}]
+
+
+async def test_only_what_landed_can_be_rejected() -> None:
+    async with night(snapshot(list(ROWS), [])) as n:
+        await n.press("colon", *"reject", "space", *"busy", "enter")
+        await n.told("busy has not landed: it is running.")
+        assert not n.daemon.answered(Method.REJECT)
 
 
 async def test_an_empty_reason_rejects_nothing() -> None:
     async with review() as n:
         await n.press("r", "enter")
+        assert not n.daemon.answered(Method.REJECT)
+
+
+TWO = (
+    "diff --git a/docs/a.md b/docs/a.md\n--- a/docs/a.md\n+++ b/docs/a.md\n"
+    "@@ -1 +1 @@\n-the old words\n+the new words\n@@ -9 +9,2 @@\n nine\n+ten\n"
+)
+FIRST, SECOND = (hunk.key for file in read_diff(TWO) for hunk in file.hunks)
+
+
+def subset(state: str, **more: Any) -> dict[str, Any]:
+    check = {"name": "tests", "exit_code": int(state == "red"), "ok": state == "green", "ms": 900}
+    found = {"id": "calm", "hunks": [SECOND], "state": state, "files": ["docs/a.md"], "why": ""}
+    return {**found, "checks": [{**check, "output": "1 failed\nE  not ten"}], **more}
+
+
+@asynccontextmanager
+async def two_hunks(*, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Night]:
+    """A review whose riskiest task has two hunks."""
+    async with review(size=size) as n:
+        n.daemon.answers[Method.DIFF] = lambda p: {"text": TWO, "next_offset": None}
+        await n.press("escape", "v")
+        await n.see("2 tasks to judge")
+        yield n
+
+
+async def test_capital_j_and_k_walk_through_the_hunks() -> None:
+    async with two_hunks() as n:
+        await n.press("J")
+        await n.see("▶ · 1/2 @@ -1 +1 @@")
+        await n.press("J", "J")
+        await n.see("▶ · 2/2 @@ -9 +9,2 @@")
+        await n.press("K")
+        await n.see("▶ · 1/2 @@ -1 +1 @@")
+
+
+async def test_plus_accepts_a_hunk_and_minus_marks_it_to_be_taken_out() -> None:
+    async with two_hunks() as n:
+        await n.press("plus")
+        await n.see("✔ 1/2")
+        await n.see("▶ · 2/2")
+        await n.press("minus")
+        await n.see("✗ 2/2 @@ -9 +9,2 @@  take out")
+        await n.press("minus")
+        await n.see("· 2/2")
+        await n.press("plus")
+        await n.told("Every hunk is accepted: y accepts the task.")
+        assert not n.daemon.answered(Method.PROVE_WITHOUT)
+
+
+async def test_a_subset_is_tried_first_and_taken_out_only_after_yes() -> None:
+    async with two_hunks() as n:
+        answers = iter([subset("running"), subset("green")])
+        n.daemon.answers[Method.PROVE_WITHOUT] = lambda p: next(answers)
+        n.daemon.answers[Method.TAKE_OUT] = lambda p: subset("green")
+        await n.press("t")
+        await n.told("Reject hunks with - first.")
+        await n.press("J", "J", "minus", "t")
+        await settle(n.pilot, until=lambda: len(n.daemon.answered(Method.PROVE_WITHOUT)) == 1)
+        await n.press("t")
+        await n.told("The checks run for calm already.")
+        n.clock.advance(1)
+        await n.see("Take 1 hunk out of calm?")
+        await n.see("Green without 1 hunk, in a private copy.")
+        await n.see("Changes docs/a.md.")
+        await n.see("✔ tests: exit 0, 0.9 s")
+        await n.press("n")
+        assert not n.daemon.answered(Method.TAKE_OUT)
+        answers = iter([subset("green")])
+        await n.press("t")
+        await n.see("Take 1 hunk out of calm?")
+        n.daemon.answers[Method.DIFF] = lambda p: {"text": CALM, "next_offset": None}
+        await n.press("y")
+        await n.told("1 hunk taken out of calm: docs/a.md.")
+        await n.see("1/1 @@ -1 +1 @@")
+        assert n.daemon.answered(Method.TAKE_OUT) == [{"id": "calm", "hunks": [SECOND], "anyway": False}]
+
+
+async def test_a_red_subset_shows_why_and_is_the_persons_to_decide() -> None:
+    async with two_hunks() as n:
+        n.daemon.answers[Method.PROVE_WITHOUT] = lambda p: subset("red")
+        n.daemon.answers[Method.TAKE_OUT] = lambda p: subset("red")
+        await n.press("J", "J", "minus", "t")
+        await n.see("Red without 1 hunk")
+        await n.see("E not ten")
+        await n.press("y")
+        await n.told("1 hunk taken out of calm")
+        assert n.daemon.answered(Method.TAKE_OUT)[0]["anyway"] is True
+        n.daemon.answers[Method.PROVE_WITHOUT] = lambda p: subset("broken", why="no sandbox")
+        await n.press("J", "minus", "t")
+        await n.told("It could not be tried without 1 hunk: no sandbox")
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+async def test_s_shows_both_sides_in_every_size(size: tuple[int, int]) -> None:
+    async with two_hunks(size=size) as n:
+        await n.press("J", "s")
+        both = [line for line in screen_lines(n.app) if "the old words" in line and "the new words" in line]
+        assert len(both) == 1
+        await n.press("s")
+        both = [line for line in screen_lines(n.app) if "the old words" in line and "the new words" in line]
+        assert not both
+
+
+async def test_s_works_in_the_diff_alone_too() -> None:
+    async with two_hunks() as n:
+        await n.press("d")
+        await n.see("Diff of calm")
+        await n.see("1 file, +2 -1")
+        await n.press("s")
+        assert any("the old words" in line and "the new words" in line for line in screen_lines(n.app))
+
+
+async def test_a_comment_asks_for_more_on_top_of_what_landed() -> None:
+    async with review() as n:
+        n.daemon.answers[Method.LOAD] = lambda p: {"run": "r", "added": ["x"], "unchanged": [], "changed": []}
+        await n.press("c")
+        await n.see("What should change about risky?")
+        await n.press(*"shorter", "enter")
+        await n.told("risky-2 is asked to follow your comment.")
+        plan = read_plan(
+            n.daemon.answered(Method.LOAD)[0]["text"],
+            format="toml",
+            source="x",
+            known={TaskId("risky")},
+            workers=MISSION_WORKERS,
+        )
+        assert (plan.tasks[0].id, plan.tasks[0].needs) == ("risky-2", ("risky",))
+        assert "asks for this on top:\nshorter" in plan.tasks[0].description
         assert not n.daemon.answered(Method.UNDO)
+
+
+def test_a_comment_on_a_follow_up_counts_on_and_keeps_any_text() -> None:
+    row = task("calm-2", "done", tags=["backend"], writes=["docs/**"], budget_usd=0.5, title='Say "hi" \\ ☃')
+    again = follow_up(detail("calm-2", task=row), 'It\'s "wrong":\n\tsee \x7f above', {"calm", "calm-2"})
+    assert again.id == "calm-3"
+    known = {TaskId("calm"), TaskId("calm-2")}
+    spec = read_plan(again.plan, format="toml", source="x", known=known, workers=MISSION_WORKERS).tasks[0]
+    assert 'It\'s "wrong":\n\tsee \x7f above' in spec.description
+    assert (spec.budget_usd_micros, spec.writes, spec.tags) == (500_000, ("docs/**",), ("backend",))
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
@@ -179,24 +336,8 @@ async def test_the_dashboard_can_begin_with_the_review() -> None:
         await settle(n.pilot, until=lambda: isinstance(n.app.screen, ReviewScreen))
 
 
-def test_the_second_try_is_a_plan_that_loads() -> None:
-    row = task("calm", "done", tags=["backend"], writes=["docs/**"], budget_usd=0.5, title='Say "hi" \\ ☃')
-    again = second_try(detail("calm", task=row), 'It\'s "wrong":\n\tsee \x7f above', {"calm", "calm-2"})
-    assert again.id == "calm-3"
-    plan = read_plan(again.plan, format="toml", source="x", known={TaskId("calm")}, workers=MISSION_WORKERS)
-    spec = plan.tasks[0]
-    assert spec.title == 'Say "hi" \\ ☃'
-    assert 'It\'s "wrong":\n\tsee \x7f above' in spec.description
-    assert spec.budget_usd_micros == 500_000
-    assert spec.writes == ("docs/**",)
-
-
-def test_the_second_try_of_a_second_try_counts_on() -> None:
-    assert second_try(detail("calm-2"), "no", {"calm", "calm-2"}).id == "calm-3"
-
-
 def test_a_task_without_checks_is_shown_as_unproven() -> None:
-    lines, _ = case_lines(Case(detail("calm", checks=[]), CALM, cut=True), None, width=80)
+    lines = case_lines(Case(detail("calm", checks=[]), CALM, cut=True), None, width=80)
     shown = "\n".join(plain_text(line) for line in lines)
     assert "none: nothing but the diff speaks for it" in shown
     assert "landed without any check" in shown
@@ -205,7 +346,7 @@ def test_a_task_without_checks_is_shown_as_unproven() -> None:
 
 def test_the_daemons_flags_stand_in_place_of_guesses_from_the_diff() -> None:
     flags = [{"kind": "skip", "path": "tests/x.py", "line": 4, "words": "a test is skipped", "holds": True}]
-    lines, _ = case_lines(Case(detail("risky", flags=flags), SKIPS, cut=False), None, width=80)
+    lines = case_lines(Case(detail("risky", flags=flags), SKIPS, cut=False), None, width=80)
     shown = "\n".join(plain_text(line) for line in lines)
     assert "▲ a test is skipped (tests/x.py:4)" in shown
     assert "skips tests in" not in shown
@@ -213,8 +354,8 @@ def test_the_daemons_flags_stand_in_place_of_guesses_from_the_diff() -> None:
 
 def test_what_runs_on_the_users_machine_is_told_before_what_stands_out() -> None:
     row = task("risky", "done", files=["Makefile"], runs_here=["Makefile"])
-    lines, _ = case_lines(Case(detail("risky", task=row), SKIPS, cut=False), None, width=80)
+    lines = case_lines(Case(detail("risky", task=row), SKIPS, cut=False), None, width=80)
     words = [plain_text(line) for line in lines]
     assert words.index("   ▲ Makefile") < words.index(" Look at")
-    calm, _ = case_lines(Case(detail("calm"), CALM, cut=False), None, width=80)
+    calm = case_lines(Case(detail("calm"), CALM, cut=False), None, width=80)
     assert not any("Runs on your machine" in plain_text(line) for line in calm)

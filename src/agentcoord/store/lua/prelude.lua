@@ -89,10 +89,13 @@ local function drop_lease(id, token)
 end
 
 -- Takes a held task from its holder and puts it back in line. `due_ms` > 0: not before that time.
-local function put_back(id, token, from, queued, why, counts_attempt, due_ms)
+-- A need that was rejected, or is tried again, since the task was handed out must be done before.
+local function put_back(id, token, from, queued, blocked, why, counts_attempt, due_ms)
   drop_lease(id, token)
-  move_state(id, from, queued, 'why', why)
+  local waits = tonumber(redis.call('HGET', task_key(id), 'open') or '0') > 0
+  move_state(id, from, waits and blocked or queued, 'why', why)
   if not counts_attempt then redis.call('HINCRBY', task_key(id), 'attempt', -1) end
+  if waits then return end
   if due_ms > 0 then
     redis.call('ZADD', P .. 'delay', due_ms, id)
     redis.call('HSET', task_key(id), 'due', string.format('%.0f', due_ms))

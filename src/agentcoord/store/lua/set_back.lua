@@ -5,7 +5,7 @@
 --       a further setback to count ('' none)
 -- Returns {{1 or 0 when the token is stale, the state is none of these, or the lease lasts, ...},
 --       what `spread()` returns}.
--- Cost  10 to 16 calls a task, at most 1,000, and that of `spread()`.
+-- Cost  11 to 17 calls a task, at most 1,000, and that of `spread()`.
 -- Invariant: what goes back keeps its score, and so its place in line. What ends begins a wave in the
 --       same step, by which its dependents hear of it, in this call as far as its bound goes.
 local ends, most = set_of(ARGV[16]), ARGV[17]
@@ -29,7 +29,7 @@ for i = 18, #ARGV, 11 do
     note_setback(id, kind, now, why, to, ARGV[i + 6], most)
     if ARGV[i + 10] ~= '' then count_setback(id, ARGV[i + 10]) end
     if to == queued then
-      put_back(id, token, state, queued, why, ARGV[i + 7] == '1', tonumber(ARGV[i + 8]))
+      put_back(id, token, state, queued, blocked, why, ARGV[i + 7] == '1', tonumber(ARGV[i + 8]))
     else
       drop_lease(id, token)
       if ARGV[i + 1] == '' then

@@ -37,17 +37,21 @@ class AskScreen(ModalScreen[str | None]):
     }
     """
 
-    def __init__(self, asked: str, more: str, *, placeholder: str = "") -> None:
+    def __init__(self, asked: str, more: str, *, placeholder: str = "", text: str = "") -> None:
+        """`text` stands there already, to be sent or changed."""
         super().__init__()
         self._asked = asked
         self._more = more
         self._placeholder = placeholder
+        self._text = text
 
     def compose(self) -> ComposeResult:
         with Vertical():
             yield Static(Content(harmless(self._asked)), id="asked")
             yield Static(Content(harmless(self._more)), id="more")
-            yield Input(placeholder=self._placeholder, id="text", compact=True)
+            yield Input(
+                self._text, placeholder=self._placeholder, id="text", compact=True, select_on_focus=False
+            )
             yield Static(Content("Enter sends it, Esc leaves it"), id="keys")
 
     def action_leave(self) -> None:

@@ -26,6 +26,10 @@ def run_command(screen: LiveScreen, line: str, selected: list[str]) -> None:
             screen.answer_task(task_id)
         case Command("answer", (task_id, *text)):
             screen.run_worker(screen.send_answer(task_id, " ".join(text)), group="effects")
+        case Command("comment", (task_id, *text)):
+            screen.comment_on(task_id, " ".join(text))
+        case Command("reject", (task_id, *text)):
+            screen.reject_task(task_id, " ".join(text))
         case Command("diff", words):
             screen.open_diff(next(iter(words or selected), None))
         case Command("task", (task_id,)):

@@ -50,7 +50,8 @@ class ConfirmScreen(ModalScreen[bool]):
     def compose(self) -> ComposeResult:
         with Vertical():
             yield Static(Content(harmless(self._question)), id="question")
-            yield Static(Content(harmless(self._consequence)), id="consequence")
+            lines = (harmless(line) for line in self._consequence.split("\n"))
+            yield Static(Content("\n".join(lines)), id="consequence")
             with Horizontal():
                 yield Button("[u]Y[/u]es", id="yes", variant="warning", compact=True)
                 yield Button("[u]N[/u]o", id="no", compact=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from textual.app import ComposeResult
@@ -11,7 +10,7 @@ from textual.binding import Binding, BindingType
 
 from agentcoord.errors import AgentCoordError
 from agentcoord.tui.context import Context
-from agentcoord.tui.diff_lines import diff_lines, file_starts
+from agentcoord.tui.diff_page import DiffPages, Layout
 from agentcoord.tui.model import Part
 from agentcoord.tui.review_text import runs_here_lines
 from agentcoord.tui.screens.live import LiveScreen
@@ -33,6 +32,7 @@ class DiffScreen(LiveScreen):
         Binding("escape,q", "close", "Back", show=False),
         Binding("right_square_bracket", "file(1)", "Next file", show=False),
         Binding("left_square_bracket", "file(-1)", "Previous file", show=False),
+        Binding("s", "layout", "Side by side", show=False),
         Binding("r", "read", "Read again", show=False),
     ]
     DEFAULT_CSS = """
@@ -43,6 +43,10 @@ class DiffScreen(LiveScreen):
         super().__init__(context)
         self.task_id = task_id
         self._starts: list[int] = []
+        self._pages: DiffPages | None = None
+        self._runs_here: list[str] = []
+        self._layout = Layout.UNIFIED
+        self._cut = False
 
     def compose(self) -> ComposeResult:
         view = LinesView(id="diff")
@@ -62,6 +66,7 @@ class DiffScreen(LiveScreen):
                 Hint("esc", "back", "close"),
                 Hint("] [", "next, previous file", "file(1)", usable=several, rank=1),
                 Hint("j k h l", "scroll", "", rank=2),
+                Hint("s", "side by side", "layout", usable=bool(self._starts), rank=1),
                 Hint("r", "read again", "read", usable=self.model.live, rank=1),
                 Hint("?", "help", "show_help"),
             ]
@@ -75,6 +80,14 @@ class DiffScreen(LiveScreen):
         """Read the diff from the daemon."""
         self.query_one(LinesView).set_lines([(Span(" Reading the diff ...", Tone.MUTED),)])
         self.run_worker(self._read(), group="diff", exclusive=True)
+
+    def action_layout(self) -> None:
+        """Unified, or side by side."""
+        self._layout = Layout.SPLIT if self._layout is Layout.UNIFIED else Layout.UNIFIED
+        self._draw()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._draw)
 
     def action_file(self, by: int) -> None:
         """Scroll to the next or the previous file."""
@@ -101,22 +114,25 @@ class DiffScreen(LiveScreen):
         except AgentCoordError as error:
             self.query_one(LinesView).set_lines([(Span(f" {one_line(error.message)}", Tone.WARN),)])
             return
-        self._show(text, runs_here, cut=following is not None)
+        self._pages, self._cut = DiffPages(text), following is not None
+        self._runs_here = runs_here
+        self._draw()
+        self.query_one(LinesView).focus()
 
-    def _show(self, text: str, runs_here: Sequence[str], *, cut: bool) -> None:
+    def _draw(self) -> None:
+        if self._pages is None:
+            return
         view = self.query_one(LinesView)
-        lines = diff_lines(text)
-        first = [*runs_here_lines(runs_here), ()] if runs_here and lines else []
-        self._starts = [len(first) + start for start in file_starts(lines)]
-        lines = [*first, *lines]
+        page = self._pages.page(self._layout, width=view.size.width)
+        first = [*runs_here_lines(self._runs_here), ()] if self._runs_here and page.lines else []
+        lines, self._starts = [*first, *page.lines], [len(first) + start for start in page.files]
         if not lines:
             lines = [(Span(" No changes.", Tone.MUTED),)]
-        if cut:
+        if self._cut:
             lines.append((Span(f" Cut here. All of it: agentcoord diff {self.task_id}", Tone.WARN),))
-        view.set_lines(lines)
-        added = sum(line[0].tone is Tone.ADDED for line in lines if line)
-        removed = sum(line[0].tone is Tone.REMOVED for line in lines if line)
+        if tuple(lines) != view.lines:
+            view.set_lines(lines)
+        added, removed = self._pages.lines_added_and_removed
         files = plural(len(self._starts), "file")
-        write_subtitle(view, f"{files}, +{added} -{removed}" if text else "")
-        view.focus()
+        write_subtitle(view, f"{files}, +{added} -{removed}" if page.lines else "")
         self.show(Part.ALL)

@@ -7,7 +7,7 @@ effect first asks `actions` whether it is possible, and a key that cannot act sa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
@@ -16,13 +16,15 @@ from agentcoord.errors import AgentCoordError, RpcError
 from agentcoord.tui import actions
 from agentcoord.tui.context import Context
 from agentcoord.tui.effects import Effect, choose, question
+from agentcoord.tui.follow_up import follow_up
 from agentcoord.tui.messages import DiffWanted
 from agentcoord.tui.model import Part
+from agentcoord.tui.rejection import landed_on_top, rejected_words, what_happens
 from agentcoord.tui.screens.ask import AskScreen
 from agentcoord.tui.screens.confirm import ConfirmScreen
 from agentcoord.tui.screens.help import HelpScreen
 from agentcoord.tui.text import harmless, plural
-from agentcoord.wire.messages import Method
+from agentcoord.wire.messages import Method, TaskDetail
 
 
 class LiveScreen(Screen[None]):
@@ -100,6 +102,62 @@ class LiveScreen(Screen[None]):
                 self.run_worker(self.send_answer(task_id, text), group="effects")
 
         self.app.push_screen(AskScreen(f"{task_id} asks", need["text"], placeholder="Your answer"), decided)
+
+    def reject_task(self, task_id: str | None, reason: str = "") -> None:
+        """Take a landed task back and have it done again, with the reason that the person gives.
+
+        What landed on top of it is named before the person decides.
+        """
+        if (why_not := actions.why_not_reject(self.model, task_id)) or task_id is None:
+            self.say(why_not, warn=True)
+            return
+        landed = landed_on_top(self.model.tasks, task_id)
+
+        def decided(text: str | None) -> None:
+            if text:
+                self.run_worker(self._reject(task_id, text, landed), group="effects")
+
+        self.app.push_screen(
+            AskScreen(
+                f"Why do you reject {task_id}?",
+                what_happens(landed),
+                placeholder="The reason, for the next worker",
+                text=reason,
+            ),
+            decided,
+        )
+
+    def comment_on(self, task_id: str | None, comment: str = "") -> None:
+        """Ask for a change on top of what a task landed, with the person's words."""
+        if (why_not := actions.why_not_reject(self.model, task_id)) or task_id is None:
+            self.say(why_not, warn=True)
+            return
+
+        def decided(text: str | None) -> None:
+            if text:
+                self.run_worker(self._comment(task_id, text), group="effects")
+
+        more = "It stays as it landed; a further task begins from it and is asked to follow your words."
+        self.app.push_screen(
+            AskScreen(f"What should change about {task_id}?", more, placeholder="Your comment", text=comment),
+            decided,
+        )
+
+    async def _comment(self, task_id: str, text: str) -> None:
+        detail = await self.ask(Method.TASK, id=task_id)
+        if detail is None:
+            return
+        further = follow_up(cast("TaskDetail", detail), text, self.model.tasks)
+        if await self.ask(Method.LOAD, text=further.plan, format="toml", source="comment") is not None:
+            self.say(f"{further.id} is asked to follow your comment.")
+
+    async def _reject(self, task_id: str, reason: str, despite: list[str]) -> None:
+        answer = await self.ask(Method.REJECT, id=task_id, reason=reason, despite=despite)
+        if answer is None:
+            return
+        self.say(f"{rejected_words(answer)}.", warn=bool(answer["conflicts"]))
+        if not answer["conflicts"]:
+            self.acted([task_id])
 
     async def send_answer(self, task_id: str, text: str) -> None:
         """Tell a worker what it asked for."""

@@ -55,6 +55,7 @@ class MainScreen(LiveScreen):
         Binding("r", "retry", "Retry", show=False),
         Binding("y", "accept", "Accept", show=False),
         Binding("u", "undo", "Undo", show=False),
+        Binding("R", "reject", "Reject", show=False),
         Binding("v", "review", "Review", show=False),
         Binding("space", "mark", "Mark", show=False),
         Binding("asterisk", "mark_shown", "Mark all shown", show=False),
@@ -208,6 +209,10 @@ class MainScreen(LiveScreen):
     def action_undo(self) -> None:
         """Take the marked tasks back, or the selected one."""
         self.act(UNDO, self._wanted())
+
+    def action_reject(self) -> None:
+        """Take the selected task back and have it done again."""
+        self.reject_task(self._selected_task())
 
     def action_answer(self) -> None:
         """Answer the question of the selected task."""

@@ -18,13 +18,14 @@ from agentcoord.domain.states import ReviewState, TaskState
 from agentcoord.errors import AgentCoordError
 from agentcoord.tui import actions
 from agentcoord.tui.context import Context
-from agentcoord.tui.effects import ACCEPT, UNDO, dependents_of
+from agentcoord.tui.diff_page import DiffPage, DiffPages, Layout, Mark
+from agentcoord.tui.effects import ACCEPT, UNDO
 from agentcoord.tui.model import Part
-from agentcoord.tui.rejection import second_try
-from agentcoord.tui.review_text import REVIEW_COLUMNS, Case, by_risk, case_lines, queue_row
-from agentcoord.tui.screens.ask import AskScreen
+from agentcoord.tui.review_text import REVIEW_COLUMNS, Case, by_risk, case_page, queue_row
+from agentcoord.tui.screens.confirm import ConfirmScreen
 from agentcoord.tui.screens.live import LiveScreen
 from agentcoord.tui.styled import Span, Tone
+from agentcoord.tui.subset_text import subset_words, taken_words
 from agentcoord.tui.text import plural
 from agentcoord.tui.widgets.frame import write_subtitle, write_title
 from agentcoord.tui.widgets.key_bar import Hint, KeyBar
@@ -34,6 +35,8 @@ from agentcoord.wire.messages import Method, TaskDetail
 
 MOST_CHARS: Final = 400_000
 """Beyond this a task's diff is cut here."""
+ASK_AGAIN_S: Final = 0.5
+"""How often the daemon is asked whether the checks of a subset have ended."""
 
 
 class ReviewScreen(LiveScreen):
@@ -51,6 +54,13 @@ class ReviewScreen(LiveScreen):
         Binding("u", "undo", "Undo", show=False),
         Binding("r", "reject", "Reject", show=False),
         Binding("d", "diff", "Diff", show=False),
+        Binding("J", "hunk(1)", "Next hunk", show=False),
+        Binding("K", "hunk(-1)", "Previous hunk", show=False),
+        Binding("plus,equals_sign", "mark('keep')", "Accept the hunk", show=False),
+        Binding("minus", "mark('take out')", "Reject the hunk", show=False),
+        Binding("t", "try_without", "Try without the rejected hunks", show=False),
+        Binding("s", "layout", "Side by side", show=False),
+        Binding("c", "comment", "Comment", show=False),
     ]
     DEFAULT_CSS = """
     ReviewScreen {
@@ -79,7 +89,15 @@ class ReviewScreen(LiveScreen):
         self._cases: dict[str, Case] = {}
         """In the order of review."""
         self._shown: str | None = None
-        self._starts: list[int] = []
+        self._page = DiffPage([], [], [])
+        self._pages: dict[str, DiffPages] = {}
+        self._layout = Layout.UNIFIED
+        self._marks: dict[str, dict[str, Mark]] = {}
+        """By task: what was said of its hunks."""
+        self._at: dict[str, int] = {}
+        """By task: the hunk at the cursor."""
+        self._trying: str | None = None
+        """The task whose checks run without some hunks."""
 
     def compose(self) -> ComposeResult:
         with Container(id="cases"):
@@ -115,12 +133,67 @@ class ReviewScreen(LiveScreen):
     def action_file(self, by: int) -> None:
         """Scroll to the next or the previous file of the diff."""
         view = self.query_one("#case", LinesView)
-        if not self._starts:
+        starts = self._page.files
+        if not starts:
             self.say("There is no diff here.")
             return
         at = round(view.scroll_y)
-        i = bisect_right(self._starts, at) if by > 0 else bisect_left(self._starts, at) - 1
-        view.show_line(self._starts[max(0, min(i, len(self._starts) - 1))])
+        i = bisect_right(starts, at) if by > 0 else bisect_left(starts, at) - 1
+        view.show_line(starts[max(0, min(i, len(starts) - 1))])
+
+    def action_hunk(self, by: int) -> None:
+        """Move the cursor to the next or the previous hunk."""
+        task, hunks = self._current, self._page.hunks
+        if task is None or not hunks:
+            self.say("There are no hunks here.")
+            return
+        at = self._at.get(task)
+        self._at[task] = 0 if at is None else max(0, min(at + by, len(hunks) - 1))
+        self._draw_case()
+        self._show_hunk()
+
+    def action_mark(self, mark: str) -> None:
+        """Accept the hunk at the cursor, or mark it to be taken out; again: unmark. Go on to the next."""
+        task, hunks = self._current, self._page.hunks
+        if task is None or not hunks:
+            self.say("There are no hunks here.")
+            return
+        if why_not := actions.why_not_undo(self.model, task):
+            self.say(why_not, warn=True)
+            return
+        at = self._at.setdefault(task, 0)
+        marks, key = self._marks.setdefault(task, {}), hunks[at][1].key
+        if marks.get(key) == mark:
+            del marks[key]
+        else:
+            marks[key] = Mark(mark)
+            self._at[task] = min(at + 1, len(hunks) - 1)
+        self._draw_case()
+        self._show_hunk()
+        self._draw_keys()
+        if len(marks) == len(hunks) and Mark.DROP not in marks.values():
+            self.say("Every hunk is accepted: y accepts the task.")
+
+    def action_layout(self) -> None:
+        """Unified, or side by side."""
+        self._layout = Layout.SPLIT if self._layout is Layout.UNIFIED else Layout.UNIFIED
+        self._draw_case()
+        self._show_hunk()
+
+    def action_try_without(self) -> None:
+        """Run the checks on the task without the rejected hunks, and then ask whether to take them out."""
+        if why_not := self._why_not_try():
+            self.say(why_not, warn=True)
+            return
+        task = self._current
+        assert task is not None
+        self._trying = task
+        self._draw_keys()
+        self.run_worker(self._try_without(task, self._dropped(task)), group="subset", exclusive=True)
+
+    def action_comment(self) -> None:
+        """Ask for a change on top of it."""
+        self.comment_on(self._current)
 
     def action_accept(self) -> None:
         """It is good; go on to the next."""
@@ -136,22 +209,7 @@ class ReviewScreen(LiveScreen):
 
     def action_reject(self) -> None:
         """Take it back and ask for it again, with the reason."""
-        task_id = self._current
-        if (why_not := actions.why_not_undo(self.model, task_id)) or task_id is None:
-            self.say(why_not, warn=True)
-            return
-        dependents = dependents_of(self.model, [task_id])
-        more = "Its change is taken back, and a new task asks for the work again with your reason."
-        if dependents:
-            more += f" These need it and stay as they are: {', '.join(dependents)}."
-
-        def decided(reason: str | None) -> None:
-            if reason:
-                self.run_worker(self._reject(task_id, reason), group="effects")
-
-        self.app.push_screen(
-            AskScreen(f"Why do you reject {task_id}?", more, placeholder="The reason"), decided
-        )
+        self.reject_task(self._current)
 
     def acted(self, tasks: Sequence[str]) -> None:
         """Go on to the next task that waits."""
@@ -190,6 +248,53 @@ class ReviewScreen(LiveScreen):
         self._draw_case()
         self._draw_keys()
 
+    async def _try_without(self, task: str, hunks: list[str]) -> None:
+        self.say(f"The checks run on {task} without {plural(len(hunks), 'hunk')}, in a private copy.")
+        answer = await self.ask(Method.PROVE_WITHOUT, id=task, hunks=hunks)
+        while answer is not None and answer["state"] == "running":
+            await self.context.clock.sleep(ASK_AGAIN_S)
+            answer = await self.ask(Method.PROVE_WITHOUT, id=task, hunks=hunks)
+        self._trying = None
+        self._draw_keys()
+        if answer is None:
+            return
+        if answer["state"] == "broken":
+            self.say(subset_words(answer), warn=True)
+            return
+
+        def decided(yes: bool | None) -> None:
+            if yes:
+                self.run_worker(self._take_out(task, hunks, anyway=red), group="effects")
+
+        red = answer["state"] == "red"
+        asked = f"Take {plural(len(hunks), 'hunk')} out of {task}?"
+        self.app.push_screen(ConfirmScreen(asked, subset_words(answer)), decided)
+
+    async def _take_out(self, task: str, hunks: list[str], *, anyway: bool) -> None:
+        answer = await self.ask(Method.TAKE_OUT, id=task, hunks=hunks, anyway=anyway)
+        if answer is None:
+            return
+        self.say(f"{taken_words(answer)}.")
+        detail = await self.ask(Method.TASK, id=task)
+        if detail is not None and task in self._cases:
+            diff, cut = await self._diff(task)
+            self._cases[task] = Case(cast("TaskDetail", detail), diff, cut)
+            for kept in (self._pages, self._marks, self._at):
+                kept.pop(task, None)
+            self._draw_case()
+            self._draw_keys()
+
+    def _dropped(self, task: str) -> list[str]:
+        return [key for key, mark in self._marks.get(task, {}).items() if mark is Mark.DROP]
+
+    def _why_not_try(self) -> str:
+        task = self._current
+        if why_not := actions.why_not_undo(self.model, task):
+            return why_not
+        if self._trying is not None:
+            return f"The checks run for {self._trying} already."
+        return "" if task is not None and self._dropped(task) else "Reject hunks with - first."
+
     async def _diff(self, task_id: str) -> tuple[str, bool]:
         text, offset = "", 0
         try:
@@ -202,22 +307,6 @@ class ReviewScreen(LiveScreen):
                 offset = int(following)
         except AgentCoordError:
             return text, True
-
-    async def _reject(self, task_id: str, reason: str) -> None:
-        """Undo, then load the second try; when the undo conflicts, nothing is asked for."""
-        undone = await self.ask(Method.UNDO, id=task_id, yes=True)
-        if undone is None:
-            return
-        if undone.get("conflicts"):
-            self.say(UNDO.told(task_id, undone), warn=True)
-            return
-        again = second_try(self._cases[task_id].detail, reason, self.model.tasks)
-        loaded = await self.ask(Method.LOAD, text=again.plan, format="toml", source="review")
-        if loaded is None:
-            self.say(f"{task_id} is undone, but nobody is asked for it again: load a plan for it.", warn=True)
-        else:
-            self.say(f"{task_id} is undone; {again.id} asks for it again with your reason.")
-            self.acted([task_id])
 
     def _go_on(self, *, after: str) -> None:
         queue = self.query_one("#queue", LineTable)
@@ -255,7 +344,13 @@ class ReviewScreen(LiveScreen):
         view = self.query_one("#case", LinesView)
         if case is None:
             return
-        lines, self._starts = case_lines(case, self.model.tasks.get(case.task_id), width=view.size.width)
+        task, width = case.task_id, view.size.width
+        pages = self._pages.setdefault(task, DiffPages(case.diff))
+        at, hunks = self._at.get(task), pages.hunks
+        cursor = hunks[at].key if at is not None and at < len(hunks) else None
+        diff = pages.page(self._layout, width=width, marks=self._marks.get(task), cursor=cursor)
+        self._page = case_page(case, self.model.tasks.get(task), diff, width=width)
+        lines = self._page.lines
         write_title(view, f"{case.task_id}  {case.detail['task']['title']}")
         write_subtitle(view, "" if self.model.live else "no connection: this may be stale")
         if tuple(lines) != view.lines:
@@ -263,6 +358,13 @@ class ReviewScreen(LiveScreen):
         if self._shown != case.task_id:
             self._shown = case.task_id
             view.show_line(0)
+
+    def _show_hunk(self) -> None:
+        """Have the hunk at the cursor in sight, with a line or two before it."""
+        task = self._current
+        at = self._at.get(task or "")
+        if at is not None and at < len(self._page.hunks):
+            self.query_one("#case", LinesView).show_line(max(0, self._page.hunks[at][0] - 2))
 
     def _draw_keys(self) -> None:
         model, task = self.model, self._current
@@ -273,9 +375,26 @@ class ReviewScreen(LiveScreen):
                 Hint("r", "reject with a reason", "reject", usable=judge),
                 Hint("u", "undo", "undo", usable=judge),
                 Hint("n N", "next, previous", "step(1)", usable=len(self._cases) > 1, rank=1),
-                Hint("} {", "next, previous file", "file(1)", usable=bool(self._starts), rank=3),
-                Hint("d", "diff alone", "diff", usable=not actions.why_not_diff(model, task), rank=4),
-                Hint("?", "help", "show_help", rank=2),
+                Hint("} {", "next, previous file", "file(1)", usable=bool(self._page.files), rank=5),
+                Hint("J K", "hunk", "hunk(1)", usable=bool(self._page.hunks), rank=2),
+                Hint(
+                    "+ -",
+                    "accept, reject hunk",
+                    "mark('keep')",
+                    usable=judge and bool(self._page.hunks),
+                    rank=2,
+                ),
+                Hint(
+                    "t",
+                    "try without rejected hunks",
+                    "try_without",
+                    usable=not self._why_not_try(),
+                    rank=1 if not self._why_not_try() else 6,
+                ),
+                Hint("s", "side by side", "layout", usable=bool(self._page.hunks), rank=4),
+                Hint("c", "comment", "comment", usable=judge, rank=4),
+                Hint("d", "diff alone", "diff", usable=not actions.why_not_diff(model, task), rank=6),
+                Hint("?", "help", "show_help", rank=1),
                 Hint("esc", "back", "close"),
             ]
         )

@@ -32,6 +32,7 @@ class TaskDetailScreen(LiveScreen):
         Binding("r", "retry", "Retry", show=False),
         Binding("y", "accept", "Accept", show=False),
         Binding("u", "undo", "Undo", show=False),
+        Binding("R", "reject", "Reject", show=False),
         Binding("exclamation_mark", "next_need", "Next that needs you", show=False),
     ]
     DEFAULT_CSS = """
@@ -91,6 +92,10 @@ class TaskDetailScreen(LiveScreen):
         """Take this task back."""
         self.act(UNDO, [self.task_id])
 
+    def action_reject(self) -> None:
+        """Take this task back and have it done again."""
+        self.reject_task(self.task_id)
+
     def action_answer(self) -> None:
         """Answer this task's question."""
         self.answer_task(self.task_id)
@@ -137,6 +142,9 @@ class TaskDetailScreen(LiveScreen):
             Hint("r", "retry", "retry", usable=not actions.why_not_retry(model, task), rank=4),
             Hint("y", "accept", "accept", usable=not actions.why_not_accept(model, task), rank=4),
             Hint("u", "undo", "undo", usable=not actions.why_not_undo(model, task), rank=4),
+            Hint(
+                "R", "reject with a reason", "reject", usable=not actions.why_not_reject(model, task), rank=4
+            ),
             Hint("!", "next that needs you", "next_need", usable=bool(model.needs_you), rank=1),
             Hint("p", "pause", "pause", usable=not actions.why_not_pause(model), rank=3),
             Hint("j k", "scroll", "", rank=2),

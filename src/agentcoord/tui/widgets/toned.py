@@ -13,13 +13,15 @@ from rich.style import Style
 from textual.strip import Strip
 from textual.widget import Widget
 
-from agentcoord.tui.styled import Line, Tone
+from agentcoord.tui.styled import Ground, Line, Span, Tone
 
 
 class Toned(Widget):
     """A widget with a component class for each tone."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"tone--{tone}" for tone in Tone} | {"tone--cursor"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = (
+        {f"tone--{tone}" for tone in Tone} | {"tone--cursor"} | {f"ground--{ground}" for ground in Ground}
+    )
     DEFAULT_CSS = """
     Toned {
         & > .tone--plain { color: $foreground; }
@@ -33,6 +35,16 @@ class Toned(Widget):
         & > .tone--badge { color: $text; background: $warning 70%; text-style: bold; }
         & > .tone--added { color: $text-success; background: $success 12%; }
         & > .tone--removed { color: $text-error; background: $error 12%; }
+        & > .tone--code-keyword { color: $text-primary; }
+        & > .tone--code-string { color: $text-success; }
+        & > .tone--code-number { color: $text-warning; }
+        & > .tone--code-comment { color: $foreground 60%; text-style: italic; }
+        & > .tone--code-name { color: $text-accent; }
+        & > .ground--added { background: $success 12%; }
+        & > .ground--removed { background: $error 12%; }
+        & > .ground--added-word { background: $success 38%; text-style: bold; }
+        & > .ground--removed-word { background: $error 38%; text-style: bold; }
+        & > .ground--cursor { background: $primary 30%; text-style: bold; }
         & > .tone--cursor { background: $primary 18%; }
         &:focus > .tone--cursor { background: $primary 45%; }
     }
@@ -43,12 +55,17 @@ class Toned(Widget):
         base = self.rich_style
         if cursor:
             base += self.get_component_rich_style("tone--cursor")
-        segments = [Segment(span.text, self._style_of(span.tone, base, cursor=cursor)) for span in line]
+        segments = [Segment(span.text, self._style_of(span, base, cursor=cursor)) for span in line]
         return Strip(segments).adjust_cell_length(width, base)
 
-    def _style_of(self, tone: Tone, base: Style, *, cursor: bool) -> Style:
-        if not cursor:
+    def _style_of(self, span: Span, base: Style, *, cursor: bool) -> Style:
+        tone = span.tone
+        if not cursor and span.ground is Ground.NONE:
             return self.get_component_rich_style(f"tone--{tone}")
+        if not cursor:
+            ground = self.get_component_rich_style(f"ground--{span.ground}")
+            behind = Style(bgcolor=ground.bgcolor, bold=True if ground.bold else None)
+            return self.get_component_rich_style(f"tone--{tone}") + behind
         # The row's background wins, so that the cursor is one unbroken bar; grey is illegible on it.
         legible = Tone.PLAIN if tone is Tone.MUTED else tone
         return self.get_component_rich_style(f"tone--{legible}") + Style(bgcolor=base.bgcolor)

@@ -1,0 +1,142 @@
+"""A done task that a person rejects: it is back in line, and what needs it waits for it again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from redis import Redis
+from store_kit import HandClock, claim, land, load, open_store, spec, states, task_of
+from store_observer import assert_every_task_is_in_its_place
+
+from agentcoord.domain.ids import ProjectId, TaskId
+from agentcoord.domain.states import ReviewState, TaskState
+from agentcoord.domain.usage import NO_USAGE
+from agentcoord.errors import StoreError
+from agentcoord.store import Store
+from agentcoord.store.rejecting import MOST_DEPENDENTS, reject
+
+_S = TaskState
+A = TaskId("a")
+
+
+def assert_sound(url: str, store: Store) -> None:
+    with Redis.from_url(url, decode_responses=True, encoding_errors="surrogateescape") as client:
+        assert_every_task_is_in_its_place(client, store.keys.prefix)
+
+
+async def test_it_begins_anew_and_keeps_cost_place_and_history(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, spec("a", writes=["a.py"]), spec("later"))
+        held = await claim(store)
+        await store.queue.book(held, usage=NO_USAGE, cost_usd_micros=7, turns=2)
+        await land(store, held, "a.py")
+        await store.queue.set_review(A, ReviewState.ACCEPTED)
+        assert await store.queue.reject(A, why="rejected: too short") == ""
+        task = await task_of(store, "a")
+        assert (task.state, task.review, task.files, task.attempt) == (_S.QUEUED, "unreviewed", (), 0)
+        assert (task.cost_usd_micros, task.turns, task.ended_at_ms) == (7, 2, None)
+        (line,) = await store.queue.history(A)
+        assert (line.setback, line.why, line.to) == ("asked", "rejected: too short", "queued")
+        again = await claim(store)
+        assert (again.task.id, again.task.attempt) == ("a", 1), "at its old place, before what came later"
+        assert_sound(valkey_url, store)
+        await land(store, again, "a.py")
+        assert_sound(valkey_url, store)
+
+
+async def test_what_needs_it_waits_again_unless_it_went_on_already(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(
+            store,
+            spec("a", priority=5),
+            spec("landed", "a", priority=5),
+            spec("held", "a", priority=4),
+            spec("parked", "a", priority=3),
+            spec("waits", "a", priority=2),
+            spec("waits-for-two", "a", "waits", priority=1),
+        )
+        await land(store, await claim(store))
+        await land(store, await claim(store))
+        held = await claim(store)
+        await store.queue.park(await claim(store), why="a cap")
+        assert await store.queue.reject(A, why="no") == ""
+        assert await states(store) == {
+            "a": _S.QUEUED,
+            "landed": _S.DONE,
+            "held": _S.RUNNING,
+            "parked": _S.PARKED,
+            "waits": _S.BLOCKED,
+            "waits-for-two": _S.BLOCKED,
+        }
+        assert_sound(valkey_url, store)
+        await store.queue.requeue(held, why="stopped", counts_attempt=False)
+        assert await store.queue.retry(TaskId("parked"))
+        after = await states(store)
+        assert (after["held"], after["parked"]) == (_S.BLOCKED, _S.BLOCKED), "nothing is under them now"
+        assert_sound(valkey_url, store)
+        await land(store, await claim(store))
+        after = await states(store)
+        assert {after[name] for name in ("held", "parked", "waits")} == {_S.QUEUED}
+        assert after["waits-for-two"] is _S.BLOCKED
+        assert_sound(valkey_url, store)
+
+
+async def test_both_of_a_chain_can_be_rejected_from_the_top_and_from_below(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, spec("a"), spec("b", "a"))
+        for first, second in (("a", "b"), ("b", "a")):
+            await land(store, await claim(store))
+            await land(store, await claim(store))
+            assert await store.queue.reject(TaskId(first), why="no") == ""
+            assert await store.queue.reject(TaskId(second), why="no") == ""
+            assert await states(store) == {"a": _S.QUEUED, "b": _S.BLOCKED}
+            assert_sound(valkey_url, store)
+
+
+async def test_what_cannot_come_back_says_why(valkey_url: str, project_id: ProjectId) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, spec("a"), spec("b", "a"))
+        assert await store.queue.reject(A, why="no") == "it is queued"
+        assert await store.queue.reject(TaskId("x"), why="no") == "there is no such task"
+        await land(store, await claim(store))
+        await land(store, await claim(store))
+        assert await store.queue.reject(A, why="no") == ""
+        await store.queue.fail(await claim(store), why="red")
+        why_not = await store.queue.reject(TaskId("b"), why="no")
+        assert why_not == "it needs a, which has ended without a result"
+        assert (await states(store))["b"] is _S.DONE
+        assert_sound(valkey_url, store)
+
+
+async def test_a_plan_that_was_loaded_meanwhile_is_looked_at_again(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, spec("a"))
+        await land(store, await claim(store))
+        seen = await store.queue.all()
+        await load(store, spec("other"), spec("new", "a", "other"))
+        queue = store.queue
+        assert await reject(queue.scripts, queue.spreader, seen, A, "no") is None
+        assert (await states(store))["a"] is _S.DONE
+        assert await queue.reject(A, why="no") == ""
+        assert_sound(valkey_url, store)
+
+
+async def test_more_dependents_than_one_script_may_tell_are_refused(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, spec("a"), spec("b", "a"))
+        *_, one = await store.queue.all()
+        many = [one] * (MOST_DEPENDENTS + 1)
+        held = await task_of(store, "a")
+        with pytest.raises(StoreError, match="more than 5000 tasks need a"):
+            await reject(store.queue.scripts, store.queue.spreader, [replace(held), *many], A, "no")

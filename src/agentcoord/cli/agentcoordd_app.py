@@ -9,7 +9,6 @@ import typer
 
 from agentcoord.cli import service_commands
 from agentcoord.cli.boundary import CommandError
-from agentcoord.cli.daemon_log import lines_from_now, log_line, newest_lines
 from agentcoord.cli.invocation import Invocation
 from agentcoord.cli.options import (
     AllowRoot,
@@ -29,6 +28,8 @@ from agentcoord.cli.reading import answer_daemon_status
 from agentcoord.cli.starting import args_to_resume, is_running, start_args
 from agentcoord.cli.starting import start as start_daemon
 from agentcoord.cli.starting import stop as stop_daemon
+from agentcoord.telemetry.log_file import lines_from_now, newest_lines
+from agentcoord.tui.log_text import log_line
 from agentcoord.tui.styled import Span, Tone
 from agentcoord.wire.messages import ExitCode
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from agentcoord.cli.follow import Follower
+from agentcoord.cli.night_list import list_nights
 from agentcoord.cli.options import (
     Json,
     JsonLines,
@@ -28,6 +29,7 @@ from agentcoord.clock import SystemClock
 from agentcoord.tui.diff_lines import diff_lines
 from agentcoord.wire.client import ControlClient
 from agentcoord.wire.messages import BlamedLineView, BlameView, Method, StatusView, TaskDetail, Topic
+from agentcoord.wire.night_file import night_called
 
 commands = group("")
 
@@ -197,10 +199,40 @@ class _EventPrinter:
         self._terminal.say(words)
 
 
-@commands.command(epilog=example("agentcoord dashboard"))
-def dashboard(context: typer.Context) -> None:
+@commands.command(
+    epilog=example(
+        "agentcoord dashboard", "agentcoord dashboard --replay", "agentcoord dashboard --replay last"
+    )
+)
+def dashboard(
+    context: typer.Context,
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="With --replay: which night; `last`, or the beginning of a name. None: list them.",
+        ),
+    ] = "",
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Play a past night. Needs no daemon, and changes nothing.")
+    ] = False,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Look on only: every key that acts says why it does not.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --replay and no RUN: print the list as one JSON document.")
+    ] = False,
+) -> None:
     """Watch workers, tasks, events and money live. `q` leaves; the daemon goes on."""
-    from agentcoord.tui.app import run_dashboard
+    invocation = invocation_of(context)
+    paths = invocation.paths()
+    if (run and not replay) or (as_json and (run or not replay)):
+        raise typer.BadParameter("RUN belongs to --replay, and --json to the list of runs")
+    if replay and not run:
+        finish(list_nights(invocation, as_json=as_json))
+    from agentcoord.tui.app import run_dashboard, run_replay
 
-    paths = invocation_of(context).paths()
-    finish(run_dashboard(paths.socket, project_name=paths.root.name))
+    name, log_file = paths.root.name, paths.log_file
+    if replay:
+        finish(run_replay(night_called(paths.nights_dir, run), project_name=name, log_file=log_file))
+    finish(run_dashboard(paths.socket, project_name=name, read_only=read_only, log_file=log_file))

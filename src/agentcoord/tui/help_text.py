@@ -32,7 +32,24 @@ KEYS: Final = (
             ("/", "filter the tasks; Enter keeps it, Esc clears it"),
             ("d", "diff of the task; there ] and [ are next and previous file"),
             ("x", "in workers: kill it, its task goes back; else: cancel the task"),
+            ("l L", "the daemon's log: of the selected task or worker; all of it"),
             ("f", "follow the newest event"),
+        ),
+    ),
+    (
+        "Log",
+        (
+            ("f L b", "follow; info, warnings or errors; of one task or all"),
+            ("/ n N", "search, next and previous match; Esc ends the search"),
+        ),
+    ),
+    (
+        "Replay",
+        (
+            ("Space + -", "play or pause, faster, slower: 1 to 1000 times"),
+            (". ,", "stop at the next event, at the one before"),
+            ("← → Home End", "back and on by a fiftieth, begin and end; also by mouse"),
+            ("t", "go to a time: 04:30, +10m, -30s, 50%"),
         ),
     ),
     (

@@ -22,8 +22,8 @@ from agentcoord.tui.effects import ACCEPT, CANCEL, RETRY, UNDO
 from agentcoord.tui.empty_text import no_events, no_tasks, no_workers
 from agentcoord.tui.filtering import TaskFilter, parse_filter
 from agentcoord.tui.header import header_lines
-from agentcoord.tui.messages import ReviewWanted, TaskWanted, WorkerWanted
-from agentcoord.tui.model import DashboardModel, Link, Part
+from agentcoord.tui.messages import LogWanted, ReviewWanted, TaskWanted, WorkerWanted
+from agentcoord.tui.model import DashboardModel, Link, Mode, Part
 from agentcoord.tui.rows import TASK_COLUMNS, WORKER_COLUMNS, asking_tasks, sorted_tasks, task_row, worker_row
 from agentcoord.tui.screens.command_run import run_command
 from agentcoord.tui.screens.live import LiveScreen
@@ -60,6 +60,8 @@ class MainScreen(LiveScreen):
         Binding("asterisk", "mark_shown", "Mark all shown", show=False),
         Binding("colon", "command", "Command", show=False),
         Binding("f", "follow", "Follow events", show=False),
+        Binding("l", "log(True)", "Log of the selected", show=False),
+        Binding("L", "log(False)", "Log", show=False),
         Binding("exclamation_mark", "next_need", "Next that needs you", show=False),
         Binding("1", "pane('workers')", "Workers", show=False),
         Binding("2", "pane('tasks')", "Tasks", show=False),
@@ -242,6 +244,12 @@ class MainScreen(LiveScreen):
         """Marks have served their purpose."""
         self._mark(self._marks - set(tasks))
 
+    def action_log(self, bound: bool) -> None:
+        """Show the daemon's log; `bound`: what it says of the selected task or worker."""
+        worker = self.query_one("#workers", LineTable).cursor_key
+        about = worker if self._focused_pane() == "workers" else self._selected_task()
+        self.post_message(LogWanted((about or "") if bound else ""))
+
     def action_follow(self) -> None:
         """Follow the newest event, or stop following."""
         events = self.query_one("#events", EventTable)
@@ -369,6 +377,9 @@ class MainScreen(LiveScreen):
 
     def _draw_keys(self) -> None:
         model = self.model
+        if model.mode is Mode.REPLAY:
+            self.query_one(KeyBar).set_hints(_REPLAY_HINTS)
+            return
         task = self._selected_task()
         in_workers = self._focused_pane() == "workers"
         worker = self.query_one("#workers", LineTable).cursor_key
@@ -385,6 +396,7 @@ class MainScreen(LiveScreen):
                 Hint("/", "filter", "filter"),
                 Hint("space", "mark", "mark", rank=4),
                 Hint(":", "command", "command", rank=2),
+                Hint("l", "log", "log(True)", rank=3),
                 Hint("f", "follow", "follow", rank=7),
                 Hint("tab", "pane", "", rank=6),
                 Hint("?", "help", "show_help"),
@@ -435,6 +447,21 @@ class MainScreen(LiveScreen):
 
     def _task_of_worker(self, name: str | None) -> str | None:
         return next((w["task"] for w in self.model.workers if w["name"] == name), None)
+
+
+_REPLAY_HINTS: Final = (
+    Hint("space", "play, pause", "app.replay_toggle"),
+    Hint("+ -", "faster, slower", "app.replay_speed(1)", rank=1),
+    Hint(". ,", "next, last event", "app.replay_event(1)", rank=1),
+    Hint("← →", "back, on", "app.replay_shift(1)", rank=4),
+    Hint("t", "go to a time", "app.replay_ask"),
+    Hint("enter", "open", "", rank=3),
+    Hint("d", "diff", "diff", rank=5),
+    Hint("l", "log", "log(True)", rank=6),
+    Hint("?", "help", "show_help", rank=2),
+    Hint("q", "quit", "app.quit"),
+)
+"""In a replay nothing else does anything; the keys that would act say why not."""
 
 
 def _decision(key: str, name: str, why_not: str) -> Hint:

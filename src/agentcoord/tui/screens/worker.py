@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 
 from agentcoord.tui import actions
 from agentcoord.tui.context import Context
-from agentcoord.tui.messages import TaskWanted
+from agentcoord.tui.messages import LogWanted, TaskWanted
 from agentcoord.tui.model import Part
 from agentcoord.tui.screens.live import LiveScreen
 from agentcoord.tui.widgets.frame import write_subtitle, write_title
@@ -27,6 +27,7 @@ class WorkerScreen(LiveScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "close", "Back", show=False),
         Binding("enter", "task", "Its task", show=False),
+        Binding("l", "log", "Log", show=False),
         Binding("x", "kill", "Kill", show=False),
         Binding("f", "follow", "Follow", show=False),
         Binding("right_square_bracket", "step(1)", "Next worker", show=False),
@@ -80,6 +81,7 @@ class WorkerScreen(LiveScreen):
                 Hint("x", "kill", "kill", usable=not actions.why_not_kill(self.model, self.worker_name)),
                 Hint("] [", "next, previous worker", "step(1)", rank=2),
                 Hint("f", "stop following" if self.following else "follow", "follow", rank=1),
+                Hint("l", "log", "log", rank=2),
                 Hint("?", "help", "show_help"),
             ]
         )
@@ -87,6 +89,10 @@ class WorkerScreen(LiveScreen):
     def action_close(self) -> None:
         """Go back."""
         self.dismiss()
+
+    def action_log(self) -> None:
+        """Show what the daemon's log says of it."""
+        self.post_message(LogWanted(self.worker_name))
 
     def action_task(self) -> None:
         """Open what it works on."""

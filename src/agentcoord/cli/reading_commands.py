@@ -234,5 +234,6 @@ def dashboard(
 
     name, log_file = paths.root.name, paths.log_file
     if replay:
-        finish(run_replay(night_called(paths.nights_dir, run), project_name=name, log_file=log_file))
+        night = night_called(paths.nights_dir, run)
+        finish(run_replay(night, project_name=name, log_file=log_file, transcripts=paths.transcripts_dir))
     finish(run_dashboard(paths.socket, project_name=name, read_only=read_only, log_file=log_file))

@@ -18,6 +18,7 @@ from agentcoord.daemon.pausing import pause, paused_why, resume
 from agentcoord.daemon.reviewing import Reviewing
 from agentcoord.daemon.run_book import RunBook
 from agentcoord.daemon.snapshot import Views, pages
+from agentcoord.daemon.transcript_views import transcript_piece
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import TaskId
@@ -79,6 +80,7 @@ class Requests:
             Method.ANSWER: self._answer,
             Method.DIFF: self._diff,
             Method.BLAME: reviewing.blame,
+            Method.TRANSCRIPT: partial(transcript_piece, shop),
             Method.LAND: reviewing.land,
             Method.UNDO: reviewing.undo,
             Method.ACCEPT: reviewing.accept,

@@ -262,7 +262,9 @@ def run_dashboard(
     )
 
 
-def run_replay(path: Path, *, project_name: str, log_file: Path | None = None) -> int:
+def run_replay(
+    path: Path, *, project_name: str, log_file: Path | None = None, transcripts: Path | None = None
+) -> int:
     """Play a recorded night until the person quits; return an exit code.
 
     Raises WireError when the recording cannot be read.
@@ -271,7 +273,7 @@ def run_replay(path: Path, *, project_name: str, log_file: Path | None = None) -
     player = Player(night.begin_ms, night.end_ms, SystemClock())
     return _run(
         lambda: DashboardApp(
-            ReplaySource(night, player),
+            ReplaySource(night, player, transcripts),
             project_name=project_name,
             clock=player,
             mode=Mode.REPLAY,

@@ -29,11 +29,19 @@ KEYS: Final = (
             ("v", "review what landed, riskiest first"),
             ("Space *", "mark this task, all shown; a key is then for all marked"),
             (":", "a command; Tab completes, the arrows bring lines back"),
-            ("/", "filter the tasks; Enter keeps it, Esc clears it"),
+            ("/ s", "filter the tasks (Enter keeps it, Esc clears it); sort them"),
             ("d", "diff of the task; there ] and [ are next and previous file"),
             ("x", "in workers: kill it, its task goes back; else: cancel the task"),
             ("l L", "the daemon's log: of the selected task or worker; all of it"),
             ("f", "follow the newest event"),
+        ),
+    ),
+    (
+        "Worker",
+        (
+            ("z e", "fold or unfold calls and results; its events instead"),
+            ("] [ f", "next and previous worker; follow"),
+            ("/ n N c", "search, next and previous match; copy"),
         ),
     ),
     (
@@ -65,6 +73,7 @@ KEYS: Final = (
             ("state:failed,parked", "in any of these states; state:review: done, not judged"),
             ("tag:testing", "with this tag"),
             ("worker:backend", "of this worker"),
+            ("re:^api|cli", "by a regular expression, in id, title or reason"),
             ("word", "with the word in id, title or reason"),
             ("!state:done", "not: any term may be turned round"),
         ),

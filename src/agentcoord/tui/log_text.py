@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Any, Final
@@ -27,8 +26,6 @@ class LogLine:
     level: str
     about: frozenset[str]
     """The task and the worker that it names."""
-    text: str
-    """Lower case, as it is searched."""
 
 
 def log_line(raw: str, zone: tzinfo | None = None) -> Line:
@@ -44,7 +41,7 @@ def read_log_line(raw: str, zone: tzinfo | None = None) -> LogLine:
         record = None
     if not isinstance(record, dict):
         line: Line = (Span(one_line(raw)),)
-        return LogLine(line, 0, "info", frozenset(), line[0].text.casefold())
+        return LogLine(line, 0, "info", frozenset())
     level = str(record.get("level", ""))
     facts = " ".join(f"{key}={_fact(value)}" for key, value in record.items() if _is_told(key, value))
     at_ms, stamp = _time_of(str(record.get("timestamp", "")), zone)
@@ -55,7 +52,7 @@ def read_log_line(raw: str, zone: tzinfo | None = None) -> LogLine:
         Span(f"  {one_line(facts)}" if facts else "", Tone.MUTED),
     )
     about = frozenset(str(record[key]) for key in ("task", "worker") if record.get(key))
-    return LogLine(line, at_ms, level, about, " ".join(span.text for span in line).casefold())
+    return LogLine(line, at_ms, level, about)
 
 
 def is_at_least(line: LogLine, level: str) -> bool:
@@ -78,13 +75,6 @@ def with_match(line: Line, wanted: str) -> Line:
             at = found + len(wanted)
         spans.append(Span(span.text[at:], span.tone))
     return tuple(span for span in spans if span.text)
-
-
-def no_log(path: str, *, chosen: Sequence[str]) -> Line:
-    """What an empty log says."""
-    if chosen:
-        return (Span(f" No line of the log is {' and '.join(chosen)}.", Tone.MUTED),)
-    return (Span(f" The daemon has written no log yet ({one_line(path)}).", Tone.MUTED),)
 
 
 def _is_told(key: str, value: Any) -> bool:

@@ -26,6 +26,7 @@ READING: Final = frozenset(
         Method.LOCKS,
         Method.DIFF,
         Method.BLAME,
+        Method.TRANSCRIPT,
     }
 )
 """Methods that change nothing. A new method is refused until it is listed here."""

@@ -104,9 +104,9 @@ class TestLog:
             await n.press("n")
             await n.told("Search first")
             await n.press("slash", *"Needle")
-            await n.see("3 with needle")
+            await n.see("3 lines with needle")
             await n.press("enter")
-            view = n.app.screen.query_one("#log", LinesView)
+            view = n.app.screen.query_one("#pager", LinesView)
             assert round(view.scroll_y) == 60
             await n.press("N")
             assert round(view.scroll_y) == 30

@@ -290,7 +290,7 @@ class TestReplay:
     ) -> None:
         night = NightFile.read(a_recording(tmp_path))
         source = ReplaySource(night, Player(night.begin_ms, night.end_ms, HandClock()))
-        reading = {Method.STATUS, Method.TASKS, Method.WORKERS, Method.TASK, Method.DIFF}
+        reading = {Method.STATUS, Method.TASKS, Method.WORKERS, Method.TASK, Method.DIFF, Method.TRANSCRIPT}
         for method in set(Method) - reading:
             with pytest.raises(RpcError, match="replay of a past night"):
                 await source.call(method, id="a")

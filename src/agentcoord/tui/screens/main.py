@@ -24,7 +24,15 @@ from agentcoord.tui.filtering import TaskFilter, parse_filter
 from agentcoord.tui.header import header_lines
 from agentcoord.tui.messages import LogWanted, ReviewWanted, TaskWanted, WorkerWanted
 from agentcoord.tui.model import DashboardModel, Link, Mode, Part
-from agentcoord.tui.rows import TASK_COLUMNS, WORKER_COLUMNS, asking_tasks, sorted_tasks, task_row, worker_row
+from agentcoord.tui.rows import (
+    TASK_COLUMNS,
+    WORKER_COLUMNS,
+    Order,
+    asking_tasks,
+    sorted_tasks,
+    task_row,
+    worker_row,
+)
 from agentcoord.tui.screens.command_run import run_command
 from agentcoord.tui.screens.live import LiveScreen
 from agentcoord.tui.widgets.command_line import CommandLine
@@ -48,6 +56,7 @@ class MainScreen(LiveScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "app.quit", "Quit", show=False),
         Binding("slash", "filter", "Filter", show=False),
+        Binding("s", "sort", "Sort", show=False),
         Binding("escape", "clear_filter", "Clear the filter", show=False),
         Binding("d", "diff", "Diff", show=False),
         Binding("x", "kill", "Kill or cancel", show=False),
@@ -125,6 +134,7 @@ class MainScreen(LiveScreen):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._filter = TaskFilter()
+        self._order = Order.NEEDS
         self._marks: frozenset[str] = frozenset()
         self._need_shown: str | None = None
         """The task that `!` went to last."""
@@ -173,6 +183,17 @@ class MainScreen(LiveScreen):
         field = self.query_one("#filter", Input)
         field.display = True
         field.focus()
+
+    def action_sort(self) -> None:
+        """Sort the tasks the next way."""
+        orders = list(Order)
+        self._order = orders[(orders.index(self._order) + 1) % len(orders)]
+        self._draw_tasks()
+        self.say(
+            f"Tasks are sorted {self._order}."
+            if self._order is not Order.NEEDS
+            else "What needs you is first."
+        )
 
     def action_clear_filter(self) -> None:
         """Take the marks away; without any, show all tasks again."""
@@ -350,7 +371,7 @@ class MainScreen(LiveScreen):
         asking = asking_tasks(self.model.needs_you)
         shown = [task for task in self.model.tasks.values() if self._filter.matches(task)]
         table.set_empty(no_tasks(self.model, self._filter))
-        ordered = sorted_tasks(shown, asking)
+        ordered = sorted_tasks(shown, asking, self._order)
         table.set_rows([task_row(task, asks=task["id"] in asking) for task in ordered])
         if gone := self._marks - set(self.model.tasks):
             self._mark(self._marks - gone)
@@ -364,7 +385,8 @@ class MainScreen(LiveScreen):
         counted = f"{count} of {total}" if self._filter else str(total)
         shown_filter = f" /{self._filter.text}" if self._filter else ""
         marked = f" · {len(self._marks)} marked" if self._marks else ""
-        write_title(pane, f"2 Tasks {counted}{shown_filter}{marked}")
+        order = f" · {self._order}" if self._order is not Order.NEEDS else ""
+        write_title(pane, f"2 Tasks {counted}{shown_filter}{order}{marked}")
         task = self.model.tasks.get(table.cursor_key or "")
         write_subtitle(pane, f"{task['id']}: {task['why']}" if task and task["why"] else "")
 

@@ -32,8 +32,11 @@ run: $(VENV)/.run sandbox ## Play the demo night: ten tasks, six workers, a scri
 	@$(BIN)/agentcoord demo --dir "$(DEMO_DIR)"
 
 test: $(VENV)/.dev sandbox ## Run every test, in parallel, with a real Valkey; as root, the attacks also as an ordinary user
-	@if sh scripts/install_redis.sh; then these="not alone"; else these="not alone and not system_redis"; \
-		echo "redis-server cannot be installed here: its tests are left out (all others use the Valkey that comes along)"; fi; \
+	@these="not alone"; \
+	sh scripts/install_redis.sh || { these="$$these and not system_redis"; \
+		echo "redis-server cannot be installed here: its tests are left out (all others use the Valkey that comes along)"; }; \
+	sh scripts/install_tmux.sh || { these="$$these and not tmux"; \
+		echo "tmux cannot be installed here: the dashboard is not tried in a real terminal (but in all other ways)"; }; \
 	$(BIN)/python -m pytest --numprocesses auto --quiet -m "$$these"
 	@$(BIN)/python scripts/redteam_as_user.py --numprocesses auto
 

@@ -8,6 +8,7 @@ Deliberately absent: the daemon's rooms. All that is known here came over the co
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import tzinfo
@@ -287,6 +288,9 @@ def _run(make: Callable[[], DashboardApp]) -> int:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         sys.stderr.write("The dashboard needs a terminal. Without one: agentcoord status\n")
         return ExitCode.USAGE
+    for name in ("COLUMNS", "LINES"):
+        # Textual would believe these and never look at the terminal again, whose size they do not follow.
+        os.environ.pop(name, None)
     app = make()
     app.run()
     return app.return_code or ExitCode.OK

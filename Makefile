@@ -9,7 +9,7 @@ DEMO_DIR ?= $(or $(TMPDIR),/tmp)/agentcoord-demo-$(shell date +%Y%m%d-%H%M%S)
 export AGENTCOORD_ALLOW_ROOT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test calm check lint types imports docs-check fmt bench bench-cost bench-loop bench-night bench-daemon bench-sandbox bench-store bench-workspace prove redteam dashboard-pictures clean sandbox constraints
+.PHONY: help run test calm check lint types imports docs-check fmt bench bench-cost bench-loop bench-night bench-daemon bench-sandbox bench-store bench-tui bench-workspace prove redteam dashboard-pictures clean sandbox constraints
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +91,9 @@ bench-store: $(VENV)/.dev ## Measure the store against other Python queues; QUIC
 
 bench-workspace: $(VENV)/.dev ## Private copies against git worktrees, landings, disk; IMAGE=1 as root for Btrfs and XFS
 	@$(BIN)/python scripts/bench/bench_workspace.py $(if $(IMAGE),--image)
+
+bench-tui: $(VENV)/.dev ## The dashboard: first data, 20,000 events a second, a normal night, against a DataTable
+	@$(BIN)/python scripts/bench/bench_tui.py
 
 prove: $(VENV)/.run sandbox ## A night on a real package that none of us wrote
 	@$(BIN)/python scripts/prove_on_real_package.py

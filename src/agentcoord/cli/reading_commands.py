@@ -8,6 +8,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from agentcoord.cli.fast import watch
 from agentcoord.cli.follow import Follower
 from agentcoord.cli.night_list import list_nights
 from agentcoord.cli.options import (
@@ -230,10 +231,15 @@ def dashboard(
         raise typer.BadParameter("RUN belongs to --replay, and --json to the list of runs")
     if replay and not run:
         finish(list_nights(invocation, as_json=as_json))
-    from agentcoord.tui.app import run_dashboard, run_replay
+    if not replay:
+        finish(watch(invocation, read_only=read_only))
+    from agentcoord.tui.app import run_replay
 
-    name, log_file = paths.root.name, paths.log_file
-    if replay:
-        night = night_called(paths.nights_dir, run)
-        finish(run_replay(night, project_name=name, log_file=log_file, transcripts=paths.transcripts_dir))
-    finish(run_dashboard(paths.socket, project_name=name, read_only=read_only, log_file=log_file))
+    finish(
+        run_replay(
+            night_called(paths.nights_dir, run),
+            project_name=paths.root.name,
+            log_file=paths.log_file,
+            transcripts=paths.transcripts_dir,
+        )
+    )

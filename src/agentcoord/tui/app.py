@@ -124,8 +124,8 @@ class DashboardApp(App[None]):
     def tick(self) -> None:
         """Draw what changed since the last tick."""
         self._ticks += 1
-        if not self.app_focus and self._ticks % BLURRED_TICKS:
-            return
+        if not self.is_running or (not self.app_focus and self._ticks % BLURRED_TICKS):
+            return  # An app that is being taken down ticks on while its screens lose their widgets.
         parts = self.model.take_dirty()
         second = self._clock.now_ms() // 1000
         if second != self._second:

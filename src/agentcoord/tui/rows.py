@@ -23,10 +23,11 @@ TASK_COLUMNS: Final = (
     Column("id", "Task", 8, most=22),
     Column("state", "State", 9, rank=3),
     Column("priority", "P", 1, right=True, rank=4),
-    Column("title", "Title", 14, flex=3),
-    Column("worker", "Worker", 8, most=12, rank=5),
+    Column("title", "Title", 18, flex=3),
+    # Before the reason: who works is told above, and who did matters least.
+    Column("worker", "Worker", 8, most=12, rank=6),
     Column("cost", "Cost", 5, most=7, right=True, rank=2),
-    Column("why", "Why", 20, flex=2, rank=6),
+    Column("why", "Why", 20, flex=2, rank=5),
 )
 WORKER_COLUMNS: Final = (
     Column("glyph", "", 1),
@@ -40,7 +41,8 @@ WORKER_COLUMNS: Final = (
 )
 EVENT_COLUMNS: Final = (
     Column("time", "Time", 8),
-    Column("who", "Worker", 8, most=10, rank=1),
+    # Fixed: to find the longest name, every row would have to be made.
+    Column("who", "Worker", 9, rank=1),
     Column("what", "Event", 31, flex=1),
 )
 

@@ -77,9 +77,14 @@ class Played:
         await self.look()
 
     async def look(self) -> None:
-        """Let the source look once more, and draw."""
-        self.clock.advance(LOOK_S)
-        await settle(self.pilot)
+        """Let the source look until it is where the player is, and draw."""
+        for _ in range(100):
+            self.clock.advance(LOOK_S)
+            await settle(self.pilot)
+            position = self.app.model.position
+            if position is not None and position.epoch == f"r1-{self.player.jumps}":
+                return
+        raise AssertionError("the source never followed the player")
 
     async def see(self, text: str) -> None:
         for _ in range(20):

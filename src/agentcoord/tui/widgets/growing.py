@@ -9,9 +9,14 @@ from __future__ import annotations
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
 
+from agentcoord.tui.widgets.toned import Toned
 
-class Growing(ScrollView):
-    """A `ScrollView` that is told its content's size through `grow_to`."""
+
+class Growing(Toned, ScrollView):
+    """A `ScrollView` of toned lines that is told its content's size through `grow_to`.
+
+    It inherits `Toned`, because Textual takes the style sheet of the first base alone.
+    """
 
     DEFAULT_CSS = """
     Growing {

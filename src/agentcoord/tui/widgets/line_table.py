@@ -22,12 +22,11 @@ from agentcoord.tui.styled import Line, Row, Span, Tone
 from agentcoord.tui.text import fit
 from agentcoord.tui.widgets.columns import GAP, Column, lay_out
 from agentcoord.tui.widgets.growing import Growing
-from agentcoord.tui.widgets.toned import Toned
 
 HEADER_LINES: Final = 1
 
 
-class LineTable(Toned, Growing, can_focus=True):
+class LineTable(Growing, can_focus=True):
     """Rows under a header line, with a cursor; `set_rows` is all that feeds it."""
 
     ALLOW_SELECT = False
@@ -44,7 +43,6 @@ class LineTable(Toned, Growing, can_focus=True):
     LineTable {
         overflow-x: hidden;
         overflow-y: auto;
-        scrollbar-size-vertical: 1;
     }
     """
 

@@ -11,10 +11,9 @@ from textual.strip import Strip
 
 from agentcoord.tui.styled import Line, width_of
 from agentcoord.tui.widgets.growing import Growing
-from agentcoord.tui.widgets.toned import Toned
 
 
-class LinesView(Toned, Growing, can_focus=True):
+class LinesView(Growing, can_focus=True):
     """Shows lines as they are, without wrapping."""
 
     ALLOW_SELECT = False
@@ -31,7 +30,6 @@ class LinesView(Toned, Growing, can_focus=True):
     DEFAULT_CSS = """
     LinesView {
         overflow: auto auto;
-        scrollbar-size: 1 1;
     }
     """
 

@@ -9,7 +9,7 @@ DEMO_DIR ?= $(or $(TMPDIR),/tmp)/agentcoord-demo-$(shell date +%Y%m%d-%H%M%S)
 export AGENTCOORD_ALLOW_ROOT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test calm check lint types imports docs-check fmt bench bench-cost bench-loop bench-night bench-daemon bench-sandbox bench-store bench-workspace prove soak coverage redteam dashboard-pictures clean sandbox constraints
+.PHONY: help run test calm check lint types imports docs-check fmt bench bench-cost bench-loop bench-night bench-daemon bench-sandbox bench-store bench-tui bench-workspace prove soak coverage redteam dashboard-pictures clean sandbox constraints
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,7 @@ test: $(VENV)/.dev sandbox ## Run every test, in parallel, with a real Valkey; a
 	without() { these="$$these and not $$1"; echo "$$2 cannot be installed here: its tests are left out$$3"; }; \
 	sh scripts/install_redis.sh || without system_redis redis-server " (all others use the Valkey that comes along)"; \
 	sh scripts/install_promtool.sh $(BIN) || without promtool promtool; \
+	sh scripts/install_tmux.sh || without tmux tmux " (the dashboard is tried in all other ways)"; \
 	command -v systemd-analyze >/dev/null || without systemd systemd-analyze; \
 	$(BIN)/python -m pytest --numprocesses auto --quiet -m "$$these"
 	@$(BIN)/python scripts/redteam_as_user.py --numprocesses auto
@@ -96,6 +97,9 @@ bench-store: $(VENV)/.dev ## Measure the store against other Python queues; QUIC
 
 bench-workspace: $(VENV)/.dev ## Private copies against git worktrees, landings, disk; IMAGE=1 as root for Btrfs and XFS
 	@$(BIN)/python scripts/bench/bench_workspace.py $(if $(IMAGE),--image)
+
+bench-tui: $(VENV)/.dev ## The dashboard: first data, 20,000 events a second, a normal night, against a DataTable
+	@$(BIN)/python scripts/bench/bench_tui.py
 
 prove: $(VENV)/.run sandbox ## A night on a real package that none of us wrote
 	@$(BIN)/python scripts/prove_on_real_package.py

@@ -13,32 +13,27 @@ from __future__ import annotations
 import asyncio
 import importlib
 import io
-import json
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC
 from pathlib import Path
-from typing import Any, cast
 
-from agentcoord.clock import SystemClock
-from agentcoord.errors import WireError
+from dashboard_scene import NIGHT_MS, NightClock, RecordedNight, write_log, write_recording
+
 from agentcoord.review.report.html import page_of
 from agentcoord.review.report.night import night_of
 from agentcoord.tui.app import DashboardApp
-from agentcoord.tui.feed import Subscription
-from agentcoord.tui.model import Position
-from agentcoord.wire.codec import Notice
-from agentcoord.wire.messages import Method, Snapshot, SubscribeView
+from agentcoord.tui.context import Replay
+from agentcoord.tui.model import Mode
+from agentcoord.tui.replay.moments import marks_of
+from agentcoord.tui.replay.player import Player
+from agentcoord.tui.replay.source import ReplaySource
+from agentcoord.wire.night_file import NightFile
 
-NIGHT_MS = 1_795_320_675_000
-"""04:11:15 UTC on the recorded night."""
 ROOT = Path(__file__).resolve().parent.parent
-NIGHT = Path(__file__).with_name("dashboard_night.json")
 FONTS = "DejaVu Sans Mono"
 COLOURS = 96
 PICTURES = (
@@ -46,14 +41,16 @@ PICTURES = (
     ("dashboard-80x24", (80, 24), ()),
     ("dashboard-200x60", (200, 60), ()),
     ("task", (120, 40), ("enter",)),
-    ("worker", (120, 32), ("1", "j", "j", "enter")),
+    ("worker", (120, 40), ("1", "j", "j", "enter")),
+    ("log", (120, 32), ("L", "slash", *"health", "enter")),
+    ("replay", (150, 40), ()),
     ("review", (130, 42), ("v",)),
     ("diff", (120, 40), ("G", "d")),
     ("command", (120, 32), ("space", "space", "colon", *"retr")),
-    ("help", (120, 48), ("question_mark",)),
+    ("help", (120, 66), ("question_mark",)),
     ("confirm", (120, 40), ("x",)),
 )
-COMMITTED = ("dashboard", "task", "worker", "review")
+COMMITTED = ("dashboard", "task", "worker", "log", "help", "review", "replay")
 """Drawn without `--all`."""
 REPORTS = (
     ("report", (1100, 2700), ("--blink-settings=preferredColorScheme=1",)),
@@ -61,52 +58,39 @@ REPORTS = (
 )
 
 
-class NightClock(SystemClock):
-    """Stands still, so that the same picture comes out each time."""
-
-    def now_ms(self) -> int:
-        return NIGHT_MS
-
-
-class RecordedNight:
-    """A source that tells one moment of a night, and answers questions about it."""
-
-    def __init__(self, path: Path) -> None:
-        self._night = json.loads(path.read_text(encoding="utf-8"))
-
-    @asynccontextmanager
-    async def subscribe(self, since: Position | None) -> AsyncIterator[Subscription]:
-        snapshot = cast("Snapshot", self._night["snapshot"])
-        view: SubscribeView = {
-            "epoch": snapshot["epoch"],
-            "seq": snapshot["seq"],
-            "mode": "resync",
-            "snapshot": snapshot,
-        }
-        yield Subscription(view, _silence())
-
-    async def call(self, method: Method, **params: Any) -> dict[str, Any]:
-        if method is Method.DIFF:
-            return {"text": self._night["diffs"].get(params["id"], ""), "next_offset": None}
-        if method is Method.TASK:
-            return dict(self._night["details"][params["id"]])
-        raise WireError(f"nothing was recorded for {method}")
-
-
-async def _silence() -> AsyncIterator[Notice]:
-    await asyncio.Event().wait()
-    yield Notice("never", {})
-
-
-async def draw(size: tuple[int, int], keys: tuple[str, ...]) -> str:
+async def draw(scratch: Path, size: tuple[int, int], keys: tuple[str, ...], *, replayed: bool) -> str:
     """Run the app, press keys, return the screen as SVG."""
-    app = DashboardApp(RecordedNight(NIGHT), project_name="shop", clock=NightClock(), zone=UTC)
+    app = replay_app(scratch) if replayed else live_app(scratch)
     async with app.run_test(size=size) as pilot:
-        await pilot.pause(0.6)
+        await pilot.pause(1.0)
         for key in keys:
             await pilot.press(key)
             await pilot.pause(0.6)
         return app.export_screenshot(title="agentcoord dashboard")
+
+
+def live_app(scratch: Path) -> DashboardApp:
+    """The dashboard at the recorded moment."""
+    log_file = scratch / "agentcoordd.jsonl"
+    write_log(log_file)
+    return DashboardApp(RecordedNight(), project_name="shop", clock=NightClock(), zone=UTC, log_file=log_file)
+
+
+def replay_app(scratch: Path) -> DashboardApp:
+    """The same moment, in a replay of the whole night."""
+    recording = scratch / "r20261121-230215.jsonl"
+    write_recording(recording)
+    night = NightFile.read(recording)
+    player = Player(night.begin_ms, night.end_ms, NightClock())
+    player.seek(NIGHT_MS)
+    return DashboardApp(
+        ReplaySource(night, player),
+        project_name="shop",
+        clock=player,
+        zone=UTC,
+        mode=Mode.REPLAY,
+        replay=Replay(night, player, marks_of(night.events())),
+    )
 
 
 def with_local_fonts(svg: str) -> str:
@@ -175,7 +159,9 @@ def main(arguments: list[str]) -> int:
     for name, size, keys in PICTURES:
         if name not in COMMITTED and not everything:
             continue
-        svg = with_local_fonts(asyncio.run(draw(size, keys)))
+        with tempfile.TemporaryDirectory() as scratch:
+            svg = asyncio.run(draw(Path(scratch), size, keys, replayed=name == "replay"))
+        svg = with_local_fonts(svg)
         png = png_of(svg)
         path = folder / (f"{name}.svg" if png is None else f"{name}.png")
         path.write_bytes(svg.encode() if png is None else png)

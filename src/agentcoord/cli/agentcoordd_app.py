@@ -9,7 +9,6 @@ import typer
 
 from agentcoord.cli import service_commands
 from agentcoord.cli.boundary import CommandError
-from agentcoord.cli.daemon_log import lines_from_now, log_line, newest_lines
 from agentcoord.cli.help_pages import example, group
 from agentcoord.cli.options import (
     AllowRoot,
@@ -26,6 +25,8 @@ from agentcoord.cli.options import (
 from agentcoord.cli.reading import answer_daemon_status
 from agentcoord.cli.starting import args_to_resume, is_running, start_args, start_in_words
 from agentcoord.cli.starting import stop as stop_daemon
+from agentcoord.telemetry.log_file import lines_from_now, newest_lines
+from agentcoord.tui.log_text import log_line
 from agentcoord.wire.messages import ExitCode
 
 app = group(

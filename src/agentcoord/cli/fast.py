@@ -3,7 +3,8 @@
 Importing Typer and building the commands takes longer than everything else that `agentcoord tasks`
 does. So plain spellings of `status`, `tasks`, `workers` and `start` are recognised from argv alone and
 answered on a plain socket; whatever is spelled otherwise (`--help` too) is left to Typer. Both use
-`reading`, so both print the same. Reading imports no Typer, pydantic, asyncio, SDK, Textual or Redis.
+`reading`, so both print the same. Reading imports no Typer, pydantic, asyncio, SDK, Textual or Redis;
+`dashboard`, which comes here too, imports Textual and no Typer.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ _READINGS = {"status": STATUS, "tasks": TASKS, "workers": WORKERS}
 def answer_agentcoord(argv: Sequence[str], invocation: Invocation) -> int | None:
     """Answer `agentcoord` with these (hoisted) arguments, or return None: not ours."""
     request = _recognise(argv, invocation)
+    if request is not None and request[:2] == ("dashboard", False):
+        return watch(request[2])
     if request is None or request[0] not in _READINGS:
         return None
     command, as_json, where = request
@@ -45,6 +48,16 @@ def _start(invocation: Invocation, *, as_json: bool) -> int:
     given = start_args(allow_root=invocation.may_be_root(False))
     start_in_words(invocation, given, args_to_resume(invocation.paths(), given), as_json=as_json)
     return ExitCode.OK
+
+
+def watch(invocation: Invocation, *, read_only: bool = False) -> int:
+    """`agentcoord dashboard`."""
+    from agentcoord.tui.app import run_dashboard
+
+    paths = invocation.paths()
+    return run_dashboard(
+        paths.socket, project_name=paths.root.name, read_only=read_only, log_file=paths.log_file
+    )
 
 
 def _recognise(argv: Sequence[str], invocation: Invocation) -> tuple[str, bool, Invocation] | None:

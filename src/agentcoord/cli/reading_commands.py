@@ -8,8 +8,10 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from agentcoord.cli.fast import watch
 from agentcoord.cli.follow import HISTORY_EVENTS, Follower, newest_events
 from agentcoord.cli.help_pages import example, group
+from agentcoord.cli.night_list import list_nights
 from agentcoord.cli.options import Json, JsonLines, TaskName, finish, invocation_of, terminal_of
 from agentcoord.cli.pages import NEWEST_EVENTS, task_page
 from agentcoord.cli.progress import event_line
@@ -20,6 +22,7 @@ from agentcoord.clock import SystemClock
 from agentcoord.tui.diff_lines import diff_lines
 from agentcoord.tui.review_text import runs_here_lines
 from agentcoord.wire.messages import BlamedLineView, BlameView, Method, StatusView, TaskDetail
+from agentcoord.wire.night_file import night_called
 
 commands = group("")
 
@@ -201,10 +204,46 @@ class _EventPrinter:
         self._terminal.say(words)
 
 
-@commands.command(epilog=example("agentcoord dashboard"))
-def dashboard(context: typer.Context) -> None:
+@commands.command(
+    epilog=example(
+        "agentcoord dashboard", "agentcoord dashboard --replay", "agentcoord dashboard --replay last"
+    )
+)
+def dashboard(
+    context: typer.Context,
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="With --replay: which night; `last`, or the beginning of a name. None: list them.",
+        ),
+    ] = "",
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Play a past night. Needs no daemon, and changes nothing.")
+    ] = False,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Look on only: every key that acts says why it does not.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --replay and no RUN: print the list as one JSON document.")
+    ] = False,
+) -> None:
     """Watch workers, tasks, events and money live. `q` leaves; the daemon goes on."""
-    from agentcoord.tui.app import run_dashboard
+    invocation = invocation_of(context)
+    paths = invocation.paths()
+    if (run and not replay) or (as_json and (run or not replay)):
+        raise typer.BadParameter("RUN belongs to --replay, and --json to the list of runs")
+    if replay and not run:
+        finish(list_nights(invocation, as_json=as_json))
+    if not replay:
+        finish(watch(invocation, read_only=read_only))
+    from agentcoord.tui.app import run_replay
 
-    paths = invocation_of(context).paths()
-    finish(run_dashboard(paths.socket, project_name=paths.root.name))
+    finish(
+        run_replay(
+            night_called(paths.nights_dir, run),
+            project_name=paths.root.name,
+            log_file=paths.log_file,
+            transcripts=paths.transcripts_dir,
+        )
+    )

@@ -126,6 +126,11 @@ class ProjectPaths:
         return self.state_dir / "drafts"
 
     @property
+    def nights_dir(self) -> Path:
+        """Recordings of runs, one a run, for the dashboard to play again."""
+        return self.state_dir / "nights"
+
+    @property
     def checks_dir(self) -> Path:
         """Stored output of check runs."""
         return self.state_dir / "checks"
@@ -143,7 +148,7 @@ class ProjectPaths:
             _make_private(folder)
         for folder in (self.log_file.parent, self.redis_dir, self.workspaces_dir, self.journal_dir):
             _make_private(folder)
-        for folder in (self.transcripts_dir, self.checks_dir):
+        for folder in (self.transcripts_dir, self.checks_dir, self.nights_dir):
             _make_private(folder)
         for path in (self.socket, self.redis_socket):
             length = len(os.fsencode(path))

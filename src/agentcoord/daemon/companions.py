@@ -1,8 +1,8 @@
 """What accompanies a daemon without doing its work: who is told of it, and what keeps it going.
 
-The metrics endpoint, notifications, the budget's warnings, the sleep inhibitor, the STOP file and
-the service manager. Each is a loop of its own in the daemon's task group; none is needed by any
-other part. Separate from `compose`, which builds the parts that work.
+The metrics endpoint, notifications, the budget's warnings, the recording of the night, the sleep
+inhibitor, the STOP file and the service manager. Each is a loop of its own in the daemon's task group;
+none is needed by any other part. Separate from `compose`, which builds the parts that work.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from agentcoord.config.sections import NotifySection
 from agentcoord.daemon.budget_watch import BudgetWatch
 from agentcoord.daemon.chores import LoopLag
 from agentcoord.daemon.fleet import Fleet
+from agentcoord.daemon.night_recorder import NightRecorder
 from agentcoord.daemon.notifications import (
     Notifier,
     Send,
@@ -35,6 +36,7 @@ from agentcoord.daemon.snapshot import DaemonState, Views
 from agentcoord.daemon.stop_file import StopFile
 from agentcoord.daemon.tracing import PROVIDER_NAMES, Tracer
 from agentcoord.daemon.workshop import Workshop
+from agentcoord.domain.ids import TaskId
 from agentcoord.llm.api import Provider
 from agentcoord.telemetry.otlp_http import Collector, collector_of, wants_content
 from agentcoord.telemetry.spans import SpanBook
@@ -61,11 +63,27 @@ async def companions(
     Raises DaemonError when the metrics endpoint cannot listen, or a way to notify is not installed.
     """
     settings, clock = shop.settings, shop.clock
+
+    async def diff_of(task_id: TaskId) -> str:
+        task = await shop.store.queue.get(task_id)
+        return await shop.lander.diff(task_id, since_ms=task.queued_at_ms if task else 0)
+
+    recorder = NightRecorder(
+        hub=shop.hub,
+        board=shop.board,
+        views=views,
+        runs=runs,
+        diff_of=diff_of,
+        redactor=shop.redactor,
+        clock=clock,
+        folder=paths.nights_dir,
+    )
     stop_file = StopFile(paths.state_dir, clock, lambda: shutdown.ask(now=False))
     await stop_file.forget_old()
     loops: list[Loop] = [
         stop_file.run,
         BudgetWatch(shop.store, runs, settings.budget, shop.hub, clock).run,
+        recorder.run,
     ]
     manager = ServiceManager(env, clock, state.pid)
     if manager.is_there:

@@ -20,6 +20,7 @@ from agentcoord.daemon.reviewing import Reviewing
 from agentcoord.daemon.run_book import RunBook
 from agentcoord.daemon.snapshot import FILES_SHOWN, Views, pages
 from agentcoord.daemon.subset_proofs import SubsetProofs
+from agentcoord.daemon.transcript_views import transcript_piece
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import TaskId
@@ -84,6 +85,7 @@ class Requests:
             Method.ANSWER: self._answer,
             Method.DIFF: self._diff,
             Method.BLAME: reviewing.blame,
+            Method.TRANSCRIPT: partial(transcript_piece, shop),
             Method.LAND: reviewing.land,
             Method.UNDO: reviewing.undo,
             Method.PROVE_WITHOUT: subsets.prove_without,

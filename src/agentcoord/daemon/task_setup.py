@@ -19,6 +19,7 @@ from agentcoord.daemon.booked_gateway import BookedGateway
 from agentcoord.daemon.rejections import rejected_diff, rejections_of
 from agentcoord.daemon.worker_row import TaskAtHand
 from agentcoord.daemon.workshop import Workshop
+from agentcoord.domain.ids import TaskId
 from agentcoord.domain.ladder import Rung
 from agentcoord.domain.task import Claim, Task
 from agentcoord.domain.usage import UsdMicros, usd_micros
@@ -66,11 +67,16 @@ async def make_loop(
     )
 
 
+def transcript_file(home: Path, task_id: TaskId, attempt: int) -> Path:
+    """Where the conversation of an attempt lies."""
+    return home / task_id / f"attempt-{attempt}.jsonl"
+
+
 def open_transcript(home: Path, task: Task, *, resumed: bool) -> Transcript:
     """Open this attempt's transcript; one whose private copy is gone moves aside. Blocking."""
     folder = home / task.id
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / f"attempt-{task.attempt}.jsonl"
+    path = transcript_file(home, task.id, task.attempt)
     if path.exists() and not resumed:
         aside = next(
             candidate

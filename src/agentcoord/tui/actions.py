@@ -22,18 +22,23 @@ QUESTION: Final = "question"
 """The kind of need that an answer ends."""
 
 
+def why_not_act(model: DashboardModel) -> str:
+    """Acting needs a daemon, and a view that may."""
+    return model.mode.why_not or ("" if model.live else NO_CONNECTION)
+
+
 def why_not_pause(model: DashboardModel) -> str:
     """Pausing and resuming share a key."""
-    if not model.live or model.status is None:
-        return NO_CONNECTION
+    if (refusal := why_not_act(model)) or model.status is None:
+        return refusal or NO_CONNECTION
     state = model.status["state"]
     return "" if state in ("running", "paused") else f"The daemon is {state}."
 
 
 def why_not_kill(model: DashboardModel, worker_name: str | None) -> str:
     """Killing a worker hands its task back."""
-    if not model.live:
-        return NO_CONNECTION
+    if refusal := why_not_act(model):
+        return refusal
     worker = next((w for w in model.workers if w["name"] == worker_name), None)
     if worker is None:
         return "Select a worker first."
@@ -44,8 +49,8 @@ def why_not_kill(model: DashboardModel, worker_name: str | None) -> str:
 
 def why_not_cancel(model: DashboardModel, task_id: str | None) -> str:
     """A task that ended stays as it ended."""
-    if not model.live:
-        return NO_CONNECTION
+    if refusal := why_not_act(model):
+        return refusal
     task = model.tasks.get(task_id or "")
     if task is None:
         return NO_TASK
@@ -93,8 +98,8 @@ def next_need(needs: Sequence[NeedsYou], after: str | None) -> NeedsYou | None:
 
 def why_not_retry(model: DashboardModel, task_id: str | None) -> str:
     """Only what ended without a result, or waits for a person, can be tried again."""
-    if not model.live:
-        return NO_CONNECTION
+    if refusal := why_not_act(model):
+        return refusal
     task = model.tasks.get(task_id or "")
     if task is None:
         return NO_TASK
@@ -120,8 +125,8 @@ def why_not_reject(model: DashboardModel, task_id: str | None) -> str:
 
 def why_not_answer(model: DashboardModel, task_id: str | None) -> str:
     """Only a question can be answered."""
-    if not model.live:
-        return NO_CONNECTION
+    if refusal := why_not_act(model):
+        return refusal
     if task_id is None or task_id not in model.tasks:
         return NO_TASK
     asks = any(need["task"] == task_id and need["kind"] == QUESTION for need in model.needs_you)
@@ -140,8 +145,8 @@ def why_not_review(model: DashboardModel) -> str:
 
 
 def _why_not_judge(model: DashboardModel, task_id: str | None, verdict: ReviewState) -> str:
-    if not model.live:
-        return NO_CONNECTION
+    if refusal := why_not_act(model):
+        return refusal
     task = model.tasks.get(task_id or "")
     if task is None:
         return NO_TASK
@@ -154,8 +159,8 @@ def _why_not_judge(model: DashboardModel, task_id: str | None, verdict: ReviewSt
 
 def why_not_land(model: DashboardModel, task_id: str | None) -> str:
     """Only what is held can be let go; whether for its flags, the daemon knows."""
-    if not model.live:
-        return NO_CONNECTION
+    if refusal := why_not_act(model):
+        return refusal
     task = model.tasks.get(task_id or "")
     if task is None:
         return NO_TASK

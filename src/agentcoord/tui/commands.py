@@ -13,6 +13,7 @@ from typing import Final
 
 from agentcoord.domain.worker import Role
 from agentcoord.tui.model import DashboardModel
+from agentcoord.tui.themes import THEME_NAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,10 @@ def _workers(model: DashboardModel) -> Sequence[str]:
     return [*(worker["name"] for worker in model.workers), "--all"]
 
 
+def _tasks_and_workers(model: DashboardModel) -> Sequence[str]:
+    return [*model.tasks, *(worker["name"] for worker in model.workers)]
+
+
 def _roles(_model: DashboardModel) -> Sequence[str]:
     return list(Role)
 
@@ -59,14 +64,16 @@ COMMANDS: Final[dict[str, Spec]] = {
     "accept": Spec("mark landed tasks as good", "ID...", 0, None, _tasks),
     "answer": Spec("answer a task's question", "ID TEXT", 1, None, _tasks),
     "cancel": Spec("end tasks; nothing of them lands", "ID...", 0, None, _tasks),
-    "cleanup": Spec("release what ended tasks left behind"),
+    "cleanup": Spec("release what ended tasks left behind", "[--all]", 0, 1, lambda _model: ("--all",)),
     "comment": Spec("ask for a change on top of a task", "ID [TEXT]", 1, None, _tasks),
     "diff": Spec("what a task changed", "[ID]", 0, 1, _tasks),
     "drain": Spec("stop the daemon when the running tasks have ended"),
     "filter": Spec("show some tasks", "[TERMS]", 0, None),
+    "goto": Spec("go to a moment of a replay", "TIME", 1, 1),
     "help": Spec("what every key does"),
     "kill": Spec("stop a worker; its task goes back", "WORKER", 1, 1, _workers),
     "land": Spec("let a flagged change land as it is", "ID...", 0, None, _tasks),
+    "log": Spec("the daemon's log, of one task or worker", "[NAME]", 0, 1, _tasks_and_workers),
     "pause": Spec("begin nothing new"),
     "quit": Spec("leave the view; the daemon goes on"),
     "reject": Spec("take a task back and have it done again", "ID [REASON]", 1, None, _tasks),
@@ -74,8 +81,9 @@ COMMANDS: Final[dict[str, Spec]] = {
     "retry": Spec("queue tasks again", "ID...", 0, None, _tasks),
     "review": Spec("walk through what landed, riskiest first"),
     "spawn": Spec("add workers", "ROLE [N]", 1, 2, _roles),
+    "speed": Spec("how fast a replay goes", "TIMES", 1, 1),
     "task": Spec("open a task", "ID", 1, 1, _tasks),
-    "theme": Spec("other colours", "NAME", 1, 1),
+    "theme": Spec("other colours", "NAME", 1, 1, lambda _model: THEME_NAMES),
     "undo": Spec("take tasks back, each alone", "ID...", 0, None, _tasks),
     "worker": Spec("watch a worker", "NAME", 1, 1, _workers),
 }

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
+from pathlib import Path
 
 from agentcoord.clock import Clock
 from agentcoord.tui.feed import FeedSource
 from agentcoord.tui.model import DashboardModel
+from agentcoord.tui.replay.player import Player
+from agentcoord.tui.styled import Span
+from agentcoord.wire.night_file import NightFile
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A past night that is played."""
+
+    night: NightFile
+    player: Player
+    marks: Sequence[tuple[int, Span, int]]
+    """What the scrubber marks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +38,6 @@ class Context:
     """For times of day; None: the machine's."""
     command_history: list[str] = field(default_factory=list)
     """Lines that were entered after `:`, oldest first."""
+    log_file: Path | None = None
+    """The daemon's own log; None where there is none to read."""
+    replay: Replay | None = None

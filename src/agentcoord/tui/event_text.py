@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.usage import CapUnit, usd
-from agentcoord.tui.styled import Row, Span, Tone
+from agentcoord.tui.styled import Span, Tone
 from agentcoord.tui.text import harmless, money, one_line, plural, short_worker, spoken_span, time_of_day
 
 _Data = Mapping[str, Any]
@@ -34,17 +34,14 @@ SHORT_WAIT_MS: Final = 1000
 """A wait for a lock that is shorter than this is nothing to look at."""
 
 
-def event_row(event: Mapping[str, Any], *, key: str, zone: tzinfo | None) -> Row:
+def event_cells(event: Mapping[str, Any], *, zone: tzinfo | None) -> tuple[Span, ...]:
     """One row of the event table: time, who, what."""
     tone = tone_of(event)
     at_ms = int(event.get("at_ms", 0))
-    return Row(
-        key,
-        (
-            Span(time_of_day(at_ms, zone) if at_ms else "", Tone.MUTED),
-            Span(short_worker(str(event.get("worker") or "")), Tone.MUTED),
-            Span(sentence(event), tone),
-        ),
+    return (
+        Span(time_of_day(at_ms, zone) if at_ms else "", Tone.MUTED),
+        Span(short_worker(str(event.get("worker") or "")), Tone.MUTED),
+        Span(sentence(event), tone),
     )
 
 

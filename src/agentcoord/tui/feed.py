@@ -30,6 +30,9 @@ SETTLED_S: Final = 5.0
 SILENCE_S: Final = 10.0
 """After so long without a word the daemon is asked for one."""
 
+FOLDED_AT_ONCE: Final = 200
+"""After so many notices that waited already, keys and drawing have their turn."""
+
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
@@ -96,9 +99,13 @@ class Feed:
             try:
                 async with asyncio.TaskGroup() as group:
                     watch = group.create_task(self._notice_silence())
+                    folded = 0
                     async for notice in subscription.notices:
                         self._last_word_ms = self._clock.now_ms()
                         self._model.fold(notice.method, notice.params)
+                        folded += 1
+                        if folded % FOLDED_AT_ONCE == 0:
+                            await asyncio.sleep(0)
                     watch.cancel()
             except ExceptionGroup as errors:
                 raise errors.exceptions[0] from errors

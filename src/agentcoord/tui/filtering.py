@@ -1,13 +1,14 @@
 """The task filter: what a person types after `/`, parsed once and matched against each row.
 
 Terms are separated by spaces and all must match. `state:`, `tag:` and `worker:` take a list
-separated by commas, of which one must match; any other term is looked for in the id, the
-title and the reason. A leading `!` turns a term round. Half-typed words match by prefix,
+separated by commas, of which one must match; `re:` takes a regular expression; any other term is looked for
+in the id, the title and the reason. A leading `!` turns a term round. Half-typed words match by prefix,
 because the table follows every keystroke.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -15,16 +16,17 @@ from typing import Final
 from agentcoord.domain.states import ReviewState, TaskState
 from agentcoord.wire.messages import TaskView
 
+REGEX: Final = "re"
 TO_REVIEW: Final = "review"
 """`state:review` means a done task that nobody judged yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One condition: `words` are alternatives, lower case, never empty."""
+    """One condition: `words` are alternatives, lower case but for a pattern, never empty."""
 
     field: str
-    """`state`, `tag`, `worker`, or empty for text."""
+    """`state`, `tag`, `worker`, `re`, or empty for text."""
     words: tuple[str, ...]
     inverse: bool
 
@@ -61,6 +63,10 @@ def _parse_term(word: str) -> Term | None:
     field, colon, value = bare.partition(":")
     if not colon or field not in _FIELDS or not field:
         return Term("", (bare,), inverse) if bare else None
+    if field == REGEX:
+        # Case is folded when it matches: `\W` and `\w` are two things. A comma is one of its letters.
+        pattern = word.removeprefix("!").partition(":")[2]
+        return Term(field, (pattern,), inverse) if pattern else None
     words = tuple(w for w in value.split(",") if w)
     return Term(field, words, inverse) if words else None
 
@@ -80,6 +86,15 @@ def _worker_matches(task: TaskView, word: str) -> bool:
     return word in (task["worker"] or "").casefold()
 
 
+def _regex_matches(task: TaskView, pattern: str) -> bool:
+    """A pattern that is not finished yet is looked for as it stands."""
+    texts = (task["id"], task["title"], task["why"])
+    try:
+        return any(re.search(pattern, text, re.IGNORECASE) for text in texts)
+    except re.error:
+        return any(pattern.casefold() in text.casefold() for text in texts)
+
+
 def _text_matches(task: TaskView, word: str) -> bool:
     return any(word in text.casefold() for text in (task["id"], task["title"], task["why"]))
 
@@ -88,5 +103,6 @@ _FIELDS: Final[dict[str, Callable[[TaskView, str], bool]]] = {
     "state": _state_matches,
     "tag": _tag_matches,
     "worker": _worker_matches,
+    REGEX: _regex_matches,
     "": _text_matches,
 }

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from agentcoord.domain.states import TaskState
 from agentcoord.tui.actions import urgent
 from agentcoord.tui.glyphs import LIVE, NEEDS_YOU, TROUBLE
-from agentcoord.tui.model import DashboardModel, Link
+from agentcoord.tui.model import DashboardModel, Link, Mode
 from agentcoord.tui.styled import Line, Span, Tone, width_of
 from agentcoord.tui.text import fit, money, one_line, spoken_span
 from agentcoord.wire.messages import SpendView, StatusView
@@ -53,6 +53,10 @@ def header_lines(model: DashboardModel, project_name: str, *, width: int, now_ms
 def link_line(model: DashboardModel, *, now_ms: int) -> Line:
     """How we stand with the daemon: `● live`, or how stale the view is and when we try again."""
     view = model.link
+    if model.mode is Mode.REPLAY:
+        return (Span(" replay ", Tone.BADGE),)
+    if view.link is Link.LIVE and model.mode is Mode.READ_ONLY:
+        return (Span(f"{LIVE} live", Tone.GOOD), Span("  read-only", Tone.WARN))
     if view.link is Link.LIVE:
         return (Span(f"{LIVE} live", Tone.GOOD),)
     retry = "trying again"

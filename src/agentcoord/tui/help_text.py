@@ -29,10 +29,35 @@ KEYS: Final = (
             ("v", "review what landed, riskiest first"),
             ("Space *", "mark this task, all shown; a key is then for all marked"),
             (":", "a command; Tab completes, the arrows bring lines back"),
-            ("/", "filter the tasks; Enter keeps it, Esc clears it"),
+            ("/ s", "filter the tasks (Enter keeps it, Esc clears it); sort them"),
             ("d", "diff of the task; there ] and [ are next and previous file"),
             ("x", "in workers: kill it, its task goes back; else: cancel the task"),
+            ("l L", "the daemon's log: of the selected task or worker; all of it"),
             ("f", "follow the newest event"),
+        ),
+    ),
+    (
+        "Worker",
+        (
+            ("z e", "fold or unfold calls and results; its events instead"),
+            ("] [ f", "next and previous worker; follow"),
+            ("/ n N c", "search, next and previous match; copy"),
+        ),
+    ),
+    (
+        "Log",
+        (
+            ("f L b", "follow; info, warnings or errors; of one task or all"),
+            ("/ n N", "search, next and previous match; Esc ends the search"),
+        ),
+    ),
+    (
+        "Replay",
+        (
+            ("Space + -", "play or pause, faster, slower: 1 to 1000 times"),
+            (". ,", "stop at the next event, at the one before"),
+            ("← → Home End", "back and on by a fiftieth, begin and end; also by mouse"),
+            ("t", "go to a time: 04:30, +10m, -30s, 50%"),
         ),
     ),
     (
@@ -51,6 +76,7 @@ KEYS: Final = (
             ("state:failed,parked", "in any of these states; state:review: done, not judged"),
             ("tag:testing", "with this tag"),
             ("worker:backend", "of this worker"),
+            ("re:^api|cli", "by a regular expression, in id, title or reason"),
             ("word", "with the word in id, title or reason"),
             ("!state:done", "not: any term may be turned round"),
         ),

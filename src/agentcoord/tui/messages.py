@@ -34,3 +34,25 @@ class ReviewWanted(Message):
 
     task_id: str | None = None
     """Where to begin; None: with the riskiest."""
+
+
+@dataclass
+class LogWanted(Message):
+    """Show the daemon's log."""
+
+    about: str = ""
+    """A task or a worker, of which alone; empty: all of it."""
+
+
+@dataclass
+class MomentWanted(Message):
+    """Go to a moment of a replay."""
+
+    words: str
+
+
+@dataclass
+class SpeedWanted(Message):
+    """Play a replay so many times as fast as it was."""
+
+    times: str

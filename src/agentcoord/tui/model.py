@@ -55,6 +55,28 @@ class Link(StrEnum):
     LOST = "lost"
 
 
+class Mode(StrEnum):
+    """What may be done from here."""
+
+    LIVE = "live"
+    """Everything."""
+    READ_ONLY = "read-only"
+    REPLAY = "replay"
+    """A past night is shown: there is nothing that could be changed."""
+
+    @property
+    def why_not(self) -> str:
+        """Why nothing can be changed; empty where it can."""
+        return _WHY_NOT[self]
+
+
+_WHY_NOT: Final = {
+    Mode.LIVE: "",
+    Mode.READ_ONLY: "This view is read-only. To act, leave it and start: agentcoord dashboard",
+    Mode.REPLAY: "This is a replay of a past night: nothing can be changed in it.",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class LinkView:
     """The connection, as the header tells it."""
@@ -90,7 +112,8 @@ class MissedEventsError(WireError):
 class DashboardModel:
     """Everything on the screen, and which parts of it changed since they were last taken."""
 
-    def __init__(self, *, now_ms: int) -> None:
+    def __init__(self, *, now_ms: int, mode: Mode = Mode.LIVE) -> None:
+        self.mode = mode
         self.link = LinkView(Link.CONNECTING, now_ms)
         self.status: StatusView | None = None
         self.tasks: dict[str, TaskView] = {}

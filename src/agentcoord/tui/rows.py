@@ -7,7 +7,8 @@ to the columns; fitting them to a terminal is `widgets/columns.py`.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Final
+from enum import StrEnum
+from typing import Final, assert_never
 
 from agentcoord.domain.states import HELD_STATES, TaskState
 from agentcoord.domain.worker import WorkerState
@@ -22,10 +23,11 @@ TASK_COLUMNS: Final = (
     Column("id", "Task", 8, most=22),
     Column("state", "State", 9, rank=3),
     Column("priority", "P", 1, right=True, rank=4),
-    Column("title", "Title", 14, flex=3),
-    Column("worker", "Worker", 8, most=12, rank=5),
+    Column("title", "Title", 18, flex=3),
+    # Before the reason: who works is told above, and who did matters least.
+    Column("worker", "Worker", 8, most=12, rank=6),
     Column("cost", "Cost", 5, most=7, right=True, rank=2),
-    Column("why", "Why", 20, flex=2, rank=6),
+    Column("why", "Why", 20, flex=2, rank=5),
 )
 WORKER_COLUMNS: Final = (
     Column("glyph", "", 1),
@@ -39,7 +41,8 @@ WORKER_COLUMNS: Final = (
 )
 EVENT_COLUMNS: Final = (
     Column("time", "Time", 8),
-    Column("who", "Worker", 8, most=10, rank=1),
+    # Fixed: to find the longest name, every row would have to be made.
+    Column("who", "Worker", 9, rank=1),
     Column("what", "Event", 31, flex=1),
 )
 
@@ -63,14 +66,39 @@ def asking_tasks(needs_you: Iterable[NeedsYou]) -> frozenset[str]:
     return frozenset(need["task"] for need in needs_you if need["kind"] == "question")
 
 
-def sorted_tasks(tasks: Iterable[TaskView], asking: Collection[str] = ()) -> list[TaskView]:
-    """Needs-you first, then running, queued, blocked, done; by priority, then by age."""
+class Order(StrEnum):
+    """How the tasks are sorted."""
 
-    def place(task: TaskView) -> tuple[int, int, int]:
+    NEEDS = "what needs you first"
+    """Then running, queued, blocked, done; by priority, then by age."""
+    PRIORITY = "by priority"
+    COST = "by cost"
+    AGE = "by age"
+    ID = "by id"
+
+
+def sorted_tasks(
+    tasks: Iterable[TaskView], asking: Collection[str] = (), order: Order = Order.NEEDS
+) -> list[TaskView]:
+    """The tasks in one of the orders; what it leaves open stays as it came."""
+
+    def by_needs(task: TaskView) -> tuple[int, int, int]:
         rank = 0 if task["id"] in asking else _ORDER.get(task["state"], 3)
         return rank, -task["priority"], task["queued_at"]
 
-    return sorted(tasks, key=place)
+    match order:
+        case Order.NEEDS:
+            return sorted(tasks, key=by_needs)
+        case Order.PRIORITY:
+            return sorted(tasks, key=lambda task: -task["priority"])
+        case Order.COST:
+            return sorted(tasks, key=lambda task: -task["cost_usd"])
+        case Order.AGE:
+            return sorted(tasks, key=lambda task: task["queued_at"])
+        case Order.ID:
+            return sorted(tasks, key=lambda task: task["id"])
+        case _:
+            assert_never(order)
 
 
 def task_row(task: TaskView, *, asks: bool) -> Row:

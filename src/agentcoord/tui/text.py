@@ -22,7 +22,7 @@ _DAY_S = 86_400
 
 def harmless(text: str) -> str:
     """Return `text` without characters that could steer the terminal; tabs become spaces."""
-    if text.isascii() and text.isprintable():
+    if text.isprintable():  # Python calls printable what has none of these categories, and only plain spaces.
         return text
     return "".join(
         " " if c in "\t\n\r" else c

@@ -35,3 +35,14 @@ DAY: Final = Theme(
     dark=False,
 )
 THEMES: Final = (NIGHT, DAY)
+THEME_NAMES: Final = (
+    *(theme.name for theme in THEMES),
+    "ansi-dark",
+    "ansi-light",
+    "gruvbox",
+    "nord",
+    "textual-dark",
+    "textual-light",
+    "tokyo-night",
+)
+"""What `:theme` completes; every other one of Textual's can be named too."""

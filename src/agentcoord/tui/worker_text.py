@@ -1,4 +1,4 @@
-"""What one worker did, as lines: its facts, then its events in order. Pure."""
+"""One worker as lines: its facts, then its conversation, or its events where there is none. Pure."""
 
 from __future__ import annotations
 
@@ -15,37 +15,8 @@ from agentcoord.wire.messages import WorkerView
 _STAMP_CELLS = 10
 
 
-def worker_lines(
-    worker: WorkerView | None,
-    events: Iterable[Mapping[str, Any]],
-    name: str,
-    *,
-    width: int,
-    zone: tzinfo | None,
-) -> list[Line]:
-    """The facts, and one paragraph an event; a task's name stands where it changes."""
-    lines: list[Line] = _facts(worker) if worker is not None else []
-    task: str | None = None
-    for event in events:
-        if event.get("worker") != name:
-            continue
-        if event.get("task") and event["task"] != task:
-            task = str(event["task"])
-            lines += [(), (Span(f" {one_line(task)}", Tone.TITLE),)]
-        stamp = time_of_day(int(event.get("at_ms") or 0), zone)
-        for i, text in enumerate(wrap(sentence(event, with_task=False), max(20, width - _STAMP_CELLS - 3))):
-            lines.append(
-                (
-                    Span(f" {stamp if i == 0 else '':<{_STAMP_CELLS}}", Tone.MUTED),
-                    Span(text, tone_of(event)),
-                )
-            )
-    if len(lines) <= len(_facts(worker) if worker is not None else []):
-        lines += [(), (Span(" It has done nothing yet that this view saw.", Tone.MUTED),)]
-    return lines
-
-
-def _facts(worker: WorkerView) -> list[Line]:
+def worker_facts(worker: WorkerView, gauge: Line) -> list[Line]:
+    """What it is, and what it works on."""
     glyph = worker_glyph(worker["state"])
     lines: list[Line] = [
         (
@@ -62,4 +33,38 @@ def _facts(worker: WorkerView) -> list[Line]:
                 Span(f"  {one_line(worker['model'])}", Tone.MUTED),
             )
         )
+    if gauge:
+        lines.append((Span(" "), *gauge))
     return lines
+
+
+def last_task_of(events: Iterable[Mapping[str, Any]], name: str) -> str | None:
+    """What a worker worked on last, as far as the events tell."""
+    task = None
+    for event in events:
+        if event.get("worker") == name and event.get("task"):
+            task = str(event["task"])
+    return task
+
+
+def event_lines(
+    events: Iterable[Mapping[str, Any]], name: str, *, width: int, zone: tzinfo | None
+) -> list[Line]:
+    """What a worker did, one paragraph an event; a task's name stands where it changes."""
+    lines: list[Line] = []
+    task: str | None = None
+    for event in events:
+        if event.get("worker") != name:
+            continue
+        if event.get("task") and event["task"] != task:
+            task = str(event["task"])
+            lines += [(), (Span(f" {one_line(task)}", Tone.TITLE),)]
+        stamp = time_of_day(int(event.get("at_ms") or 0), zone)
+        for i, text in enumerate(wrap(sentence(event, with_task=False), max(20, width - _STAMP_CELLS - 3))):
+            lines.append(
+                (
+                    Span(f" {stamp if i == 0 else '':<{_STAMP_CELLS}}", Tone.MUTED),
+                    Span(text, tone_of(event)),
+                )
+            )
+    return lines or [(), (Span(" It has done nothing yet that this view saw.", Tone.MUTED),)]

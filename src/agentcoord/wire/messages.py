@@ -66,6 +66,8 @@ class Method(StrEnum):
     """{id, offset} -> Piece"""
     BLAME = "blame"
     """{path, offset: 0 unless given} -> BlameView: a page of lines at a time"""
+    TRANSCRIPT = "transcript"
+    """{id, attempt: the newest unless given, offset: 0 unless given} -> TranscriptView: a piece at a time"""
     LAND = "land"
     """{id} -> {id, state}: lets a change that was held for its flags land as it is"""
     UNDO = "undo"
@@ -542,6 +544,39 @@ class Piece(TypedDict):
     text: str
     next_offset: int | None
     """None at the end."""
+
+
+class StepView(TypedDict):
+    """One step of a conversation, as people read it."""
+
+    kind: str
+    """`asked`, `turn`, `said`, `thought`, `ran` or `result`."""
+    title: str
+    """Of a call: the tool and its most telling argument; of a turn: the model and why it ended."""
+    text: str
+    """At most 8,000 characters."""
+    is_error: bool
+    call: str
+    """What ties a result to its call; empty for other steps."""
+
+
+class TranscriptView(TypedDict):
+    """A piece of an attempt's conversation."""
+
+    id: str
+    attempt: int
+    """0 when nobody has begun it."""
+    steps: list[StepView]
+    next_offset: int
+    """Where the next piece begins; asking from there later brings what is new."""
+    more: bool
+    """Whether more is there already."""
+    context_tokens: int
+    """How much of the window the newest turn of this piece filled; 0: no turn is in it."""
+    window_tokens: int
+    """How much fits; 0: not known."""
+    says: str
+    """The end of what the model says, or its command prints, at this moment."""
 
 
 class Snapshot(TypedDict):

@@ -13,8 +13,9 @@ import pytest
 from canned_daemon import Project, Run
 
 from agentcoord.cli.boundary import CommandError
-from agentcoord.cli.daemon_log import lines_from_now, log_line, newest_lines
 from agentcoord.cli.demo_folder import git, make_project
+from agentcoord.telemetry.log_file import lines_from_now, newest_lines
+from agentcoord.tui.log_text import log_line
 from agentcoord.tui.styled import plain_text
 from agentcoord.wire.messages import ExitCode
 

@@ -20,6 +20,7 @@ from agentcoord.tui.rows import (
     EVENT_COLUMNS,
     TASK_COLUMNS,
     WORKER_COLUMNS,
+    Order,
     sorted_tasks,
     task_row,
     worker_row,
@@ -113,6 +114,12 @@ class TestFilter:
             ("state:", ["api", "docs", "old", "stuck"]),
             ("!", ["api", "docs", "old", "stuck"]),
             ("color:red", []),
+            ("re:^(api|old)$", ["api", "old"]),
+            ("!re:^D", ["api", "old", "stuck"]),
+            (r"re:\W\w{2}\.py", []),
+            (r"re:\Wcli\.py", ["stuck"]),
+            ("re:(", []),
+            ("re:", ["api", "docs", "old", "stuck"]),
         ],
     )
     def test_terms(self, typed: str, found: list[str]) -> None:
@@ -130,6 +137,21 @@ class TestRows:
             task("q2"),
         ]
         assert [t["id"] for t in sorted_tasks(rows)] == ["p", "r", "q", "q2", "d"]
+
+    def test_tasks_can_be_sorted_in_other_ways(self) -> None:
+        rows = [
+            task("b", priority=1, cost_usd=0.1, queued_at=3),
+            task("a", priority=5, cost_usd=0.3, queued_at=2),
+            task("c", "parked", priority=3, cost_usd=0.2, queued_at=1),
+        ]
+        found = {order: "".join(t["id"] for t in sorted_tasks(rows, order=order)) for order in Order}
+        assert found == {
+            Order.NEEDS: "cab",
+            Order.PRIORITY: "acb",
+            Order.COST: "acb",
+            Order.AGE: "cab",
+            Order.ID: "abc",
+        }
 
     def test_every_state_has_a_sign_and_an_unknown_one_a_dot(self) -> None:
         assert len({task_glyph(s) for s in TaskState}) == len(TaskState)

@@ -155,6 +155,17 @@ class TestFilter:
 
 
 class TestKeys:
+    async def test_s_sorts_the_tasks_another_way_and_back(self) -> None:
+        async with night() as n:
+            first = n.shown("tasks")
+            await n.press("s")
+            assert n.shown("tasks") == ["api", "docs", "cli", "tests"]
+            await n.see("2 Tasks 4 · by priority")
+            await n.press("s", "s", "s")
+            assert n.shown("tasks") == sorted(first)
+            await n.press("s")
+            assert n.shown("tasks") == first
+
     async def test_pause_and_resume(self) -> None:
         async with night() as n:
             n.daemon.answers[Method.PAUSE] = lambda _: {"paused": True}

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from agentcoord.domain.worker import Role
+from agentcoord.tui.actions import why_not_act
 from agentcoord.tui.commands import Command, Problem, parse_command
 from agentcoord.tui.effects import EFFECTS
-from agentcoord.tui.messages import ReviewWanted, TaskWanted, WorkerWanted
+from agentcoord.tui.messages import (
+    LogWanted,
+    MomentWanted,
+    ReviewWanted,
+    SpeedWanted,
+    TaskWanted,
+    WorkerWanted,
+)
 from agentcoord.tui.screens.confirm import ConfirmScreen
 from agentcoord.tui.screens.live import LiveScreen
 from agentcoord.tui.text import plural
@@ -36,10 +44,29 @@ def run_command(screen: LiveScreen, line: str, selected: list[str]) -> None:
             _open_task(screen, task_id)
         case Command("worker", (name,)):
             _open_worker(screen, name)
+        case Command("kill" | "cleanup", _) if why_not_act(screen.model):
+            screen.say(why_not_act(screen.model), warn=True)
         case Command("kill", ("--all",)):
             _confirmed(screen, "Kill all workers?", "Their tasks go back to the queue.", Method.KILL)
+        case Command("cleanup", ("--all",)):
+            _confirmed(
+                screen,
+                "Clean up everything?",
+                "Every task, its history and its costs leave the daemon's memory; your tree stays as it is.",
+                Method.CLEANUP,
+            )
+        case Command("cleanup", (word,)):
+            screen.say(f"Usage: cleanup [--all], not {word}.", warn=True)
         case Command("kill", (name,)):
             screen.kill_worker(name)
+        case Command("log", words):
+            _open_log(screen, next(iter(words), ""))
+        case Command("goto", (moment,)):
+            screen.post_message(MomentWanted(moment))
+        case Command("speed", (times,)):
+            screen.post_message(SpeedWanted(times))
+        case Command("spawn" | "drain" | "pause" | "resume", _) if why_not_act(screen.model):
+            screen.say(why_not_act(screen.model), warn=True)
         case Command("spawn", words):
             _spawn(screen, words)
         case Command("drain", _):
@@ -85,6 +112,14 @@ def _open_worker(screen: LiveScreen, name: str) -> None:
         screen.say(f"There is no worker {name}.", warn=True)
 
 
+def _open_log(screen: LiveScreen, about: str) -> None:
+    known = about in screen.model.tasks or any(w["name"] == about for w in screen.model.workers)
+    if about and not known:
+        screen.say(f"There is no task and no worker {about}.", warn=True)
+    else:
+        screen.post_message(LogWanted(about))
+
+
 def _theme(screen: LiveScreen, name: str) -> None:
     if name in screen.app.available_themes:
         screen.app.theme = name
@@ -110,10 +145,11 @@ def _confirmed(screen: LiveScreen, asked: str, consequence: str, method: Method)
     """Ask first, then do it."""
 
     async def ask() -> None:
-        answer = await screen.ask(method, **({"all": True} if method is Method.KILL else {}))
-        if answer is not None:
-            killed = answer.get("killed")
-            screen.say("Draining." if killed is None else f"Killed {plural(len(killed), 'worker')}.")
+        answer = await screen.ask(method, **({} if method is Method.DRAIN else {"all": True}))
+        if answer is not None and method is Method.KILL:
+            screen.say(f"Killed {plural(len(answer.get('killed') or ()), 'worker')}.")
+        elif answer is not None:
+            screen.say("Draining." if method is Method.DRAIN else "Cleaned up.")
 
     def decided(yes: bool | None) -> None:
         if yes:

@@ -24,6 +24,7 @@ from agentcoord.tui.screens.ask import AskScreen
 from agentcoord.tui.screens.confirm import ConfirmScreen
 from agentcoord.tui.screens.help import HelpScreen
 from agentcoord.tui.text import harmless, plural
+from agentcoord.tui.widgets.scrubber import Scrubber
 from agentcoord.wire.messages import Method, TaskDetail
 
 
@@ -39,6 +40,11 @@ class LiveScreen(Screen[None]):
         super().__init__()
         self.context = context
         self.model = context.model
+
+    def on_mount(self) -> None:
+        """Each screen of a replay has the scrubber; Textual calls the screen's own `on_mount` as well."""
+        if (replay := self.context.replay) is not None:
+            self.mount(Scrubber(replay.player, replay.marks, self.context.zone))
 
     def show(self, parts: Part) -> None:
         """Redraw the given parts of the model."""

@@ -22,9 +22,17 @@ from agentcoord.tui.effects import ACCEPT, CANCEL, RETRY, UNDO
 from agentcoord.tui.empty_text import no_events, no_tasks, no_workers
 from agentcoord.tui.filtering import TaskFilter, parse_filter
 from agentcoord.tui.header import header_lines
-from agentcoord.tui.messages import ReviewWanted, TaskWanted, WorkerWanted
-from agentcoord.tui.model import DashboardModel, Link, Part
-from agentcoord.tui.rows import TASK_COLUMNS, WORKER_COLUMNS, asking_tasks, sorted_tasks, task_row, worker_row
+from agentcoord.tui.messages import LogWanted, ReviewWanted, TaskWanted, WorkerWanted
+from agentcoord.tui.model import DashboardModel, Link, Mode, Part
+from agentcoord.tui.rows import (
+    TASK_COLUMNS,
+    WORKER_COLUMNS,
+    Order,
+    asking_tasks,
+    sorted_tasks,
+    task_row,
+    worker_row,
+)
 from agentcoord.tui.screens.command_run import run_command
 from agentcoord.tui.screens.live import LiveScreen
 from agentcoord.tui.widgets.command_line import CommandLine
@@ -48,6 +56,7 @@ class MainScreen(LiveScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "app.quit", "Quit", show=False),
         Binding("slash", "filter", "Filter", show=False),
+        Binding("s", "sort", "Sort", show=False),
         Binding("escape", "clear_filter", "Clear the filter", show=False),
         Binding("d", "diff", "Diff", show=False),
         Binding("x", "kill", "Kill or cancel", show=False),
@@ -61,6 +70,8 @@ class MainScreen(LiveScreen):
         Binding("asterisk", "mark_shown", "Mark all shown", show=False),
         Binding("colon", "command", "Command", show=False),
         Binding("f", "follow", "Follow events", show=False),
+        Binding("l", "log(True)", "Log of the selected", show=False),
+        Binding("L", "log(False)", "Log", show=False),
         Binding("exclamation_mark", "next_need", "Next that needs you", show=False),
         Binding("1", "pane('workers')", "Workers", show=False),
         Binding("2", "pane('tasks')", "Tasks", show=False),
@@ -124,6 +135,7 @@ class MainScreen(LiveScreen):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._filter = TaskFilter()
+        self._order = Order.NEEDS
         self._marks: frozenset[str] = frozenset()
         self._need_shown: str | None = None
         """The task that `!` went to last."""
@@ -172,6 +184,17 @@ class MainScreen(LiveScreen):
         field = self.query_one("#filter", Input)
         field.display = True
         field.focus()
+
+    def action_sort(self) -> None:
+        """Sort the tasks the next way."""
+        orders = list(Order)
+        self._order = orders[(orders.index(self._order) + 1) % len(orders)]
+        self._draw_tasks()
+        self.say(
+            f"Tasks are sorted {self._order}."
+            if self._order is not Order.NEEDS
+            else "What needs you is first."
+        )
 
     def action_clear_filter(self) -> None:
         """Take the marks away; without any, show all tasks again."""
@@ -246,6 +269,12 @@ class MainScreen(LiveScreen):
     def acted(self, tasks: Sequence[str]) -> None:
         """Marks have served their purpose."""
         self._mark(self._marks - set(tasks))
+
+    def action_log(self, bound: bool) -> None:
+        """Show the daemon's log; `bound`: what it says of the selected task or worker."""
+        worker = self.query_one("#workers", LineTable).cursor_key
+        about = worker if self._focused_pane() == "workers" else self._selected_task()
+        self.post_message(LogWanted((about or "") if bound else ""))
 
     def action_follow(self) -> None:
         """Follow the newest event, or stop following."""
@@ -347,7 +376,7 @@ class MainScreen(LiveScreen):
         asking = asking_tasks(self.model.needs_you)
         shown = [task for task in self.model.tasks.values() if self._filter.matches(task)]
         table.set_empty(no_tasks(self.model, self._filter))
-        ordered = sorted_tasks(shown, asking)
+        ordered = sorted_tasks(shown, asking, self._order)
         table.set_rows([task_row(task, asks=task["id"] in asking) for task in ordered])
         if gone := self._marks - set(self.model.tasks):
             self._mark(self._marks - gone)
@@ -361,7 +390,8 @@ class MainScreen(LiveScreen):
         counted = f"{count} of {total}" if self._filter else str(total)
         shown_filter = f" /{self._filter.text}" if self._filter else ""
         marked = f" · {len(self._marks)} marked" if self._marks else ""
-        write_title(pane, f"2 Tasks {counted}{shown_filter}{marked}")
+        order = f" · {self._order}" if self._order is not Order.NEEDS else ""
+        write_title(pane, f"2 Tasks {counted}{shown_filter}{order}{marked}")
         task = self.model.tasks.get(table.cursor_key or "")
         write_subtitle(pane, f"{task['id']}: {task['why']}" if task and task["why"] else "")
 
@@ -374,6 +404,9 @@ class MainScreen(LiveScreen):
 
     def _draw_keys(self) -> None:
         model = self.model
+        if model.mode is Mode.REPLAY:
+            self.query_one(KeyBar).set_hints(_REPLAY_HINTS)
+            return
         task = self._selected_task()
         in_workers = self._focused_pane() == "workers"
         worker = self.query_one("#workers", LineTable).cursor_key
@@ -390,6 +423,7 @@ class MainScreen(LiveScreen):
                 Hint("/", "filter", "filter"),
                 Hint("space", "mark", "mark", rank=4),
                 Hint(":", "command", "command", rank=2),
+                Hint("l", "log", "log(True)", rank=3),
                 Hint("f", "follow", "follow", rank=7),
                 Hint("tab", "pane", "", rank=6),
                 Hint("?", "help", "show_help"),
@@ -440,6 +474,21 @@ class MainScreen(LiveScreen):
 
     def _task_of_worker(self, name: str | None) -> str | None:
         return next((w["task"] for w in self.model.workers if w["name"] == name), None)
+
+
+_REPLAY_HINTS: Final = (
+    Hint("space", "play, pause", "app.replay_toggle"),
+    Hint("+ -", "faster, slower", "app.replay_speed(1)", rank=1),
+    Hint(". ,", "next, last event", "app.replay_event(1)", rank=1),
+    Hint("← →", "back, on", "app.replay_shift(1)", rank=4),
+    Hint("t", "go to a time", "app.replay_ask"),
+    Hint("enter", "open", "", rank=3),
+    Hint("d", "diff", "diff", rank=5),
+    Hint("l", "log", "log(True)", rank=6),
+    Hint("?", "help", "show_help", rank=2),
+    Hint("q", "quit", "app.quit"),
+)
+"""In a replay nothing else does anything; the keys that would act say why not."""
 
 
 def _decision(key: str, name: str, why_not: str) -> Hint:

@@ -11,7 +11,7 @@ from agentcoord.tui import actions
 from agentcoord.tui.context import Context
 from agentcoord.tui.detail_text import detail_lines
 from agentcoord.tui.effects import ACCEPT, CANCEL, RETRY, UNDO
-from agentcoord.tui.messages import TaskWanted
+from agentcoord.tui.messages import LogWanted, TaskWanted
 from agentcoord.tui.model import Part
 from agentcoord.tui.screens.live import LiveScreen
 from agentcoord.tui.styled import Span, Tone
@@ -26,6 +26,7 @@ class TaskDetailScreen(LiveScreen):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "close", "Back", show=False),
+        Binding("l", "log", "Log", show=False),
         Binding("x", "cancel", "Cancel the task", show=False),
         Binding("d", "diff", "Diff", show=False),
         Binding("a", "answer", "Answer", show=False),
@@ -75,6 +76,10 @@ class TaskDetailScreen(LiveScreen):
     def action_close(self) -> None:
         """Go back."""
         self.dismiss()
+
+    def action_log(self) -> None:
+        """Show what the daemon's log says of it."""
+        self.post_message(LogWanted(self.task_id))
 
     def action_cancel(self) -> None:
         """Cancel this task."""
@@ -148,5 +153,6 @@ class TaskDetailScreen(LiveScreen):
             Hint("!", "next that needs you", "next_need", usable=bool(model.needs_you), rank=1),
             Hint("p", "pause", "pause", usable=not actions.why_not_pause(model), rank=3),
             Hint("j k", "scroll", "", rank=2),
+            Hint("l", "log", "log", rank=2),
             Hint("?", "help", "show_help"),
         ]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from datetime import tzinfo
+from functools import partial
 from itertools import islice
 
-from agentcoord.tui.event_text import event_row
+from agentcoord.tui.event_text import event_cells
 from agentcoord.tui.model import EVENTS_KEPT, DashboardModel
 from agentcoord.tui.rows import EVENT_COLUMNS
-from agentcoord.tui.styled import Row
+from agentcoord.tui.styled import LaterRow, Row
 from agentcoord.tui.widgets.line_table import LineTable
 
 
@@ -39,7 +40,7 @@ class EventTable(LineTable):
             key = str(model.events_added - fresh + offset)
             if len(self._known) == EVENTS_KEPT:
                 self._task_of.pop(self._known[0].key, None)
-            self._known.append(event_row(event, key=key, zone=self._zone))
+            self._known.append(LaterRow(key, partial(event_cells, event, zone=self._zone)))
             self._task_of[key] = event.get("task")
         self._added = model.events_added
         self.unseen = 0 if self.following else self.unseen + fresh

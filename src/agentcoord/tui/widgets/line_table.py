@@ -16,18 +16,17 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
 from textual.message import Message
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from agentcoord.tui.styled import Line, Row, Span, Tone
 from agentcoord.tui.text import fit
 from agentcoord.tui.widgets.columns import GAP, Column, lay_out
-from agentcoord.tui.widgets.toned import Toned
+from agentcoord.tui.widgets.growing import Growing
 
 HEADER_LINES: Final = 1
 
 
-class LineTable(Toned, ScrollView, can_focus=True):
+class LineTable(Growing, can_focus=True):
     """Rows under a header line, with a cursor; `set_rows` is all that feeds it."""
 
     ALLOW_SELECT = False
@@ -44,7 +43,6 @@ class LineTable(Toned, ScrollView, can_focus=True):
     LineTable {
         overflow-x: hidden;
         overflow-y: auto;
-        scrollbar-size-vertical: 1;
     }
     """
 
@@ -100,9 +98,9 @@ class LineTable(Toned, ScrollView, can_focus=True):
         else:
             self._cursor = self._index_of[key]
         widths = self._lay_out()
-        if widths != self._widths or len(before) != len(self._rows):
+        laid_out = self.grow_to(Size(self.size.width, HEADER_LINES + len(self._rows)))
+        if laid_out or widths != self._widths or not before or len(before) > len(self._rows):
             self._widths = widths
-            self.virtual_size = Size(self.size.width, HEADER_LINES + len(self._rows))
             self.refresh()
         else:
             self._refresh_changed(before)
@@ -212,7 +210,7 @@ class LineTable(Toned, ScrollView, can_focus=True):
     def _refresh_changed(self, before: Sequence[Row]) -> None:
         first = self.scroll_offset.y
         for index in range(first, min(len(self._rows), first + self._visible_rows)):
-            if before[index] != self._rows[index]:
+            if index >= len(before) or before[index] != self._rows[index]:
                 self._refresh_row(index)
 
     def _refresh_row(self, index: int) -> None:

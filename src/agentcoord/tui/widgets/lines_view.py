@@ -7,14 +7,13 @@ from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from agentcoord.tui.styled import Line, width_of
-from agentcoord.tui.widgets.toned import Toned
+from agentcoord.tui.widgets.growing import Growing
 
 
-class LinesView(Toned, ScrollView, can_focus=True):
+class LinesView(Growing, can_focus=True):
     """Shows lines as they are, without wrapping."""
 
     ALLOW_SELECT = False
@@ -31,7 +30,6 @@ class LinesView(Toned, ScrollView, can_focus=True):
     DEFAULT_CSS = """
     LinesView {
         overflow: auto auto;
-        scrollbar-size: 1 1;
     }
     """
 
@@ -48,7 +46,7 @@ class LinesView(Toned, ScrollView, can_focus=True):
         """Show other lines."""
         self._lines = tuple(lines)
         self._longest_cells = max((width_of(line) for line in self._lines), default=0)
-        self.virtual_size = Size(self._longest_cells, len(self._lines))
+        self.grow_to(Size(self._longest_cells, len(self._lines)))
         self.refresh()
 
     def show_line(self, index: int) -> None:

@@ -1,25 +1,48 @@
-"""The daemon's own log as lines for people: one JSON object a line in, one sentence a line out.
+"""Reading the daemon's own log: its newest lines, and those that follow, through rotation.
 
-Reads the file, so that it also tells what a dead daemon said last. Follows through rotation.
+From the file, so that it also tells what a dead daemon said last. Separate from `logs`, which writes it.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from agentcoord.tui.styled import Line, Span, Tone
-from agentcoord.tui.text import one_line
-
 POLL_S: Final = 0.25
-_KNOWN: Final = frozenset({"event", "level", "timestamp", "logger"})
-_TONES: Final = {"warning": Tone.WARN, "error": Tone.BAD, "critical": Tone.BAD, "debug": Tone.MUTED}
+
+
+class LogTail:
+    """The newest lines of the log, then what is written after them. Blocking; one reader."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._inode = 0
+        self._offset = 0
+        self._begun = b""
+        """A line whose end is not written yet."""
+
+    def read(self, most: int) -> list[str]:
+        """Return whole lines that were not returned before, the newest `most` of them.
+
+        Empty where there is no log. Raises OSError when it cannot be read.
+        """
+        try:
+            file = self._path.open("rb")
+        except FileNotFoundError:
+            return []  # Also between two files of a rotation: the new one is a moment away.
+        with file:
+            status = os.fstat(file.fileno())
+            if status.st_ino != self._inode or status.st_size < self._offset:
+                self._inode, self._offset, self._begun = status.st_ino, 0, b""
+            file.seek(self._offset)
+            piece = file.read()
+        self._offset += len(piece)
+        *whole, self._begun = (self._begun + piece).split(b"\n")
+        return [line.decode("utf-8", "replace") for line in whole[-most:]]
 
 
 def newest_lines(path: Path, count: int) -> list[str]:
@@ -58,32 +81,3 @@ def _was_rotated(descriptor: int, path: Path) -> bool:
         return os.fstat(descriptor).st_ino != path.stat().st_ino
     except FileNotFoundError:
         return False  # Between two files: the new one is a moment away.
-
-
-def log_line(raw: str) -> Line:
-    """One log line in words: time, level, what, and the facts; what is no JSON is shown as it is."""
-    try:
-        record = json.loads(raw)
-    except ValueError:
-        return (Span(one_line(raw)),)
-    if not isinstance(record, dict):
-        return (Span(one_line(raw)),)
-    level = str(record.get("level", ""))
-    facts = " ".join(f"{key}={_fact(value)}" for key, value in record.items() if key not in _KNOWN)
-    return (
-        Span(f"{_local_time(str(record.get('timestamp', '')))}  ", Tone.MUTED),
-        Span(f"{level:<8}", _TONES.get(level, Tone.PLAIN)),
-        Span(one_line(str(record.get("event", "")))),
-        Span(f"  {one_line(facts)}" if facts else "", Tone.MUTED),
-    )
-
-
-def _local_time(timestamp: str) -> str:
-    try:
-        return datetime.fromisoformat(timestamp).astimezone().strftime("%H:%M:%S")
-    except ValueError:
-        return timestamp
-
-
-def _fact(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)

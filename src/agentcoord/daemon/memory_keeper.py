@@ -23,7 +23,7 @@ import structlog
 
 from agentcoord.daemon.event_hub import EventHub, Subscription
 from agentcoord.daemon.kept_file import KeptFile
-from agentcoord.daemon.rebuilding import rebuilt
+from agentcoord.daemon.rebuilding import ended_by_need, rebuilt
 from agentcoord.daemon.run_book import RunBook
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import FencingToken
@@ -105,6 +105,8 @@ async def _put_back(
         (int(number), str(json.loads(raw)["task"])) for number, raw in hashes.get(_QUESTIONS, {}).items()
     ]
     await store.memory.restore(copy.mark, tasks, hashes, questions=questions)
+    for ended in ended_by_need(copy.rows, tasks):
+        store.queue.spreader.on_ended(ended)
     run = copy.hashes.get(_SETTINGS, {}).get("run", "")
     usd = int(hashes.get(f"spend:run:{run}", {}).get("spent", 0)) / 1_000_000
     done = sum(task.state == TaskState.DONE for task in tasks)

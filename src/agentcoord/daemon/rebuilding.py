@@ -8,9 +8,9 @@ little older, hears it here.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from graphlib import TopologicalSorter
 
 from agentcoord.daemon.rejections import pending_rejection
 from agentcoord.domain.ids import TaskId
@@ -18,7 +18,13 @@ from agentcoord.domain.states import ENDED_STATES, HELD_STATES, TaskState
 from agentcoord.domain.task import OnNeedFailed
 from agentcoord.store.memory import RestoredTask, TaskRow
 from agentcoord.store.setback_records import EARLIER_SETBACK_PREFIX, SETBACK_PREFIX
-from agentcoord.store.spreading import DEAD_STATES, words_of_dead_need
+from agentcoord.store.spreading import (
+    DEAD_STATES,
+    WORDS_AROUND_A_DEAD_NEED,
+    WORDS_BEFORE_SKIPPED,
+    EndedByNeed,
+    words_of_dead_need,
+)
 from agentcoord.store.task_records import RULE_FIELD, decode_task, landed_fields
 from agentcoord.workspace.journal import LandedRecord
 
@@ -35,6 +41,16 @@ def rebuilt(rows: Collection[TaskRow], landings: Sequence[LandedRecord]) -> list
     told = _told_of_their_needs({row.id: row for row in settled})
     states = {row.id: _state(row) for row in told}
     return [_linked(row, states) for row in told]
+
+
+def ended_by_need(rows: Collection[TaskRow], tasks: Collection[RestoredTask]) -> list[EndedByNeed]:
+    """Return those of the rebuilt `tasks` that ended by it, which nobody was told yet."""
+    before = {row.id: row.fields["state"] for row in rows}
+    return [
+        EndedByNeed(TaskId(task.row.id), TaskId(task.row.fields["cause"]), TaskState(task.state))
+        for task in tasks
+        if task.state in DEAD_STATES and before[task.row.id] != task.state
+    ]
 
 
 def _settled(
@@ -62,33 +78,21 @@ def _settled(
 
 def _told_of_their_needs(rows: dict[str, TaskRow]) -> list[TaskRow]:
     """The rows after every end and every return of a need has reached those that need it."""
-    dependents: dict[str, list[str]] = {}
-    for row in rows.values():
-        for need in _needs(row):
-            dependents.setdefault(need, []).append(row.id)
-    to_look_at = deque(rows)
-    while to_look_at:
-        task = to_look_at.popleft()
-        told = _told(rows[task], rows)
-        if told is not rows[task]:
-            rows[task] = told
-            to_look_at.extend(dependents.get(task, ()))
+    needs = {row.id: [need for need in _needs(row) if need in rows] for row in rows.values()}
+    for task in TopologicalSorter(needs).static_order():
+        if rows[task].fields.get(RULE_FIELD) != OnNeedFailed.RUN:
+            rows[task] = _told(rows[task], [rows[need] for need in needs[task]])
     return list(rows.values())
 
 
-def _told(row: TaskRow, rows: Mapping[str, TaskRow]) -> TaskRow:
-    state = _state(row)
-    if row.fields.get(RULE_FIELD) == OnNeedFailed.RUN:
-        return row
-    dead = next(
-        (rows[need] for need in _needs(row) if need in rows and _state(rows[need]) in DEAD_STATES), None
-    )
+def _told(row: TaskRow, needs: Sequence[TaskRow]) -> TaskRow:
+    dead = {need.id: need for need in needs if _state(need) in DEAD_STATES}
     cause = row.fields.get("cause")
-    if dead is not None and (state in _WAITING or (state in DEAD_STATES and cause not in {None, dead.id})):
-        return _ended_by(row, dead)
-    if dead is None and state in DEAD_STATES and cause is not None:
-        return _brought_back(row)
-    return row
+    if dead and _state(row) in _WAITING:
+        return _ended_by(row, next(iter(dead.values())))
+    if _state(row) not in DEAD_STATES or cause is None or cause in dead:
+        return row
+    return _kept_by_another(row, next(iter(dead))) if dead else _brought_back(row)
 
 
 def _ended_by(row: TaskRow, need: TaskRow) -> TaskRow:
@@ -96,10 +100,16 @@ def _ended_by(row: TaskRow, need: TaskRow) -> TaskRow:
     why = words_of_dead_need(
         TaskId(need.id), _state(need), need_was_skipped="cause" in need.fields, skipped=skipped
     )
-    ended_at = row.fields.get("ended_at", need.fields.get("ended_at", "0"))
     to = TaskState.CANCELLED if skipped else TaskState.FAILED
-    changed = {"state": str(to), "cause": need.id, "why": why, "ended_at": ended_at}
+    changed = {"state": str(to), "cause": need.id, "why": why, "ended_at": need.fields.get("ended_at", "0")}
     return replace(row, fields={**row.fields, **changed})
+
+
+def _kept_by_another(row: TaskRow, need: str) -> TaskRow:
+    """What it ended by was brought back, and another of its needs was not."""
+    before = WORDS_BEFORE_SKIPPED if row.fields.get(RULE_FIELD) == OnNeedFailed.SKIP else ""
+    why = before + need.join(WORDS_AROUND_A_DEAD_NEED)
+    return replace(row, fields={**row.fields, "cause": need, "why": why})
 
 
 def _brought_back(row: TaskRow) -> TaskRow:

@@ -24,7 +24,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from agentcoord.errors import StoreError
-from agentcoord.store.odd_text import ODD_TEXT
+from agentcoord.store.odd_text import know_odd_text
 from agentcoord.store.scripts import CALL_TIMEOUT_S
 
 CONNECTIONS = 16
@@ -88,7 +88,7 @@ def _shared() -> dict[str, Any]:
         "socket_connect_timeout": CALL_TIMEOUT_S,
         "retry": Retry(NoBackoff(), 0),
         "decode_responses": True,
-        "encoding_errors": ODD_TEXT,
+        "encoding_errors": know_odd_text(),
         "client_name": "agentcoord",
     }
 

@@ -1,12 +1,11 @@
 """The one caller of `dispatch.lua`: gathers what the workers finished, who wants work and what happened,
 and settles all of it in one call.
 
-Theory of operation. Workers only leave requests here and wait on a future. One coroutine, owned by the
-store, sends everything that has gathered in one script call; another reads the answers and hands them
-out. A worker that finishes one task and wants the next asks for both at once. Redis sees a call only
-when something changed: a worker moved or finished its task, asks for the first time, an event is to be
-stored, or `wake()` said that tasks may have become ready. Who got nothing keeps waiting without any
-traffic until the next such moment.
+Theory of operation. Workers only leave requests here and wait on a future. What has gathered in a round of
+the event loop is sent in one script call; its answers are handed out as they come. A worker that finishes
+one task and wants the next asks for both at once. Redis sees a call only when something changed: a worker
+moved or finished its task, asks for the first time, an event is to be stored, or `wake()` said that tasks
+may have become ready. Who got nothing keeps waiting without any traffic until the next such moment.
 
 A script after which tasks may be ready, such as loading, is sent by `run_ahead`, and the hand-out follows
 it at once, before it is answered: a task that the daemon itself enqueues is picked up within one round trip.
@@ -283,7 +282,7 @@ class Dispatcher:
             self._grant(call, grant, int(deadline))
         self._traffic.stir()
         self._second_halves.append(_Half(call, grants[half:], int(deadline)))
-        asyncio.get_running_loop().call_soon(self._hand_out_second_half)
+        self._traffic.soon(self._hand_out_second_half)
 
     @property
     def handing_out(self) -> bool:
@@ -291,7 +290,8 @@ class Dispatcher:
         return bool(self._second_halves)
 
     def _hand_out_second_half(self) -> None:
-        self._hand_out(self._second_halves.popleft())
+        self._hand_out(self._second_halves[0])
+        self._second_halves.popleft()
         self._traffic.stir()
 
     def _hand_out(self, half: _Half) -> None:

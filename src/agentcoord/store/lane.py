@@ -48,7 +48,7 @@ class Listener:
     answered: Callable[[Any], None]
     """The oldest call's answer, strings as bytes; or the StoreError that it came to."""
     lost: Callable[[StoreUnavailableError], None]
-    """The connection is gone: what is under way will not be answered."""
+    """The connection is gone: what is under way will not be answered. A cluster's calls fail one by one."""
 
 
 class Lane(Protocol):
@@ -73,7 +73,10 @@ class Lane(Protocol):
         ...
 
     async def connect(self) -> None:
-        """Be ready to send; does nothing when that is so. Raises StoreUnavailableError or StoreError."""
+        """Be ready to send; does nothing when that is so. Only while nothing is under way, if it does.
+
+        Raises StoreUnavailableError or StoreError.
+        """
         ...
 
     def send(self, script: ScriptName, args: Sequence[Argument]) -> None:
@@ -81,7 +84,7 @@ class Lane(Protocol):
         ...
 
     def hang_up(self) -> None:
-        """Forget every call under way: nothing is heard of them any more. Then `connect` begins anew."""
+        """Hear no more of the calls under way, which the caller has taken back; `connect` begins anew."""
         ...
 
     async def drop(self) -> None:
@@ -223,6 +226,10 @@ class _ClusterLane:
     _parent: asyncio.TaskGroup = field(init=False)
     _calling: asyncio.Task[None] | None = None
     _hung_up: bool = True
+    _shas: dict[ScriptName, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._shas = {name: _sha_of(source) for name, source in self.sources.items()}
 
     @property
     def depth(self) -> int:
@@ -246,22 +253,21 @@ class _ClusterLane:
 
     def send(self, script: ScriptName, args: Sequence[Argument]) -> None:
         self._waiting.append((script, args))
-        if self._calling is None:
+        if self._calling is None or self._calling.done():
             self._calling = self._parent.create_task(self._call_all(), name="store calls")
 
     async def _call_all(self) -> None:
-        try:
-            while self._waiting:
-                answer = await self._call(*self._waiting.popleft())
-                self._listener.answered(answer)
-        finally:
-            self._calling = None
+        while self._waiting:
+            answer = await self._call(*self._waiting.popleft())
+            if self._hung_up:
+                return
+            self._listener.answered(answer)
 
     async def _call(self, script: ScriptName, args: Sequence[Argument]) -> Any:
         source, keys_and_args = self.sources[script], (1, self.prefix, *args)
         try:
             try:
-                return await self._run("EVALSHA", _sha_of(source), *keys_and_args)
+                return await self._run("EVALSHA", self._shas[script], *keys_and_args)
             except NoScriptError:
                 return await self._run("EVAL", source, *keys_and_args)
         except (RedisError, RedisClusterException, OSError) as error:
@@ -275,8 +281,9 @@ class _ClusterLane:
 
     async def drop(self) -> None:
         self.hang_up()
-        if self._calling is not None:
-            await asyncio.wait({self._calling})
+        calling, self._calling = self._calling, None
+        if calling is not None:
+            await asyncio.wait({calling})
 
     async def _run(self, *command: Argument) -> Any:
         # redis-py leaves this method untyped.

@@ -13,11 +13,14 @@ ODD_TEXT = "agentcoord.odd-text"
 """Name of the rule, for the `errors` of encoding and decoding."""
 
 
+def know_odd_text() -> str:
+    """Make the rule known to the interpreter, and return its name. Doing it again changes nothing."""
+    codecs.register_error(ODD_TEXT, _escaped_or_replaced)
+    return ODD_TEXT
+
+
 def _escaped_or_replaced(error: UnicodeError) -> tuple[str | bytes, int]:
     if not isinstance(error, UnicodeEncodeError):
         return codecs.lookup_error("surrogateescape")(error)
     odd = error.object[error.start : error.end]
     return b"".join(bytes([ord(c) - 0xDC00]) if "\udc80" <= c <= "\udcff" else b"?" for c in odd), error.end
-
-
-codecs.register_error(ODD_TEXT, _escaped_or_replaced)

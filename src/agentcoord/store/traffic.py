@@ -11,7 +11,8 @@ A call whose answer is lost may have run. It is repeated as it was, under its ow
 is sent, and the script answers again what it answered before; so nothing is handed out to nobody, nor twice,
 and events are stored once. When the server stays away, everybody who waits is told (only events go on
 waiting); the calls are repeated when it is back, and what they handed out is given back. Scripts that go
-ahead of a hand-out are not repeated, unless the server never ran them: who asked is told.
+ahead of a hand-out are not repeated: who asked is told that they may have run. Only one that the server
+refused unseen, as the first of what was under way, is sent again.
 Deliberately absent: the connection itself, which is `lane`.
 """
 
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -52,6 +53,7 @@ class Desk(Protocol):
     def settle(self, call: Call, reply: Sequence[Any]) -> None: ...
     def refuse(self, call: Call, error: StoreError) -> None: ...
     def tell_everybody(self, unsettled: Sequence[Call], error: StoreError) -> None: ...
+    def wake(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -70,13 +72,15 @@ class Traffic:
     _care: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there is something that takes time."""
     _caring: bool = True
+    """While set, only the care coroutine sends; also before it begins and after its end."""
     _sending_soon: bool = False
+    """Whether the loop's next round will send what has gathered."""
     _repeated: asyncio.Future[Any] | None = None
     """The answer of the call that is being repeated."""
     _heard_at: float = 0.0
     """On the loop's clock: when the last answer came, or the first of those under way was sent."""
     _patience: asyncio.TimerHandle | None = None
-    _broken: BaseException | None = None
+    _broken: Exception | None = None
     """A mistake of our own in handing out an answer; `run` ends with it."""
 
     def __post_init__(self) -> None:
@@ -87,6 +91,10 @@ class Traffic:
         if not self._sending_soon:
             self._sending_soon = True
             asyncio.get_running_loop().call_soon(self._after_a_stir)
+
+    def soon(self, hand_out: Callable[[], None]) -> None:
+        """Have the rest of an answer handed out in the loop's next round; a mistake in it ends `run`."""
+        asyncio.get_running_loop().call_soon(self._guarded, hand_out)
 
     @property
     def may_overlap(self) -> bool:
@@ -151,16 +159,26 @@ class Traffic:
             self._care.set()
 
     def _send_what_gathered(self) -> None:
-        try:
-            while not self._unsettled and (call := self._next()) is not None:
-                if not self.lane.is_open:
-                    self._in_hand.appendleft(call)
-                    break
-                self._send(call)
-        except Exception as error:  # noqa: BLE001 - ends `run`, which raises it.
-            self._broken = error
-        if self._in_hand or self._broken:
+        self._guarded(self._send_all)
+        if self._in_hand:
             self._care.set()
+
+    def _send_all(self) -> None:
+        while not self._unsettled and (call := self._next()) is not None:
+            if not self.lane.is_open:
+                self._in_hand.appendleft(call)
+                self._look_for_losses()
+                break
+            self._send(call)
+
+    def _guarded(self, work: Callable[[], None]) -> bool:
+        """Keep a mistake of ours for `run`: what the event loop calls raises to nobody. False: it was one."""
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - a boundary of its own: `run` raises it.
+            self._broken = error
+            self._care.set()
+        return self._broken is None
 
     def _next(self) -> Call | Ahead | None:
         if self._in_hand:
@@ -205,11 +223,8 @@ class Traffic:
             self._lose_what_is_under_way(reply)
             return
         call = self._under_way.popleft()
-        try:
-            self._hand_on(call, reply)
-        except Exception as error:  # noqa: BLE001 - as above.
-            self._broken = error
-            self._care.set()
+        if not self._guarded(lambda: self._hand_on(call, reply)) and isinstance(call, Call):
+            self._unsettled.appendleft(call)  # `give_up` tells those who were not reached.
         self.stir()
 
     def _hand_on(self, call: Call | Ahead, reply: Any) -> None:
@@ -223,6 +238,11 @@ class Traffic:
         else:
             self.desk.settle(call, reply)
 
+    def _look_for_losses(self) -> None:
+        """A connection may be closed, or closing, some rounds of the loop before it is said to be lost."""
+        if self._under_way and not self.lane.is_open:
+            self._lose_what_is_under_way(StoreUnavailableError("the connection to Redis was lost"))
+
     def _lose_what_is_under_way(self, error: StoreUnavailableError) -> None:
         """The connection is of no use any more, and nobody knows what ran."""
         self.lane.hang_up()
@@ -233,6 +253,7 @@ class Traffic:
             if isinstance(refused, Ahead):
                 self._in_hand.appendleft(refused)
                 self._under_way.popleft()
+                self.desk.wake()  # A hand-out that was behind it will be repeated before it.
         for call in self._under_way:
             if isinstance(call, Ahead):
                 tell(call.answer, error)
@@ -246,6 +267,7 @@ class Traffic:
 
         False when the server stays away.
         """
+        self._look_for_losses()
         if self._unsettled and not await self._repeat_unsettled():
             return False
         if not self._in_hand and (call := self._next()) is not None:
@@ -276,8 +298,8 @@ class Traffic:
                 self._unsettled.popleft()
                 self.desk.refuse(call, error)
             else:
-                self._unsettled.popleft()
                 self.desk.settle(call, reply)
+                self._unsettled.popleft()
         return True
 
     def _let_go_of_what_is_in_hand(self, error: StoreError) -> None:

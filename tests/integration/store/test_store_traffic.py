@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from store_kit import ANYBODY, HandClock, claim, load, open_store, spec, states, task_of
+from store_kit import ANYBODY, HandClock, claim, load, open_store, spec, start_claim, states, task_of
 
 from agentcoord.domain.events import Event, EventKind
 from agentcoord.domain.ids import ProjectId
@@ -15,6 +16,7 @@ from agentcoord.domain.task import Claim
 from agentcoord.errors import StoreUnavailableError
 from agentcoord.store import Store, dispatcher
 from agentcoord.store.dispatch_call import Appended, Call, Waiter
+from agentcoord.store.lane import Listener
 from agentcoord.store.scripts import BATCH, ScriptName
 
 _S = TaskState
@@ -131,19 +133,100 @@ async def test_whoever_waits_is_told_when_the_dispatcher_is_cancelled(
         running.cancel()
 
 
-async def test_a_mistake_in_handing_out_is_raised_and_leaves_nobody_waiting(
-    valkey_url: str, project_id: ProjectId, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("broken", ["t0", "t4"], ids=["first half", "second half"])
+async def test_a_body_that_cannot_be_read_is_raised_and_leaves_nobody_waiting(
+    valkey_url: str, project_id: ProjectId, broken: str
 ) -> None:
-    def fail(*_: object) -> Claim:
-        raise ValueError("a body that cannot be read")
-
-    async def wait_for_a_task() -> None:
+    async def wait_for_tasks() -> None:
         async with open_store(valkey_url, project_id, HandClock()) as store, asyncio.TaskGroup() as group:
-            waiting = group.create_task(_unavailable(store))
-            await load(store, spec("a"))
-            await asyncio.wait({waiting}, timeout=5)
+            await load(store, *(spec(f"t{i}") for i in range(6)))
+            await store.client.set(store.keys.body(broken), "no body")
+            claiming = [group.create_task(_claim_or_be_told(store)) for _ in range(7)]
+            await asyncio.wait(claiming, timeout=5)
 
-    monkeypatch.setattr(dispatcher, "claim_of", fail)
     with pytest.raises(BaseExceptionGroup) as raised:
-        await wait_for_a_task()
-    assert raised.group_contains(ValueError, match="cannot be read")
+        await wait_for_tasks()
+    assert raised.group_contains(ValueError)
+
+
+async def _claim_or_be_told(store: Store) -> None:
+    try:
+        await store.queue.claim(ANYBODY)
+    except StoreUnavailableError:
+        return
+
+
+async def test_who_waits_is_handed_what_was_loaded_when_the_server_had_forgotten_its_scripts(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store, asyncio.TaskGroup() as group:
+        await load(store, spec("other", tags=["nobody"]))
+        waiting = await start_claim(store, group, ANYBODY)
+        await store.client.script_flush()
+        await load(store, spec("a"))
+        async with asyncio.timeout(5):
+            assert (await waiting).task.id == "a"
+
+
+class _ClosingLane:
+    """A lane whose connection closes some rounds of the loop before anybody is told, as with TLS."""
+
+    def __init__(self) -> None:
+        self.depth, self.is_open = 2, False
+        self.sent: list[str] = []
+        self.connections = 0
+
+    def listen(self, listener: Listener) -> None:
+        self.listener = listener
+
+    def begin(self, parent: asyncio.TaskGroup) -> None:
+        pass
+
+    async def connect(self) -> None:
+        if not self.is_open:
+            self.connections += 1
+            self.is_open = True
+
+    def send(self, script: ScriptName, args: Sequence[str | int | bytes]) -> None:
+        self.sent.append(f"{args[4]}{'again' if args[5] else ''}")
+
+    def hang_up(self) -> None:
+        self.is_open = False
+
+    async def drop(self) -> None:
+        self.hang_up()
+
+
+async def test_an_answer_of_a_new_connection_is_never_taken_for_that_of_a_call_on_the_old_one() -> None:
+    lane = _ClosingLane()
+    dispatch = dispatcher.Dispatcher(lane, HandClock(), 60_000, "name", spread=_nothing)
+
+    def answer(epoch: bytes) -> None:
+        lane.listener.answered([[], [], b"1", [], b"v", [], epoch, b"1"])
+
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(dispatch.run())
+        first = group.create_task(dispatch.append(1, b"[1]"))
+        await _until(lambda: lane.sent == ["1"])
+        lane.is_open = False  # Closing: `lost` comes later.
+        second = group.create_task(dispatch.run_ahead(ScriptName.LOAD, 0, 0, 0, 0, "load", 0))
+        await _until(lambda: lane.sent[-1] == "1again")
+        answer(b"of the first")
+        await _until(lambda: len(lane.sent) == 3)
+        lane.listener.answered(b"loaded")
+        assert (await first, await second) == (("of the first", 1), b"loaded")
+        assert (lane.sent, lane.connections) == (["1", "1again", "load"], 2)
+        dispatch.close()
+        await running
+
+
+async def _nothing() -> None:
+    pass
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    for _ in range(100_000):
+        if holds():
+            return
+        await asyncio.sleep(0)
+    pytest.fail("it never came to that")

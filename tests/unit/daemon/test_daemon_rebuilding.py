@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from agentcoord.daemon.rebuilding import rebuilt
+from agentcoord.daemon.rebuilding import ended_by_need, rebuilt
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import TaskSpec
 from agentcoord.store.memory import TaskRow
+from agentcoord.store.spreading import EndedByNeed
 from agentcoord.store.task_bodies import encode_body
 
 _S = TaskState
@@ -72,6 +73,30 @@ def test_a_need_that_is_brought_back_beside_one_that_stays_dead_is_not_the_cause
     c = row("c", _S.FAILED, "a", "b", cause="a", ended_at="3")
     (task,) = [task for task in rebuilt([a, b, c], []) if task.row.id == "c"]
     assert (task.state, task.row.fields["cause"]) == (_S.FAILED, "b")
+
+
+def test_the_need_that_ended_a_task_stays_its_cause_while_it_is_dead() -> None:
+    a, b = row("a", _S.FAILED), row("b", _S.FAILED)
+    c = row("c", _S.FAILED, "a", "b", cause="b", why="needs b, which failed", ended_at="3")
+    assert rebuilt([a, b, c], [])[2].row.fields == c.fields
+
+
+def test_what_never_ended_keeps_its_attempts_wherever_it_stands_in_the_plan() -> None:
+    a = row("a", _S.BLOCKED, "b", attempt="2", **{"n:error": "2"})
+    b, c = row("b", _S.FAILED, "c", cause="c"), row("c", _S.QUEUED)
+    tasks = {task.row.id: task for task in rebuilt([a, b, c], [])}
+    assert {name: task.state for name, task in tasks.items()} == {
+        "a": _S.BLOCKED,
+        "b": _S.BLOCKED,
+        "c": _S.QUEUED,
+    }
+    assert (tasks["a"].row.fields["attempt"], tasks["a"].row.fields["n:error"]) == ("2", "2")
+    assert ended_by_need([a, b, c], tasks.values()) == []
+
+
+def test_whoever_ends_by_the_rebuilding_is_named() -> None:
+    rows = [row("a", _S.FAILED), row("b", _S.BLOCKED, "a"), row("c", _S.FAILED, "a", cause="a")]
+    assert ended_by_need(rows, rebuilt(rows, [])) == [EndedByNeed(TaskId("b"), TaskId("a"), _S.FAILED)]
 
 
 def test_what_failed_by_itself_stays_failed_whatever_became_of_its_needs() -> None:

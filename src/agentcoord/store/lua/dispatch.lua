@@ -19,11 +19,11 @@
 --       deadline of what is handed out, {8 each: index of the waiter from 0, id, token, attempt, queued_at,
 --       needs, body, flat list of the task's fields or '' when it was never claimed before},
 --       the version of the routes, {every route} or {} when the version was the right one,
---       epoch of the log or '', number of the first event}.
+--       epoch of the log or '', number of the first event}; or {}, and nothing was done: a repetition of
+--       this call has run already, so nobody hears it.
 -- Cost  constant calls for the batch, one read of the heads a covered route, and about 2 a finished, 2 a
 --       handed-out task, 2 a released dependent; at most 1,000 of each kind, dependents included. Routes
 --       that nobody here covers cost nothing, except in the first call after a route came up.
---       Or {}, and nothing was done: a repetition of this call has run already.
 -- Invariant: what is handed out is leased to exactly one waiter, in this call or (repeated after a lost
 --       answer) in the one that it repeats. A repeated `finished` is 1 again: done by that same token; so
 --       is a repeated move that finds its next state. Events of a repeated call are stored once. Within an
@@ -39,7 +39,7 @@ version, memory = version or '', memory or ''
 local last_number = tonumber(string.match(memory, '^%d+') or '0')
 -- A call that was given up may still be on its way, on the connection of before, when its repetition has
 -- run already: then nobody hears this answer, and nothing may be handed out by it.
-if not repeated and last_number >= tonumber(number) then return {} end
+if not repeated and last_number >= tonumber(number) then return finish({}) end
 local done, blocked, queued, running = ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 -- Whether any task that is not done declares what it writes.
 local any_writes = redis.call('EXISTS', P .. 'writes') == 1

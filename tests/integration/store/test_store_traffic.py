@@ -188,7 +188,7 @@ class _ClosingLane:
             self.is_open = True
 
     def send(self, script: ScriptName, args: Sequence[str | int | bytes]) -> None:
-        self.sent.append(f"{args[4]}{'again' if args[5] else ''}")
+        self.sent.append(str(args[4]) + ("again" if args[5] else ""))
 
     def hang_up(self) -> None:
         self.is_open = False

@@ -218,6 +218,7 @@ def idle_reads_per_s(kind: str, *, seconds: float) -> float:
                 group.create_task(store.queue.claim(worker_of(f"W{i}", Role.BACKEND_ENGINEER, TAGS)))
                 for i in range(6)
             ]
+            await store.queue.next_due_ms()  # So that the connection for it is there, as it is all night.
             await asyncio.sleep(0.2)
             server.reset_statistics()
             await store.queue.next_due_ms()

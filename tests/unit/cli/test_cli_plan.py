@@ -6,14 +6,15 @@ import json
 
 import canned_daemon
 import pytest
-from canned_daemon import Project, Run
+from canned_daemon import CannedDaemon, Project, Run
+from canned_views import task_view
 
 from agentcoord.cli.plan_notes import plan_notes
 from agentcoord.config.sections import BudgetSection, ChecksSection, ProjectSection, Settings
 from agentcoord.domain.plan import parse_plan
 from agentcoord.wire.messages import ExitCode
 
-project, run = canned_daemon.project, canned_daemon.run
+project, run, daemon = canned_daemon.project, canned_daemon.run, canned_daemon.daemon
 
 LIST = """
 - [ ] A (writes: src/a.py, README.md, notes/*)
@@ -69,3 +70,31 @@ def test_a_draft_needs_a_daemon_and_writes_nothing_without_one(run: Run, project
     assert outcome.code == ExitCode.NOT_RUNNING
     assert "agentcoordd start" in outcome.err
     assert not out.exists()
+
+
+def test_a_task_is_added_once_and_never_under_a_name_that_is_taken(run: Run, daemon: CannedDaemon) -> None:
+    daemon.answers["tasks"] = {"tasks": [task_view("fix-it", "done")], "next_offset": None}
+    daemon.answers["load"] = {"run": "r", "added": ["fix-it-2"], "unchanged": [], "changed": []}
+    words = [
+        "--tag",
+        "docs",
+        "--tag",
+        "testing",
+        "--need",
+        "fix-it",
+        "--budget-usd",
+        "0.4",
+        "--check",
+        'echo "x"',
+    ]
+    outcome = run("add", "Fix it", "--id", "fix-it-2", *words)
+    assert (outcome.code, outcome.out) == (0, "added fix-it-2\n")
+    method, params = daemon.asked[-1]
+    (task,) = parse_plan(params["text"], format=params["format"], source="t").tasks
+    assert method == "load"
+    assert (task.tags, task.needs, task.check) == (("docs", "testing"), ("fix-it",), 'echo "x"')
+    taken = run("add", "Fix it!")
+    assert taken.code == ExitCode.REFUSED
+    assert "agentcoord task fix-it" in taken.err
+    assert run("add", "???").code == ExitCode.USAGE
+    assert [method for method, _ in daemon.asked].count("load") == 1

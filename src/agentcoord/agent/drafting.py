@@ -137,7 +137,7 @@ async def draft_plan(
         spent += paid.cost_usd_micros
         await keep(json.dumps(list(paid.turn.content), ensure_ascii=False, indent=2))
         try:
-            draft = _read(paid.turn, briefing)
+            draft = read_draft(paid.turn, briefing)
         except (ToolInputError, PlanError) as error:
             problems = (error.problems if isinstance(error, PlanError) else ()) or (str(error),)
         else:
@@ -187,7 +187,7 @@ def _objection(turn: Turn, problems: Sequence[str]) -> list[Message]:
     ]
 
 
-def _read(turn: Turn, briefing: DraftBriefing) -> Draft:
+def read_draft(turn: Turn, briefing: DraftBriefing) -> Draft:
     """Turn an answer into a plan. Raises ToolInputError or PlanError in words for the model."""
     if turn.stop_reason is StopReason.REFUSAL:
         raise ToolInputError("the answer was stopped by the model's safety rules")
@@ -252,6 +252,5 @@ def _head(goal: str, count: int, estimate_usd: float) -> list[str]:
     return [
         f"A draft, proposed by a model for: {shown}",
         f"{count} tasks, estimated at ${estimate_usd:.2f} together; each may spend twice its estimate.",
-        "Read it and change what you like, then: agentcoord plan check FILE; agentcoord run FILE",
-        "",
+        "Read it and change what you like; `agentcoord plan check` says whether it still loads.",
     ]

@@ -20,7 +20,8 @@ def render_plan(
 
     `head` are comment lines at its top, `notes` one for a task, by its id.
     """
-    lines = [*(_comment(line) for line in head), "[plan]", f"name = {_quoted(name)}"]
+    comments = [_comment(line) for line in head]
+    lines = [*comments, *([""] if comments else []), "[plan]", f"name = {_quoted(name)}"]
     for task in tasks:
         lines += ["", "[[task]]"]
         note = (notes or {}).get(task.id, "")

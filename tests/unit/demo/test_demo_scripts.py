@@ -21,9 +21,12 @@ from typing import Any
 import pytest
 
 import agentcoord
+from agentcoord.agent.drafting import DRAFT_TASK, DraftBriefing, read_draft
 from agentcoord.domain.plan import read_plan
 from agentcoord.domain.task import TaskSpec
+from agentcoord.domain.usage import NO_USAGE
 from agentcoord.domain.worker import MISSION_WORKERS
+from agentcoord.llm.api import StopReason, Turn
 from agentcoord.llm.rehearsal.scripts import load_scripts
 
 DEMO = Path(agentcoord.__file__).parent / "cli" / "demo"
@@ -61,7 +64,8 @@ def scripts() -> dict[str, Script]:
     found = {}
     for path in sorted((DEMO / "scripts").glob("*.toml")):
         raw = tomllib.loads(path.read_text())
-        found[path.stem] = Script(raw["task"], raw["turn"])
+        if raw["task"] != DRAFT_TASK:  # That one proposes a plan, and is no task's.
+            found[path.stem] = Script(raw["task"], raw["turn"])
     return found
 
 
@@ -192,7 +196,22 @@ def test_every_task_of_the_plan_has_a_script_of_its_name() -> None:
 
 
 def test_the_rehearsal_server_accepts_every_script() -> None:
-    assert set(load_scripts(DEMO / "scripts")) == set(PLAN)
+    assert set(load_scripts(DEMO / "scripts")) == {*PLAN, DRAFT_TASK}
+
+
+def test_the_demo_has_a_plan_for_a_second_night() -> None:
+    (turn,) = load_scripts(DEMO / "scripts")[DRAFT_TASK].turns
+    (call,) = turn.answer.tools
+    block = {"type": "tool_use", "id": "c", "name": call.name, "input": dict(call.input)}
+    loaded = {task.id for task in PLAN.values()}
+    briefing = DraftBriefing("g", "parcel", ("**",), (), {}, MISSION_WORKERS, "", "", loaded)
+    answered = Turn((block,), StopReason.TOOL_USE, NO_USAGE, "m")
+    draft = read_draft(answered, briefing)
+    tree = original_tree()
+    drafted = read_plan(draft.text, format="toml", source="d", known=(), workers=MISSION_WORKERS).tasks
+    assert len(drafted) == 3
+    for task in drafted:
+        assert all(path in tree or not path.startswith(("parcel/", "tests/")) for path in task.writes)
 
 
 @pytest.mark.parametrize("name", sorted(SCRIPTS))

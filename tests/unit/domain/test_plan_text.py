@@ -47,8 +47,8 @@ def test_it_looks_as_a_person_would_write_it() -> None:
         tags=("testing",),
         budget_usd_micros=UsdMicros(600_000),
     )
-    assert render_plan("night", [spec], head=["A draft", ""], notes={"a": "estimated $0.30"}) == (
-        '# A draft\n#\n[plan]\nname = "night"\n\n[[task]]\n# estimated $0.30\nid = "a"\ntitle = "A"\n'
+    assert render_plan("night", [spec], head=["A draft"], notes={"a": "estimated $0.30"}) == (
+        '# A draft\n\n[plan]\nname = "night"\n\n[[task]]\n# estimated $0.30\nid = "a"\ntitle = "A"\n'
         'priority = 3\ntags = ["testing"]\nbudget_usd = 0.60\n'
         'description = """\nSay "hello".\nThen stop."""\n'
     )

@@ -63,6 +63,7 @@ class Tracer:
         self._clock = clock
         self._current_run = current_run
         self._status = status
+        self._began_ms = clock.now_ms()
         self._pending: list[Span] = []
         self._failing = False
 
@@ -71,7 +72,9 @@ class Tracer:
         with self._hub.subscribed() as subscription:
             self._book.begin(self._current_run())
             for event in list(self._hub.recent):
-                self._book.spans_of(event)
+                spans = self._book.spans_of(event)
+                if event.at_ms >= self._began_ms:  # Of our own start; an earlier daemon has sent the others.
+                    self._pending += spans
             try:
                 while True:
                     await self._wait(subscription)
@@ -86,8 +89,12 @@ class Tracer:
                     log.warning("spans_lost", spans=len(self._pending))
 
     async def _wait(self, subscription: Subscription) -> None:
-        """Wait for news, and then a little for more of it: few requests with many spans."""
-        await subscription.ready.wait()
+        """Wait for news, and then a little for more of it: few requests with many spans.
+
+        What could not be sent does not wait for news.
+        """
+        if not self._pending:
+            await subscription.ready.wait()
         await self._clock.sleep(SEND_EVERY_S)
 
     async def _take(self, subscription: Subscription) -> None:
@@ -102,19 +109,21 @@ class Tracer:
 
     async def _send(self) -> None:
         while self._pending:
+            # Taken out first: who is cancelled while they are on their way does not send them twice.
             batch = self._pending[:SPANS_A_REQUEST]
+            del self._pending[:SPANS_A_REQUEST]
             wanted = [span for span in batch if self._collector.samples(span.trace_id)]
             try:
                 if wanted:
                     await asyncio.to_thread(send, self._collector, wanted, __version__)
             except (OSError, ValueError) as error:
+                self._pending[:0] = batch
                 # They wait for the next time. Neither address nor headers: those may hold a secret.
                 if not self._failing:
                     log.warning("traces_not_sent", error=type(error).__name__, spans=len(self._pending))
                 self._failing = True
                 return
             self._failing = False
-            del self._pending[: len(batch)]
 
     async def _is_over(self) -> bool:
         try:

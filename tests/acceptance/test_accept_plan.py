@@ -68,6 +68,7 @@ def running() -> Iterator[Night]:
         yield a
 
 
+@pytest.mark.timeout(120)
 def test_a_plan_is_drafted_judged_loaded_and_never_written_over(running: Night) -> None:
     a = running
     plan = a.root / "plan.toml"

@@ -107,6 +107,9 @@ def _other_documents() -> dict[str, dict[str, Any]]:
         "agentcoord.cancel": task_state,
         "agentcoord.land": task_state,
         "agentcoord.answer": _holding(id=str),
+        "agentcoord.reject": schema_of(messages.RejectView),
+        "agentcoord.commit": schema_of(_Commits),
+        "agentcoord.nights": _holding(nights=list[_Night]),
         "agentcoord.pause": _holding(paused=bool),
         "agentcoord.resume": _holding(paused=bool),
         "agentcoord.drain": _holding(draining=bool),
@@ -126,6 +129,34 @@ class _Worker(typing.TypedDict):
 
 class _NumberedLine(messages.BlamedLineView):
     line: int
+
+
+class _Commit(typing.TypedDict):
+    task: str
+    commit: str
+    files: list[str]
+
+
+class _WouldCommit(typing.TypedDict):
+    task: str
+    files: list[str]
+    message: str
+
+
+class _Commits(typing.TypedDict):
+    commits: list[_Commit]
+    would: typing.NotRequired[list[_WouldCommit]]
+    """Only with `--dry-run`."""
+
+
+class _Night(typing.TypedDict):
+    run: str
+    began_at: int
+    ended_at: int
+    counts: dict[str, int]
+    spent_usd: float
+    bytes: int
+    path: str
 
 
 class _Finding(typing.TypedDict):

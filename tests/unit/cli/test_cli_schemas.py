@@ -80,6 +80,22 @@ DOING: dict[str, tuple[list[str], dict[str, dict[str, Any]]]] = {
     "retry": (["retry", "a"], {"retry": {"id": "a", "state": "queued"}}),
     "cancel": (["cancel", "a"], {"cancel": {"id": "a", "state": "cancelled"}}),
     "land": (["land", "a"], {"land": {"id": "a", "state": "checking"}}),
+    "reject": (
+        ["reject", "a", "--reason", "x"],
+        {
+            "reject": {
+                "id": "a",
+                "restored": ["a.py"],
+                "merged": [],
+                "conflicts": [],
+                "patch": "",
+                "state": "queued",
+                "spent_usd": 0.1,
+                "cap_usd": None,
+            }
+        },
+    ),
+    "nights": (["dashboard", "--replay"], {}),
     "answer": (["answer", "a", "yes"], {"answer": {"id": "a"}}),
     "pause": (["ctl", "pause"], {"pause": {"paused": True}}),
     "resume": (["ctl", "resume"], {"resume": {"paused": False}}),

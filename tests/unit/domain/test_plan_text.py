@@ -11,7 +11,7 @@ from agentcoord.domain.plan_text import render_plan
 from agentcoord.domain.task import TaskSpec
 from agentcoord.domain.usage import UsdMicros
 
-words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40).filter(
+words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=15).filter(
     lambda text: text.strip()
 )
 

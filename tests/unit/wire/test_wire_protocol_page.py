@@ -14,7 +14,7 @@ PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "protocol.md").read_t
 
 def first_column(heading: str) -> list[str]:
     section = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0]
-    return re.findall(r"^\| `([a-z]+)` \|", section, re.MULTILINE)
+    return re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE)
 
 
 def test_every_method_and_notification_has_its_row_in_order() -> None:

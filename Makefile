@@ -9,7 +9,7 @@ DEMO_DIR ?= $(or $(TMPDIR),/tmp)/agentcoord-demo-$(shell date +%Y%m%d-%H%M%S)
 export AGENTCOORD_ALLOW_ROOT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test calm check lint types imports docs-check fmt bench bench-cost bench-loop bench-night bench-daemon bench-sandbox bench-store bench-tui bench-workspace prove soak coverage redteam dashboard-pictures clean sandbox constraints
+.PHONY: help run test calm check lint types imports docs-check fmt bench bench-cost bench-loop bench-night bench-daemon bench-sandbox bench-store bench-tui bench-workspace prove soak coverage redteam dashboard-pictures report-in-browser clean sandbox constraints
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -109,6 +109,9 @@ soak: $(VENV)/.dev sandbox ## Tasks through one daemon under kills, Redis restar
 
 dashboard-pictures: $(VENV)/.dev ## Draw the pictures of the dashboard in docs/images
 	@$(BIN)/python scripts/dashboard_pictures.py
+
+report-in-browser: $(VENV)/.dev ## Open the morning report in a headless Chromium, as phone and desk, light and dark
+	@$(BIN)/python scripts/report_in_browser.py
 
 constraints: $(VENV)/.dev ## Write constraints.txt from what is installed
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -v -i '^agentcoord' > constraints.txt

@@ -334,3 +334,24 @@ class TestReplay:
             assert "04:11:15  ●" in lines[-2]
             assert "space play" in lines[-1]
             assert len(lines) == size[1]
+
+
+async def test_a_recording_of_an_older_version_plays(tmp_path: Path) -> None:
+    """Fields that did not exist then are empty now."""
+    rows = {"status": {"counts": {"queued": 1}}, "tasks": [{"id": "a"}], "workers": [{"name": "W"}]}
+    path = tmp_path / "r1.jsonl"
+    path.write_bytes(encode_record(NOW_MS, Kept.SNAPSHOT, rows))
+    night, clock = NightFile.read(path), HandClock()
+    player = Player(night.begin_ms, night.end_ms, clock)
+    app = DashboardApp(
+        ReplaySource(night, player),
+        project_name="shop",
+        clock=player,
+        zone=UTC,
+        mode=Mode.REPLAY,
+        replay=Replay(night, player, ()),
+    )
+    async with app.run_test(size=(110, 32)) as pilot:
+        await settle(pilot, until=lambda: "a" in app.model.tasks)
+        assert app.model.tasks["a"] == {**dict.fromkeys(task("a"), None), **app.model.tasks["a"]}
+        await settle(pilot, until=lambda: any(" W " in line for line in screen_lines(app)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from agentcoord.tui.replay.filling import status_of, task_row, worker_row
 from agentcoord.wire.codec import Notice
 from agentcoord.wire.messages import Notification, Snapshot
 from agentcoord.wire.night_file import Kept, NightFile, Record
@@ -57,25 +58,29 @@ class NightState:
                 self.seq += 1
                 return [Notice(Notification.EVENT, {"epoch": epoch, "event": {**params, "seq": self.seq}})]
             case Kept.TASKS:
-                self.tasks |= {row["id"]: row for row in params["tasks"]}
-                return [Notice(Notification.TASKS, {"tasks": params["tasks"]})]
+                return [self._tasks_notice(params["tasks"])]
             case Kept.WORKERS:
-                self.workers |= {row["name"]: row for row in params["workers"]}
+                self.workers |= {row["name"]: worker_row(row) for row in params["workers"]}
                 return [self._workers_notice()]
             case Kept.STATUS:
                 self.status = {**self.status, **params}
                 return [Notice(Notification.STATUS, self.status)]
             case Kept.SNAPSHOT:
-                self.status = params["status"]
-                self.tasks = {row["id"]: row for row in params["tasks"]}
-                self.workers = {row["name"]: row for row in params["workers"]}
+                self.status = status_of(params["status"])
+                self.tasks = {}
+                self.workers = {row["name"]: worker_row(row) for row in params["workers"]}
                 return [
-                    Notice(Notification.TASKS, {"tasks": params["tasks"]}),
+                    self._tasks_notice(params["tasks"]),
                     self._workers_notice(),
                     Notice(Notification.STATUS, self.status),
                 ]
             case _:
                 return []
+
+    def _tasks_notice(self, rows: list[dict[str, Any]]) -> Notice:
+        whole = [task_row(row) for row in rows]
+        self.tasks |= {row["id"]: row for row in whole}
+        return Notice(Notification.TASKS, {"tasks": whole})
 
     def _workers_notice(self) -> Notice:
         return Notice(Notification.WORKERS, {"workers": list(self.workers.values())})

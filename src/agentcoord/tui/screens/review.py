@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from typing import ClassVar, Final, cast
+from typing import Any, ClassVar, Final, cast
 
 from textual import on
 from textual.app import ComposeResult
@@ -96,6 +96,8 @@ class ReviewScreen(LiveScreen):
         """By task: what was said of its hunks."""
         self._at: dict[str, int] = {}
         """By task: the hunk at the cursor."""
+        self._verdicts: dict[str, dict[str, Any]] = {}
+        """By task: what the checks said of it without some hunks."""
         self._trying: str | None = None
         """The task whose checks run without some hunks."""
 
@@ -181,12 +183,15 @@ class ReviewScreen(LiveScreen):
         self._show_hunk()
 
     def action_try_without(self) -> None:
-        """Run the checks on the task without the rejected hunks, and then ask whether to take them out."""
+        """Run the checks on the task without the rejected hunks; with their verdict, ask whether to do it."""
         if why_not := self._why_not_try():
             self.say(why_not, warn=True)
             return
         task = self._current
         assert task is not None
+        if (answer := self._verdict(task)) is not None:
+            self._decide(task, answer)
+            return
         self._trying = task
         self._draw_keys()
         self.run_worker(self._try_without(task, self._dropped(task)), group="subset", exclusive=True)
@@ -255,23 +260,36 @@ class ReviewScreen(LiveScreen):
             await self.context.clock.sleep(ASK_AGAIN_S)
             answer = await self.ask(Method.PROVE_WITHOUT, id=task, hunks=hunks)
         self._trying = None
-        self._draw_keys()
-        if answer is None:
-            return
-        if answer["state"] == "broken":
+        if answer is not None and answer["state"] == "broken":
             self.say(subset_words(answer), warn=True)
-            return
+        elif answer is not None:
+            # No question by itself: a key that was meant for the list must not answer it.
+            self._verdicts[task] = answer
+            without = f"{task} without {plural(len(hunks), 'hunk')} is {answer['state']}"
+            self.say(f"{without}: t decides.", warn=answer["state"] == "red")
+        self._draw_keys()
+
+    def _decide(self, task: str, answer: dict[str, Any]) -> None:
+        """Show the verdict of the checks, and ask."""
 
         def decided(yes: bool | None) -> None:
             if yes:
-                self.run_worker(self._take_out(task, hunks, anyway=red), group="effects")
+                red = answer["state"] == "red"
+                self.run_worker(self._take_out(task, answer["hunks"], anyway=red), group="effects")
 
-        red = answer["state"] == "red"
-        asked = f"Take {plural(len(hunks), 'hunk')} out of {task}?"
+        asked = f"Take {plural(len(answer['hunks']), 'hunk')} out of {task}?"
         self.app.push_screen(ConfirmScreen(asked, subset_words(answer)), decided)
 
+    def _verdict(self, task: str | None) -> dict[str, Any] | None:
+        """What the checks said of exactly the hunks that are rejected now."""
+        answer = self._verdicts.get(task or "")
+        dropped = self._dropped(task or "")
+        return answer if answer is not None and sorted(answer["hunks"]) == sorted(dropped) else None
+
     async def _take_out(self, task: str, hunks: list[str], *, anyway: bool) -> None:
+        del self._verdicts[task]  # Whatever comes of it: the next verdict is about another tree.
         answer = await self.ask(Method.TAKE_OUT, id=task, hunks=hunks, anyway=anyway)
+        self._draw_keys()
         if answer is None:
             return
         self.say(f"{taken_words(answer)}.")
@@ -291,6 +309,8 @@ class ReviewScreen(LiveScreen):
         task = self._current
         if why_not := actions.why_not_undo(self.model, task):
             return why_not
+        if self._verdict(task) is not None:
+            return ""
         if self._trying is not None:
             return f"The checks run for {self._trying} already."
         return "" if task is not None and self._dropped(task) else "Reject hunks with - first."
@@ -386,7 +406,7 @@ class ReviewScreen(LiveScreen):
                 ),
                 Hint(
                     "t",
-                    "try without rejected hunks",
+                    "decide" if self._verdict(task) is not None else "try without rejected hunks",
                     "try_without",
                     usable=not self._why_not_try(),
                     rank=1 if not self._why_not_try() else 6,

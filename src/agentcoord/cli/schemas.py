@@ -106,6 +106,8 @@ def _other_documents() -> dict[str, dict[str, Any]]:
         "agentcoord.retry": task_state,
         "agentcoord.cancel": task_state,
         "agentcoord.land": task_state,
+        "agentcoord.reject": schema_of(messages.RejectView),
+        "agentcoord.commit": _holding(commits=list[_Commit]),
         "agentcoord.answer": _holding(id=str),
         "agentcoord.pause": _holding(paused=bool),
         "agentcoord.resume": _holding(paused=bool),
@@ -126,6 +128,12 @@ class _Worker(typing.TypedDict):
 
 class _NumberedLine(messages.BlamedLineView):
     line: int
+
+
+class _Commit(typing.TypedDict):
+    task: str
+    commit: str
+    files: list[str]
 
 
 class _Finding(typing.TypedDict):

@@ -44,7 +44,7 @@ PICTURES = (
     ("worker", (120, 40), ("1", "j", "j", "enter")),
     ("log", (120, 32), ("L", "slash", *"health", "enter")),
     ("replay", (150, 40), ()),
-    ("review", (130, 42), ("v",)),
+    ("review", (130, 42), ("v", "J", "minus")),
     ("diff", (120, 40), ("G", "d")),
     ("command", (120, 32), ("space", "space", "colon", *"retr")),
     ("help", (120, 66), ("question_mark",)),

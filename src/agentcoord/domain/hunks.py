@@ -32,6 +32,8 @@ class Hunk:
     old_count: int
     new_start: int
     new_count: int
+    whole: bool = True
+    """False when its lines end before its header's counts are met: it was cut, or written by hand."""
 
     @property
     def key(self) -> str:
@@ -51,7 +53,7 @@ class FileDiff:
 
 
 def read_diff(text: str) -> list[FileDiff]:
-    """Read a unified diff as git writes it. A hunk that is cut off at the end is left out."""
+    """Read a unified diff as git writes it; no line is lost, whatever it is."""
     files: list[FileDiff] = []
     headers: list[str] = []
     hunks: list[Hunk] = []
@@ -61,9 +63,7 @@ def read_diff(text: str) -> list[FileDiff]:
         line = lines[at]
         if found := _HEADER.match(line):
             body = list(_body(lines, at + 1, found))
-            whole = _counts(body) == (_count(found[2]), _count(found[4]))
-            if whole:
-                hunks.append(_hunk(_path_of(headers), found, line, body))
+            hunks.append(_hunk(_path_of(headers), found, line, body))
             at += 1 + len(body)
             continue
         if line.startswith("diff ") or (line.startswith("--- ") and (hunks or _has_names(headers))):
@@ -102,7 +102,9 @@ def _counts(body: list[str]) -> tuple[int, int]:
 
 
 def _hunk(path: str, found: re.Match[str], header: str, body: list[str]) -> Hunk:
-    return Hunk(path, header, tuple(body), int(found[1]), _count(found[2]), int(found[3]), _count(found[4]))
+    counts = _count(found[2]), _count(found[4])
+    whole = _counts(body) == counts
+    return Hunk(path, header, tuple(body), int(found[1]), counts[0], int(found[3]), counts[1], whole)
 
 
 def _count(text: str | None) -> int:

@@ -74,11 +74,12 @@ class DiffPages:
 
     @property
     def hunks(self) -> list[Hunk]:
-        return [hunk for file in self._files for hunk in file.hunks]
+        """Those that can be judged: all that are whole."""
+        return [hunk for file in self._files for hunk in file.hunks if hunk.whole]
 
     @property
     def lines_added_and_removed(self) -> tuple[int, int]:
-        marks = [line[:1] for hunk in self.hunks for line in hunk.lines]
+        marks = [line[:1] for file in self._files for hunk in file.hunks for line in hunk.lines]
         return marks.count("+"), marks.count("-")
 
     def page(
@@ -101,6 +102,10 @@ class DiffPages:
             files.append(len(lines))
             lines += _file_lines(file)
             for hunk in file.hunks:
+                if not hunk.whole:
+                    lines.append((Span(f"     {harmless(hunk.header)}", Tone.MUTED),))
+                    lines += self._body(hunk, layout, width)
+                    continue
                 starts.append((len(lines), hunk))
                 lines.append(_hunk_line(hunk, len(starts), total, marks.get(hunk.key), hunk.key == cursor))
                 lines += self._body(hunk, layout, width)

@@ -56,7 +56,7 @@ def plan_without(
     for change in _net(records, landings, read_blob):
         pair = change.pair
         hunks = [hunk for file in read_diff(unified_diff([pair])) for hunk in file.hunks]
-        unwanted = [hunk for hunk in hunks if hunk.key in keys]
+        unwanted = [hunk for hunk in hunks if hunk.whole and hunk.key in keys]
         found |= {hunk.key for hunk in unwanted}
         if not unwanted:
             continue

@@ -42,7 +42,11 @@ def test_a_hunk_is_named_by_its_text_and_its_place() -> None:
     assert not set(keys(text)) & set(keys(text.replace("/x", "/y")))
 
 
-def test_what_is_cut_off_or_no_diff_has_no_hunks() -> None:
+def test_a_hunk_that_is_cut_off_or_lies_is_not_whole_and_loses_no_line() -> None:
     assert read_diff("") == []
-    assert read_diff("--- a/x\n+++ b/x\n@@ -1,9 +1,9 @@\n a\n-b\n")[0].hunks == ()
+    (hunk,) = read_diff("--- a/x\n+++ b/x\n@@ -1,9 +1,9 @@\n a\n-b\n")[0].hunks
+    assert (hunk.whole, hunk.lines) == (False, (" a", "-b"))
+    lying = "--- a/x\n+++ b/x\n@@ -1,9 +1 @@\n-a\ndiff --git a/y b/y\n--- a/y\n+++ b/y\n@@ -1 +1 @@\n-a\n+b\n"
+    first, second = read_diff(lying)
+    assert (first.hunks[0].whole, second.path, second.hunks[0].whole) == (False, "y", True)
     assert read_diff("just words\n")[0].hunks == ()

@@ -151,5 +151,17 @@ def test_a_diff_beyond_the_bound_is_plain_and_whole() -> None:
     assert cell_len(plain_text(page.lines[-1])) == 21
 
 
+def test_a_hunk_that_is_not_whole_is_shown_but_cannot_be_judged() -> None:
+    pages = DiffPages("--- a/x\n+++ b/x\n@@ -1,9 +1,9 @@\n a\n-b\n+c\n")
+    page = pages.page(Layout.UNIFIED, width=80)
+    assert texts(page.lines)[1:] == [
+        "     @@ -1,9 +1,9 @@",
+        "    1    1  a",
+        "    2      -b",
+        "         2 +c",
+    ]
+    assert (pages.hunks, page.hunks, pages.lines_added_and_removed) == ([], [], (1, 1))
+
+
 def test_nothing_at_all_is_an_empty_page() -> None:
     assert DiffPages("").page(Layout.SPLIT, width=80).lines == []

@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
-from tui_fakes import screen_lines, settle, snapshot, task
+from tui_fakes import refusing, screen_lines, settle, snapshot, task
 from tui_night import Night, night
 
 from agentcoord.domain.hunks import read_diff
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.plan import read_plan
 from agentcoord.domain.worker import MISSION_WORKERS
+from agentcoord.errors import RpcError
 from agentcoord.tui.follow_up import follow_up
 from agentcoord.tui.review_text import Case, case_lines
 from agentcoord.tui.screens.ask import AskScreen
@@ -239,13 +240,16 @@ async def test_a_subset_is_tried_first_and_taken_out_only_after_yes() -> None:
         await n.press("t")
         await n.told("The checks run for calm already.")
         n.clock.advance(1)
+        await n.told("calm without 1 hunk is green: t decides.")
+        assert isinstance(n.app.screen, ReviewScreen), "no question comes up by itself"
+        await n.see("t decide")
+        await n.press("t")
         await n.see("Take 1 hunk out of calm?")
         await n.see("Green without 1 hunk, in a private copy.")
         await n.see("Changes docs/a.md.")
         await n.see("✔ tests: exit 0, 0.9 s")
         await n.press("n")
         assert not n.daemon.answered(Method.TAKE_OUT)
-        answers = iter([subset("green")])
         await n.press("t")
         await n.see("Take 1 hunk out of calm?")
         n.daemon.answers[Method.DIFF] = lambda p: {"text": CALM, "next_offset": None}
@@ -255,11 +259,28 @@ async def test_a_subset_is_tried_first_and_taken_out_only_after_yes() -> None:
         assert n.daemon.answered(Method.TAKE_OUT) == [{"id": "calm", "hunks": [SECOND], "anyway": False}]
 
 
+async def test_other_marks_or_a_refusal_need_another_try() -> None:
+    async with two_hunks() as n:
+        n.daemon.answers[Method.PROVE_WITHOUT] = lambda p: subset("green", hunks=p["hunks"])
+        n.daemon.answers[Method.TAKE_OUT] = refusing(RpcError("proven on another tree", code=3))
+        await n.press("J", "minus", "t")
+        await n.told("calm without 1 hunk is green: t decides.")
+        await n.press("minus", "t")
+        await n.told("calm without 2 hunks is green: t decides.")
+        assert [len(each["hunks"]) for each in n.daemon.answered(Method.PROVE_WITHOUT)] == [1, 2]
+        await n.press("t", "y")
+        await n.told("proven on another tree")
+        await n.press("t")
+        await settle(n.pilot, until=lambda: len(n.daemon.answered(Method.PROVE_WITHOUT)) == 3)
+
+
 async def test_a_red_subset_shows_why_and_is_the_persons_to_decide() -> None:
     async with two_hunks() as n:
         n.daemon.answers[Method.PROVE_WITHOUT] = lambda p: subset("red")
         n.daemon.answers[Method.TAKE_OUT] = lambda p: subset("red")
         await n.press("J", "J", "minus", "t")
+        await n.told("calm without 1 hunk is red: t decides.")
+        await n.press("t")
         await n.see("Red without 1 hunk")
         await n.see("E not ten")
         await n.press("y")

@@ -27,7 +27,7 @@ class ConfirmScreen(ModalScreen[bool]):
     ConfirmScreen {
         align: center middle;
         & > Vertical {
-            width: 60;
+            width: 76;
             max-width: 95%;
             height: auto;
             border: round $warning;

@@ -6,8 +6,8 @@ Reads every landed task and its diff once when it opens; verdicts arrive as rows
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
-from typing import ClassVar, Final, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final, cast
 
 from textual import on
 from textual.app import ComposeResult
@@ -20,6 +20,7 @@ from agentcoord.tui import actions
 from agentcoord.tui.context import Context
 from agentcoord.tui.diff_page import DiffPage, DiffPages, Layout, Mark
 from agentcoord.tui.effects import ACCEPT, UNDO
+from agentcoord.tui.hunk_marks import HunkMarks
 from agentcoord.tui.model import Part
 from agentcoord.tui.review_text import REVIEW_COLUMNS, Case, by_risk, case_page, queue_row
 from agentcoord.tui.screens.confirm import ConfirmScreen
@@ -92,10 +93,7 @@ class ReviewScreen(LiveScreen):
         self._page = DiffPage([], [], [])
         self._pages: dict[str, DiffPages] = {}
         self._layout = Layout.UNIFIED
-        self._marks: dict[str, dict[str, Mark]] = {}
-        """By task: what was said of its hunks."""
-        self._at: dict[str, int] = {}
-        """By task: the hunk at the cursor."""
+        self._hunks = HunkMarks()
         self._trying: str | None = None
         """The task whose checks run without some hunks."""
 
@@ -143,35 +141,28 @@ class ReviewScreen(LiveScreen):
 
     def action_hunk(self, by: int) -> None:
         """Move the cursor to the next or the previous hunk."""
-        task, hunks = self._current, self._page.hunks
+        task, hunks = self._current, [hunk for _, hunk in self._page.hunks]
         if task is None or not hunks:
             self.say("There are no hunks here.")
             return
-        at = self._at.get(task)
-        self._at[task] = 0 if at is None else max(0, min(at + by, len(hunks) - 1))
+        self._hunks.move(task, by, hunks)
         self._draw_case()
         self._show_hunk()
 
     def action_mark(self, mark: str) -> None:
         """Accept the hunk at the cursor, or mark it to be taken out; again: unmark. Go on to the next."""
-        task, hunks = self._current, self._page.hunks
+        task, hunks = self._current, [hunk for _, hunk in self._page.hunks]
         if task is None or not hunks:
             self.say("There are no hunks here.")
             return
         if why_not := actions.why_not_undo(self.model, task):
             self.say(why_not, warn=True)
             return
-        at = self._at.setdefault(task, 0)
-        marks, key = self._marks.setdefault(task, {}), hunks[at][1].key
-        if marks.get(key) == mark:
-            del marks[key]
-        else:
-            marks[key] = Mark(mark)
-            self._at[task] = min(at + 1, len(hunks) - 1)
+        self._hunks.mark(task, Mark(mark), hunks)
         self._draw_case()
         self._show_hunk()
         self._draw_keys()
-        if len(marks) == len(hunks) and Mark.DROP not in marks.values():
+        if self._hunks.all_kept(task, hunks):
             self.say("Every hunk is accepted: y accepts the task.")
 
     def action_layout(self) -> None:
@@ -181,15 +172,18 @@ class ReviewScreen(LiveScreen):
         self._show_hunk()
 
     def action_try_without(self) -> None:
-        """Run the checks on the task without the rejected hunks, and then ask whether to take them out."""
+        """Run the checks on the task without the rejected hunks; with their verdict, ask whether to do it."""
         if why_not := self._why_not_try():
             self.say(why_not, warn=True)
             return
         task = self._current
         assert task is not None
+        if (answer := self._hunks.verdict(task)) is not None:
+            self._decide(task, answer)
+            return
         self._trying = task
         self._draw_keys()
-        self.run_worker(self._try_without(task, self._dropped(task)), group="subset", exclusive=True)
+        self.run_worker(self._try_without(task, self._hunks.dropped(task)), group="subset", exclusive=True)
 
     def action_comment(self) -> None:
         """Ask for a change on top of it."""
@@ -255,23 +249,30 @@ class ReviewScreen(LiveScreen):
             await self.context.clock.sleep(ASK_AGAIN_S)
             answer = await self.ask(Method.PROVE_WITHOUT, id=task, hunks=hunks)
         self._trying = None
-        self._draw_keys()
-        if answer is None:
-            return
-        if answer["state"] == "broken":
+        if answer is not None and answer["state"] == "broken":
             self.say(subset_words(answer), warn=True)
-            return
+        elif answer is not None:
+            # No question by itself: a key that was meant for the list must not answer it.
+            self._hunks.heard(task, answer)
+            without = f"{task} without {plural(len(hunks), 'hunk')} is {answer['state']}"
+            self.say(f"{without}: t decides.", warn=answer["state"] == "red")
+        self._draw_keys()
+
+    def _decide(self, task: str, answer: Mapping[str, Any]) -> None:
+        """Show the verdict of the checks, and ask."""
 
         def decided(yes: bool | None) -> None:
             if yes:
-                self.run_worker(self._take_out(task, hunks, anyway=red), group="effects")
+                red = answer["state"] == "red"
+                self.run_worker(self._take_out(task, answer["hunks"], anyway=red), group="effects")
 
-        red = answer["state"] == "red"
-        asked = f"Take {plural(len(hunks), 'hunk')} out of {task}?"
+        asked = f"Take {plural(len(answer['hunks']), 'hunk')} out of {task}?"
         self.app.push_screen(ConfirmScreen(asked, subset_words(answer)), decided)
 
     async def _take_out(self, task: str, hunks: list[str], *, anyway: bool) -> None:
+        self._hunks.void(task)  # Whatever comes of it: the next verdict is about another tree.
         answer = await self.ask(Method.TAKE_OUT, id=task, hunks=hunks, anyway=anyway)
+        self._draw_keys()
         if answer is None:
             return
         self.say(f"{taken_words(answer)}.")
@@ -279,21 +280,20 @@ class ReviewScreen(LiveScreen):
         if detail is not None and task in self._cases:
             diff, cut = await self._diff(task)
             self._cases[task] = Case(cast("TaskDetail", detail), diff, cut)
-            for kept in (self._pages, self._marks, self._at):
-                kept.pop(task, None)
+            self._pages.pop(task, None)
+            self._hunks.forget(task)
             self._draw_case()
             self._draw_keys()
-
-    def _dropped(self, task: str) -> list[str]:
-        return [key for key, mark in self._marks.get(task, {}).items() if mark is Mark.DROP]
 
     def _why_not_try(self) -> str:
         task = self._current
         if why_not := actions.why_not_undo(self.model, task):
             return why_not
+        if task is not None and self._hunks.verdict(task) is not None:
+            return ""
         if self._trying is not None:
             return f"The checks run for {self._trying} already."
-        return "" if task is not None and self._dropped(task) else "Reject hunks with - first."
+        return "" if task is not None and self._hunks.dropped(task) else "Reject hunks with - first."
 
     async def _diff(self, task_id: str) -> tuple[str, bool]:
         text, offset = "", 0
@@ -346,9 +346,10 @@ class ReviewScreen(LiveScreen):
             return
         task, width = case.task_id, view.size.width
         pages = self._pages.setdefault(task, DiffPages(case.diff))
-        at, hunks = self._at.get(task), pages.hunks
-        cursor = hunks[at].key if at is not None and at < len(hunks) else None
-        diff = pages.page(self._layout, width=width, marks=self._marks.get(task), cursor=cursor)
+        hunks = pages.hunks
+        at = self._hunks.at(task, hunks)
+        cursor = hunks[at].key if at is not None else None
+        diff = pages.page(self._layout, width=width, marks=self._hunks.marks_of(task), cursor=cursor)
         self._page = case_page(case, self.model.tasks.get(task), diff, width=width)
         lines = self._page.lines
         write_title(view, f"{case.task_id}  {case.detail['task']['title']}")
@@ -362,8 +363,8 @@ class ReviewScreen(LiveScreen):
     def _show_hunk(self) -> None:
         """Have the hunk at the cursor in sight, with a line or two before it."""
         task = self._current
-        at = self._at.get(task or "")
-        if at is not None and at < len(self._page.hunks):
+        at = self._hunks.at(task or "", [hunk for _, hunk in self._page.hunks])
+        if at is not None:
             self.query_one("#case", LinesView).show_line(max(0, self._page.hunks[at][0] - 2))
 
     def _draw_keys(self) -> None:
@@ -386,7 +387,9 @@ class ReviewScreen(LiveScreen):
                 ),
                 Hint(
                     "t",
-                    "try without rejected hunks",
+                    "decide"
+                    if task is not None and self._hunks.verdict(task) is not None
+                    else "try without rejected hunks",
                     "try_without",
                     usable=not self._why_not_try(),
                     rank=1 if not self._why_not_try() else 6,

@@ -153,8 +153,8 @@ class FileLocks:
     async def release_dead(self) -> int:
         """Release the locks of tasks whose lease has ended; return how many."""
         released: int = await self.scripts.run(ScriptName.UNLOCK_DEAD)
-        if released:
-            self.lines.unknown()
+        # Also when there were none: a release whose answer was lost freed some that nobody was told of.
+        self.lines.unknown()
         return released
 
     async def holders(self) -> list[HeldLock]:

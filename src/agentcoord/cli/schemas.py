@@ -95,9 +95,6 @@ def _other_documents() -> dict[str, dict[str, Any]]:
         "agentcoord.diff": _holding(id=str, patch=str),
         "agentcoord.blame": _holding(path=str, lines=list[_NumberedLine]),
         "agentcoord.load": loaded,
-        "agentcoord.commit": _holding(commits=list[_Commit]),
-        "agentcoord.reject": schema_of(messages.RejectView),
-        "agentcoord.nights": _holding(nights=list[_Night]),
         "agentcoord.add": _with(loaded, id=str),
         "agentcoord.wait": ending,
         "agentcoord.run": detached,
@@ -128,22 +125,6 @@ class _Worker(typing.TypedDict):
     name: str
     role: str
     tags: list[str]
-
-
-class _Commit(typing.TypedDict):
-    task: str
-    commit: str
-    files: list[str]
-
-
-class _Night(typing.TypedDict):
-    run: str
-    began_at: int
-    ended_at: int
-    counts: dict[str, int]
-    spent_usd: float
-    bytes: int
-    path: str
 
 
 class _NumberedLine(messages.BlamedLineView):

@@ -213,6 +213,7 @@ def agent_loop(
             task=TaskSpec(id=TaskId(task), title="Mend the parser", description=prose(200)),
             checks={"tests": "python -m pytest -q"},
             scope=("src/**",),
+            sight=("**",),
             protect=(),
             needs_notes=(),
             repo_map="src/: a.py",

@@ -6,6 +6,7 @@ request is malformed. Continuous integration plays one night in which each fault
 own, nights of three small tasks under some faults alone, and the ten tasks of the demo under all faults by
 dice. By hand, with the time it takes (half a minute to two minutes a night):
 
+    make nights SEEDS=50                # all of the below but the small nights
     AGENTCOORD_FAULT_SEEDS=50 python -m pytest tests/acceptance/test_accept_faults.py
     AGENTCOORD_FAULT_NIGHT=each ...     # three small tasks under each fault alone
     AGENTCOORD_FAULT_NIGHT=demo ...     # the ten tasks of the demo under each fault alone

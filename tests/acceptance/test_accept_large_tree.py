@@ -11,6 +11,7 @@ that the loop's own thread opens or starts are caught whatever they cost.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import logging
 import os
@@ -20,7 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,17 +50,22 @@ class OwnTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._told_s = 0.0
         self._thread = threading.get_ident()
-        self._before = _Spent.now()
+        self._waits = Waits()
+        self._before = self._spent()
         super().__init__()
 
     def time(self) -> float:
         if threading.get_ident() == self._thread:
-            now, before = _Spent.now(), self._before
-            wall_s, own_s = now.wall_s - before.wall_s, now.own_s - before.own_s
+            before, now = self._before, self._spent()
             kept_waiting_ns = sum(ns - before.waiting_ns.get(t, 0) for t, ns in now.waiting_ns.items())
             self._before = now
-            self._told_s += max(wall_s - kept_waiting_ns / 1e9, own_s, 0.0)
+            own_s = now.own_s - before.own_s
+            self._told_s += max(now.wall_s - before.wall_s - kept_waiting_ns / 1e9, own_s, 0.0)
         return self._told_s
+
+    def _spent(self) -> _Spent:
+        # The clocks first: what it takes to look after the threads is no part of what is measured.
+        return _Spent(time.monotonic(), time.thread_time(), self._waits.now_ns())
 
 
 @dataclass(frozen=True)
@@ -67,19 +73,36 @@ class _Spent:
     wall_s: float
     own_s: float
     """Of this thread, on a processor."""
-    waiting_ns: dict[str, int]
+    waiting_ns: dict[int, int]
     """Of each of our threads, for a processor."""
 
-    @classmethod
-    def now(cls) -> _Spent:
-        waiting_ns = {}
-        for thread in os.listdir("/proc/self/task"):  # noqa: PTH208 - a name is all that is needed
-            try:
-                with open(f"/proc/self/task/{thread}/schedstat", "rb") as stat:  # noqa: PTH123 - as above
-                    waiting_ns[thread] = int(stat.read().split()[1])
-            except (FileNotFoundError, ProcessLookupError):  # It ended just now.
+
+class Waits:
+    """How long each of our threads was ready to run and had no processor, by the kernel's own count.
+
+    Read without letting go of the interpreter: a read that lets go has to wait for it again, up to a switch
+    interval for each thread that computes, and would measure itself.
+    """
+
+    def __init__(self) -> None:
+        self._read = ctypes.PyDLL(None, use_errno=True).pread
+        self._text = ctypes.create_string_buffer(128)
+        self._stats: dict[int, int] = {}
+        """Open descriptors, by thread; closed when the process ends."""
+
+    def now_ns(self) -> dict[int, int]:
+        found = {}
+        for thread in list(threading.enumerate()):
+            number = thread.native_id
+            if number is None:
                 continue
-        return cls(time.monotonic(), time.thread_time(), waiting_ns)
+            if number not in self._stats:
+                with suppress(FileNotFoundError):  # It ended just now.
+                    self._stats[number] = os.open(f"/proc/self/task/{number}/schedstat", os.O_RDONLY)
+            length = self._read(self._stats.get(number, -1), self._text, len(self._text), 0)
+            if length > 0:
+                found[number] = int(self._text.raw[:length].split()[1])
+        return found
 
 
 class SlowCallbacks(logging.Handler):

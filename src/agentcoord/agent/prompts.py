@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from agentcoord.agent.repository_map import repository_map
+from agentcoord.domain.globs import EVERYTHING
 from agentcoord.domain.ids import WorkerName
 from agentcoord.domain.task import TaskSpec
 from agentcoord.domain.worker import Role
@@ -60,6 +61,8 @@ class Briefing:
     """Globs of files that may be added or modified."""
     protect: Sequence[str]
     """Globs that never change, even inside the scope."""
+    sight: Sequence[str]
+    """Globs of what may be read."""
     needs_notes: Sequence[str]
     """For each task that this one needs: what it changed."""
     repo_map: str
@@ -91,7 +94,10 @@ def build_system(briefing: Briefing) -> list[Block]:
 
     Depends on the project alone, never on worker, role or task.
     """
-    project = [f"# Project: {briefing.project_name}", scope_text(briefing.scope, briefing.protect)]
+    project = [
+        f"# Project: {briefing.project_name}",
+        scope_text(briefing.scope, briefing.protect, briefing.sight),
+    ]
     if briefing.checks:
         project.append(
             "## Checks\n\nEach must exit 0 before your work lands:\n\n" + checks_list(briefing.checks)
@@ -152,8 +158,8 @@ def _rejected(briefing: Briefing) -> str:
     return text
 
 
-def scope_text(scope: Sequence[str], protect: Sequence[str]) -> str:
-    """Say which files may change."""
+def scope_text(scope: Sequence[str], protect: Sequence[str], sight: Sequence[str] = EVERYTHING) -> str:
+    """Say which files may change, and which may be read where that is not all of them."""
     if scope:
         lines = ["## Scope", "", "You may add or modify files that match:", ""]
         lines += [f"- `{glob}`" for glob in scope]
@@ -162,6 +168,13 @@ def scope_text(scope: Sequence[str], protect: Sequence[str]) -> str:
     if protect:
         lines += ["", "Never these, even where the scope matches:", ""]
         lines += [f"- `{glob}`" for glob in protect]
+    if tuple(sight) != EVERYTHING:
+        lines += [
+            "",
+            "The tools show only what these match, the last one deciding; leave the rest alone:",
+            "",
+        ]
+        lines += [f"- `{glob}`" for glob in sight]
     return "\n".join(lines)
 
 

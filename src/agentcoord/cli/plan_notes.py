@@ -35,7 +35,7 @@ def _uncovered(tasks: Sequence[TaskSpec], settings: Settings) -> Iterator[str]:
         bare = [task.id for task in tasks if not task.check]
         if bare:
             yield f"no check proves {_listed(bare)}: name one in the task, or under [checks]"
-    rules = ScopeRules(settings.project.scope, settings.project.protect)
+    rules = ScopeRules(settings.project.scope, settings.project.protect, settings.project.sight)
     for task in tasks:
         outside = [path for path in task.writes if not _WILD & set(path) and not rules.allows(path)]
         if outside:

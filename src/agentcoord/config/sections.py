@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from agentcoord.domain.globs import EVERYTHING
 from agentcoord.domain.ladder import Rung
 from agentcoord.domain.worker import MISSION_WORKERS, WorkerSpec
 
@@ -22,6 +23,8 @@ class ProjectSection:
     """What workers may add or modify; gitignore-like globs."""
     protect: tuple[str, ...] = ()
     """Never, even inside the scope."""
+    sight: tuple[str, ...] = EVERYTHING
+    """What workers' tools view, search and list, and so may change at all; commands see the whole copy."""
     share: tuple[str, ...] = (".venv", "node_modules")
     """Ignored folders that checks need, shown read-only."""
 

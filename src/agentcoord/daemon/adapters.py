@@ -103,6 +103,7 @@ class LockedFiles:
         self._at = at
 
     async def read_text(self, path: str) -> FileText:
+        self._refuse_unseen(path)
         raw = await asyncio.to_thread(self._workspace.files.read_bytes, path, limit=READ_LIMIT_BYTES)
         if b"\0" in raw:
             raise WorkspaceError(f"{path} is a binary file")
@@ -123,6 +124,7 @@ class LockedFiles:
         reason = self._rules.refusal(path)
         if reason:
             raise WorkspaceError(f"{path} may never be changed by a worker: {reason}")
+        self._refuse_unseen(path)
         if not self._rules.allows(path):
             raise WorkspaceError(f"{path} is outside this project's scope; write only inside it")
         outcome = await self._take_lock(path)
@@ -135,6 +137,10 @@ class LockedFiles:
             ) from error
         await asyncio.to_thread(self._workspace.files.write_bytes, path, content)
         return outcome
+
+    def _refuse_unseen(self, path: str) -> None:
+        if not self._rules.shows(path):
+            raise WorkspaceError(_unseen(path))
 
     async def _take_lock(self, path: str) -> WriteOutcome:
         started_doing = self._at.doing
@@ -150,13 +156,34 @@ class LockedFiles:
         return WriteOutcome.WRITTEN_OPTIMISTICALLY
 
     async def list_dir(self, path: str) -> Sequence[str]:
-        return await asyncio.to_thread(self._workspace.files.list_dir, path)
+        names = await asyncio.to_thread(self._workspace.files.list_dir, path)
+        if self._rules.shows_all:
+            return names
+        below = "" if path in ("", ".") else f"{path.rstrip('/')}/"
+        shown = await self.list_files()
+        seen = [
+            name
+            for name in names
+            if (
+                any(each.startswith(below + name) for each in shown)
+                if name.endswith("/")
+                else self._rules.shows(below + name)
+            )
+        ]
+        if names and not seen:
+            raise WorkspaceError(_unseen(path))
+        return seen
 
     async def list_files(self) -> Sequence[str]:
-        return await self._workspace.list_files()
+        files = await self._workspace.list_files()
+        return files if self._rules.shows_all else tuple(path for path in files if self._rules.shows(path))
 
     async def changes(self) -> ChangeSet:
         return await self._workspace.changes()
+
+
+def _unseen(path: str) -> str:
+    return f"{path} is out of sight: this project's owner does not let workers read it"
 
 
 def tell_of_lock(hub: EventHub, worker: str, task: TaskId, path: str, answer: LockAnswer) -> None:

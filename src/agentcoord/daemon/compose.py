@@ -303,7 +303,7 @@ def build_workshop(
     retries: Retries,
 ) -> Workshop:
     """Put together what all task runs share."""
-    rules = ScopeRules(settings.project.scope, settings.project.protect)
+    rules = ScopeRules(settings.project.scope, settings.project.protect, settings.project.sight)
     pool = WorkspacePool(
         repo,
         paths.workspaces_dir,

@@ -73,7 +73,7 @@ class Drafting:
             checks=shop.settings.checks.commands,
             workers=self._workers(),
             instructions=await asyncio.to_thread(read_instructions, shop.repo.root, window.instruction_bytes),
-            repo_map=repository_map(sorted(files), token_bound=window.map_tokens),
+            repo_map=repository_map(sorted(filter(shop.rules.shows, files)), token_bound=window.map_tokens),
             loaded={task.id for task in await shop.store.queue.all()},
         )
         moment = datetime.datetime.fromtimestamp(shop.clock.now_ms() / 1000, datetime.UTC)

@@ -117,6 +117,7 @@ class Reviewing:
     async def _reject(self, task: Task, reason: str, despite: Sequence[TaskId]) -> RejectView:
         outcome = await self._shop.lander.undo(task.id, since_ms=task.queued_at_ms, rejected=reason)
         if not outcome.conflicts:
+            await self._shop.prover.unlearn(task.id)
             why_not = await ask_again(self._shop.store, task.id, reason)
             restored, merged = list(outcome.restored), list(outcome.merged)
             if why_not:

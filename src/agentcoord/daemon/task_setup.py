@@ -107,6 +107,7 @@ async def make_briefing(
         checks=shop.settings.checks.commands,
         scope=shop.settings.project.scope,
         protect=shop.settings.project.protect,
+        sight=shop.settings.project.sight,
         needs_notes=notes,
         repo_map=repository_map(await files.list_files(), token_bound=window.map_tokens),
         rejections=rejected,

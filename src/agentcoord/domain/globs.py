@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+EVERYTHING = ("**",)
+"""The list of globs that names every file."""
 _Item = TypeVar("_Item")
 _Part = TypeVar("_Part")
 

@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from agentcoord.errors import WorkspaceError
+from agentcoord.workspace.spawned import run_program
 
 GIT_TIMEOUT_S = 120.0
 """No single git command that we run takes minutes, even on half a million files."""
@@ -65,15 +66,7 @@ def _run(
     args: Sequence[str], *, cwd: Path, stdin: bytes, expected: Collection[int], env: Mapping[str, str]
 ) -> bytes:
     try:
-        done = subprocess.run(
-            ["git", *NEUTRAL, *args],
-            cwd=cwd,
-            input=stdin,
-            capture_output=True,
-            env=env,
-            timeout=GIT_TIMEOUT_S,
-            check=False,
-        )
+        done = run_program(["git", *NEUTRAL, *args], cwd=cwd, stdin=stdin, env=env, timeout_s=GIT_TIMEOUT_S)
     except FileNotFoundError as error:
         if not cwd.is_dir():
             raise WorkspaceError(f"{cwd} is no folder") from error

@@ -1,4 +1,4 @@
-"""What workers may add or modify: the user's globs, and the names that never land.
+"""What workers may see, add and modify: the user's globs, and the names that never land.
 
 Globs are written as in a .gitignore (`src/**`, `docs`, `!src/generated/`). Separate from `names`,
 whose lists no configuration can loosen, and from `domain.globs`, which matches a single glob.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agentcoord.domain.globs import glob_matches
+from agentcoord.domain.globs import EVERYTHING, glob_matches
 from agentcoord.errors import WorkspaceError
 from agentcoord.workspace.names import refusal_of
 
@@ -17,14 +17,22 @@ from agentcoord.workspace.names import refusal_of
 class ScopeRules:
     """The scope of a project. An empty `scope` allows nothing."""
 
-    def __init__(self, scope: Sequence[str], protect: Sequence[str] = ()) -> None:
+    def __init__(
+        self, scope: Sequence[str], protect: Sequence[str] = (), sight: Sequence[str] = EVERYTHING
+    ) -> None:
         """Read the globs. Raises WorkspaceError for one that names nothing."""
         self._scope = _read(scope, "project.scope")
         self._protect = _read(protect, "project.protect")
+        self._sight = _read(sight, "project.sight")
+        self.shows_all = tuple(sight) == EVERYTHING
 
     def allows(self, path: str) -> bool:
-        """Whether `path` may be added or modified as far as the user's globs say."""
-        return _decide(self._scope, path) and not _decide(self._protect, path)
+        """Whether `path` may be added or modified as far as the globs say; never what is out of sight."""
+        return _decide(self._scope, path) and not _decide(self._protect, path) and self.shows(path)
+
+    def shows(self, path: str) -> bool:
+        """Whether workers' tools may show the file `path`."""
+        return self.shows_all or _decide(self._sight, path)
 
     def refusal(self, path: str, *, exists: bool = False) -> str | None:
         """Say why `path` never lands whatever the scope says; None when nothing speaks against it.

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from agentcoord.errors import WorkspaceError
 from agentcoord.workspace.beneath import open_folder, opened_parent, opened_root
+from agentcoord.workspace.spawned import run_program
 
 MAX_DEPTH = 200
 MAX_PATHS = 500_000
@@ -144,4 +145,4 @@ def _remove_folders(folders: list[str]) -> None:
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(command, capture_output=True, timeout=_REMOVAL_TIMEOUT_S, check=False)
+    return run_program(command, cwd=Path("/"), stdin=b"", env=os.environ, timeout_s=_REMOVAL_TIMEOUT_S)

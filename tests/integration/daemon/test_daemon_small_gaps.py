@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from daemon_kit import WORKER, create, daemonlet, finish, own_valkey, until
 
 from agentcoord.clock import SystemClock
@@ -18,9 +19,11 @@ from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import ProjectId, TaskId
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.usage import UsdMicros
+from agentcoord.domain.worker import Role, worker_of
 from agentcoord.llm.api import Block
 from agentcoord.store import Caps
 
+OTHER = worker_of("Backend-Engineer-2", Role.BACKEND_ENGINEER)
 DAY_MS = 24 * 3600 * 1000
 
 
@@ -151,9 +154,19 @@ async def test_a_task_that_landed_never_fails_because_its_lease_ran_out_unheard(
             assert d.model.asked == ["t"]
 
 
+@pytest.mark.parametrize("method", ["undo", "reject"])
 async def test_a_test_that_is_red_again_after_an_undo_is_excused_again(
-    valkey_url: str, project_id: ProjectId
+    valkey_url: str, project_id: ProjectId, method: str
 ) -> None:
+    """A rejected task is done again, which here does not end."""
+    tries: list[str] = []
+
+    async def mend() -> list[Block]:
+        tries.append("mend")
+        if len(tries) > 1:
+            await asyncio.Event().wait()
+        return [create("src/app.py", "GOOD = True\n"), finish()]
+
     files = {
         "src/app.py": b"GOOD = False\n",
         "src/test_it.py": b"import app\n\ndef test_old():\n    assert app.GOOD\n",
@@ -162,12 +175,12 @@ async def test_a_test_that_is_red_again_after_an_undo_is_excused_again(
     command = f"{sys.executable} -m pytest -q -p no:cacheprovider src"
     async with daemonlet(valkey_url, project_id, files=files, checks={"tests": command}, attempts=1) as d:
         await d.shop.prover.run_baseline()
-        d.model.turns["mends"] = [[create("src/app.py", "GOOD = True\n"), finish()]]
+        d.model.turns["mends"] = [mend]
         d.model.turns["next"] = [[create("src/other.py", "X = 1\n"), finish()]]
         await d.load("mends")
-        async with d.working():
+        async with d.working(WORKER, OTHER):
             await d.wait_until("mends", TaskState.DONE)
-            await d.requests.answer("undo", {"id": "mends"})
+            await d.requests.answer(method, {"id": "mends", "reason": "not so"})
             assert Path(d.root / "src/app.py").read_bytes() == b"GOOD = False\n"
             stored = await asyncio.to_thread(d.shop.check_book.stored_known)
             d.shop.prover.adopt_baseline(d.shop.prover.baseline, stored)  # type: ignore[arg-type]  # it was run above

@@ -223,6 +223,7 @@ def make_briefing(**changes: Any) -> Briefing:
         "checks": {"tests": "python -m unittest"},
         "scope": ("src/**", "tests/**"),
         "protect": ("src/secret.py",),
+        "sight": ("**",),
         "needs_notes": (),
         "repo_map": "2 files\n./: a.py b.py",
         "rejections": (),

@@ -135,3 +135,10 @@ def test_why_it_was_rejected_stands_right_after_the_task_and_is_bounded() -> Non
     assert "```diff\n+Y = 2\nzzz" in text
     assert text.count("[cut: ") == 2
     assert "## Rejected before" not in first_text(make_briefing())
+
+
+def test_what_may_be_read_is_told_where_it_is_not_everything() -> None:
+    told = str(build_system(make_briefing(sight=("**", "!vendor/"))))
+    assert "The tools show only" in told
+    assert "`!vendor/`" in told
+    assert "The tools show only" not in str(build_system(make_briefing()))

@@ -153,3 +153,15 @@ def test_the_last_glob_that_matches_decides_and_a_slash_at_its_end_means_a_folde
     assert not rules.allows("a/build/keep.py")
     assert rules.allows("lib/x.txt")
     assert not rules.allows("lib")
+
+
+def test_what_is_out_of_sight_is_out_of_scope_too() -> None:
+    rules = ScopeRules(["src/**"], sight=["**", "!src/vendor/", "src/vendor/README.md"])
+    assert rules.allows("src/a.py")
+    assert not rules.shows("src/vendor/a.py")
+    assert not rules.allows("src/vendor/a.py")
+    assert rules.allows("src/vendor/README.md")
+    assert rules.shows("docs/a.md")
+    assert ScopeRules(["src/**"]).shows("anything/at/all")
+    with pytest.raises(WorkspaceError, match=r"project\.sight"):
+        ScopeRules(["src/**"], sight=["/"])

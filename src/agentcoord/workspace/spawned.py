@@ -1,0 +1,148 @@
+"""Running a program to its end from a thread, without holding the other threads up while it starts.
+
+Theory of operation. The interpreter's own ways to start a program hold its lock until the program is there;
+on a busy machine that takes as long as a new process waits for a processor, and the event loop stands still
+meanwhile. Called through ctypes, the C library's `posix_spawn` holds up nobody but its thread. What the
+program reads and writes lies in unnamed memory files, so that nothing has to be passed on while it runs, and
+its end is waited for by a descriptor of the process. Where any of this is missing (macOS), `subprocess` does
+it. Blocking. Deliberately absent: shells, terminals, programs that are talked to.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from pathlib import Path
+
+from agentcoord.workspace.blobs import write_all
+
+_OPAQUE_BYTES = 1024
+"""More than any C library needs for one of its opaque structures here."""
+_SETSIGDEF = 0x04
+"""`POSIX_SPAWN_SETSIGDEF` of glibc and musl."""
+_IGNORED_HERE = (signal.SIGPIPE, signal.SIGXFSZ)
+"""The interpreter ignores these; a program expects them as they are by default."""
+
+
+def run_program(
+    words: Sequence[str], *, cwd: Path, stdin: bytes, env: Mapping[str, str], timeout_s: float
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a program and return what it wrote.
+
+    Raises OSError when it cannot be started, subprocess.TimeoutExpired after killing it.
+    """
+    if _libc() is None:
+        return subprocess.run(
+            words, cwd=cwd, input=stdin, capture_output=True, env=env, timeout=timeout_s, check=False
+        )
+    with ExitStack() as held:
+        reads, writes, complains = (held.enter_context(_memory_file(name)) for name in ("in", "out", "err"))
+        write_all(reads, stdin)
+        os.lseek(reads, 0, os.SEEK_SET)
+        pid = _spawn(words, cwd, env, (reads, writes, complains))
+        exit_code = _exit_code(pid, words, timeout_s)
+        return subprocess.CompletedProcess(list(words), exit_code, _all_of(writes), _all_of(complains))
+
+
+@cache
+def _libc() -> ctypes.CDLL | None:
+    """The C library, where it and the system have all that is needed."""
+    if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+    needed = ("posix_spawn_file_actions_addchdir_np", "posix_spawn_file_actions_addclosefrom_np")
+    return libc if all(hasattr(libc, name) for name in needed) else None
+
+
+def _spawn(words: Sequence[str], cwd: Path, env: Mapping[str, str], streams: Sequence[int]) -> int:
+    """Start a program in `cwd` with `streams` as its descriptors 0, 1 and 2, and no other; return its pid."""
+    libc = _libc()
+    assert libc is not None
+    found = shutil.which(words[0], path=env.get("PATH", os.defpath))
+    if found is None:
+        raise FileNotFoundError(2, "no such program", words[0])
+    pid = ctypes.c_int()
+    arguments = _strings([os.fsencode(word) for word in words])
+    variables = _strings([os.fsencode(f"{name}={value}") for name, value in env.items()])
+    with _opaque(libc, "posix_spawn_file_actions") as actions, _opaque(libc, "posix_spawnattr") as attributes:
+        for target, stream in enumerate(streams):
+            _must(libc.posix_spawn_file_actions_adddup2(actions, stream, target))
+        _must(libc.posix_spawn_file_actions_addclosefrom_np(actions, len(streams)))
+        _must(libc.posix_spawn_file_actions_addchdir_np(actions, os.fsencode(cwd)))
+        signals = ctypes.create_string_buffer(_OPAQUE_BYTES)
+        libc.sigemptyset(signals)
+        for each in _IGNORED_HERE:
+            libc.sigaddset(signals, int(each))
+        _must(libc.posix_spawnattr_setsigdefault(attributes, signals))
+        _must(libc.posix_spawnattr_setflags(attributes, ctypes.c_short(_SETSIGDEF)))
+        # The lock of the interpreter is free here, as in every call through ctypes.
+        _must(
+            libc.posix_spawn(ctypes.byref(pid), os.fsencode(found), actions, attributes, arguments, variables)
+        )
+    return pid.value
+
+
+def _exit_code(pid: int, words: Sequence[str], timeout_s: float) -> int:
+    """Wait for the end of our child; kill it when it takes too long."""
+    ended = False
+    descriptor = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        ended = bool(poll.poll(timeout_s * 1000))
+    finally:
+        if not ended:
+            os.kill(pid, signal.SIGKILL)  # Not reaped yet, so the number is still its own.
+        os.close(descriptor)
+        _, status = os.waitpid(pid, 0)
+    if not ended:
+        raise subprocess.TimeoutExpired(list(words), timeout_s)
+    return os.waitstatus_to_exitcode(status)
+
+
+@contextmanager
+def _memory_file(name: str) -> Iterator[int]:
+    descriptor = os.memfd_create(f"agentcoord-{name}", os.MFD_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _all_of(descriptor: int) -> bytes:
+    length, pieces = os.fstat(descriptor).st_size, list[bytes]()
+    while piece := os.pread(descriptor, length, sum(map(len, pieces))):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+@contextmanager
+def _opaque(libc: ctypes.CDLL, kind: str) -> Iterator[ctypes.Array[ctypes.c_char]]:
+    """One of the library's own structures, between its `init` and its `destroy`."""
+    made = ctypes.create_string_buffer(_OPAQUE_BYTES)
+    _must(getattr(libc, f"{kind}_init")(made))
+    try:
+        yield made
+    finally:
+        getattr(libc, f"{kind}_destroy")(made)
+
+
+def _strings(words: Sequence[bytes]) -> ctypes.Array[ctypes.c_char_p]:
+    """A list of strings as C knows it, with nothing at its end. Raises ValueError for a zero byte inside."""
+    if any(b"\0" in word for word in words):
+        raise ValueError("embedded null byte")
+    return (ctypes.c_char_p * (len(words) + 1))(*words, None)
+
+
+def _must(error: int) -> None:
+    """These functions return what went wrong."""
+    if error:
+        raise OSError(error, os.strerror(error))

@@ -26,6 +26,7 @@ from agentcoord.config.paths import ProjectPaths
 from agentcoord.config.secret_variables import secrets_of
 from agentcoord.daemon.head_start import head_start
 from agentcoord.daemon.loop_watch import StopTimer, watched_loop
+from agentcoord.daemon.memory_heaps import keep_memory_together
 from agentcoord.daemon.project_lock import identity, lock_of, refuse_root
 from agentcoord.daemon.start_args import StartArgs
 from agentcoord.errors import AgentCoordError, DaemonError
@@ -34,9 +35,6 @@ from agentcoord.telemetry.logs import logging_to
 THREADS = 32
 """For blocking work: copies of six workers must not hold up what a command wants to read."""
 _PR_SET_DUMPABLE = 4
-_M_ARENA_MAX = -8
-_ARENAS = 2
-"""Else glibc makes one for each thread up to eight a core; what each has once had it keeps for itself."""
 
 log = structlog.get_logger("daemon")
 
@@ -159,14 +157,3 @@ def forbid_reading_our_memory() -> None:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-
-
-def keep_memory_together() -> None:
-    """Have all threads share two heaps, so that a night's memory stays flat; before any thread is started.
-
-    See mallopt(3), M_ARENA_MAX; where the C library has none of it, nothing is changed.
-    """
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:
-            mallopt(_M_ARENA_MAX, _ARENAS)

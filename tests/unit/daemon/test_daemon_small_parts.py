@@ -196,7 +196,7 @@ def test_all_threads_share_two_heaps(tmp_path: Path) -> None:
     """As glibc itself counts them, with twenty threads that have all allocated something."""
     code = (
         "import ctypes, sys, threading\n"
-        "from agentcoord.daemon.service import keep_memory_together\n"
+        "from agentcoord.daemon.memory_heaps import keep_memory_together\n"
         "if sys.argv[2] == 'together': keep_memory_together()\n"
         "libc, barrier = ctypes.CDLL(None), threading.Barrier(21)\n"
         "libc.fopen.restype = libc.malloc.restype = ctypes.c_void_p\n"

@@ -46,6 +46,7 @@ READY_S = 60.0
 END_S = 240.0
 """How long the last tasks may take once the trouble is over."""
 LOOK_EVERY_S = 2.0
+NEVER_LOGGED = ("worker_crashed", "companion_failed", "request_failed", "scrape_failed", "stop_given_up")
 
 
 class Soak:
@@ -232,7 +233,7 @@ def _states(soak: Soak) -> dict[str, int]:
 def _log_words(log_file: Path) -> Iterator[str]:
     for line in log_file.read_text().splitlines():
         record: Mapping[str, Any] = json.loads(line)
-        if record.get("level") == "critical" or record.get("event") in ("worker_crashed", "companion_failed"):
+        if record.get("level") == "critical" or record.get("event") in NEVER_LOGGED:
             yield line[:2000]
 
 

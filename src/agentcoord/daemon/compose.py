@@ -33,6 +33,7 @@ from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.fleet import Fleet
 from agentcoord.daemon.handing_back import tell_ended_by_need
 from agentcoord.daemon.head_start import HeadStart
+from agentcoord.daemon.health_watch import HealthWatch, silence_allowed_s
 from agentcoord.daemon.memory_keeper import MemoryKeeper, restore_at_start
 from agentcoord.daemon.model_source import ModelSource, open_model
 from agentcoord.daemon.patient_ledger import PatientLedger
@@ -270,6 +271,14 @@ async def composed(begun: HeadStart) -> AsyncIterator[Daemon]:
             paths=paths,
             env=env,
         )
+        checks = settings.checks
+        health = HealthWatch(
+            shop.board,
+            hub,
+            clock,
+            silence_s=silence_allowed_s(checks.timeout_s, len(checks.commands)),
+            give_up=fleet.give_up,
+        )
         has_model = source.model is not None
         yield Daemon(
             shop,
@@ -281,7 +290,7 @@ async def composed(begun: HeadStart) -> AsyncIterator[Daemon]:
             state,
             shutdown,
             has_model,
-            (counter.follow, *beside),
+            (counter.follow, health.run, *beside),
             source.warm_up,
         )
 

@@ -62,6 +62,8 @@ class Fleet:
         self._ahead: set[str] = set()
         """Workers that have, or wait for, a task beside the one that is being proven."""
         self._killed: set[str] = set()
+        self._silent: dict[FencingToken, str] = {}
+        """Claims whose run was cut off because it showed no sign of life, and the words for it."""
         self._owed: dict[FencingToken, Claim] = {}
         """Claims of runs that broke while the store was away: their leases are kept until it is back."""
         self._over = asyncio.Event()
@@ -130,6 +132,31 @@ class Fleet:
                 return True
         return False
 
+    def give_up(self, row: WorkerRow, claim: Claim, why: str) -> None:
+        """Cut off a run that shows no sign of life: its claim goes back, and its worker begins anew.
+
+        One that cannot even be cancelled is left behind the second time: another worker of that name takes
+        its worker's place, and the lease, which nobody renews then, runs out.
+        """
+        run = self._runs.get(claim.token)
+        if run is None or self._group is None:
+            return
+        log.error("worker_silent", worker=row.spec.name, task=claim.task.id, why=why)
+        if claim.token not in self._silent:
+            self._silent[claim.token] = why
+            run.cancel()
+            return
+        self.restarts += 1
+        self._tell_crash(row, DaemonError(f"{why}, and cannot be cancelled"))
+        self._silent.pop(claim.token)
+        self._turns[row.spec.name].begin_nothing()
+        for at in row.tasks:
+            self._shop.pool.abandon(at.claim.task.id)
+            if other := self._runs.pop(at.claim.token, None):
+                other.cancel()
+        self._not_ahead(row.spec.name)
+        self._start(row.spec)
+
     def let_go_of_all(self) -> list[FencingToken]:
         """End every run, because the store has lost all claims; return the tokens that were held."""
         claims = self.claims
@@ -175,11 +202,13 @@ class Fleet:
         self._shop.board.rows[spec.name] = row
         handle = self._group.create_task(self._guard(row), name=f"worker:{spec.name}")
         self._workers[spec.name] = handle
-        handle.add_done_callback(lambda _: self._gone(spec.name))
+        handle.add_done_callback(lambda ended: self._gone(spec.name, ended))
         self._shop.hub.emit(EventKind.WORKER_STARTED, worker=spec.name, role=str(spec.role))
 
-    def _gone(self, name: str) -> None:
-        self._workers.pop(name, None)
+    def _gone(self, name: str, handle: asyncio.Task[None]) -> None:
+        if self._workers.get(name) is not handle:
+            return  # It was left behind long ago.
+        self._workers.pop(name)
         self._turns.pop(name, None)
         self._not_ahead(name)
         row = self._shop.board.rows.get(name)
@@ -196,6 +225,10 @@ class Fleet:
     @property
     def _goes_on(self) -> bool:
         return not (self._shop.stopping.is_set() or self._draining)
+
+    def _keeps(self, row: WorkerRow) -> bool:
+        """Whether the worker of this row may begin anything: it was not left behind for another."""
+        return self._goes_on and self._shop.board.rows.get(row.spec.name) is row
 
     async def _guard(self, row: WorkerRow) -> None:
         """Keep one worker going; whatever ends it, none of its claims stays with nobody."""
@@ -214,14 +247,14 @@ class Fleet:
     async def _keep_going(self, row: WorkerRow, turns: TaskTurns, runs: asyncio.TaskGroup) -> None:
         """Begin one task after the other; the one place where anything that a worker raises is caught."""
         back_off_s = BACK_OFF_FIRST_S
-        while self._goes_on:
+        while self._keeps(row):
             pause_s = 0.0
             try:
                 await turns.until_free()
                 if turns.went_well:
                     turns.went_well, back_off_s = False, BACK_OFF_FIRST_S
                 turns.raise_broken()
-                if self._goes_on:
+                if self._keeps(row):
                     await self._begin_next(row, turns, runs)
             except AssertionError:
                 raise
@@ -286,7 +319,7 @@ class Fleet:
     async def _run(self, row: WorkerRow, turns: TaskTurns, claim: Claim) -> None:
         """Run a claim to its end. Cut off, it leaves the claim to whoever did so."""
         try:
-            await TaskRunner(self._shop, row, turns).run(claim)
+            await self._run_unless_silent(TaskRunner(self._shop, row, turns), claim)
         except Exception as error:  # noqa: BLE001 - the worker's boundary: told, and raised again by `_begin_next`
             turns.held.pop(claim.token)
             await self._give_back_for_sure(row, claim, error)
@@ -294,6 +327,17 @@ class Fleet:
         else:
             turns.held.pop(claim.token)
             turns.went_well = True
+
+    async def _run_unless_silent(self, runner: TaskRunner, claim: Claim) -> None:
+        """Run a claim; raises DaemonError when it was given up for its silence."""
+        try:
+            await runner.run(claim)
+        except asyncio.CancelledError:
+            if why := self._silent.pop(claim.token, ""):
+                raise DaemonError(why) from None  # Nobody but `give_up` wanted it to end.
+            raise
+        finally:
+            self._silent.pop(claim.token, None)
 
     def _run_over(self, turns: TaskTurns, claim: Claim) -> None:
         self._runs.pop(claim.token, None)

@@ -26,6 +26,7 @@ from agentcoord.config.paths import ProjectPaths
 from agentcoord.config.secret_variables import secrets_of
 from agentcoord.daemon.head_start import head_start
 from agentcoord.daemon.loop_watch import StopTimer, watched_loop
+from agentcoord.daemon.memory_heaps import keep_memory_together
 from agentcoord.daemon.project_lock import identity, lock_of, refuse_root
 from agentcoord.daemon.start_args import StartArgs
 from agentcoord.errors import AgentCoordError, DaemonError
@@ -81,6 +82,7 @@ def _serve_in_words(
     stop_timer = StopTimer()
     try:
         forbid_reading_our_memory()
+        keep_memory_together()
         asyncio.run(_serve(paths, args, env, starter, stop_timer, clock))
     except AgentCoordError as error:
         log.error("daemon_cannot_go_on", error=error.message, mend=error.mend)

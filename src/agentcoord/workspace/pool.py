@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 from agentcoord.domain.ids import TaskId
@@ -145,6 +146,18 @@ class WorkspacePool:
         finally:
             slot.holder = None
             self._free(slot)
+
+    def abandon(self, task: TaskId) -> None:
+        """Put a new slot in the place of the one whose user, for `task`, cannot be made to let go.
+
+        What lies in the old folder is no slot's any more, and goes with the next cleanup.
+        """
+        for index, slot in enumerate(self._slots):
+            if slot.busy and slot.binding is not None and slot.binding.task == task:
+                taken = {each.places.home for each in self._slots}
+                homes = (self._home / "slots" / str(n) for n in count())
+                self._slots[index] = Slot(CopyPlaces(next(home for home in homes if home not in taken)))
+                self._free(self._slots[index])
 
     def proof(self) -> AbstractAsyncContextManager[ProofTree]:
         """Lend a copy in which checks are run; waits while all are lent."""

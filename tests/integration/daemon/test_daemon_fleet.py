@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import shutil
 from pathlib import Path
@@ -221,6 +222,57 @@ async def test_a_heartbeat_in_the_moment_a_task_is_done_does_not_cut_off_who_is_
             await d.chores.heartbeat()
             assert run.cancelling() == 0
             thought.may_end.set()
+
+
+async def test_a_worker_without_a_sign_of_life_is_replaced_and_its_task_goes_on(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        hangs = Thought(create("src/new.py", "Y = 2\n"), finish())
+        d.model.turns["t"] = [hangs]
+        await d.load("t")
+        async with d.working():
+            await hangs.begun.wait()
+            (claim,) = d.fleet.claims
+            d.fleet.give_up(d.shop.board.rows[WORKER.name], claim, "no sign of life for 3600 s")
+            crash = await d.wait_for(EventKind.WORKER_CRASHED)
+            hangs.may_end.set()
+            assert "no sign of life" in crash.data["error"]
+            assert (await d.wait_until("t", TaskState.DONE)).worker == WORKER.name
+        assert d.fleet.restarts == 1
+
+
+async def test_a_run_that_cannot_be_cancelled_is_left_behind_and_its_lease_runs_out(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    stubborn, may_end = asyncio.Event(), asyncio.Event()
+
+    async def think() -> list[Block]:
+        again = stubborn.is_set()
+        stubborn.set()
+        while not again and not may_end.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await may_end.wait()
+        return [create("src/new.py", "Y = 2\n"), finish()]
+
+    async with daemonlet(valkey_url, project_id) as d:
+        d.model.turns["t"] = [think]
+        await d.load("t")
+        async with d.working():
+            await stubborn.wait()
+            (claim,) = d.fleet.claims
+            row = d.shop.board.rows[WORKER.name]
+            d.fleet.give_up(row, claim, "no sign of life")
+            await asyncio.sleep(0)
+            assert d.fleet.claims == [claim]
+            d.fleet.give_up(row, claim, "no sign of life")
+            assert d.fleet.claims == []
+            await d.store.client.zadd(d.store.keys.of("lease"), {f"{claim.token}:t": 1})
+            await d.chores.reap()
+            done = await d.wait_until("t", TaskState.DONE)
+            assert done.token != claim.token
+            may_end.set()
+            await until(lambda: len(d.shop.board.rows) == 1 and d.shop.board.rows[WORKER.name].claim is None)
 
 
 async def test_file_locks_whose_release_failed_are_released_later(

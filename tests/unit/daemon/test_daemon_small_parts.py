@@ -7,6 +7,8 @@ import datetime
 import errno
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -188,3 +190,28 @@ def test_a_vouched_for_container_survives_the_way_to_the_daemon() -> None:
 async def test_a_vouched_for_container_is_what_status_says() -> None:
     sandbox, words = await scouted_sandbox(StartArgs(external_sandbox=True), SystemClock())
     assert (sandbox.name, words) == ("external", "external")
+
+
+def test_all_threads_share_two_heaps(tmp_path: Path) -> None:
+    """As glibc itself counts them, with twenty threads that have all allocated something."""
+    code = (
+        "import ctypes, sys, threading\n"
+        "from agentcoord.daemon.memory_heaps import keep_memory_together\n"
+        "if sys.argv[2] == 'together': keep_memory_together()\n"
+        "libc, barrier = ctypes.CDLL(None), threading.Barrier(21)\n"
+        "libc.fopen.restype = libc.malloc.restype = ctypes.c_void_p\n"
+        "def allocate():\n    libc.malloc(ctypes.c_size_t(10_000))\n    barrier.wait()\n    barrier.wait()\n"
+        "threads = [threading.Thread(target=allocate) for _ in range(20)]\n"
+        "[each.start() for each in threads]\n"
+        "barrier.wait()\n"
+        "file = ctypes.c_void_p(libc.fopen(sys.argv[1].encode(), b'w'))\n"
+        "libc.malloc_info(0, file); libc.fclose(file); barrier.wait()\n"
+    )
+
+    def heaps(how: str) -> int:
+        report = tmp_path / how
+        subprocess.run([sys.executable, "-c", code, str(report), how], check=True, timeout=20)
+        return report.read_text().count("<heap nr=")
+
+    assert heaps("apart") > 2
+    assert heaps("together") <= 2

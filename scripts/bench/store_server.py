@@ -6,6 +6,7 @@ Separate because peers and our own measurements must run against servers started
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
@@ -66,6 +67,7 @@ def bench_server(kind: str) -> Iterator[BenchServer]:
         command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--unixsocket", str(path)]
         command += ["--save", "", "--appendonly", "no", "--dir", folder, "--loglevel", "warning"]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+            _give_a_core(process.pid)
             client = Redis(unix_socket_path=str(path))
             try:
                 _wait_for(client)
@@ -73,6 +75,27 @@ def bench_server(kind: str) -> Iterator[BenchServer]:
             finally:
                 client.close()
                 process.kill()
+
+
+def leave_a_core_to_the_server() -> str:
+    """Keep this process and those that it starts off the server's core, and say so; '' where that cannot be.
+
+    Else the scheduler now and then puts both sides on one core for a whole measurement, and figures jump
+    between two values.
+    """
+    if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2:
+        return ""
+    _SERVERS_CORES.update({min(os.sched_getaffinity(0))})
+    os.sched_setaffinity(0, os.sched_getaffinity(0) - _SERVERS_CORES)
+    return "the server on a core of its own"
+
+
+_SERVERS_CORES: set[int] = set()
+
+
+def _give_a_core(pid: int) -> None:
+    if _SERVERS_CORES:
+        os.sched_setaffinity(pid, _SERVERS_CORES)
 
 
 def _free_port() -> int:

@@ -96,6 +96,8 @@ class Progress:
     """Characters of text, thinking and tool input so far."""
     output_bytes: int = 0
     """The same in UTF-8, which is nearer to tokens for scripts other than Latin."""
+    sent: bool = False
+    """The request has gone out, as far as anybody knows, and no answer has refused it."""
     started: bool = False
     """`message_start` arrived: the call is assumed to be billed."""
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -110,6 +112,7 @@ class Progress:
         self.usage = NO_USAGE
         self.output_chars = 0
         self.output_bytes = 0
+        self.sent = False
         self.started = False
         self.headers = {}
 

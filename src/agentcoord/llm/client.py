@@ -110,6 +110,7 @@ class AnthropicModel:
             raise LlmRetryableError(f"the answer was not complete after {deadline_s:g} s") from error
 
     async def _stream_turn(self, client: SdkClient, request: TurnRequest, progress: Progress) -> Turn:
+        progress.sent = True
         try:
             async with asyncio.timeout(self._timeouts.first_byte_s) as first_byte:
                 stream = await client.messages.create(**_parameters(request, self._capabilities), stream=True)
@@ -144,6 +145,8 @@ class AnthropicModel:
         import anthropic
         import httpx2
 
+        if not _may_have_been_read(error, began=began):
+            progress.sent = False
         match error:
             case anthropic.APIStatusError():
                 headers = error.response.headers
@@ -178,6 +181,18 @@ class AnthropicModel:
         progress.headers = kept
         if self._on_headers is not None:
             self._on_headers(model, kept)
+
+
+def _may_have_been_read(error: Exception, *, began: bool) -> bool:
+    """Whether a server may have read the prompt without saying that it refuses it."""
+    import anthropic
+    import httpx2
+
+    if isinstance(error, anthropic.APIStatusError):
+        return False
+    broke_off = isinstance(error, anthropic.APIConnectionError | httpx2.HTTPError | httpx2.StreamError)
+    never_met = isinstance(error.__cause__, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
+    return began or (broke_off and not never_met)
 
 
 def _foreign_errors() -> tuple[type[Exception], ...]:

@@ -189,12 +189,12 @@ class TaskGateway:
                     return fitted
                 outcome = await self._call(fitted, reservation, progress, slot)
             except BaseException:
-                await self._close_books(reservation, model, None, progress, spent, slot)
+                await self._close_books(reservation, model, None, input_tokens, progress, spent, slot)
                 raise
             turn = outcome if isinstance(outcome, Turn) else None
             if progress.started:
                 self._cached.note_sent(input_tokens, self._clock.monotonic())
-            await self._close_books(reservation, model, turn, progress, spent, slot)
+            await self._close_books(reservation, model, turn, input_tokens, progress, spent, slot)
         if isinstance(outcome, LlmRetryableError):
             if not progress.started:
                 self._governor.note_headers(model, progress.headers)
@@ -230,13 +230,14 @@ class TaskGateway:
         reservation: str,
         model: str,
         turn: Turn | None,
+        input_tokens: int,
         progress: Progress,
         spent: _Spent,
         slot: Slot,
     ) -> None:
         """Settle or release, also while being cancelled."""
         try:
-            await self._close(reservation, model, turn, progress, spent, slot)
+            await self._close(reservation, model, turn, input_tokens, progress, spent, slot)
         finally:
             self._account.settlements.note()
 
@@ -245,18 +246,24 @@ class TaskGateway:
         reservation: str,
         model: str,
         turn: Turn | None,
+        input_tokens: int,
         progress: Progress,
         spent: _Spent,
         slot: Slot,
     ) -> None:
-        if turn is None and not progress.started:
+        if turn is None and not progress.started and not progress.sent:
             await _shielded(self._account.port.release(reservation))
             return
-        usage = turn.usage if turn is not None else usage_of_broken_call(progress)
+        if turn is not None:
+            usage = turn.usage
+        elif progress.started:
+            usage = usage_of_broken_call(progress)
+            spent.broken_tries += 1
+        else:
+            # Given up or cut off before a word came back: the server may have read all of the prompt.
+            usage = Usage(input_tokens=input_tokens)
         slot.note_used(usage)
         cost = self._account.prices.cost_usd_micros(usage, model)
-        if turn is None:
-            spent.broken_tries += 1
         spent.usage += usage
         spent.cost_usd_micros = UsdMicros(spent.cost_usd_micros + cost)
         await _shielded(self._account.port.settle(reservation, actual=cost, usage=usage, model=model))

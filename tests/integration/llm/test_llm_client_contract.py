@@ -200,6 +200,9 @@ async def test_every_fault_arrives_as_one_of_our_errors(
     error, progress = await error_of(faulty(kind, retry_after_s=7))
     assert type(error) is expected
     assert progress.started is starts
+    if not starts:
+        no_word = {FaultKind.RESET, FaultKind.EMPTY_BODY, FaultKind.HTML_BODY}
+        assert progress.sent is (kind in no_word), "nobody said that the prompt was not read"
     assert (progress.usage.output_tokens > 0) is starts
     if kind is FaultKind.RATE_LIMIT:
         assert isinstance(error, LlmRetryableError)
@@ -228,16 +231,20 @@ async def test_silence_and_endless_streams_are_ended_by_the_deadline_that_they_b
 ) -> None:
     async with serve(scripts) as server, model_on(server.base_url, timeouts=timeouts) as model:
         await model.warm_up()
+        progress = Progress()
         with pytest.raises(LlmRetryableError, match=words):
-            await model.take_turn(first_request(), Progress())
+            await model.take_turn(first_request(), progress)
+        assert progress.sent
 
 
 async def test_a_server_that_is_not_there_is_a_fault_that_passes() -> None:
     async with serve(script_of(LOOK)) as server:
         base_url = server.base_url
     async with model_on(base_url) as model:
+        progress = Progress()
         with pytest.raises(LlmRetryableError, match="connection"):
-            await model.take_turn(first_request(), Progress())
+            await model.take_turn(first_request(), progress)
+        assert not progress.sent
 
 
 async def test_a_cancelled_stream_leaves_the_model_usable_and_the_start_known() -> None:

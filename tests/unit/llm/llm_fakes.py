@@ -164,6 +164,8 @@ class Step:
     """None: a plain end of turn."""
     waits: Callable[[], Awaitable[None]] | None = None
     """Awaited before it ends."""
+    sends: bool = False
+    """Whether the request went out and was not refused, also when nothing started."""
 
 
 class FakeModel:
@@ -176,6 +178,7 @@ class FakeModel:
     async def take_turn(self, request: TurnRequest, progress: Progress) -> Turn:
         step = self.steps[min(len(self.requests), len(self.steps) - 1)]
         self.requests.append(request)
+        progress.sent = step.sends
         if step.starts:
             progress.usage = step.usage
             progress.started = True

@@ -92,6 +92,20 @@ async def test_a_call_that_never_started_is_released_and_costs_nothing() -> None
     assert ledger.spent == paid.cost_usd_micros == 400
 
 
+async def test_a_call_that_was_given_up_before_an_answer_began_is_booked_with_its_whole_prompt() -> None:
+    ledger, asked = FakeLedger(), request()
+    given_up = Step(starts=False, sends=True, ends=LlmRetryableError("no answer began within 90 s"))
+    paid = await gateway_of(FakeModel(given_up, Step()), ledger).take_turn(asked, Progress())
+    assert isinstance(paid, PaidTurn)
+    prompt = estimate_input_tokens(asked)
+    assert [usage for _, _, usage, _ in ledger.settled] == [
+        Usage(input_tokens=prompt),
+        Usage(100, output_tokens=20),
+    ]
+    assert paid.usage.input_tokens == prompt + 100
+    assert not ledger.open
+
+
 async def test_an_earlier_try_is_not_counted_into_a_later_one() -> None:
     ledger, progress = FakeLedger(), Progress()
     steps = [
@@ -288,6 +302,14 @@ async def test_a_call_cancelled_before_it_started_is_released() -> None:
     await cancelled_in(FakeModel(Step(starts=False, waits=hang(reached))), ledger, reached)
     assert ledger.settled == []
     assert ledger.closed == ["reservation-1"]
+
+
+async def test_a_call_cancelled_while_its_answer_is_awaited_is_booked_with_its_whole_prompt() -> None:
+    ledger, reached = FakeLedger(), asyncio.Event()
+    await cancelled_in(FakeModel(Step(starts=False, sends=True, waits=hang(reached))), ledger, reached)
+    ((_, _, usage, _),) = ledger.settled
+    assert usage.input_tokens > 0
+    assert not ledger.open
 
 
 async def test_settling_goes_on_when_the_caller_is_cancelled_during_it() -> None:

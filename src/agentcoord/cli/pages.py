@@ -39,6 +39,7 @@ def status_page(view: StatusView, width: int) -> list[Line]:
         [
             ("project", f"{one_line(project['name'])} @ {one_line(project['branch'])}  {project['root']}"),
             ("daemon", f"{view['state']}, pid {view['pid']}, version {view['version']}"),
+            *_paused(view),
             ("model", view["model_source"]),
             ("sandbox", Span(view["sandbox"], _sandbox_tone(view["sandbox"]))),
             ("baseline", view["baseline"]),
@@ -62,6 +63,14 @@ def status_page(view: StatusView, width: int) -> list[Line]:
             [Column(""), Column("task"), Column("why"), Column("", elastic=True)], rows, width=width
         )[1:]
     return lines
+
+
+def _paused(view: StatusView) -> list[tuple[str, Span]]:
+    """Why nothing new begins, and what goes on with it."""
+    if view["state"] != "paused":
+        return []
+    why = one_line(view["paused_why"]) or "at your word"
+    return [("paused", Span(f"{why}; agentcoord ctl resume goes on", Tone.WARN))]
 
 
 def daemon_page(view: Mapping[str, Any], width: int) -> list[Line]:

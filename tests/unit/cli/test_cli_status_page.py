@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from canned_views import status_view
 
@@ -20,7 +22,7 @@ from agentcoord.tui.styled import plain_text
         ),
     ],
 )
-def test_a_pause_says_why_and_how_it_ends(changes: dict[str, str], words: str) -> None:
+def test_a_pause_says_why_and_how_it_ends(changes: dict[str, Any], words: str) -> None:
     lines = [plain_text(line) for line in status_page(status_view(**changes), 80)]
     told = [line.removeprefix("paused").strip() for line in lines if line.startswith("paused")]
     assert told == ([words] if words else [])

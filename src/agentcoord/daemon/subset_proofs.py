@@ -146,6 +146,8 @@ class SubsetProofs:
         if outcome.conflicts:
             raise self._moved(task, outcome.conflicts)
         del self._subsets[task.id]
+        if subset.state is not SubsetState.GREEN:
+            await self._shop.prover.unlearn(task.id)
         files = [*outcome.restored, *outcome.merged]
         self._shop.hub.emit(
             EventKind.TASK_TRIMMED,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from daemon_kit import WORKER, create, daemonlet, finish, own_valkey, until
+from daemon_kit import WORKER, Daemonlet, create, daemonlet, finish, own_valkey, until
 
 from agentcoord.clock import SystemClock
 from agentcoord.daemon.chores import ORPHAN_AFTER_S, Chores
@@ -16,6 +16,7 @@ from agentcoord.daemon.kept_file import KeptFile
 from agentcoord.daemon.memory_keeper import MemoryKeeper
 from agentcoord.daemon.pausing import pause
 from agentcoord.domain.events import EventKind
+from agentcoord.domain.hunks import read_diff
 from agentcoord.domain.ids import ProjectId, TaskId
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.usage import UsdMicros
@@ -154,7 +155,7 @@ async def test_a_task_that_landed_never_fails_because_its_lease_ran_out_unheard(
             assert d.model.asked == ["t"]
 
 
-@pytest.mark.parametrize("method", ["undo", "reject"])
+@pytest.mark.parametrize("method", ["undo", "reject", "take_out"])
 async def test_a_test_that_is_red_again_after_an_undo_is_excused_again(
     valkey_url: str, project_id: ProjectId, method: str
 ) -> None:
@@ -180,7 +181,10 @@ async def test_a_test_that_is_red_again_after_an_undo_is_excused_again(
         await d.load("mends")
         async with d.working(WORKER, OTHER):
             await d.wait_until("mends", TaskState.DONE)
-            await d.requests.answer(method, {"id": "mends", "reason": "not so"})
+            if method == "take_out":
+                await _take_everything_out(d, "mends")
+            else:
+                await d.requests.answer(method, {"id": "mends", "reason": "not so"})
             assert Path(d.root / "src/app.py").read_bytes() == b"GOOD = False\n"
             stored = await asyncio.to_thread(d.shop.check_book.stored_known)
             d.shop.prover.adopt_baseline(d.shop.prover.baseline, stored)  # type: ignore[arg-type]  # it was run above
@@ -189,3 +193,14 @@ async def test_a_test_that_is_red_again_after_an_undo_is_excused_again(
         assert done.state is TaskState.DONE, "the red test is not its fault"
         checked = [e for e in d.hub.recent if e.kind is EventKind.TASK_CHECKED and e.task == "next"]
         assert [e.data["excused"] for e in checked] == [True]
+
+
+async def _take_everything_out(d: Daemonlet, task: str) -> None:
+    """Every hunk, at a person's word, although the checks are red without them."""
+    text = (await d.requests.answer("diff", {"id": task}))["text"]
+    asked = {"id": task, "hunks": [hunk.key for file in read_diff(text) for hunk in file.hunks]}
+    with d.hub.subscribed() as told:
+        while (await d.requests.answer("prove_without", asked))["state"] == "running":
+            await told.ready.wait()
+            told.take_all()
+    await d.requests.answer("take_out", {**asked, "anyway": True})

@@ -38,13 +38,13 @@ ASKED_AGAIN = (
     FaultKind.OVERLOADED,
     FaultKind.SERVER_ERROR,
     FaultKind.GATEWAY_TIMEOUT,
+)
+"""The server said no: the same is asked once more, and nothing is booked for it."""
+PAID_AND_ASKED_AGAIN = (
     FaultKind.RESET,
     FaultKind.STALL,
     FaultKind.EMPTY_BODY,
     FaultKind.HTML_BODY,
-)
-"""Nothing was answered: the same is asked once more, and nothing is booked for it."""
-PAID_AND_ASKED_AGAIN = (
     FaultKind.STREAM_OVERLOADED,
     FaultKind.STREAM_API_ERROR,
     FaultKind.DROP,
@@ -53,7 +53,8 @@ PAID_AND_ASKED_AGAIN = (
     FaultKind.MALFORMED_TOOL_JSON,
     FaultKind.CUT_TOOL_JSON,
 )
-"""An answer had begun: it is booked, and the same is asked once more."""
+"""An answer had begun, or nobody said that the prompt was not read: it is booked, and the same is asked once
+more."""
 ANSWERS = {
     FaultKind.LATENCY: TURNS,
     FaultKind.UNKNOWN_EVENT: TURNS,
@@ -198,9 +199,7 @@ def test_every_fault_has_its_place_in_this_contract() -> None:
 
 
 @pytest.mark.parametrize("kind", ASKED_AGAIN)
-async def test_what_was_never_answered_costs_nothing_and_is_asked_once_more(
-    kind: FaultKind, tmp_path: Path
-) -> None:
+async def test_what_was_refused_costs_nothing_and_is_asked_once_more(kind: FaultKind, tmp_path: Path) -> None:
     found = await attempt_under(kind, tmp_path / "attempt.jsonl")
     assert isinstance(found.outcome, ClaimsFinished)
     assert (found.transcript.turns, found.requests) == (TURNS, TURNS + 1)

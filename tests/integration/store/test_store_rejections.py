@@ -140,3 +140,17 @@ async def test_more_dependents_than_one_script_may_tell_are_refused(
         held = await task_of(store, "a")
         with pytest.raises(StoreError, match="more than 5000 tasks need a"):
             await reject(store.queue.scripts, store.queue.spreader, [replace(held), *many], A, "no")
+
+
+async def test_what_was_loaded_after_its_need_was_done_waits_for_it_again(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, spec("a"))
+        await land(store, await claim(store))
+        await load(store, spec("b", "a"))
+        assert (await task_of(store, "b")).spec.needs == ("a",)
+        assert await store.queue.reject(TaskId("a"), why="no") == ""
+        assert await states(store) == {"a": _S.QUEUED, "b": _S.BLOCKED}
+        await land(store, await claim(store))
+        assert (await claim(store)).task.id == "b"

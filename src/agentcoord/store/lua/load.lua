@@ -48,11 +48,10 @@ local function set_rule(id, rule)
 end
 
 local function add(id, rank, bonus_ms, route, needs, rule, writes, body)
-  local open, undone, cause = 0, 0, nil
+  local open, cause = 0, nil
   for _, need in ipairs(split(needs, ',')) do
     local state = redis.call('HGET', task_key(need), 'state')
     if state ~= done then
-      undone = undone + 1
       redis.call('RPUSH', P .. 'dep:' .. need, id)
       redis.call('SADD', P .. 'hd', need)
       if rule ~= run or not dead[state] then open = open + 1 end
@@ -64,7 +63,7 @@ local function add(id, rank, bonus_ms, route, needs, rule, writes, body)
   redis.call('ZADD', P .. 'order', rank, id)
   if writes ~= '' then set_writes(id, writes) end
   redis.call('HSET', task_key(id), 'route', route, 'score', score, 'queued_at', ARGV[1])
-  if undone > 0 then redis.call('HSET', task_key(id), 'needs', needs, 'open', open) end
+  if needs ~= '' then redis.call('HSET', task_key(id), 'needs', needs, 'open', open) end
   if rule ~= '' then set_rule(id, rule) end
   if cause then
     local to, before = failed, ''

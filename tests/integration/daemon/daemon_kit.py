@@ -88,6 +88,31 @@ Step = list[Block] | Callable[[], Awaitable[list[Block]]]
 """The blocks of one turn, or what is awaited for them."""
 
 
+class Held:
+    """A turn that ends when the test says so; at once when it is asked for again after that."""
+
+    def __init__(self, *blocks: Block) -> None:
+        self._blocks = list(blocks)
+        self.begun, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self) -> list[Block]:
+        self.begun.set()
+        await self.may_end.wait()
+        return self._blocks
+
+
+class MovedClock(SystemClock):
+    """The system's clock, ahead by what the test says."""
+
+    ahead_ms = 0
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self.ahead_ms
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead_ms / 1000
+
+
 @dataclass
 class ScriptedModel:
     """Plays each task's turns in order; which turn is due is read from the conversation."""

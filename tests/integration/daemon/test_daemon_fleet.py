@@ -9,16 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from daemon_kit import (
-    WORKER,
-    Daemonlet,
-    bash,
-    create,
-    daemonlet,
-    finish,
-    own_valkey,
-    until,
-)
+from daemon_kit import WORKER, Daemonlet, Held, bash, create, daemonlet, finish, own_valkey, until
 
 from agentcoord.clock import SystemClock
 from agentcoord.daemon.fleet import STORE_AWAY, Fleet
@@ -35,27 +26,13 @@ from agentcoord.sandbox.plain import PlainSandbox
 OTHER = worker_of("Backend-Engineer-2", Role.BACKEND_ENGINEER)
 
 
-class Thought:
-    """A turn that thinks until the test says so."""
-
-    def __init__(self, *blocks: Block) -> None:
-        self._blocks = list(blocks)
-        self.begun = asyncio.Event()
-        self.may_end = asyncio.Event()
-
-    async def __call__(self) -> list[Block]:
-        self.begun.set()
-        await self.may_end.wait()
-        return self._blocks
-
-
 async def test_a_worker_killed_the_moment_it_claims_leaves_the_task_to_another(
     valkey_url: str, project_id: ProjectId
 ) -> None:
     """Killed at each step of the loop around the claim: the task never stays leased to nobody."""
     for steps in range(14):
         async with daemonlet(valkey_url, ProjectId(f"{project_id}-{steps}")) as d:
-            thought = Thought(finish())
+            thought = Held(finish())
             d.model.turns["t"] = [thought]
             async with d.working():
                 await d.wait_for(EventKind.WORKER_STARTED)
@@ -116,7 +93,7 @@ async def test_a_stop_with_the_store_away_ends_in_time() -> None:
 async def test_a_turn_is_booked_once_the_store_is_back_and_not_paid_again() -> None:
     with own_valkey() as valkey:
         async with daemonlet(valkey.url, ProjectId("p")) as d:
-            first = Thought(create("src/new.py", "Y = 2\n"))
+            first = Held(create("src/new.py", "Y = 2\n"))
             d.model.turns["t"] = [first, [finish()]]
             await d.load("t")
             async with d.working():
@@ -134,7 +111,7 @@ async def test_a_stop_waits_for_the_turn_and_hands_the_task_back(
     valkey_url: str, project_id: ProjectId
 ) -> None:
     async with daemonlet(valkey_url, project_id) as d, asyncio.TaskGroup() as group:
-        thought = Thought(create("src/new.py", "Y = 2\n"))
+        thought = Held(create("src/new.py", "Y = 2\n"))
         d.model.turns["t"] = [thought]
         await d.load("t")
         async with d.working():
@@ -152,7 +129,7 @@ async def test_a_stop_waits_for_the_turn_and_hands_the_task_back(
 
 async def test_a_second_stop_cuts_the_turn_off(valkey_url: str, project_id: ProjectId) -> None:
     async with daemonlet(valkey_url, project_id) as d, asyncio.TaskGroup() as group:
-        thought = Thought()
+        thought = Held()
         d.model.turns["t"] = [thought]
         await d.load("t")
         async with d.working():
@@ -194,7 +171,7 @@ async def test_without_a_model_nobody_is_spawned(valkey_url: str, project_id: Pr
 
 async def test_only_the_run_of_that_claim_is_interrupted(valkey_url: str, project_id: ProjectId) -> None:
     async with daemonlet(valkey_url, project_id) as d:
-        thought = Thought(create("src/new.py", "Y = 2\n"), finish())
+        thought = Held(create("src/new.py", "Y = 2\n"), finish())
         d.model.turns["t"] = [thought]
         await d.load("t")
         async with d.working():
@@ -209,7 +186,7 @@ async def test_a_heartbeat_in_the_moment_a_task_is_done_does_not_cut_off_who_is_
     valkey_url: str, project_id: ProjectId
 ) -> None:
     async with daemonlet(valkey_url, project_id) as d:
-        thought = Thought(create("src/new.py", "Y = 2\n"), finish())
+        thought = Held(create("src/new.py", "Y = 2\n"), finish())
         d.model.turns["t"] = [thought]
         await d.load("t")
         async with d.working():
@@ -228,7 +205,7 @@ async def test_a_worker_without_a_sign_of_life_is_replaced_and_its_task_goes_on(
     valkey_url: str, project_id: ProjectId
 ) -> None:
     async with daemonlet(valkey_url, project_id) as d:
-        hangs = Thought(create("src/new.py", "Y = 2\n"), finish())
+        hangs = Held(create("src/new.py", "Y = 2\n"), finish())
         d.model.turns["t"] = [hangs]
         await d.load("t")
         async with d.working():
@@ -293,7 +270,7 @@ async def test_leases_that_lapsed_while_the_machine_slept_are_renewed_not_taken_
     valkey_url: str, project_id: ProjectId
 ) -> None:
     async with daemonlet(valkey_url, project_id, lease_s=5) as d:
-        thought = Thought(create("src/new.py", "Y = 2\n"), finish())
+        thought = Held(create("src/new.py", "Y = 2\n"), finish())
         d.model.turns["t"] = [thought]
         await d.load("t")
         async with d.working():
@@ -311,7 +288,7 @@ async def test_a_lease_that_is_really_gone_ends_the_run_and_the_worker_goes_on(
     valkey_url: str, project_id: ProjectId
 ) -> None:
     async with daemonlet(valkey_url, project_id) as d:
-        thought = Thought()
+        thought = Held()
         d.model.turns |= {"t": [thought], "u": [[create("src/u.py", "U = 1\n"), finish()]]}
         await d.load("t")
         async with d.working():
@@ -430,7 +407,7 @@ async def test_a_transcript_that_cannot_be_written_is_no_crash(
 
 async def test_a_repository_that_vanishes_holds_the_run(valkey_url: str, project_id: ProjectId) -> None:
     async with daemonlet(valkey_url, project_id, attempts=1) as d:
-        thought = Thought(create("src/new.py", "Y = 2\n"), finish())
+        thought = Held(create("src/new.py", "Y = 2\n"), finish())
         d.model.turns |= {"t": [thought], "u": [[finish()]]}
         await d.load("t", "u")
         async with d.working():

@@ -4,44 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
-from daemon_kit import Daemonlet, bash, create, daemonlet, finish
+from daemon_kit import Daemonlet, Held, MovedClock, bash, create, daemonlet, finish
 
-from agentcoord.clock import SystemClock
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import ProjectId, TaskId
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.usage import UsdMicros
 from agentcoord.domain.worker import Role, WorkerState, worker_of
-from agentcoord.llm.api import Block
 from agentcoord.store import Caps, Store
 
 FIRST = worker_of("Backend-Engineer-1", Role.BACKEND_ENGINEER)
 SECOND = worker_of("Backend-Engineer-2", Role.BACKEND_ENGINEER)
-
-
-class Held:
-    """A turn that ends when the test says so."""
-
-    def __init__(self, *blocks: Block) -> None:
-        self._blocks = list(blocks)
-        self.begun, self.may_end = asyncio.Event(), asyncio.Event()
-
-    async def __call__(self) -> list[Block]:
-        self.begun.set()
-        await self.may_end.wait()
-        return self._blocks
-
-
-class MovedClock(SystemClock):
-    """The system's clock, ahead by what the test says."""
-
-    ahead_ms = 0
-
-    def now_ms(self) -> int:
-        return super().now_ms() + self.ahead_ms
-
-    def monotonic(self) -> float:
-        return super().monotonic() + self.ahead_ms / 1000
 
 
 async def _waits(d: Daemonlet, task: str) -> None:

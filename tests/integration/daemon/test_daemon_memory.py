@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from daemon_kit import Daemonlet, OwnValkey, bash, create, daemonlet, finish, own_valkey, until
+from daemon_kit import Daemonlet, Held, OwnValkey, bash, create, daemonlet, finish, own_valkey, until
 from redis import Redis
 
 from agentcoord.daemon.kept_file import OLD_LINES_MOST, KeptFile
@@ -20,25 +20,11 @@ from agentcoord.domain.ids import ProjectId, TaskId
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.usage import NO_USAGE, UsdMicros
 from agentcoord.errors import DaemonError, RpcError, StoreUnavailableError
-from agentcoord.llm.api import Block
 from agentcoord.store.budget_ledger import Caps, CapScope
 from agentcoord.store.connection import Store
 
 _S = TaskState
 PROJECT = ProjectId("p")
-
-
-class Held:
-    """A turn that ends when the test says so; again at once, when it is asked for a second time."""
-
-    def __init__(self, *blocks: Block) -> None:
-        self._blocks = list(blocks)
-        self.begun, self.may_end = asyncio.Event(), asyncio.Event()
-
-    async def __call__(self) -> list[Block]:
-        self.begun.set()
-        await self.may_end.wait()
-        return self._blocks
 
 
 @pytest.fixture

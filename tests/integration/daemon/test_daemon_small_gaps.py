@@ -8,9 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from daemon_kit import WORKER, Daemonlet, create, daemonlet, finish, own_valkey, until
+from daemon_kit import WORKER, Daemonlet, Held, MovedClock, create, daemonlet, finish, own_valkey, until
 
-from agentcoord.clock import SystemClock
 from agentcoord.daemon.chores import ORPHAN_AFTER_S, Chores
 from agentcoord.daemon.kept_file import KeptFile
 from agentcoord.daemon.memory_keeper import MemoryKeeper
@@ -26,31 +25,6 @@ from agentcoord.store import Caps
 
 OTHER = worker_of("Backend-Engineer-2", Role.BACKEND_ENGINEER)
 DAY_MS = 24 * 3600 * 1000
-
-
-class MovedClock(SystemClock):
-    """The system's clock, ahead by what the test says."""
-
-    ahead_ms = 0
-
-    def now_ms(self) -> int:
-        return super().now_ms() + self.ahead_ms
-
-    def monotonic(self) -> float:
-        return super().monotonic() + self.ahead_ms / 1000
-
-
-class Thought:
-    """A turn that ends when the test says so."""
-
-    def __init__(self, *blocks: Block) -> None:
-        self._blocks = list(blocks)
-        self.begun, self.may_end = asyncio.Event(), asyncio.Event()
-
-    async def __call__(self) -> list[Block]:
-        self.begun.set()
-        await self.may_end.wait()
-        return self._blocks
 
 
 async def test_a_persons_pause_is_kept_although_no_task_tells_of_it(
@@ -107,7 +81,7 @@ async def test_a_call_that_an_earlier_run_could_not_close_is_ended_while_its_tas
 ) -> None:
     clock = MovedClock()
     async with daemonlet(valkey_url, project_id, clock=clock) as d:
-        thought = Thought(create("src/new.py", "Y = 2\n"), finish())
+        thought = Held(create("src/new.py", "Y = 2\n"), finish())
         d.model.turns["t"] = [thought]
         await d.load("t")
         ledger, run, day = d.store.ledger, d.runs.run, d.runs.day()

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from daemon_kit import WORKER, Daemonlet, Step, bash, create, daemonlet, finish, until
+from daemon_kit import WORKER, Daemonlet, Held, Step, bash, create, daemonlet, finish, until
 
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import ProjectId, TaskId
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import TaskSpec
 from agentcoord.domain.worker import Role, WorkerSpec, worker_of
-from agentcoord.llm.api import Block
 
 OTHER = worker_of("Backend-Engineer-2", Role.BACKEND_ENGINEER)
-
-
-class Thought:
-    """A turn that ends when the test says so."""
-
-    def __init__(self, *blocks: Block) -> None:
-        self._blocks = list(blocks)
-        self.begun, self.may_end = asyncio.Event(), asyncio.Event()
-
-    async def __call__(self) -> list[Block]:
-        self.begun.set()
-        await self.may_end.wait()
-        return self._blocks
 
 
 class Gate:
@@ -64,7 +49,7 @@ async def two_tasks(
 async def test_the_next_task_begins_while_the_last_one_is_proven_on_top_of_what_it_will_land(
     valkey_url: str, project_id: ProjectId, tmp_path: Path
 ) -> None:
-    gate, thought = Gate(tmp_path, "a"), Thought(bash("cp src/a.py src/b.py"), finish())
+    gate, thought = Gate(tmp_path, "a"), Held(bash("cp src/a.py src/b.py"), finish())
     async with daemonlet(valkey_url, project_id) as d:
         async with two_tasks(d, gate, [[create("src/a.py", "A = 1\n"), finish()]], [thought]):
             await thought.begun.wait()
@@ -91,8 +76,8 @@ async def test_the_next_task_begins_while_the_last_one_is_proven_on_top_of_what_
 async def test_a_red_task_comes_back_when_the_conversation_begun_meanwhile_ends_and_before_anything_new(
     valkey_url: str, project_id: ProjectId, tmp_path: Path
 ) -> None:
-    gate, thought = Gate(tmp_path, "a"), Thought(create("src/b.py", "B = 1\n"), finish())
-    mending = Thought(create("src/a.py", "A = 2\n"), finish())
+    gate, thought = Gate(tmp_path, "a"), Held(create("src/b.py", "B = 1\n"), finish())
+    mending = Held(create("src/a.py", "A = 2\n"), finish())
     async with daemonlet(valkey_url, project_id) as d:
         d.model.turns["c"] = [[create("src/c.py", "C = 1\n"), finish()]]
         first: list[Step] = [[create("src/a.py", "A = 1\n"), finish()], mending]
@@ -118,7 +103,7 @@ async def test_a_red_task_comes_back_when_the_conversation_begun_meanwhile_ends_
 async def test_a_worker_that_waits_for_a_new_task_is_at_its_red_one_instead(
     valkey_url: str, project_id: ProjectId, tmp_path: Path
 ) -> None:
-    gate, mending = Gate(tmp_path, "a"), Thought(create("src/a.py", "A = 2\n"), finish())
+    gate, mending = Gate(tmp_path, "a"), Held(create("src/a.py", "A = 2\n"), finish())
     async with daemonlet(valkey_url, project_id) as d:
         d.model.turns |= {"a": [[create("src/a.py", "A = 1\n"), finish()], mending]}
         d.model.turns["b"] = [[create("src/b.py", "B = 1\n"), finish()]]
@@ -141,7 +126,7 @@ async def test_a_worker_that_waits_for_a_new_task_is_at_its_red_one_instead(
 async def test_a_kill_hands_both_tasks_back_and_their_copies_are_kept(
     valkey_url: str, project_id: ProjectId, tmp_path: Path
 ) -> None:
-    gate, thought = Gate(tmp_path, "a"), Thought(create("src/b.py", "B = 1\n"), finish())
+    gate, thought = Gate(tmp_path, "a"), Held(create("src/b.py", "B = 1\n"), finish())
     async with daemonlet(valkey_url, project_id) as d:
         first: list[Step] = [[create("src/a.py", "A = 1\n"), finish()]]
         async with two_tasks(d, gate, first, [thought]):
@@ -162,7 +147,7 @@ async def test_a_kill_hands_both_tasks_back_and_their_copies_are_kept(
 async def test_a_cancelled_task_in_proof_leaves_its_worker_the_other(
     valkey_url: str, project_id: ProjectId, tmp_path: Path
 ) -> None:
-    gate, thought = Gate(tmp_path, "a"), Thought(create("src/b.py", "B = 1\n"), finish())
+    gate, thought = Gate(tmp_path, "a"), Held(create("src/b.py", "B = 1\n"), finish())
     async with daemonlet(valkey_url, project_id) as d:
         first: list[Step] = [[create("src/a.py", "A = 1\n"), finish()]]
         async with two_tasks(d, gate, first, [thought]):
@@ -178,7 +163,7 @@ async def test_a_cancelled_task_in_proof_leaves_its_worker_the_other(
 async def test_a_drain_ends_both_and_begins_nothing(
     valkey_url: str, project_id: ProjectId, tmp_path: Path
 ) -> None:
-    gate, thought = Gate(tmp_path, "a"), Thought(create("src/b.py", "B = 1\n"), finish())
+    gate, thought = Gate(tmp_path, "a"), Held(create("src/b.py", "B = 1\n"), finish())
     async with daemonlet(valkey_url, project_id) as d:
         drained: list[bool] = []
         d.fleet.on_drained = lambda: drained.append(True)
@@ -215,7 +200,7 @@ async def test_what_was_begun_on_work_that_never_landed_begins_anew_where_it_can
     valkey_url: str, project_id: ProjectId, tmp_path: Path
 ) -> None:
     """It changed a file that the other would have created, and the other was cancelled."""
-    gate, thought = Gate(tmp_path, "a"), Thought(bash("echo 'B = 1' >> src/a.py"), finish())
+    gate, thought = Gate(tmp_path, "a"), Held(bash("echo 'B = 1' >> src/a.py"), finish())
     async with daemonlet(valkey_url, project_id) as d:
         first: list[Step] = [[create("src/a.py", "A = 1\n"), finish()]]
         async with two_tasks(d, gate, first, [thought]):
@@ -234,7 +219,7 @@ async def test_tasks_of_a_daemon_that_died_in_that_moment_go_on_from_where_they_
     valkey_url: str, project_id: ProjectId, tmp_path: Path
 ) -> None:
     """Nothing is handed back: the next start finds both claims, as after `kill -9`."""
-    gate, thought = Gate(tmp_path, "a"), Thought(create("src/b.py", "B = 1\n"), finish())
+    gate, thought = Gate(tmp_path, "a"), Held(create("src/b.py", "B = 1\n"), finish())
     async with daemonlet(valkey_url, project_id) as d:
         first: list[Step] = [[create("src/a.py", "A = 1\n"), finish()]]
         async with two_tasks(d, gate, first, [thought]):
@@ -265,7 +250,7 @@ async def test_as_many_copies_as_there_are_bound_the_tasks_begun_ahead(
             await d.store.queue.load(
                 [TaskSpec(id=TaskId(name), title=name, tags=("backend",), check=gate.command)]
             )
-        thoughts = {name: Thought(create(f"src/{name}.py", "A = 1\n"), finish()) for name in "cd"}
+        thoughts = {name: Held(create(f"src/{name}.py", "A = 1\n"), finish()) for name in "cd"}
         d.model.turns |= {name: [thought] for name, thought in thoughts.items()}
         async with d.working(*two):
             await d.wait_until("a", TaskState.CHECKING)

@@ -233,11 +233,5 @@ class AgentCoord:
 
     async def _rows(self, **params: object) -> list[dict[str, Any]]:
         """All pages of the tasks, over one connection."""
-        rows: list[dict[str, Any]] = []
-        offset: int | None = 0
         async with self._client() as client:
-            while offset is not None:
-                page = await client.call(Method.TASKS, offset=offset, **params)
-                rows += page["tasks"]
-                offset = page["next_offset"]
-        return rows
+            return await client.tasks(**params)

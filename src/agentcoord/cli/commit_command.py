@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
 import typer
 
@@ -247,13 +247,7 @@ def _tell(session: CommitSession, done: Committed) -> None:
 async def _collect(invocation: Invocation, named: Sequence[str]) -> tuple[Rows, dict[str, TaskDetail]]:
     """All rows, and the details of the tasks that may be committed."""
     async with ControlClient.connect(invocation.paths().socket, client_name="agentcoord commit") as client:
-        rows: list[dict[str, Any]] = []
-        offset: int | None = 0
-        while offset is not None:
-            page = await client.call(Method.TASKS, offset=offset)
-            rows += page["tasks"]
-            offset = page.get("next_offset")
-        by_id = {row["id"]: cast("TaskView", row) for row in rows}
+        by_id = {row["id"]: cast("TaskView", row) for row in await client.tasks()}
         asked = (
             [task for task in named if task in by_id]
             if named

@@ -27,7 +27,7 @@ async def collect(socket_path: Path) -> Answers:
     """Ask for everything. Raises what `ControlClient` raises."""
     async with ControlClient.connect(socket_path, client_name=CLIENT_NAME) as client:
         status = await client.call(Method.STATUS)
-        tasks = await _all_tasks(client)
+        tasks = await client.tasks()
         details = {row["id"]: await client.call(Method.TASK, id=row["id"]) for row in tasks}
         diffs = {row["id"]: await _diff(client, row["id"]) for row in tasks if row["files"]}
         workers = await client.call(Method.WORKERS)
@@ -46,16 +46,6 @@ async def collect(socket_path: Path) -> Answers:
         events=events,
         events_complete=complete,
     )
-
-
-async def _all_tasks(client: ControlClient) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    offset: int | None = 0
-    while offset is not None:
-        page = await client.call(Method.TASKS, offset=offset)
-        rows += page["tasks"]
-        offset = page.get("next_offset")
-    return rows
 
 
 async def _diff(client: ControlClient, task_id: str) -> tuple[str, bool]:

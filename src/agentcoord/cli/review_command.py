@@ -200,12 +200,7 @@ class PlainReview:
     async def _collect(self) -> list[Case]:
         socket = self._invocation.paths().socket
         async with ControlClient.connect(socket, client_name="agentcoord review") as client:
-            rows: list[dict[str, Any]] = []
-            offset: int | None = 0
-            while offset is not None:
-                page = await client.call(Method.TASKS, offset=offset)
-                rows += page["tasks"]
-                offset = page.get("next_offset")
+            rows = await client.tasks()
             self._rows = {row["id"]: cast("TaskView", row) for row in rows}
             return [await _case(client, row["id"]) for row in rows if _waits(cast("TaskView", row))]
 

@@ -99,6 +99,16 @@ class ControlClient:
         except TimeoutError as error:
             raise no_answer(method, self._call_timeout_s) from error
 
+    async def tasks(self, **params: object) -> list[dict[str, Any]]:
+        """Ask for the tasks, page by page, and return all of them: `TaskView`s. Raises what `call` raises."""
+        rows: list[dict[str, Any]] = []
+        offset: int | None = 0
+        while offset is not None:
+            page = await self.call(Method.TASKS, offset=offset, **params)
+            rows += page["tasks"]
+            offset = page.get("next_offset")
+        return rows
+
     async def subscribe(
         self, topics: Sequence[Topic] = tuple(Topic), *, since: tuple[str, int] | None = None
     ) -> Subscription:

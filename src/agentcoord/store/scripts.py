@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from enum import StrEnum
 from importlib import resources
 from typing import Any, cast
@@ -98,16 +98,9 @@ async def calling(doing: str) -> AsyncIterator[None]:
     Raises StoreUnavailableError when trying again later may help, if need be after a person has mended it
     (the call may or may not have been carried out), else StoreError.
     """
-    with in_our_words(doing):
+    try:
         async with asyncio.timeout(CALL_TIMEOUT_S):
             yield
-
-
-@contextmanager
-def in_our_words(doing: str) -> Iterator[None]:
-    """Say the failure of a call in our words, as `calling` does; its caller bounds it."""
-    try:
-        yield
     except TimeoutError as error:
         raise unreachable(doing, f"no answer within {CALL_TIMEOUT_S:.0f} s") from error
     except (RedisError, RedisClusterException, OSError) as error:

@@ -7,6 +7,7 @@ Deliberately absent: comments of the user's (a file that is there is never rewri
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from agentcoord.domain.task import TaskSpec
@@ -52,8 +53,11 @@ def _long(text: str) -> str:
     """A text on lines of its own where it has more than one; quotes stay as they are where TOML lets them."""
     if "\n" not in text:
         return _quoted(text)
-    lines = [_quoted(line)[1:-1].replace('\\"', '"') for line in text.split("\n")]
-    body = "\n".join(lines).replace('"""', '""\\"')
-    if body.endswith('"'):
-        body = body[:-1] + '\\"'
-    return f'"""\n{body}"""'
+    escaped = "\n".join(_quoted(line)[1:-1] for line in text.split("\n"))
+    marks = re.findall(r"\\.|[^\\]", escaped, re.DOTALL)
+    bare = 0  # Quotes in a row that stand unescaped: a third would end the text, and so would one at its end.
+    for at, mark in enumerate(marks):
+        may_be_bare = mark == '\\"' and bare < 2 and at < len(marks) - 1
+        bare = bare + 1 if may_be_bare else 0
+        marks[at] = '"' if may_be_bare else mark
+    return f'"""\n{"".join(marks)}"""'

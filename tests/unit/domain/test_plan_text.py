@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agentcoord.domain.ids import TaskId
@@ -31,6 +31,10 @@ def specs(draw: st.DrawFn, number: int) -> TaskSpec:
     )
 
 
+@example(name="n", head="", spec=TaskSpec(id=TaskId("t1"), title="T", description='0\n"""', check="true"))
+@example(
+    name="n", head="", spec=TaskSpec(id=TaskId("t1"), title="T", description='0\n\\"""\\"', check="true")
+)
 @given(name=words, head=words, spec=specs(1))
 def test_whatever_a_plan_holds_reads_back_the_same(name: str, head: str, spec: TaskSpec) -> None:
     other = TaskSpec(id=TaskId("t2"), title="Second", needs=(spec.id,))

@@ -1,41 +1,71 @@
-"""Reading what `dispatch.lua` hands out: the words of one grant, as bytes, to a claim.
+"""Reading what `dispatch.lua` hands out: one grant after the other, as bytes, to claims.
 
 Separate from the dispatcher because this is where most of a claim's time is spent; a task that was never
-claimed before, which is nearly every one, takes the short way.
+claimed before, which is nearly every one, takes the short way: its body says all.
 Deliberately absent: who gets the claim.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from agentcoord.domain.ids import FencingToken, WorkerName
+from agentcoord.domain.making import quick_maker
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import Claim, Task
-from agentcoord.store.task_bodies import decode_body
+from agentcoord.store.task_bodies import decode_body, split_body
 from agentcoord.store.task_records import decode_needs, decode_pairs, decode_task
 
-GRANT_WORDS = 8
-"""Index of the waiter, id, token, attempt, queued_at, needs, body, and every field or nothing."""
+_make_task = quick_maker(Task)
 
 
-def claim_of(words: Sequence[Any], worker: WorkerName, deadline_ms: int, lease_ms: int) -> Claim:
+class Grant(NamedTuple):
+    """One task for one waiter."""
+
+    waiter: int
+    """Which of the call's."""
+    token: int
+    body: bytes
+    looked_up: tuple[int, Sequence[bytes]] | None
+    """Attempt, and the task's hash, of one whose body does not say all."""
+
+
+def grants_of(
+    first_token: bytes, waiters: bytes, bodies: Sequence[Any], looked_up: Sequence[Any]
+) -> list[Grant]:
+    """Read these four words of an answer; what a repeated call does not hand out after all is left out."""
+    if not bodies:
+        return []
+    first = int(first_token)
+    looked_up_at = {
+        at - 1: (attempt, flat)
+        for at, attempt, flat in zip(looked_up[::3], looked_up[1::3], looked_up[2::3], strict=True)
+    }
+    return [
+        Grant(int(waiter), first + i, body, looked_up_at.get(i))
+        for i, (waiter, body) in enumerate(zip(waiters.split(b","), bodies, strict=True))
+        if body is not None or i in looked_up_at
+    ]
+
+
+def claim_of(grant: Grant, worker: WorkerName, deadline_ms: int, lease_ms: int) -> Claim:
     """Build the claim that a grant gives to `worker`."""
-    _, _, token, attempt, queued_at, needs, body, flat = words
-    number = FencingToken(int(token))
-    if flat:
+    token = FencingToken(grant.token)
+    if grant.looked_up is not None:
+        attempt, flat = grant.looked_up
         fields = {"started_at": str(deadline_ms - lease_ms), **decode_pairs(flat)}
-        fields |= {"state": TaskState.RUNNING, "token": token.decode(), "worker": worker}
+        fields |= {"state": TaskState.RUNNING, "token": str(token), "worker": worker}
         fields |= {"attempt": str(attempt), "why": ""}
-        return Claim(decode_task(body, fields), number, deadline_ms)
-    task = Task(
+        return Claim(decode_task(grant.body, fields), token, deadline_ms)
+    queued_at, needs, body = split_body(grant.body)
+    task = _make_task(
         decode_body(body, decode_needs(needs.decode()) if needs else ()),
         TaskState.RUNNING,
-        attempt,
+        1,
         worker,
-        number,
+        token,
         queued_at_ms=int(queued_at),
         started_at_ms=deadline_ms - lease_ms,
     )
-    return Claim(task, number, deadline_ms)
+    return Claim(task, token, deadline_ms)

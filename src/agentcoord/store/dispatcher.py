@@ -37,7 +37,7 @@ from agentcoord.domain.task import Claim
 from agentcoord.domain.worker import WorkerSpec
 from agentcoord.errors import LeaseLostError, StoreError, StoreUnavailableError
 from agentcoord.store.dispatch_call import Ahead, Appended, Call, Finished, Move, RoutesCovered, Waiter
-from agentcoord.store.dispatch_reply import GRANT_WORDS, claim_of
+from agentcoord.store.dispatch_reply import Grant, claim_of, grants_of
 from agentcoord.store.lane import Lane
 from agentcoord.store.place_in_line import HEADS_COMPARED
 from agentcoord.store.scripts import BATCH, ScriptName
@@ -56,7 +56,7 @@ class _Half(NamedTuple):
     """What is left to be handed out of an answer."""
 
     call: Call
-    grants: Sequence[Sequence[Any]]
+    grants: Sequence[Grant]
     deadline_ms: int
 
 
@@ -262,7 +262,7 @@ class Dispatcher:
 
     def settle(self, call: Call, reply: Sequence[Any]) -> None:
         """Hand out the answers of a call (for `Traffic`)."""
-        found, results, deadline, flat, version, routes, epoch, first_event = reply
+        found, results, deadline, *granted, version, routes, epoch, first_event = reply
         self._routes.learn(version, routes)
         for move, state in zip(call.moves, found, strict=True):
             answer_with(move.answer, state.decode())
@@ -272,7 +272,7 @@ class Dispatcher:
             self._left_over.set()
         if call.appended:
             self._number(call.appended, epoch.decode(), int(first_event))
-        grants = [flat[at : at + GRANT_WORDS] for at in range(0, len(flat), GRANT_WORDS)]
+        grants = grants_of(*granted)
         if len(grants) < HALVED_FROM or not self._traffic.may_overlap:
             self._hand_out(_Half(call, grants, int(deadline)))
             return
@@ -334,9 +334,9 @@ class Dispatcher:
             self._waiters.pop(finished.following, None)
             tell(finished.following.answer, error)
 
-    def _grant(self, call: Call, words: Sequence[Any], deadline_ms: int) -> None:
-        waiter = call.waiters[words[0]]
-        claim = claim_of(words, waiter.worker.name, deadline_ms, self.lease_ms)
+    def _grant(self, call: Call, grant: Grant, deadline_ms: int) -> None:
+        waiter = call.waiters[grant.waiter]
+        claim = claim_of(grant, waiter.worker.name, deadline_ms, self.lease_ms)
         if waiter.answer.done():
             self._give_back(claim.task.spec.id, claim.token)
             return

@@ -59,23 +59,30 @@ _GIVING_BACK = {ScriptName.UNLOCK_ALL, ScriptName.UNLOCK_DEAD, ScriptName.SETTLE
 """They take nothing worth mentioning, and run although the server is out of memory."""
 
 
-_SPREADING = {ScriptName.SET_BACK, ScriptName.RETRY, ScriptName.REJECT, ScriptName.SPREAD}
-"""They have `spreading.lua` between the prelude and their own text."""
+_PARTS: dict[ScriptName, tuple[str, ...]] = {
+    **dict.fromkeys((ScriptName.DISPATCH, ScriptName.LOAD, ScriptName.REAP), ("line",)),
+    **dict.fromkeys((ScriptName.RESTORE, ScriptName.LOCK), ("line",)),
+    **dict.fromkeys((ScriptName.SET_BACK, ScriptName.RETRY), ("line", "setbacks", "spreading")),
+    **dict.fromkeys((ScriptName.REJECT, ScriptName.SPREAD), ("line", "setbacks", "spreading")),
+    **dict.fromkeys((ScriptName.RESERVE, ScriptName.SETTLE), ("money",)),
+    **dict.fromkeys((ScriptName.MARK_STARTED, ScriptName.RELEASE), ("money",)),
+}
+"""The files between the prelude and a script's own text. No more than it needs: each run defines all of
+their functions anew."""
 
 
 async def load_sources() -> dict[ScriptName, str]:
-    """Read every script, the prelude in front of each."""
+    """Read every script, the prelude and its parts in front of each."""
     return await asyncio.to_thread(_read_sources)
 
 
 def _read_sources() -> dict[ScriptName, str]:
     folder = resources.files("agentcoord.store") / "lua"
-    prelude = (folder / "prelude.lua").read_text(encoding="utf-8")
-    spreading = (folder / "spreading.lua").read_text(encoding="utf-8")
+    files = {"prelude", *ScriptName, *(part for parts in _PARTS.values() for part in parts)}
+    text = {str(name): (folder / f"{name}.lua").read_text(encoding="utf-8") for name in files}
 
     def source_of(name: ScriptName) -> str:
-        parts = [_shebang(name), prelude, *([spreading] if name in _SPREADING else [])]
-        return "\n".join([*parts, (folder / f"{name}.lua").read_text(encoding="utf-8")])
+        return "\n".join([_shebang(name), *(text[part] for part in ("prelude", *_PARTS.get(name, ()), name))])
 
     return {name: source_of(name) for name in ScriptName}
 

@@ -3,7 +3,8 @@
 Separate from the rest of the record because it is most of a queue's memory and most of a claim's cost:
 it is packed, and read in C. A body is a JSON array in the order of `_Body`, from 256 bytes on as a
 Zstandard frame behind a mark, when that is shorter. `needs` are not in it: the graph stays as it was
-first loaded, whatever a person edits later.
+first loaded, whatever a person edits later. Before the body of a task whose hash no claim has to look up,
+the scripts put a line of two words: when it was queued, and its needs.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import msgspec
 import zstandard
 
 from agentcoord.domain.ids import TaskId
+from agentcoord.domain.making import quick_maker
 from agentcoord.domain.task import TaskSpec
 from agentcoord.domain.usage import UsdMicros
 
@@ -43,6 +45,7 @@ class _Body(msgspec.Struct, array_like=True, frozen=True):
     budget_usd_micros: int | None
 
 
+_make_spec = quick_maker(TaskSpec)
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_Body)
 _packer = zstandard.ZstdCompressor(
@@ -80,6 +83,15 @@ def encode_body(spec: TaskSpec) -> bytes:
     return packed if len(packed) < len(plain) else plain
 
 
+def split_body(stored: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return when it was queued (ms), its needs, and the body; empty where the first two do not stand."""
+    if not stored[:1].isdigit():
+        return b"", b"", stored
+    line, _, body = stored.partition(b"\n")
+    queued_at, _, needs = line.partition(b" ")
+    return queued_at, needs, body
+
+
 def decode_body(stored: bytes, needs: tuple[TaskId, ...] = ()) -> TaskSpec:
     """Read what `encode_body` wrote. Raises ValueError for anything else."""
     if stored[:1] == _PACKED_MARK:
@@ -91,7 +103,7 @@ def decode_body(stored: bytes, needs: tuple[TaskId, ...] = ()) -> TaskSpec:
         body = _decoder.decode(stored)
     except msgspec.DecodeError:
         body = msgspec.convert(json.loads(stored), _Body)
-    return TaskSpec(
+    return _make_spec(
         TaskId(body.id),
         body.title,
         body.description,

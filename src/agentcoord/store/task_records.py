@@ -16,7 +16,7 @@ from agentcoord.domain.states import ReviewState, TaskState
 from agentcoord.domain.task import OnNeedFailed, Task, TaskSpec
 from agentcoord.domain.usage import NO_USAGE, Usage, UsdMicros
 from agentcoord.store.setback_records import EARLIER_SETBACK_PREFIX, SETBACK_PREFIX, setbacks_of
-from agentcoord.store.task_bodies import decode_body
+from agentcoord.store.task_bodies import decode_body, split_body
 
 COST_FIELD = "cost"
 TURNS_FIELD = "turns"
@@ -39,8 +39,8 @@ def landed_fields(landed: Sequence[LandedFile]) -> list[str | int]:
 
 
 def decode_task(body: bytes, fields: Mapping[str, str]) -> Task:
-    """Build a task from its body and its hash."""
-    spec = decode_body(body, decode_needs(fields.get("needs", "")))
+    """Build a task from its body, with or without what stands before it, and its hash."""
+    spec = decode_body(split_body(body)[2], decode_needs(fields.get("needs", "")))
     if (rule := fields.get(RULE_FIELD)) is not None:
         spec = replace(spec, on_need_failed=OnNeedFailed(rule))
     return Task(

@@ -13,6 +13,7 @@ from agentcoord.store.keys import Keys
 from agentcoord.store.scripts import ScriptName, load_sources
 
 LUA = resources.files("agentcoord.store") / "lua"
+PARTS = ("line", "money", "prelude", "setbacks", "spreading")
 FILES = sorted(entry.name for entry in LUA.iterdir() if entry.name.endswith(".lua"))
 
 
@@ -22,10 +23,10 @@ def _code(name: str) -> str:
 
 
 def test_every_file_is_an_operation_or_a_part_of_several() -> None:
-    assert sorted([f"{name}.lua" for name in ScriptName] + ["prelude.lua", "spreading.lua"]) == FILES
+    assert sorted(f"{name}.lua" for name in (*ScriptName, *PARTS)) == FILES
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name not in {"prelude.lua", "spreading.lua"}])
+@pytest.mark.parametrize("name", [f"{name}.lua" for name in ScriptName])
 def test_a_script_says_what_it_takes_gives_and_costs(name: str) -> None:
     header = re.match(r"(--[^\n]*\n)+", (LUA / name).read_text(encoding="utf-8"))
     assert header is not None
@@ -45,15 +46,37 @@ def test_no_script_spells_a_state_or_reads_a_clock_or_scans(name: str) -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_every_key_begins_with_the_prefix(name: str) -> None:
     calls = re.findall(r"(?:redis\.call|in_chunks)\('\w+',\s*([^,)]+)", _code(name))
-    allowed = re.compile(r"P \.\. '|task_key\(|reply_key$|run$|key$|unpack\(body_keys")
+    allowed = re.compile(r"P \.\. '|task_key\(|reply_key$|run$|key\b|unpack\(body_keys")
     assert [key for key in calls if not allowed.match(key)] == []
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name not in {"prelude.lua", "spreading.lua"}])
+@pytest.mark.parametrize("name", [f"{name}.lua" for name in ScriptName])
 def test_a_script_ends_by_writing_its_counts(name: str) -> None:
     returns = re.findall(r"^return .*$", _code(name), re.MULTILINE)
     assert returns
     assert all(line.startswith("return finish(") for line in returns)
+
+
+def _functions(name: str) -> set[str]:
+    return set(re.findall(r"^local function (\w+)", _code(name), re.MULTILINE))
+
+
+async def test_a_source_has_the_parts_that_it_uses_and_no_other() -> None:
+    sources = await load_sources()
+    for name, source in sources.items():
+        there = {part for part in PARTS if (LUA / f"{part}.lua").read_text(encoding="utf-8") in source}
+        used, to_look_at = {"prelude"}, {str(name)}
+        if "of spreading.lua" in (LUA / f"{name}.lua").read_text(
+            encoding="utf-8"
+        ):  # Its arguments have names.
+            used.add("spreading")
+            to_look_at.add("spreading")
+        while to_look_at:
+            words = set(re.findall(r"\w+", _code(f"{to_look_at.pop()}.lua")))
+            more = {part for part in PARTS if _functions(f"{part}.lua") & words} - used
+            used |= more
+            to_look_at |= more
+        assert there == used, name
 
 
 async def test_every_source_names_its_language_and_has_the_prelude_in_front() -> None:

@@ -43,8 +43,6 @@ local function set_rule(id, rule)
     return
   end
   redis.call('HSET', task_key(id), 'onfail', rule)
-  -- A claim reads the rule only of a task that has an attempt.
-  redis.call('HSETNX', task_key(id), 'attempt', 0)
 end
 
 local function add(id, rank, bonus_ms, route, needs, rule, writes, body)
@@ -59,7 +57,8 @@ local function add(id, rank, bonus_ms, route, needs, rule, writes, body)
     if rule ~= run and dead[state] then cause = cause or need end
   end
   local score = string.format('%.0f', rank - bonus_ms)
-  redis.call('SET', P .. 'b:' .. id, body)
+  -- A claim looks the rule up.
+  redis.call('SET', P .. 'b:' .. id, rule == '' and ARGV[1] .. ' ' .. needs .. '\n' .. body or body)
   redis.call('ZADD', P .. 'order', rank, id)
   if writes ~= '' then set_writes(id, writes) end
   redis.call('HSET', task_key(id), 'route', route, 'score', score, 'queued_at', ARGV[1])
@@ -87,7 +86,7 @@ local function edit(id, bonus_ms, route, rule, writes, body)
   local old = redis.call('HMGET', task_key(id), 'state', 'route', 'onfail')
   if not editable[old[1]] then return 0 end
   local new_rule = (old[3] or '') ~= rule and may_change_rule(id)
-  if not new_rule and redis.call('GET', P .. 'b:' .. id) == body then return 0 end
+  if not new_rule and bare(redis.call('GET', P .. 'b:' .. id)) == body then return 0 end
   if new_rule then set_rule(id, rule) end
   local score = string.format('%.0f', tonumber(redis.call('ZSCORE', P .. 'order', id)) - bonus_ms)
   redis.call('SET', P .. 'b:' .. id, body)

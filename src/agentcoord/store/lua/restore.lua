@@ -9,7 +9,7 @@ local at, count = 2, 0
 while ARGV[at] do
   local id, state, lines, fields = ARGV[at], ARGV[at + 4], tonumber(ARGV[at + 7]), tonumber(ARGV[at + 8])
   if not fields or fields > tonumber(ARGV[1]) then return redis.error_reply('ERR a task with a wrong number of fields') end
-  redis.call('SET', P .. 'b:' .. id, ARGV[at + 2])
+  redis.call('SET', P .. 'b:' .. id, bare(ARGV[at + 2]))
   redis.call('ZADD', P .. 'order', ARGV[at + 1], id)
   if ARGV[at + 3] ~= '' then redis.call('HSET', P .. 'writes', id, ARGV[at + 3]) end
   if lines > 0 then redis.call('RPUSH', P .. 'h:' .. id, unpack(ARGV, at + 9, at + 8 + lines)) end

@@ -1,0 +1,53 @@
+-- Put after the prelude of every script that reserves money or books it.
+-- Whether the server has lost this project's memory: then it knows of no money that was spent.
+local function has_forgotten(mark) return (redis.call('GET', P .. 'memory') or '') ~= mark end
+
+-- Reservations: a HASH `reservations` of id -> JSON [run, task, day, amount, started, tokens, worker]; the
+-- last two are missing in what an earlier version reserved.
+local function negated(number)
+  return number == '0' and '0' or '-' .. number  -- The server takes '-0' for no number.
+end
+
+local function spend_keys(r)
+  return {P .. 'spend:run:' .. r[1], P .. 'spend:task:' .. r[2], P .. 'spend:day:' .. r[3]}
+end
+
+local function drop_reservation(id)
+  local raw = redis.call('HGET', P .. 'reservations', id)
+  if not raw then return nil end
+  local r = cjson.decode(raw)
+  redis.call('HDEL', P .. 'reservations', id)
+  for _, key in ipairs(spend_keys(r)) do
+    redis.call('HINCRBY', key, 'reserved', negated(tostring(r[4])))
+    redis.call('HINCRBY', key, 'tokens_reserved', negated(tostring(r[6] or '0')))
+  end
+  return r
+end
+
+-- Turns a reservation into what was spent. `tokens` is a flat list of kind, count; without `actual` all that
+-- was reserved counts as used. Returns what was spent since ever by its run, its task and its day, then the
+-- tokens of the same three; nothing when there is no such reservation.
+local function book_reservation(id, actual, model, tokens)
+  local r = drop_reservation(id)
+  if not r then return {} end
+  local amount, used = actual or r[4], r[6] or '0'
+  if actual then
+    local sum = 0
+    for i = 2, #tokens, 2 do sum = sum + tonumber(tokens[i]) end
+    used = string.format('%.0f', sum)
+  end
+  local spent = {}
+  for _, key in ipairs(spend_keys(r)) do spent[#spent + 1] = redis.call('HINCRBY', key, 'spent', amount) end
+  for _, key in ipairs(spend_keys(r)) do spent[#spent + 1] = redis.call('HINCRBY', key, 'tokens_spent', used) end
+  local run = P .. 'spend:run:' .. r[1]
+  local parts = {'task|' .. r[2], 'model|' .. model}
+  if (r[7] or '') ~= '' then parts[3] = 'worker|' .. r[7] end
+  for _, part in ipairs(parts) do redis.call('HINCRBY', run, part .. '|spent', amount) end
+  for i = 1, #tokens, 2 do
+    if tokens[i + 1] ~= '0' then
+      redis.call('HINCRBY', run, tokens[i], tokens[i + 1])
+      for _, part in ipairs(parts) do redis.call('HINCRBY', run, part .. '|' .. tokens[i], tokens[i + 1]) end
+    end
+  end
+  return spent
+end

@@ -117,3 +117,24 @@ def test_a_daemon_killed_before_the_first_byte_of_an_answer_books_what_it_had_se
             third = f.start()
             assert f.costs()["total_usd"] == costs["total_usd"], "it was booked twice"
             f.end(third)
+
+
+@pytest.mark.timeout(120)
+def test_a_task_with_a_cap_on_tokens_of_its_own_parks_and_no_other_one() -> None:
+    with night() as a:
+        a.make_project()
+        for task in ("tight", "free"):
+            work = [{"tools": [bash(f"echo {task} {n}")]} for n in range(TURNS)]
+            a.script(task, {"tools": [create(f"{task}.py", "X = 1\n")]}, *work, {"tools": [finish()]})
+        with faulty_server(a.scripts, {}, seed=0) as base_url:
+            f = FaultyNight(a, base_url)
+            pid = f.start()
+            a.load(one_task("tight", extra="budget_tokens = 12_000") + one_task("free"))
+            assert a.run("agentcoord", "wait", "--timeout", "60").code != 0
+            tasks = a.tasks()
+            assert (tasks["free"]["state"], tasks["tight"]["state"]) == ("done", "parked")
+            assert tasks["tight"]["why"] == "the task cap of 12,000 tokens is reached"
+            assert (tasks["free"]["budget_tokens"], tasks["tight"]["budget_tokens"]) == (None, 12_000)
+            spent = sum(_tokens(record) for record in f.books().records if record["task"] == "tight")
+            assert 0 < spent <= 12_000
+            f.end(pid)

@@ -133,6 +133,8 @@ class OpenLedger:
         tokens: int,
         caps: Any,
         worker: str,
+        sent_amount: UsdMicros,
+        sent_tokens: int,
     ) -> LedgerRefusal | None:
         return None
 

@@ -11,8 +11,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ STOPS_THE_RUN = frozenset(
     }
 )
 """The provider refuses to serve this account: the run stops with words, and its tasks wait for a person."""
+BOOKS_TIMEOUT_S = 45.0
+BOOKS_EVERY_S = 0.05
 SHORT_DEADLINES = {"AGENTCOORD_MODELS_FIRST_BYTE_S": "1", "AGENTCOORD_MODELS_SILENCE_S": "1"}
 
 
@@ -100,6 +103,14 @@ class FaultyNight:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(f"{self.base_url}/books", timeout=10) as response:
             return Books(json.loads(response.read()))
+
+    def wait_for_books(self, condition: Callable[[Books], bool]) -> Books:
+        """Read the server's books again and again until `condition` holds; they tell no events."""
+        give_up_at = time.monotonic() + BOOKS_TIMEOUT_S
+        while not condition(books := self.books()):
+            assert time.monotonic() < give_up_at, books.raw
+            time.sleep(BOOKS_EVERY_S)
+        return books
 
     def costs(self) -> dict[str, Any]:
         return self.night.run("agentcoord", "costs", "--json").document

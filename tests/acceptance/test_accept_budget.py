@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from typing import Any
 
 import pytest
 from faults_kit import FaultyNight, faulty_server
-from night_kit import bash, create, finish, night, one_task
+from night_kit import bash, create, finish, night, one_task, wait_gone
+
+from agentcoord.store.budget_ledger import INTERRUPTED_MODEL
 
 TURNS = 6
+MOST_OF_A_PROMPT_USD = 0.1
+SLOW_TO_ANSWER = """
+task = "t"
+[[turn]]
+[[turn.tool]]
+name = "str_replace_based_edit_tool"
+input = { command = "create", path = "t.py", file_text = "X = 1" }
+[[turn]]
+fault = { kind = "latency", ms = 1000000 }
+[[turn.tool]]
+name = "finish_task"
+input = { summary = "done", decisions = [] }
+"""
+"""Its second answer begins after ten seconds, as the faulty server scales it; asked again, at once."""
 TASKS = ("a", "b", "c", "d")
 
 
@@ -64,3 +82,59 @@ def test_at_the_runs_cap_tasks_park_and_nothing_new_begins_until_it_is_raised(
 def _tokens(record: dict[str, Any]) -> int:
     """All tokens that the server charged for a request."""
     return sum(count for kind, count in record.items() if kind.endswith("_tokens"))
+
+
+@pytest.mark.timeout(120)
+def test_a_daemon_killed_before_the_first_byte_of_an_answer_books_what_it_had_sent() -> None:
+    with night() as a:
+        a.make_project()
+        a.env["AGENTCOORD_MODELS_LADDER"] = "claude-sonnet-5-5"
+        (a.scripts / "t.toml").write_text(SLOW_TO_ANSWER)
+        with faulty_server(a.scripts, {}, seed=0) as base_url:
+            f = FaultyNight(a, base_url)
+            a.env |= {"AGENTCOORD_MODELS_FIRST_BYTE_S": "60", "AGENTCOORD_MODELS_SILENCE_S": "60"}
+            killed = f.start()
+            a.load(one_task("t"))
+            f.wait_for_books(lambda books: books.raw["at_once"] == 1 and books.raw["requests"] == 1)
+            assert f.costs()["reserved_usd"] > 0
+            os.kill(killed, signal.SIGKILL)
+            assert wait_gone(killed, 10)
+
+            again = f.start()
+            waited = a.run("agentcoord", "wait", "--timeout", "60")
+            assert waited.code == 0, waited.out + waited.err
+            books = f.wait_for_books(lambda books: books.raw["at_once"] == 0)
+            assert [record["task"] for record in books.records if record["fault"] == "latency"] == ["t"]
+            costs = f.costs()
+            (interrupted,) = [each for each in costs["by_model"] if each["model"] == INTERRUPTED_MODEL]
+            assert costs["reserved_usd"] == 0
+            assert costs["total_usd"] >= books.usd
+            assert costs["total_usd"] - interrupted["usd"] < books.usd, "nothing was tested"
+            assert interrupted["usd"] < MOST_OF_A_PROMPT_USD, "all that it might have answered was booked"
+
+            os.kill(again, signal.SIGKILL)
+            assert wait_gone(again, 10)
+            third = f.start()
+            assert f.costs()["total_usd"] == costs["total_usd"], "it was booked twice"
+            f.end(third)
+
+
+@pytest.mark.timeout(120)
+def test_a_task_with_a_cap_on_tokens_of_its_own_parks_and_no_other_one() -> None:
+    with night() as a:
+        a.make_project()
+        for task in ("tight", "free"):
+            work = [{"tools": [bash(f"echo {task} {n}")]} for n in range(TURNS)]
+            a.script(task, {"tools": [create(f"{task}.py", "X = 1\n")]}, *work, {"tools": [finish()]})
+        with faulty_server(a.scripts, {}, seed=0) as base_url:
+            f = FaultyNight(a, base_url)
+            pid = f.start()
+            a.load(one_task("tight", extra="budget_tokens = 12_000") + one_task("free"))
+            assert a.run("agentcoord", "wait", "--timeout", "60").code != 0
+            tasks = a.tasks()
+            assert (tasks["free"]["state"], tasks["tight"]["state"]) == ("done", "parked")
+            assert tasks["tight"]["why"] == "the task cap of 12,000 tokens is reached"
+            assert (tasks["free"]["budget_tokens"], tasks["tight"]["budget_tokens"]) == (None, 12_000)
+            spent = sum(_tokens(record) for record in f.books().records if record["task"] == "tight")
+            assert 0 < spent <= 12_000
+            f.end(pid)

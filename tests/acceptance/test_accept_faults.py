@@ -35,8 +35,8 @@ PLAN = Path(__file__).parents[2] / "config" / "plans" / "overnight.toml"
 CAP_USD = 1.0
 ALONE = 0.06 if DEMO else 0.34
 """How probable a fault is when it is the only one: a few in a night, of some eighty turns or of a dozen."""
-TOGETHER = 0.005
-"""How probable each is among all: every seventh or eighth request of the demo fails in some way."""
+TOGETHER = 0.008
+"""How probable each is among all: every fifth request of the demo fails in some way."""
 WAIT_S = 60
 DEMO_WAIT_S = 300
 

@@ -33,7 +33,8 @@ from agentcoord.agent.patience import Patience
 from agentcoord.agent.ports import Files, Gateway, Questions, Reporter, Shell
 from agentcoord.agent.prompts import Briefing, build_first_message, build_system, prompt_hash
 from agentcoord.agent.tools.registry import Toolbox, tool_definitions
-from agentcoord.agent.transcript import Transcript, sendable_content
+from agentcoord.agent.transcript import Transcript
+from agentcoord.agent.transcript_records import sendable_content
 from agentcoord.clock import Clock
 from agentcoord.domain.events import EventKind
 from agentcoord.errors import AgentError, LlmContextWindowError
@@ -138,10 +139,11 @@ class AgentLoop:
             if outcome is not None:
                 return outcome
 
-    async def reject(self, feedback: str) -> None:
+    async def reject(self, feedback: str, *, fresh_copy: bool = False) -> None:
         """Answer the claim to be finished with why it does not hold; then call `run` again.
 
-        Raises AgentError when there is no conversation yet.
+        `fresh_copy`: the feedback says that the private copy is a new one. It must be: end this loop, and
+        go on with the transcript in one. Raises AgentError when there is no conversation yet.
         """
         transcript = self._transcript
         if not transcript.messages:
@@ -152,9 +154,9 @@ class AgentLoop:
         open_calls = transcript.unanswered()
         if open_calls:
             blocks = [replies.tool_result(str(b["id"]), text, is_error=True) for b in open_calls]
-            await transcript.add_results(blocks, self._patience.to_dict())
+            await transcript.add_results(blocks, self._patience.to_dict(), fresh_copy=fresh_copy)
         else:
-            await transcript.add_user(text, self._patience.to_dict())
+            await transcript.add_user(text, self._patience.to_dict(), fresh_copy=fresh_copy)
 
     async def _ask(self) -> LoopOutcome | None:
         """Take one turn from the model and store it."""

@@ -37,6 +37,20 @@ REFUSED = (
 )
 UNKNOWN_STOP = "Your turn stopped for a reason that is not known here. Go on with the task."
 
+_PATCH_CHARS = 12_000
+
+
+def begun_on_nothing(patch: str) -> str:
+    """For a claim whose work stands on another task's, which did not land."""
+    cut = "\n(The rest is left out.)" if len(patch) > _PATCH_CHARS else ""
+    return (
+        "Not accepted, and no fault of yours: files that you changed came from another task, which was about "
+        "to land and did not. Your private copy is a new one, as the project is now; nothing that you "
+        "changed is in it. Look at the files that you need, make your change again on top of them as they "
+        "are, and call finish_task. This is what you had changed, as far as it did not fit:\n"
+        f"{patch[:_PATCH_CHARS]}{cut}"
+    )
+
 
 def tool_result(tool_use_id: str, text: str, *, is_error: bool = False) -> Block:
     """Build a `tool_result` block."""

@@ -14,6 +14,9 @@ left without a result, only those have an outcome that nobody knows; the others 
 A *compaction* ends the conversation and begins the next one in one record, with the summary that
 the model gave (and was paid for) in it. What was said before stays in the file, and in `earlier`.
 
+An answer may promise a *fresh copy*: the work that the private copy began with is gone. Until the next turn
+the conversation goes on in no other one, whatever lies on the disk.
+
 Records: `opening`, `turn`, `began`, `results`, `user`, `compaction`. Each may carry the loop's
 `patience`, so that counters survive a restart.
 """
@@ -27,31 +30,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agentcoord.agent.transcript_records import append_durably, text_message, turn_from_dict, turn_to_dict
+from agentcoord.agent.transcript_records import (
+    append_durably,
+    sendable_content,
+    text_message,
+    turn_from_dict,
+    turn_to_dict,
+)
 from agentcoord.domain.usage import NO_USAGE, ZERO_USD, Usage, UsdMicros
 from agentcoord.errors import AgentError
-from agentcoord.llm.api import Block, Message, PaidTurn, StopReason, Turn
+from agentcoord.llm.api import Block, Message, PaidTurn, Turn
 
 FORMAT_VERSION = 1
 _CHARS_PER_TOKEN = 3
 """On the safe side for code and JSON."""
 
-_THINKING = frozenset({"thinking", "redacted_thinking"})
 
-
-def sendable_content(turn: Turn) -> list[Block]:
-    """Return the blocks of a turn that the service accepts back; empty: the turn must be void.
-
-    Left out are blank text blocks, and in a turn cut by its token limit the unsigned thinking at its
-    end: both are refused with 400. A turn of nothing but thinking is refused too.
-    """
-    blocks = [b for b in turn.content if b.get("type") != "text" or str(b.get("text", "")).strip()]
-    if turn.stop_reason in {StopReason.MAX_TOKENS, StopReason.CONTEXT_WINDOW}:
-        while blocks and blocks[-1].get("type") == "thinking" and not blocks[-1].get("signature"):
-            blocks.pop()
-    if all(b.get("type") in _THINKING for b in blocks):
-        return []
-    return blocks
+def _promise(fresh_copy: bool) -> dict[str, bool]:
+    return {"fresh_copy": True} if fresh_copy else {}
 
 
 class Transcript:
@@ -72,6 +68,8 @@ class Transcript:
         """The last turn, as long as no `results` or `user` record has fully answered it."""
         self.earlier: list[list[Message]] = []
         """The conversations that compactions ended, oldest first."""
+        self.wants_fresh_copy = False
+        """The model was told that its private copy is a new one, and has not said a word since."""
         self._opening: Message | None = None
         self._begun: set[str] = set()
         self._measured_tokens = 0
@@ -147,14 +145,22 @@ class Transcript:
             record |= {"void": True, "reply": reply}
         await self._append(record, patience)
 
-    async def add_results(self, blocks: Sequence[Block], patience: Mapping[str, Any] | None = None) -> None:
+    async def add_results(
+        self,
+        blocks: Sequence[Block],
+        patience: Mapping[str, Any] | None = None,
+        *,
+        fresh_copy: bool = False,
+    ) -> None:
         """Store `tool_result` blocks; results of one turn may come in pieces and form one message."""
-        await self._append({"kind": "results", "blocks": list(blocks)}, patience)
+        await self._append({"kind": "results", "blocks": list(blocks), **_promise(fresh_copy)}, patience)
 
-    async def add_user(self, text: str, patience: Mapping[str, Any] | None = None) -> None:
+    async def add_user(
+        self, text: str, patience: Mapping[str, Any] | None = None, *, fresh_copy: bool = False
+    ) -> None:
         """Store a user message of plain text. `text` must not be blank."""
         assert text.strip(), "the service refuses blank text"
-        await self._append({"kind": "user", "text": text}, patience)
+        await self._append({"kind": "user", "text": text, **_promise(fresh_copy)}, patience)
 
     async def add_began(self, tool_use_ids: Sequence[str]) -> None:
         """Note, before they run, that these calls of the pending turn may have an effect from now on."""
@@ -251,6 +257,7 @@ class Transcript:
                 self._apply_compaction(record)
             case other:
                 raise ValueError(f"record kind {other!r} is not known")
+        self.wants_fresh_copy = bool(record.get("fresh_copy", False))
         if "patience" in record:
             self.patience = record["patience"]
 

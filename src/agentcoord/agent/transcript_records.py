@@ -10,7 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from agentcoord.domain.usage import Usage
-from agentcoord.llm.api import Message, StopReason, Turn
+from agentcoord.llm.api import Block, Message, StopReason, Turn
+
+_THINKING = frozenset({"thinking", "redacted_thinking"})
+
+
+def sendable_content(turn: Turn) -> list[Block]:
+    """Return the blocks of a turn that the service accepts back; empty: the turn must be void.
+
+    Left out are blank text blocks, and in a turn cut by its token limit the unsigned thinking at its
+    end: both are refused with 400. A turn of nothing but thinking is refused too.
+    """
+    blocks = [b for b in turn.content if b.get("type") != "text" or str(b.get("text", "")).strip()]
+    if turn.stop_reason in {StopReason.MAX_TOKENS, StopReason.CONTEXT_WINDOW}:
+        while blocks and blocks[-1].get("type") == "thinking" and not blocks[-1].get("signature"):
+            blocks.pop()
+    if all(b.get("type") in _THINKING for b in blocks):
+        return []
+    return blocks
 
 
 def text_message(text: str) -> Message:

@@ -285,6 +285,7 @@ def task_page(detail: TaskDetail, event_lines: Sequence[Line]) -> list[Line]:
             ("attempt", f"{task['attempt']}, {plural(task['turns'], 'turn')}" if task["attempt"] else ""),
             ("setbacks", setbacks_words(task.get("setbacks", {}))),
             ("cost", _of_cap(task["cost_usd"], task["budget_usd"])),
+            ("tokens", f"{task['budget_tokens']:,} at most" if task["budget_tokens"] is not None else ""),
             ("files", ", ".join(one_line(path) for path in task["files"])),
             ("lines", f"+{task['lines_added']} -{task['lines_removed']}" if task["files"] else ""),
         ]

@@ -177,6 +177,10 @@ def add(
     budget_usd: Annotated[
         float | None, typer.Option("--budget-usd", metavar="USD", min=0.01, help="The task's own cap.")
     ] = None,
+    budget_tokens: Annotated[
+        int | None,
+        typer.Option("--budget-tokens", metavar="TOKENS", min=1, help="The same in tokens of all kinds."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Add one task to those that are loaded."""
@@ -203,6 +207,7 @@ def add(
         writes=tuple(writes or ()),
         check=check_command,
         budget_usd_micros=None if budget_usd is None else usd_micros(budget_usd),
+        budget_tokens=budget_tokens,
     )
     text = nights.PlanText(render_plan("added by hand", [spec]), "toml", "agentcoord add")
     view = nights.load(invocation, text)

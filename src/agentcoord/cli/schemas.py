@@ -190,6 +190,7 @@ def plan_schema() -> dict[str, Any]:
             "writes": texts,
             "check": {"type": "string"},
             "budget_usd": {"type": "number", "exclusiveMinimum": 0},
+            "budget_tokens": {"type": "integer", "exclusiveMinimum": 0},
             "on_need_failed": rule,
         },
         "required": ["id", "title"],

@@ -142,7 +142,7 @@ class BudgetSection:
     run_tokens: int = 0
     """Tokens for one run, of all kinds: input, read from the cache or not, and output."""
     task_tokens: int = 0
-    """Tokens for one task over all its attempts and runs."""
+    """Tokens for one task over all its attempts and runs; a plan's `budget_tokens` goes before it."""
     day_tokens: int = 0
     """Tokens for one day by the local date."""
     deadline: str = ""

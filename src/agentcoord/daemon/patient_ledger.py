@@ -46,6 +46,8 @@ class PatientLedger:
         tokens: int,
         caps: Caps,
         worker: str,
+        sent_amount: UsdMicros,
+        sent_tokens: int,
     ) -> Refusal | None:
         return await self._repeated(
             lambda: self.ledger.reserve(
@@ -57,6 +59,8 @@ class PatientLedger:
                 tokens=tokens,
                 caps=caps,
                 worker=worker,
+                sent_amount=sent_amount,
+                sent_tokens=sent_tokens,
             )
         )
 

@@ -181,6 +181,7 @@ class Views:
             "turns": task.turns,
             "cost_usd": usd(task.cost_usd_micros),
             "budget_usd": None if spec.budget_usd_micros is None else usd(spec.budget_usd_micros),
+            "budget_tokens": spec.budget_tokens,
             "tokens": tokens_view(task.usage),
             "files": list(task.files[:FILES_SHOWN]),
             "runs_here": [path for path in task.files if runs_on_your_machine(path)][:FILES_SHOWN],

@@ -24,6 +24,7 @@ from agentcoord.agent.loop import (
     Interrupted,
     OutOfMoney,
 )
+from agentcoord.agent.replies import begun_on_nothing
 from agentcoord.daemon.declared_files import take_declared
 from agentcoord.daemon.handing_back import set_back
 from agentcoord.daemon.landing_line import Offer
@@ -31,7 +32,7 @@ from agentcoord.daemon.machine_faults import fault_of
 from agentcoord.daemon.pausing import pause
 from agentcoord.daemon.proofs import Held, Landed, LandingSteps, Red
 from agentcoord.daemon.retrying import setback_of
-from agentcoord.daemon.task_setup import make_loop
+from agentcoord.daemon.task_setup import make_loop, wants_fresh_copy
 from agentcoord.daemon.task_turns import TaskTurns
 from agentcoord.daemon.time_spent import Stretch
 from agentcoord.daemon.to_its_end import to_its_end
@@ -141,7 +142,8 @@ class TaskRunner:
             self._begun_on = shop.prover.offers_of(task.spec.writes)
             ahead = [offer.staged for offer in self._begun_on]
             with at.time_spent.on(Stretch.COPY):
-                workspace = await shop.pool.acquire(task.id, task.attempt, fresh=False, ahead=ahead)
+                fresh = await asyncio.to_thread(wants_fresh_copy, shop.transcripts, task)
+                workspace = await shop.pool.acquire(task.id, task.attempt, fresh=fresh, ahead=ahead)
         except (WorkspaceError, OSError) as error:
             return await self._without_copy(task, error)
         keep = True
@@ -226,6 +228,8 @@ class TaskRunner:
                     return None
                 case Held() if verdict.patch and not all(offer.landed for offer in self._begun_on):
                     why = "it was begun on another task's work, which has not landed"
+                    # What it has learnt is paid for: the same conversation goes on, in another copy.
+                    await loop.reject(begun_on_nothing(verdict.patch), fresh_copy=True)
                     return self._set_back(claim.task, Setback.TREE_MOVED, why, keep_copy=False)
                 case Held():
                     await self._keep_patch(claim.task.id, verdict.patch)

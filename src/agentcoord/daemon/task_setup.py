@@ -23,6 +23,7 @@ from agentcoord.domain.ids import TaskId
 from agentcoord.domain.ladder import Rung
 from agentcoord.domain.task import Claim, Task
 from agentcoord.domain.usage import UsdMicros, usd_micros
+from agentcoord.errors import AgentError
 from agentcoord.store.budget_ledger import Caps
 from agentcoord.workspace.pool import Workspace
 
@@ -72,12 +73,23 @@ def transcript_file(home: Path, task_id: TaskId, attempt: int) -> Path:
     return home / task_id / f"attempt-{attempt}.jsonl"
 
 
+def wants_fresh_copy(home: Path, task: Task) -> bool:
+    """Whether this attempt's conversation goes on in a new private copy, and in no other. Blocking."""
+    try:
+        return Transcript.open(transcript_file(home, task.id, task.attempt)).wants_fresh_copy
+    except AgentError:
+        return False
+
+
 def open_transcript(home: Path, task: Task, *, resumed: bool) -> Transcript:
-    """Open this attempt's transcript; one whose private copy is gone moves aside. Blocking."""
+    """Open this attempt's transcript; one whose private copy is gone moves aside, unless it was told so.
+
+    Blocking.
+    """
     folder = home / task.id
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = transcript_file(home, task.id, task.attempt)
-    if path.exists() and not resumed:
+    if path.exists() and not resumed and not wants_fresh_copy(home, task):
         aside = next(
             candidate
             for number in range(1, 10_000)
@@ -120,13 +132,13 @@ async def make_briefing(
 
 def caps_of(task: Task, budget: BudgetSection) -> Caps:
     """The caps that a task's calls are held under; None where there is none."""
-    own = task.spec.budget_usd_micros
+    own, own_tokens = task.spec.budget_usd_micros, task.spec.budget_tokens
     return Caps(
         run=_cap(budget.run_usd),
         task=own if own is not None else _cap(budget.task_usd),
         day=_cap(budget.day_usd),
         run_tokens=budget.run_tokens or None,
-        task_tokens=budget.task_tokens or None,
+        task_tokens=own_tokens if own_tokens is not None else budget.task_tokens or None,
         day_tokens=budget.day_tokens or None,
     )
 

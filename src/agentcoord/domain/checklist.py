@@ -28,6 +28,8 @@ _KEYS: Final[Mapping[str, str]] = {
     **{key: key for key in ("id", "needs", "tags", "writes", "check", "priority", "on_need_failed")},
     "budget": "budget_usd",
     "budget_usd": "budget_usd",
+    "tokens": "budget_tokens",
+    "budget_tokens": "budget_tokens",
 }
 """What may stand in a group, and the key of a TOML plan that it is."""
 _SLUG_CHARS: Final = 48
@@ -136,6 +138,9 @@ def _value(key: str, words: str) -> Any:
             return float(words.lstrip("$"))
         except ValueError:
             return words
+    if key == "budget_tokens":
+        number = words.replace(",", "").replace("_", "")
+        return int(number) if number.isdecimal() else words
     return words.strip("`") if key == "check" else words
 
 

@@ -35,6 +35,7 @@ _TASK_KEYS = frozenset(
         "writes",
         "check",
         "budget_usd",
+        "budget_tokens",
         "on_need_failed",
     }
 )
@@ -207,6 +208,7 @@ class _Reader:
             writes=self._texts(raw, "writes", lines),
             check=self._text(raw, "check", lines).strip(),
             budget_usd_micros=self._budget(raw, lines),
+            budget_tokens=self._token_budget(raw, lines),
             on_need_failed=self._rule(raw, lines),
         )
 
@@ -264,6 +266,14 @@ class _Reader:
         if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf"):
             return usd_micros(value)
         self.say(lines.of("budget_usd"), f"budget_usd is a number of dollars above 0, not {value!r}")
+        return None
+
+    def _token_budget(self, raw: Mapping[str, Any], lines: KeyLines) -> int | None:
+        value = raw.get("budget_tokens")
+        if value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**53):
+            return value
+        words = f"budget_tokens is a whole number of tokens above 0, not {value!r}"
+        self.say(lines.of("budget_tokens"), words)
         return None
 
 

@@ -35,6 +35,8 @@ def render_plan(
             lines.append(f"check = {_quoted(task.check)}")
         if task.budget_usd_micros is not None:
             lines.append(f"budget_usd = {usd(task.budget_usd_micros):.2f}")
+        if task.budget_tokens is not None:
+            lines.append(f"budget_tokens = {task.budget_tokens:_}")
         if task.description:
             lines.append(f"description = {_long(task.description)}")
     return "\n".join(lines) + "\n"

@@ -45,6 +45,8 @@ class TaskSpec:
     """A shell command that must exit 0, beside the project's checks."""
     budget_usd_micros: UsdMicros | None = None
     """None: the configuration's `budget.task_usd`."""
+    budget_tokens: int | None = None
+    """Tokens of all kinds; None: the configuration's `budget.task_tokens`."""
     on_need_failed: OnNeedFailed = OnNeedFailed.FAIL
 
     @property
@@ -53,7 +55,7 @@ class TaskSpec:
         return ",".join(self.tags)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the spec as JSON; `on_need_failed` only where it is not the usual one."""
+        """Return the spec as JSON; `budget_tokens` and `on_need_failed` only where they are not the usual."""
         raw: dict[str, Any] = {
             "id": self.id,
             "title": self.title,
@@ -65,6 +67,8 @@ class TaskSpec:
             "check": self.check,
             "budget_usd_micros": self.budget_usd_micros,
         }
+        if self.budget_tokens is not None:
+            raw["budget_tokens"] = self.budget_tokens
         if self.on_need_failed is not OnNeedFailed.FAIL:
             raw["on_need_failed"] = self.on_need_failed
         return raw
@@ -83,6 +87,7 @@ class TaskSpec:
             writes=tuple(raw.get("writes", ())),
             check=raw.get("check", ""),
             budget_usd_micros=None if budget is None else UsdMicros(budget),
+            budget_tokens=raw.get("budget_tokens"),
             on_need_failed=OnNeedFailed(raw.get("on_need_failed", OnNeedFailed.FAIL)),
         )
 

@@ -16,6 +16,7 @@ from agentcoord.domain.ids import TaskId
 from agentcoord.domain.usage import CapUnit, Usage, UsdMicros
 from agentcoord.llm.api import SpendRefused, TurnRequest
 from agentcoord.llm.pricing import PriceList
+from agentcoord.llm.prompt_size import PromptSize
 
 MIN_MAX_TOKENS = 1_024
 """A call that may answer with less is not worth making: it is refused instead."""
@@ -54,8 +55,13 @@ class LedgerPort(Protocol):
         tokens: int,
         caps: Any,
         worker: str,
+        sent_amount: UsdMicros,
+        sent_tokens: int,
     ) -> LedgerRefusal | None:
-        """Set `amount` and `tokens` aside under every cap, or refuse and change nothing."""
+        """Set `amount` and `tokens` aside under every cap, or refuse and change nothing.
+
+        If nobody ever closes it, because we died, it counts as `sent_amount` and `sent_tokens`.
+        """
         ...
 
     async def settle(self, reservation: str, *, actual: UsdMicros, usage: Usage, model: str) -> object:
@@ -115,14 +121,23 @@ class TaskAccount:
     day: Callable[[], str]
     caps: object
 
+    def cost_when_sent(self, prompt: PromptSize, model: str) -> tuple[UsdMicros, Usage]:
+        """Return what a call may cost of which nothing but the sending is known: its prompt, at the dearest.
+
+        Raises LlmPriceError when `model` has no price.
+        """
+        priced = [(self.prices.cost_usd_micros(usage, model), usage) for usage in prompt.dearest_usages()]
+        return max(priced, key=lambda each: each[0])
+
     async def reserve(
-        self, reservation: str, request: TurnRequest, input_tokens: int, *, patient: bool
+        self, reservation: str, request: TurnRequest, prompt: PromptSize, *, patient: bool
     ) -> TurnRequest | SpendRefused | Crowded:
         """Set the worst case aside, and return the request with the `max_tokens` that fitted.
 
         `patient`: rather tell that it is crowded than shrink the call to a stump.
         """
-        max_tokens = request.max_tokens
+        input_tokens, max_tokens = prompt.tokens, request.max_tokens
+        sent_amount, sent_usage = self.cost_when_sent(prompt, request.model)
         floor = min(MIN_MAX_TOKENS, max_tokens)
         comfortable = min(_COMFORTABLE_MAX_TOKENS, max_tokens)
         for attempt in range(_MAX_SHRINKS):
@@ -136,6 +151,8 @@ class TaskAccount:
                 tokens=input_tokens + max_tokens,
                 caps=self.caps,
                 worker=self.worker,
+                sent_amount=sent_amount,
+                sent_tokens=sent_usage.total_tokens,
             )
             if refusal is None:
                 return replace(request, max_tokens=max_tokens)

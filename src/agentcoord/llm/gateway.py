@@ -9,8 +9,10 @@ Theory of operation of a try. Wait for the governor -> reserve -> (refused: shri
 and reserve again, or refuse) -> call -> settle. `message_start` marks the reservation as
 started; from there on it is settled, with the real usage if the turn ended, else with the
 usage that `message_start` told plus an estimate of the output: we assume that the provider
-bills what it sent. A call that never started is released. Whichever way a try ends, by
-cancellation too, exactly one of settle and release is attempted for its reservation.
+bills what it sent. A call that was sent and never heard of is settled with its prompt; one that was
+not sent, or was refused, is released. Whichever way a try ends, by cancellation too, exactly one of
+settle and release is attempted for its reservation. When the process dies no attempt is made: then the
+reservation itself says what the next start books for it.
 """
 
 from __future__ import annotations
@@ -27,7 +29,12 @@ from agentcoord.llm.accounts import Crowded, LedgerPort, LedgerRefusal, Settleme
 from agentcoord.llm.api import Model, PaidTurn, Progress, SpendRefused, Turn, TurnRequest
 from agentcoord.llm.pacing import MIDDLE_PRIORITY, Governor, Share, Slot
 from agentcoord.llm.pricing import PriceList
-from agentcoord.llm.prompt_size import CachedPrefix, estimate_input_tokens, usage_of_broken_call
+from agentcoord.llm.prompt_size import (
+    CachedPrefix,
+    PromptSize,
+    estimate_input_tokens,
+    usage_of_broken_call,
+)
 from agentcoord.llm.rate_buckets import Wants
 
 __all__ = ["LedgerPort", "LedgerRefusal", "PaidModel", "TaskGateway", "estimate_input_tokens"]
@@ -135,14 +142,12 @@ class TaskGateway:
         LlmAuthError as they come.
         """
         give_up_at = self._clock.monotonic() + self._deadline_s
-        input_tokens = estimate_input_tokens(request)
+        prompt = PromptSize.of(request)
         spent = _Spent()
         patience_s = min(_ROOM_PATIENCE_S, self._deadline_s)
         for _ in range(_MAX_TRIES):
             patient = patience_s > 0
-            outcome = await self._try_once(
-                request, input_tokens, progress, spent, give_up_at, patient=patient
-            )
+            outcome = await self._try_once(request, prompt, progress, spent, give_up_at, patient=patient)
             match outcome:
                 case Crowded():
                     waited_from = self._clock.monotonic()
@@ -166,7 +171,7 @@ class TaskGateway:
     async def _try_once(
         self,
         request: TurnRequest,
-        input_tokens: int,
+        prompt: PromptSize,
         progress: Progress,
         spent: _Spent,
         give_up_at: float,
@@ -176,7 +181,7 @@ class TaskGateway:
         """Wait for a slot, reserve, call, and close the books on it. Model errors are returned."""
         model = request.model
         wait_at_most_s = give_up_at - self._clock.monotonic()
-        uncached = self._cached.uncached_of(input_tokens, self._clock.monotonic())
+        uncached = self._cached.uncached_of(prompt.tokens, self._clock.monotonic())
         wants = Wants(uncached, request.max_tokens)
         async with self._governor.slot(
             model, wait_at_most_s=wait_at_most_s, wants=wants, share=self._share
@@ -184,17 +189,17 @@ class TaskGateway:
             reservation = self._account.new_id()
             progress.restart()
             try:
-                fitted = await self._account.reserve(reservation, request, input_tokens, patient=patient)
+                fitted = await self._account.reserve(reservation, request, prompt, patient=patient)
                 if not isinstance(fitted, TurnRequest):
                     return fitted
                 outcome = await self._call(fitted, reservation, progress, slot)
             except BaseException:
-                await self._close_books(reservation, model, None, input_tokens, progress, spent, slot)
+                await self._close_books(reservation, model, None, prompt, progress, spent, slot)
                 raise
             turn = outcome if isinstance(outcome, Turn) else None
             if progress.started:
-                self._cached.note_sent(input_tokens, self._clock.monotonic())
-            await self._close_books(reservation, model, turn, input_tokens, progress, spent, slot)
+                self._cached.note_sent(prompt.tokens, self._clock.monotonic())
+            await self._close_books(reservation, model, turn, prompt, progress, spent, slot)
         if isinstance(outcome, LlmRetryableError):
             if not progress.started:
                 self._governor.note_headers(model, progress.headers)
@@ -230,14 +235,14 @@ class TaskGateway:
         reservation: str,
         model: str,
         turn: Turn | None,
-        input_tokens: int,
+        prompt: PromptSize,
         progress: Progress,
         spent: _Spent,
         slot: Slot,
     ) -> None:
         """Settle or release, also while being cancelled."""
         try:
-            await self._close(reservation, model, turn, input_tokens, progress, spent, slot)
+            await self._close(reservation, model, turn, prompt, progress, spent, slot)
         finally:
             self._account.settlements.note()
 
@@ -246,7 +251,7 @@ class TaskGateway:
         reservation: str,
         model: str,
         turn: Turn | None,
-        input_tokens: int,
+        prompt: PromptSize,
         progress: Progress,
         spent: _Spent,
         slot: Slot,
@@ -254,16 +259,14 @@ class TaskGateway:
         if turn is None and not progress.started and not progress.sent:
             await _shielded(self._account.port.release(reservation))
             return
-        if turn is not None:
-            usage = turn.usage
-        elif progress.started:
-            usage = usage_of_broken_call(progress)
-            spent.broken_tries += 1
+        if turn is not None or progress.started:
+            usage = turn.usage if turn is not None else usage_of_broken_call(progress)
+            cost = self._account.prices.cost_usd_micros(usage, model)
+            spent.broken_tries += turn is None
         else:
             # Given up or cut off before a word came back: the server may have read all of the prompt.
-            usage = Usage(input_tokens=input_tokens)
+            cost, usage = self._account.cost_when_sent(prompt, model)
         slot.note_used(usage)
-        cost = self._account.prices.cost_usd_micros(usage, model)
         spent.usage += usage
         spent.cost_usd_micros = UsdMicros(spent.cost_usd_micros + cost)
         await _shielded(self._account.port.settle(reservation, actual=cost, usage=usage, model=model))

@@ -8,7 +8,9 @@ last call: what that one sent is in the cache while it is young.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from agentcoord.domain.usage import Usage
 from agentcoord.llm.api import Progress, TurnRequest
@@ -20,15 +22,39 @@ _CACHE_LIVES_S = 270.0
 """Of a mark of five minutes, with a margin."""
 
 
+@dataclass(frozen=True, slots=True)
+class PromptSize:
+    """A prompt's tokens, estimated from above."""
+
+    shared: int
+    """System prompt and tools: at worst they are written to the cache for an hour."""
+    own: int
+    """The conversation: at worst it is written to the cache for five minutes."""
+
+    @property
+    def tokens(self) -> int:
+        return self.shared + self.own
+
+    @classmethod
+    def of(cls, request: TurnRequest) -> PromptSize:
+        """Estimate by the JSON's bytes over 3, and a margin."""
+        shared = _tokens_from_above([*request.system, *request.tools])
+        return cls(shared + _PROMPT_MARGIN_TOKENS, _tokens_from_above(request.messages))
+
+    def dearest_usages(self) -> tuple[Usage, Usage]:
+        """What a provider may count of it once it has the prompt: one of these costs the most."""
+        written = Usage(cache_write_1h_tokens=self.shared, cache_write_5m_tokens=self.own)
+        return Usage(input_tokens=self.tokens), written
+
+
 def estimate_input_tokens(request: TurnRequest) -> int:
-    """Estimate a prompt's tokens from above: its JSON's bytes over 3, and a margin."""
-    prompt = {
-        "system": list(request.system),
-        "messages": list(request.messages),
-        "tools": list(request.tools),
-    }
-    size = len(json.dumps(prompt, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"))
-    return -(-size // _BYTES_PER_TOKEN) + _PROMPT_MARGIN_TOKENS
+    """Estimate a prompt's tokens from above."""
+    return PromptSize.of(request).tokens
+
+
+def _tokens_from_above(parts: Sequence[Mapping[str, Any]]) -> int:
+    text = json.dumps(list(parts), ensure_ascii=False, separators=(",", ":"))
+    return -(-len(text.encode("utf-8", "surrogatepass")) // _BYTES_PER_TOKEN)
 
 
 def usage_of_broken_call(progress: Progress) -> Usage:

@@ -18,7 +18,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from agentcoord.domain.ids import TaskId
-from agentcoord.domain.usage import CapUnit, Usage, UsdMicros
+from agentcoord.domain.usage import ZERO_USD, CapUnit, Usage, UsdMicros
 from agentcoord.store.keys import Keys
 from agentcoord.store.memory import Memory
 from agentcoord.store.scripts import BATCH, ScriptName, Scripts, read_hash
@@ -26,7 +26,7 @@ from agentcoord.store.spend_mirror import Reserved, SpendMirror
 from agentcoord.store.task_records import decode_usage, usage_args
 
 INTERRUPTED_MODEL = "(interrupted call)"
-"""The model on which calls are booked that a crash interrupted after their answer had begun."""
+"""The model on which calls are booked that a crash interrupted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,21 +112,33 @@ class BudgetLedger:
         caps: Caps,
         tokens: int = 0,
         worker: str = "",
+        sent_amount: UsdMicros = ZERO_USD,
+        sent_tokens: int = 0,
     ) -> Refusal | None:
         """Set `amount` and `tokens` aside, or say which cap forbids it.
 
-        `worker`: on whose account the call is shown. Repeating a reservation changes nothing.
+        `worker`: on whose account the call is shown. `sent_amount`, `sent_tokens`: what the call may have
+        cost once it is sent, whatever becomes of it; `end` books that much. Repeating a reservation
+        changes nothing.
         Like everything here but reading, it raises StoreUnavailableError while the server has lost its
         memory: it knows of no money that was spent.
         """
         in_order = _caps_in_order(caps)
         args = ["" if cap is None else cap for _, _, cap in in_order]
-        words = (reservation, run, task, day, amount, tokens, worker)
+        words = (reservation, run, task, day, amount, tokens, worker, sent_amount, sent_tokens)
         refused = await self._run(ScriptName.RESERVE, *words, *args)
         if not refused:
-            self.mirror.open.setdefault(
-                reservation, Reserved(run, task, day, amount, tokens=tokens, worker=worker)
+            made = Reserved(
+                run,
+                task,
+                day,
+                amount,
+                tokens=tokens,
+                worker=worker,
+                sent_amount=sent_amount,
+                sent_tokens=sent_tokens,
             )
+            self.mirror.open.setdefault(reservation, made)
             return None
         which, spent, reserved = refused
         scope, unit, cap = in_order[which - 1]
@@ -146,7 +158,7 @@ class BudgetLedger:
             self.mirror.open[reservation] = replace(reserved, started=True)
 
     async def release(self, reservation: str) -> None:
-        """Give up a reservation whose call was not made, started or not; repeating it changes nothing."""
+        """Give up a reservation whose call was not made or was refused; repeating it changes nothing."""
         await self._run(ScriptName.RELEASE, "", reservation)
         self.mirror.open.pop(reservation, None)
 
@@ -158,7 +170,8 @@ class BudgetLedger:
     async def reconcile(self, live: Collection[str]) -> tuple[str, ...]:
         """End every reservation that is not `live`: a crash left it. Returns those ended, sorted.
 
-        Started ones are settled at the reserved amount, the others released.
+        Started ones are booked at the reserved amount, the others at what sending them may have cost: a
+        reservation is made just before its call, so whoever finds one open cannot know that it was not sent.
         """
         return await self.end(set(await self.open_reservations()) - set(live))
 

@@ -23,6 +23,9 @@ class Reserved:
     started: bool = False
     tokens: int = 0
     worker: str = ""
+    sent_amount: int = 0
+    """What it may have cost once it was sent, if nobody learns what became of it; in micro-dollars."""
+    sent_tokens: int = 0
 
     @property
     def scopes(self) -> tuple[str, str, str]:
@@ -31,14 +34,27 @@ class Reserved:
 
     @classmethod
     def from_stored(cls, stored: Sequence[object]) -> Reserved:
-        """Read `[run, task, day, amount, started, tokens, worker]`; earlier versions wrote five of them."""
+        """Read what `to_stored` makes; earlier versions wrote five or seven parts of it."""
         parts = [str(part) for part in stored]
-        run, task, day, amount, started, tokens, worker = [*parts, *("0", "")[len(parts) - 5 :]]
-        return cls(run, task, day, int(amount), started == "1", int(tokens), worker)
+        of_call, later = parts[:5], parts[5:]
+        run, task, day, amount, started = of_call
+        tokens, worker, sent_amount, sent_tokens = [*later, *("0", "", "0", "0")[len(later) :]]
+        return cls(
+            run,
+            task,
+            day,
+            int(amount),
+            started == "1",
+            int(tokens),
+            worker,
+            int(sent_amount),
+            int(sent_tokens),
+        )
 
     def to_stored(self) -> list[str]:
         started = "1" if self.started else "0"
-        return [self.run, self.task, self.day, str(self.amount), started, str(self.tokens), self.worker]
+        of_call = [self.run, self.task, self.day, str(self.amount), started]
+        return [*of_call, str(self.tokens), self.worker, str(self.sent_amount), str(self.sent_tokens)]
 
 
 @dataclass(slots=True)

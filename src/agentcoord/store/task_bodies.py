@@ -43,6 +43,8 @@ class _Body(msgspec.Struct, array_like=True, frozen=True):
     writes: tuple[str, ...]
     check: str
     budget_usd_micros: int | None
+    budget_tokens: int | None = None
+    """Left out where there is none, so that plans that do not set it pack to the bytes that are stored."""
 
 
 _make_spec = quick_maker(TaskSpec)
@@ -63,7 +65,7 @@ _unpacker = zstandard.ZstdDecompressor(dict_data=_FRAME, format=zstandard.FORMAT
 
 def encode_body(spec: TaskSpec) -> bytes:
     """Return the spec without its needs, packed when that is shorter; equal specs, equal bytes."""
-    body = _Body(
+    body: tuple[object, ...] = (
         spec.id,
         spec.title,
         spec.description,
@@ -73,10 +75,12 @@ def encode_body(spec: TaskSpec) -> bytes:
         spec.check,
         spec.budget_usd_micros,
     )
+    if spec.budget_tokens is not None:
+        body += (spec.budget_tokens,)
     try:
         plain = _encoder.encode(body)
     except UnicodeEncodeError:  # Half a surrogate pair: JSON can escape it, UTF-8 cannot say it.
-        plain = json.dumps(msgspec.to_builtins(body), separators=(",", ":")).encode()
+        plain = json.dumps(body, separators=(",", ":")).encode()
     if len(plain) < PACKED_FROM_BYTES:
         return plain
     packed = _PACKED_MARK + _packer.compress(plain)
@@ -113,4 +117,5 @@ def decode_body(stored: bytes, needs: tuple[TaskId, ...] = ()) -> TaskSpec:
         body.writes,
         body.check,
         None if body.budget_usd_micros is None else UsdMicros(body.budget_usd_micros),
+        body.budget_tokens,
     )

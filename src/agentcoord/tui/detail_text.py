@@ -55,7 +55,7 @@ def _facts(task: TaskView, *, now_ms: int, width: int) -> Iterator[Line]:
         ("Worker", task["worker"] or ""),
         ("Attempt", f"{task['attempt']}, {task['turns']} turns" if task["attempt"] else ""),
         ("Cost", f"{money(task['cost_usd'])}{budget}"),
-        ("Tokens", _tokens(task["tokens"])),
+        ("Tokens", _tokens(task["tokens"], task["budget_tokens"])),
         ("Needs", ", ".join(task["needs"])),
         ("Writes", ", ".join(task["writes"])),
     ]
@@ -73,12 +73,13 @@ def _timing(task: TaskView, now_ms: int) -> str:
     return f"started {spoken_span(now_ms - started)} ago"
 
 
-def _tokens(tokens: TokensView) -> str:
+def _tokens(tokens: TokensView, cap: int | None) -> str:
     read = tokens["cache_read"] + tokens["cache_write"] + tokens["input"]
+    most = f", {cap:,} at most" if cap is not None else ""
     if not read and not tokens["output"]:
-        return ""
+        return most.removeprefix(", ")
     cached = round(100 * tokens["cache_read"] / read) if read else 0
-    return f"{read:,} in ({cached}% cached), {tokens['output']:,} out"
+    return f"{read:,} in ({cached}% cached), {tokens['output']:,} out{most}"
 
 
 def _section(title: str, body: Sequence[Line]) -> list[Line]:

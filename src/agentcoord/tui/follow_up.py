@@ -45,6 +45,8 @@ def follow_up(detail: TaskDetail, comment: str, known: Collection[str]) -> Follo
     ]
     if task["budget_usd"] is not None:
         fields.append(("budget_usd", task["budget_usd"]))
+    if task["budget_tokens"] is not None:
+        fields.append(("budget_tokens", task["budget_tokens"]))
     # JSON's strings, numbers and lists are TOML's too; only DEL must be escaped besides.
     written = [f"{name} = {_toml(value)}" for name, value in fields if value not in ("", [])]
     return FollowUp(task_id, "\n".join(['[plan]\nname = "comments"\n', "[[task]]", *written, ""]))

@@ -186,6 +186,8 @@ class TaskView(TypedDict):
     turns: int
     cost_usd: float
     budget_usd: float | None
+    budget_tokens: int | None
+    """As in the plan; null: what the settings say."""
     tokens: TokensView
     files: list[str]
     runs_here: list[str]

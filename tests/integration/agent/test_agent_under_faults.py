@@ -97,6 +97,8 @@ class PlainLedger:
         tokens: int,
         caps: Any,
         worker: str,
+        sent_amount: UsdMicros,
+        sent_tokens: int,
     ) -> LedgerRefusal | None:
         self.open[reservation] = (amount, tokens)
         return None

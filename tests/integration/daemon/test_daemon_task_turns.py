@@ -8,6 +8,8 @@ from pathlib import Path
 
 from daemon_kit import WORKER, Daemonlet, Held, Step, bash, create, daemonlet, finish, until
 
+from agentcoord.agent.transcript import Transcript
+from agentcoord.agent.transcript_records import text_message
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import ProjectId, TaskId
 from agentcoord.domain.states import TaskState
@@ -196,14 +198,15 @@ async def test_a_drain_while_only_a_proof_is_left_ends_with_it(
         assert [(await d.task(t)).state for t in "ab"] == [TaskState.DONE, TaskState.QUEUED]
 
 
-async def test_what_was_begun_on_work_that_never_landed_begins_anew_where_it_cannot_stand_alone(
+async def test_what_was_begun_on_work_that_never_landed_goes_on_in_a_new_copy_where_it_cannot_stand_alone(
     valkey_url: str, project_id: ProjectId, tmp_path: Path
 ) -> None:
     """It changed a file that the other would have created, and the other was cancelled."""
     gate, thought = Gate(tmp_path, "a"), Held(bash("echo 'B = 1' >> src/a.py"), finish())
+    again: Step = [bash("test ! -e src/a.py && echo 'B = 2' >> src/a.py"), finish()]
     async with daemonlet(valkey_url, project_id) as d:
         first: list[Step] = [[create("src/a.py", "A = 1\n"), finish()]]
-        async with two_tasks(d, gate, first, [thought]):
+        async with two_tasks(d, gate, first, [thought, again]):
             await thought.begun.wait()
             await d.requests.answer("cancel", {"id": "a"})
             await d.at_a_change(lambda: _true(len(d.fleet.claims) == 1))
@@ -212,7 +215,32 @@ async def test_what_was_begun_on_work_that_never_landed_begins_anew_where_it_can
             assert "which has not landed" in back.data["why"]
             done = await d.wait_until("b", TaskState.DONE)
         assert done.attempt == 1, "that was no fault of its own"
-        assert (d.root / "src/a.py").read_text() == "B = 1\n"
+        assert d.model.asked.count("b") == 2, "no turn is paid for again"
+        assert (d.root / "src/a.py").read_text() == "B = 2\n"
+        told = Transcript.open(d.shop.transcripts / "b" / "attempt-1.jsonl").messages[2]["content"]
+        assert "+B = 1" in str(told), "what it had done is in front of it"
+
+
+async def test_a_copy_that_a_daemon_left_behind_is_not_used_where_the_conversation_was_promised_a_new_one(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    """It died between the two: the words are on the disk, and the old copy is still bound to the task."""
+    task = TaskId("b")
+    async with daemonlet(valkey_url, project_id) as d:
+        left = await d.shop.pool.acquire(task, 1, fresh=False)
+        (left.root / "src/b.py").write_text("B = 1\n")
+        await d.shop.pool.release(left, keep=True)
+        transcript = Transcript.open(d.shop.transcripts / task / "attempt-1.jsonl")
+        await transcript.add_opening([], text_message("Task id: b"), "hash")
+        await transcript.add_user("your copy is a new one", fresh_copy=True)
+        d.model.turns[task] = [[bash("test ! -e src/b.py && echo 'B = 2' > src/b.py"), finish()]]
+        await d.load(task)
+        async with d.working():
+            await d.wait_until(task, TaskState.DONE)
+        assert (d.root / "src/b.py").read_text() == "B = 2\n"
+        again = Transcript.open(transcript.path)
+        assert again.messages[:2] == transcript.messages, "the same conversation went on"
+        assert not again.wants_fresh_copy
 
 
 async def test_tasks_of_a_daemon_that_died_in_that_moment_go_on_from_where_they_were(

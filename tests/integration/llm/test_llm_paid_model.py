@@ -43,6 +43,8 @@ class CountingLedger:
         tokens: int,
         caps: Any,
         worker: str,
+        sent_amount: UsdMicros,
+        sent_tokens: int,
     ) -> LedgerRefusal | None:
         self.open[reservation] = amount
         return None

@@ -134,6 +134,37 @@ async def test_totals_are_told_apart_by_task_and_by_model(valkey_url: str, proje
         assert (await store.ledger.totals(run="other", day="day")).by_task == {}
 
 
+async def test_what_a_crash_left_before_its_answer_is_booked_as_sent_and_once(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        for name in ("begun", "given up", "sent"):
+            refused = await store.ledger.reserve(
+                name,
+                run="run",
+                task=TaskId("t"),
+                day="day",
+                amount=usd(50),
+                tokens=500,
+                caps=Caps(),
+                worker="w",
+                sent_amount=usd(7),
+                sent_tokens=70,
+            )
+            assert refused is None
+        await store.ledger.mark_started("begun")
+        await store.ledger.release("given up")
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        assert await store.ledger.reconcile(()) == ("begun", "sent")
+        assert await store.ledger.reconcile(()) == ()
+        totals = await store.ledger.totals(run="run", day="day")
+        assert (totals.run_spent_usd_micros, totals.run_reserved_usd_micros) == (57, 0)
+        assert (totals.day_spent_usd_micros, totals.day_reserved_usd_micros) == (57, 0)
+        assert (totals.run_tokens, totals.run_tokens_reserved) == (570, 0)
+        assert totals.by_model == {INTERRUPTED_MODEL: Spend(usd(57), NO_USAGE)}
+        assert totals.by_worker == {"w": Spend(usd(57), NO_USAGE)}
+
+
 async def test_what_a_crash_left_is_released_or_assumed_billed(
     valkey_url: str, project_id: ProjectId
 ) -> None:

@@ -228,7 +228,7 @@ class NightMachine(ModelledNight):
             self.model.put_back(name, counts=False)
         self.model.ready_what_is_due(self.clock.time_ms)
         for task, amount, began in self.model.reserved.values():
-            self.model.spent[task] = self.model.spent.get(task, 0) + amount * began
+            self.model.spent[task] = self.model.spent.get(task, 0) + (amount if began else amount // 3)
         assert set(self.run(store.ledger.reconcile([]))) == set(self.model.reserved)
         self.model.reserved.clear()
         self._serve(heard=False)
@@ -301,7 +301,7 @@ class NightMachine(ModelledNight):
         fits = self.model.sums() + amount <= 250 and self.model.sums(name) + amount <= 120
         caps = Caps(run=UsdMicros(300), task=UsdMicros(120), day=UsdMicros(250))
         where: dict[str, Any] = {"run": "r", "task": TaskId(name), "day": "d", "caps": caps}
-        where["amount"] = UsdMicros(amount)
+        where |= {"amount": UsdMicros(amount), "sent_amount": UsdMicros(amount // 3)}
         happened, refused = self._single(by, how, lambda s: s.ledger.reserve(reservation, **where))
         known = reservation in self.model.reserved
         assert how != "none" or (refused is None) == (fits or known)

@@ -113,8 +113,7 @@ class LedgerMachine(_OnAServer):
         assert list(self.run(self.store.ledger.reconcile(live))) == dead
         for name in dead:
             task, amount = self.open_ones.pop(name)
-            if name in self.begun:
-                self.spent[task] += amount
+            self.spent[task] += amount if name in self.begun else amount // 3
 
     @invariant()
     def the_sums_are_the_models_and_below_the_caps(self) -> None:
@@ -131,7 +130,13 @@ class LedgerMachine(_OnAServer):
 
     async def _reserve(self, name: str, task: str, amount: int) -> object:
         return await self.store.ledger.reserve(
-            name, run="run", task=TaskId(task), day="day", amount=UsdMicros(amount), caps=CAPS
+            name,
+            run="run",
+            task=TaskId(task),
+            day="day",
+            amount=UsdMicros(amount),
+            caps=CAPS,
+            sent_amount=UsdMicros(amount // 3),
         )
 
 

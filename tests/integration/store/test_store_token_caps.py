@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 from store_kit import HandClock, open_store
@@ -11,6 +12,7 @@ from agentcoord.domain.ids import ProjectId, TaskId
 from agentcoord.domain.usage import NO_USAGE, CapUnit, Usage, UsdMicros
 from agentcoord.store import Caps, CapScope, Refusal, Spend, Store
 from agentcoord.store.budget_ledger import INTERRUPTED_MODEL
+from agentcoord.store.spend_mirror import Reserved
 
 TOKENS = CapUnit.TOKENS
 
@@ -105,16 +107,19 @@ async def test_what_a_crash_left_gives_its_tokens_back_or_counts_them_all(
         assert totals.by_model == {INTERRUPTED_MODEL: Spend(UsdMicros(1), NO_USAGE)}
 
 
+@pytest.mark.parametrize("later", ["", ',"0",""'])
 async def test_what_an_earlier_version_reserved_is_settled_and_given_up_all_the_same(
-    valkey_url: str, project_id: ProjectId
+    valkey_url: str, project_id: ProjectId, later: str
 ) -> None:
     async with open_store(valkey_url, project_id, HandClock()) as store:
-        for name in ("a", "b"):
+        for name in ("a", "b", "c"):
             await _reserve(store, name, 0, Caps(), amount=10)
-            old = '["run","t","day","10","0"]'
+            old = f'["run","t","day","10","0"{later}]'
             await store.client.hset(store.keys.of("reservations"), name, old)
+            assert Reserved.from_stored(json.loads(old)) == Reserved("run", "t", "day", 10)
         await store.ledger.release("a")
         await _settle(store, "b", Usage(output_tokens=5))
+        assert await store.ledger.reconcile(()) == ("c",)
         totals = await store.ledger.totals(run="run", day="day")
         assert (totals.run_reserved_usd_micros, totals.run_tokens, totals.run_tokens_reserved) == (0, 5, 0)
 

@@ -18,7 +18,8 @@ from agent_fakes import (
 )
 
 from agentcoord.agent.replies import tool_result
-from agentcoord.agent.transcript import Transcript, sendable_content
+from agentcoord.agent.transcript import Transcript
+from agentcoord.agent.transcript_records import sendable_content
 from agentcoord.domain.usage import Usage, UsdMicros
 from agentcoord.errors import AgentError
 from agentcoord.llm.api import Block, Message, PaidTurn, StopReason

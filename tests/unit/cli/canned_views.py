@@ -23,6 +23,7 @@ def task_view(task_id: str, state: str, **changes: Any) -> TaskView:
         "turns": 4,
         "cost_usd": 0.25,
         "budget_usd": 0.6,
+        "budget_tokens": None,
         "tokens": TOKENS,
         "files": ["a.py", "b.py"] if state == "done" else [],
         "runs_here": [],

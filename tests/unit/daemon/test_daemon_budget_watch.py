@@ -48,9 +48,11 @@ def test_no_cap_is_never_nearly_spent() -> None:
 
 
 def test_a_tasks_cap_is_its_own_or_the_settings() -> None:
-    def warned(budget_usd_micros: int | None, spent: int, tokens: int = 0) -> list[Nearly]:
+    def warned(
+        budget_usd_micros: int | None, spent: int, tokens: int = 0, own_tokens: int | None = None
+    ) -> list[Nearly]:
         own = None if budget_usd_micros is None else UsdMicros(budget_usd_micros)
-        spec = TaskSpec(id=TaskId("t"), title="T", budget_usd_micros=own)
+        spec = TaskSpec(id=TaskId("t"), title="T", budget_usd_micros=own, budget_tokens=own_tokens)
         task = Task(spec=spec, state=TaskState.RUNNING)
         budget = BudgetSection(task_usd=1.0, task_tokens=100)
         return list(nearly_spent_by(task, {DOLLARS: spent, TOKENS: tokens}, budget))
@@ -59,3 +61,4 @@ def test_a_tasks_cap_is_its_own_or_the_settings() -> None:
     assert warned(None, 800_000) == [Nearly(CapScope.TASK, "t", DOLLARS, 800_000, 1_000_000)]
     assert warned(100_000, 80_000) == [Nearly(CapScope.TASK, "t", DOLLARS, 80_000, 100_000)]
     assert warned(100_000, 0, 80) == [Nearly(CapScope.TASK, "t", TOKENS, 80, 100)]
+    assert warned(100_000, 0, 80, 10) == [Nearly(CapScope.TASK, "t", TOKENS, 80, 10)]

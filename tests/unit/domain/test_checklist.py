@@ -54,6 +54,7 @@ def test_an_item_waits_for_those_below_it_that_are_open() -> None:
 def test_groups_at_the_end_of_a_title_are_what_keys_are_in_toml() -> None:
     line = (
         "- [ ] Call f(x) (see: RFC 3) (id: call) (tags: backend, testing) (priority: 5) (budget: $0.40)"
+        " (tokens: 200,000)"
         " (writes: src/*.py, `a.py`) (check: `python -c 'print(1)'`) (on_need_failed: skip)"
     )
     assert tasks(line)["call"] == TaskSpec(
@@ -62,6 +63,7 @@ def test_groups_at_the_end_of_a_title_are_what_keys_are_in_toml() -> None:
         tags=("backend", "testing"),
         priority=5,
         budget_usd_micros=tasks("- [ ] a (budget_usd: 0.4)")["a"].budget_usd_micros,
+        budget_tokens=200_000,
         writes=("src/*.py", "a.py"),
         check="python -c 'print(1)'",
         on_need_failed=tasks("- [ ] a (on_need_failed: skip)")["a"].on_need_failed,
@@ -86,6 +88,7 @@ def test_fenced_code_is_text_and_keeps_its_shape() -> None:
             "t.md:1: priority is a number from 1 (idle) to 5 (critical), not 'high'",
         ),
         ("- [ ] a (budget: much)", "t.md:1: budget_usd is a number of dollars above 0, not 'much'"),
+        ("- [ ] a (tokens: 2k)", "t.md:1: budget_tokens is a whole number of tokens above 0, not '2k'"),
         ("- [ ] a (id: x)\n- [ ] b (id: x)", "t.md:2: id 'x' is used twice; first in line 1"),
     ],
 )

@@ -59,6 +59,7 @@ tags = ["nobody"]
 priorty = 3
 priority = 9
 budget_usd = -1
+budget_tokens = 1.5
 """
 
 
@@ -91,6 +92,7 @@ def test_everything_wrong_is_told_in_one_go_with_line_numbers() -> None:
         "p.toml:21: unknown key 'priorty' (did you mean 'priority'?)",
         "p.toml:22: priority is a number from 1 (idle) to 5 (critical), not 9",
         "p.toml:23: budget_usd is a number of dollars above 0, not -1",
+        "p.toml:24: budget_tokens is a whole number of tokens above 0, not 1.5",
     )
 
 

@@ -28,6 +28,7 @@ def specs(draw: st.DrawFn, number: int) -> TaskSpec:
         writes=tuple(draw(names.map(lambda found: [path.replace("..", ".") for path in found]))),
         check=draw(words).strip(),
         budget_usd_micros=UsdMicros(draw(st.integers(1, 500)) * 10_000),
+        budget_tokens=draw(st.none() | st.integers(1, 10**9)),
     )
 
 
@@ -50,9 +51,10 @@ def test_it_looks_as_a_person_would_write_it() -> None:
         description='Say "hello".\nThen stop.',
         tags=("testing",),
         budget_usd_micros=UsdMicros(600_000),
+        budget_tokens=2_000_000,
     )
     assert render_plan("night", [spec], head=["A draft"], notes={"a": "estimated $0.30"}) == (
         '# A draft\n\n[plan]\nname = "night"\n\n[[task]]\n# estimated $0.30\nid = "a"\ntitle = "A"\n'
-        'priority = 3\ntags = ["testing"]\nbudget_usd = 0.60\n'
+        'priority = 3\ntags = ["testing"]\nbudget_usd = 0.60\nbudget_tokens = 2_000_000\n'
         'description = """\nSay "hello".\nThen stop."""\n'
     )

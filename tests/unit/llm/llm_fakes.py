@@ -94,6 +94,8 @@ class FakeLedger:
         self.settled: list[tuple[str, int, Usage, str]] = []
         self.reserved: list[int] = []
         self.seen: list[dict[str, Any]] = []
+        self.when_sent: dict[str, tuple[int, int]] = {}
+        """What a reservation says that it may have cost, in money and tokens, if nobody closes it."""
         self.hold: asyncio.Event | None = None
         """When set, settle waits for it."""
         self.tells_reserved = True
@@ -111,8 +113,13 @@ class FakeLedger:
         tokens: int,
         caps: Any,
         worker: str,
+        sent_amount: UsdMicros,
+        sent_tokens: int,
     ) -> Refused | None:
         assert reservation not in self.open
+        assert sent_amount <= amount
+        assert sent_tokens <= tokens
+        self.when_sent[reservation] = (sent_amount, sent_tokens)
         self.seen.append({"run": run, "task": task, "worker": worker, "day": day, "caps": caps})
         committed = self.spent + sum(self.open.values())
         if committed + amount > self.cap:

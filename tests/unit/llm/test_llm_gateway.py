@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import itertools
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 
 import pytest
 from llm_fakes import FakeLedger, FakeModel, JumpingClock, ManualClock, Step, request, settle_loop, turn
@@ -22,14 +24,20 @@ from agentcoord.errors import (
 from agentcoord.llm.api import Model, PaidTurn, Progress, SpendRefused
 from agentcoord.llm.gateway import PaidModel, TaskGateway, estimate_input_tokens
 from agentcoord.llm.pacing import Governor, PacingSettings
-from agentcoord.llm.pricing import PriceList
+from agentcoord.llm.pricing import ModelPrice, PriceList, Rates
+from agentcoord.llm.prompt_size import PromptSize
 
 PRICES = PriceList.load()
 SONNET = "claude-sonnet-5-5"
 
 
 def gateway_of(
-    model: Model, ledger: FakeLedger, *, clock: ManualClock | None = None, deadline_s: float = 3_600
+    model: Model,
+    ledger: FakeLedger,
+    *,
+    clock: ManualClock | None = None,
+    deadline_s: float = 3_600,
+    prices: PriceList = PRICES,
 ) -> TaskGateway:
     clock = clock or JumpingClock()
     ids = itertools.count(1)
@@ -37,7 +45,7 @@ def gateway_of(
         model,
         governor=Governor(clock=clock, settings=PacingSettings(start_gap_s=0), random=lambda: 1.0),
         ledger=ledger,
-        prices=PRICES,
+        prices=prices,
         clock=clock,
         new_id=lambda: f"reservation-{next(ids)}",
         run="r1",
@@ -97,13 +105,30 @@ async def test_a_call_that_was_given_up_before_an_answer_began_is_booked_with_it
     given_up = Step(starts=False, sends=True, ends=LlmRetryableError("no answer began within 90 s"))
     paid = await gateway_of(FakeModel(given_up, Step()), ledger).take_turn(asked, Progress())
     assert isinstance(paid, PaidTurn)
-    prompt = estimate_input_tokens(asked)
-    assert [usage for _, _, usage, _ in ledger.settled] == [
-        Usage(input_tokens=prompt),
-        Usage(100, output_tokens=20),
-    ]
-    assert paid.usage.input_tokens == prompt + 100
+    prompt = PromptSize.of(asked)
+    written = Usage(cache_write_1h_tokens=prompt.shared, cache_write_5m_tokens=prompt.own)
+    assert [usage for _, _, usage, _ in ledger.settled] == [written, Usage(100, output_tokens=20)]
+    assert paid.usage == written + Usage(100, output_tokens=20)
+    assert paid.cost_usd_micros == ledger.spent == PRICES.cost_usd_micros(written, SONNET) + 400
     assert not ledger.open
+
+
+async def test_a_reservation_says_what_it_counts_as_if_we_die_before_the_answer() -> None:
+    ledger, asked = FakeLedger(), request()
+    given_up = Step(starts=False, sends=True, ends=LlmRetryableError("no answer began within 90 s"))
+    await gateway_of(FakeModel(given_up, Step()), ledger).take_turn(asked, Progress())
+    (_, cost, usage, _), _ = ledger.settled
+    assert set(ledger.when_sent.values()) == {(cost, usage.total_tokens)}
+
+
+async def test_where_writing_to_the_cache_costs_less_a_prompt_counts_at_the_price_of_input() -> None:
+    ledger, asked = FakeLedger(), request(model="local")
+    rates = Rates(*(Decimal(n) for n in (3, 4, 1, 1, 1)))
+    prices = PriceList({"local": ModelPrice("local", datetime.date(2026, 11, 1), rates)})
+    given_up = Step(starts=False, sends=True, ends=LlmRetryableError("no answer began within 90 s"))
+    await gateway_of(FakeModel(given_up, Step()), ledger, prices=prices).take_turn(asked, Progress())
+    prompt = estimate_input_tokens(asked)
+    assert ledger.settled[0][1:3] == (3 * prompt, Usage(input_tokens=prompt))
 
 
 async def test_an_earlier_try_is_not_counted_into_a_later_one() -> None:
@@ -308,7 +333,7 @@ async def test_a_call_cancelled_while_its_answer_is_awaited_is_booked_with_its_w
     ledger, reached = FakeLedger(), asyncio.Event()
     await cancelled_in(FakeModel(Step(starts=False, sends=True, waits=hang(reached))), ledger, reached)
     ((_, _, usage, _),) = ledger.settled
-    assert usage.input_tokens > 0
+    assert usage.prompt_tokens > 0
     assert not ledger.open
 
 

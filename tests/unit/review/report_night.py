@@ -74,6 +74,7 @@ def row(task_id: str, state: str, title: str, **more: Any) -> dict[str, Any]:
         "turns": 18,
         "cost_usd": 0.4,
         "budget_usd": 0.6,
+        "budget_tokens": None,
         "tokens": {"input": 2110, "cache_write": 38_402, "cache_read": 412_800, "output": 14_804},
         "files": [],
         "lines_added": 0,

@@ -80,6 +80,15 @@ def test_a_body_holds_no_needs_and_equal_specs_have_equal_bodies() -> None:
     assert encode_body(SPEC) != encode_body(replace(SPEC, title="U"))
 
 
+def test_a_body_without_a_cap_on_tokens_is_the_one_of_before_there_were_any() -> None:
+    short = replace(SPEC, description="")
+    assert json.loads(encode_body(short)) == ["t", "Ü", "", 5, ["a", "b"], ["x/**"], "true", 600_000]
+    capped = replace(short, budget_tokens=5, needs=())
+    assert json.loads(encode_body(capped))[8:] == [5]
+    assert decode_body(encode_body(capped)) == capped
+    assert TaskSpec.from_dict(capped.to_dict()) == capped
+
+
 def test_the_rule_for_needs_is_in_the_hash_and_not_in_the_body() -> None:
     skipping = replace(SPEC, on_need_failed=OnNeedFailed.SKIP)
     assert encode_body(skipping) == encode_body(SPEC)

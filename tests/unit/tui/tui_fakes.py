@@ -169,6 +169,7 @@ def task(id_: str, state: str = "queued", **more: Any) -> TaskView:
         "turns": 0,
         "cost_usd": 0.0,
         "budget_usd": None,
+        "budget_tokens": None,
         "tokens": {"input": 0, "cache_write": 0, "cache_read": 0, "output": 0},
         "files": [],
         "lines_added": 0,

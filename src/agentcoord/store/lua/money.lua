@@ -2,8 +2,8 @@
 -- Whether the server has lost this project's memory: then it knows of no money that was spent.
 local function has_forgotten(mark) return (redis.call('GET', P .. 'memory') or '') ~= mark end
 
--- Reservations: a HASH `reservations` of id -> JSON [run, task, day, amount, started, tokens, worker]; the
--- last two are missing in what an earlier version reserved.
+-- Reservations: a HASH `reservations` of id -> JSON [run, task, day, amount, started, tokens, worker, sent
+-- amount, sent tokens]; the last two, or four, are missing in what an earlier version reserved.
 local function negated(number)
   return number == '0' and '0' or '-' .. number  -- The server takes '-0' for no number.
 end
@@ -24,18 +24,12 @@ local function drop_reservation(id)
   return r
 end
 
--- Turns a reservation into what was spent. `tokens` is a flat list of kind, count; without `actual` all that
--- was reserved counts as used. Returns what was spent since ever by its run, its task and its day, then the
+-- Turns a reservation into what was spent: `amount`, and `used` tokens of which `tokens` tells the kinds, a
+-- flat list of kind, count. Returns what was spent since ever by its run, its task and its day, then the
 -- tokens of the same three; nothing when there is no such reservation.
-local function book_reservation(id, actual, model, tokens)
+local function book_reservation(id, amount, used, model, tokens)
   local r = drop_reservation(id)
   if not r then return {} end
-  local amount, used = actual or r[4], r[6] or '0'
-  if actual then
-    local sum = 0
-    for i = 2, #tokens, 2 do sum = sum + tonumber(tokens[i]) end
-    used = string.format('%.0f', sum)
-  end
   local spent = {}
   for _, key in ipairs(spend_keys(r)) do spent[#spent + 1] = redis.call('HINCRBY', key, 'spent', amount) end
   for _, key in ipairs(spend_keys(r)) do spent[#spent + 1] = redis.call('HINCRBY', key, 'tokens_spent', used) end

@@ -5,4 +5,6 @@
 -- Cost  18 calls and 4 a kind of token.
 -- Invariant: books once, because booking removes the reservation.
 if has_forgotten(ARGV[1]) then return false end
-return finish(book_reservation(ARGV[2], ARGV[3], ARGV[4], {unpack(ARGV, 5, #ARGV)}))
+local tokens, used = {unpack(ARGV, 5, #ARGV)}, 0
+for i = 2, #tokens, 2 do used = used + tonumber(tokens[i]) end
+return finish(book_reservation(ARGV[2], ARGV[3], string.format('%.0f', used), ARGV[4], tokens))

@@ -12,7 +12,7 @@ Deliberately absent: the socket itself (`source`), and drawing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, cast
@@ -58,7 +58,15 @@ class FeedSource(Protocol):
 class Feed:
     """Carries the daemon's words into the model until cancelled."""
 
-    def __init__(self, source: FeedSource, model: DashboardModel, clock: Clock) -> None:
+    def __init__(
+        self,
+        source: FeedSource,
+        model: DashboardModel,
+        clock: Clock,
+        on_begin: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`on_begin` is called when a subscription has begun and the model is true again."""
+        self._on_begin = on_begin
         self._source = source
         self._model = model
         self._clock = clock
@@ -96,6 +104,7 @@ class Feed:
                 await self._fetch_rows()
             self._last_word_ms = self._clock.now_ms()
             self._model.set_link(LinkView(Link.LIVE, self._last_word_ms))
+            self._on_begin()
             try:
                 async with asyncio.TaskGroup() as group:
                     watch = group.create_task(self._notice_silence())

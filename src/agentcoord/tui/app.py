@@ -21,6 +21,7 @@ from agentcoord.domain.events import EventKind
 from agentcoord.tui.context import Context, Replay
 from agentcoord.tui.event_text import NEWSWORTHY, sentence, tone_of
 from agentcoord.tui.feed import Feed, FeedSource
+from agentcoord.tui.link import Mode
 from agentcoord.tui.messages import (
     DiffWanted,
     LogWanted,
@@ -28,7 +29,7 @@ from agentcoord.tui.messages import (
     TaskWanted,
     WorkerWanted,
 )
-from agentcoord.tui.model import DashboardModel, Mode, Part
+from agentcoord.tui.model import DashboardModel, Part
 from agentcoord.tui.read_only import ReadOnlySource
 from agentcoord.tui.replay.keys import ReplayKeys
 from agentcoord.tui.screens.live import LiveScreen

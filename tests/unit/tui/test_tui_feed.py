@@ -10,7 +10,8 @@ from tui_fakes import EPOCH, FakeDaemon, HandClock, event, refusing, snapshot, t
 
 from agentcoord.errors import WireError
 from agentcoord.tui.feed import BACKOFF_S, SILENCE_S, Feed
-from agentcoord.tui.model import DashboardModel, Link, Position
+from agentcoord.tui.link import Link
+from agentcoord.tui.model import DashboardModel, Position
 from agentcoord.wire.messages import Method, Notification
 
 

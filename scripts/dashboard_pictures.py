@@ -27,7 +27,7 @@ from agentcoord.review.report.html import page_of
 from agentcoord.review.report.night import night_of
 from agentcoord.tui.app import DashboardApp
 from agentcoord.tui.context import Replay
-from agentcoord.tui.model import Mode
+from agentcoord.tui.link import Mode
 from agentcoord.tui.replay.moments import marks_of
 from agentcoord.tui.replay.player import Player
 from agentcoord.tui.replay.source import ReplaySource

@@ -99,9 +99,9 @@ class RecordedNight:
         raise WireError(f"nothing was recorded for {method}")
 
 
-async def _silence() -> AsyncIterator[Notice]:
+async def _silence() -> AsyncIterator[list[Notice]]:
     await asyncio.Event().wait()
-    yield Notice("never", {})
+    yield []
 
 
 def write_recording(path: Path) -> None:

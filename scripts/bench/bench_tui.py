@@ -62,7 +62,10 @@ def flood(
 def look(socket: Path, kind: str, seconds: float, keys_a_s: float) -> dict[str, Any]:
     """What a dashboard of this kind took, and lost."""
     command = [sys.executable, str(HERE / "tui_look.py"), str(socket), kind, str(seconds), str(keys_a_s)]
-    done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=seconds + PATIENCE_S)
+    # What it says on standard error goes to the person: without it a look that failed cannot be mended.
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, check=True, text=True, timeout=seconds + PATIENCE_S
+    )
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 

@@ -17,8 +17,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-from agentcoord.wire.codec import FrameDecoder, Request, encode_notification, encode_result
+from agentcoord.wire.codec import FrameDecoder, Request, encode_result
 from agentcoord.wire.messages import Method, Notification
+from agentcoord.wire.quick_json import encode_notification
 
 NIGHT: Final = Path(__file__).resolve().parents[1] / "dashboard_night.json"
 TASKS: Final = 40

@@ -65,6 +65,8 @@ class DataTableApp(App[None]):
         self.set_interval(TICK_S, self.tick)
 
     def tick(self) -> None:
+        if not self.is_running:
+            return  # An app that is being taken down ticks on while its screen loses its widgets.
         parts = self.model.take_dirty()
         with self.batch_update():
             if parts & Part.TASKS:

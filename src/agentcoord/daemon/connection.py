@@ -30,7 +30,6 @@ from agentcoord.wire.codec import (
     Malformed,
     Request,
     encode_error,
-    encode_notification,
     encode_result,
 )
 from agentcoord.wire.messages import (
@@ -42,6 +41,7 @@ from agentcoord.wire.messages import (
     SubscribeView,
     Topic,
 )
+from agentcoord.wire.quick_json import encode_notification
 
 READ_BYTES = 64 * 1024
 WRITE_TIMEOUT_S = 30.0

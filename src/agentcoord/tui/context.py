@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agentcoord.clock import Clock
 from agentcoord.tui.feed import FeedSource
 from agentcoord.tui.model import DashboardModel
-from agentcoord.tui.replay.player import Player
 from agentcoord.tui.styled import Span
-from agentcoord.wire.night_file import NightFile
+
+if TYPE_CHECKING:  # A live dashboard never reads a recording.
+    from agentcoord.tui.replay.player import Player
+    from agentcoord.wire.night_file import NightFile
 
 
 @dataclass(frozen=True, slots=True)

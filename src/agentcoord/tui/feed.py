@@ -12,14 +12,15 @@ Deliberately absent: the socket itself (`source`), and drawing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, cast
 
 from agentcoord.clock import Clock
 from agentcoord.errors import AgentCoordError
-from agentcoord.tui.model import DashboardModel, Link, LinkView, MissedEventsError, Position
+from agentcoord.tui.link import Link, LinkView
+from agentcoord.tui.model import DashboardModel, MissedEventsError, Position
 from agentcoord.wire.codec import Notice
 from agentcoord.wire.messages import Method, StatusView, SubscribeView, TaskView, WorkerView
 
@@ -30,17 +31,15 @@ SETTLED_S: Final = 5.0
 SILENCE_S: Final = 10.0
 """After so long without a word the daemon is asked for one."""
 
-FOLDED_AT_ONCE: Final = 200
-"""After so many notices that waited already, keys and drawing have their turn."""
-
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
     """An open subscription: how it starts, and what follows."""
 
     view: SubscribeView
-    notices: AsyncIterator[Notice]
-    """Ends, or raises an AgentCoordError, when the connection does."""
+    notices: AsyncIterator[Sequence[Notice]]
+    """Those that came together, some hundred at most. Ends, or raises an AgentCoordError, when the
+    connection does."""
 
 
 class FeedSource(Protocol):
@@ -58,7 +57,15 @@ class FeedSource(Protocol):
 class Feed:
     """Carries the daemon's words into the model until cancelled."""
 
-    def __init__(self, source: FeedSource, model: DashboardModel, clock: Clock) -> None:
+    def __init__(
+        self,
+        source: FeedSource,
+        model: DashboardModel,
+        clock: Clock,
+        on_begin: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`on_begin` is called when a subscription has begun and the model is true again."""
+        self._on_begin = on_begin
         self._source = source
         self._model = model
         self._clock = clock
@@ -96,16 +103,14 @@ class Feed:
                 await self._fetch_rows()
             self._last_word_ms = self._clock.now_ms()
             self._model.set_link(LinkView(Link.LIVE, self._last_word_ms))
+            self._on_begin()
             try:
                 async with asyncio.TaskGroup() as group:
                     watch = group.create_task(self._notice_silence())
-                    folded = 0
-                    async for notice in subscription.notices:
+                    async for notices in subscription.notices:
                         self._last_word_ms = self._clock.now_ms()
-                        self._model.fold(notice.method, notice.params)
-                        folded += 1
-                        if folded % FOLDED_AT_ONCE == 0:
-                            await asyncio.sleep(0)
+                        self._model.fold_all(notices)
+                        await asyncio.sleep(0)  # Keys and drawing have their turn before what waits already.
                     watch.cancel()
             except ExceptionGroup as errors:
                 raise errors.exceptions[0] from errors

@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 from agentcoord.domain.states import TaskState
 from agentcoord.tui.actions import urgent
 from agentcoord.tui.glyphs import LIVE, NEEDS_YOU, TROUBLE
-from agentcoord.tui.model import DashboardModel, Link, Mode
+from agentcoord.tui.link import Link, Mode
+from agentcoord.tui.model import DashboardModel
 from agentcoord.tui.styled import Line, Span, Tone, width_of
 from agentcoord.tui.text import fit, money, one_line, spoken_span
 from agentcoord.wire.messages import SpendView, StatusView

@@ -14,10 +14,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Flag, StrEnum, auto
+from enum import Flag, auto
+from itertools import groupby
 from typing import Any, Final, cast
 
 from agentcoord.errors import WireError
+from agentcoord.tui.link import Link, LinkView, Mode
+from agentcoord.wire.codec import Notice
 from agentcoord.wire.messages import (
     NeedsYou,
     Notification,
@@ -44,52 +47,6 @@ class Part(Flag):
     CLOCK = auto()
     """A second passed: ages on the screen changed. Set by the screen's timer, never here."""
     ALL = LINK | STATUS | WORKERS | TASKS | EVENTS
-
-
-class Link(StrEnum):
-    """How we stand with the daemon."""
-
-    CONNECTING = "connecting"
-    """Nothing was ever shown."""
-    LIVE = "live"
-    LOST = "lost"
-
-
-class Mode(StrEnum):
-    """What may be done from here."""
-
-    LIVE = "live"
-    """Everything."""
-    READ_ONLY = "read-only"
-    REPLAY = "replay"
-    """A past night is shown: there is nothing that could be changed."""
-
-    @property
-    def why_not(self) -> str:
-        """Why nothing can be changed; empty where it can."""
-        return _WHY_NOT[self]
-
-
-_WHY_NOT: Final = {
-    Mode.LIVE: "",
-    Mode.READ_ONLY: "This view is read-only. To act, leave it and start: agentcoord dashboard",
-    Mode.REPLAY: "This is a replay of a past night: nothing can be changed in it.",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class LinkView:
-    """The connection, as the header tells it."""
-
-    link: Link
-    since_ms: int
-    """When it became so; for LOST, when the last word came."""
-    reason: str = ""
-    """Why it was lost; one sentence."""
-    mend: str = ""
-    """A command that helps, if there is one."""
-    retry_at_ms: int | None = None
-    """When the next attempt is made; None while one is under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +117,18 @@ class DashboardModel:
         self._take_snapshot(snapshot)
         return True
 
+    def fold_all(self, notices: Iterable[Notice]) -> None:
+        """Take notifications in their order; events that follow each other are taken together.
+
+        Raises MissedEventsError when an event's predecessors never came; those before it are taken.
+        """
+        for is_event, alike in groupby(notices, _is_event):
+            if is_event:
+                self._take_events([notice.params for notice in alike])
+            else:
+                for notice in alike:
+                    self.fold(notice.method, notice.params)
+
     def fold(self, method: str, params: Mapping[str, Any]) -> None:
         """Take one notification. Unknown ones are ignored: a newer daemon may send more.
 
@@ -167,7 +136,7 @@ class DashboardModel:
         """
         match method:
             case Notification.EVENT:
-                self._take_event(params["epoch"], params["event"])
+                self._take_events([params])
             case Notification.TASKS:
                 self.take_tasks(params["tasks"])
             case Notification.WORKERS:
@@ -232,20 +201,34 @@ class DashboardModel:
         self._news.clear()
         return news
 
-    def _take_event(self, epoch: str, event: dict[str, Any]) -> None:
-        if self._position is None or epoch != self._position.epoch:
-            raise MissedEventsError("an event of another epoch came", last_missing=None)
-        seq = int(event["seq"])
-        if seq <= self._position.seq:
-            return
-        if seq > self._position.seq + 1:
-            raise MissedEventsError(
-                f"event {self._position.seq + 1} is missing before {seq}",
-                last_missing=Position(epoch, seq - 1),
-            )
-        self._append_events([event])
-        self._news.append(event)
-        self._position = Position(epoch, seq)
+    def _take_events(self, told: Sequence[Mapping[str, Any]]) -> None:
+        """Take the events that come next, and pass over those that are known."""
+        if self._position is None:
+            raise MissedEventsError("an event came before any snapshot", last_missing=None)
+        epoch, seq = self._position.epoch, self._position.seq
+        fresh: list[dict[str, Any]] = []
+        missed: MissedEventsError | None = None
+        for params in told:
+            event = params["event"]
+            number = int(event["seq"])
+            if params["epoch"] != epoch:
+                missed = MissedEventsError("an event of another epoch came", last_missing=None)
+                break
+            if number > seq + 1:
+                hole_ends = Position(epoch, number - 1)
+                missed = MissedEventsError(
+                    f"event {seq + 1} is missing before {number}", last_missing=hole_ends
+                )
+                break
+            if number == seq + 1:
+                fresh.append(event)
+                seq = number
+        if fresh:
+            self._append_events(fresh)
+            self._news.extend(fresh)
+            self._position = Position(epoch, seq)
+        if missed is not None:
+            raise missed
 
     def _take_snapshot(self, snapshot: Snapshot) -> None:
         """Replace the rows; join the events to those we have where the epoch is the same."""
@@ -292,3 +275,7 @@ class DashboardModel:
         self.events.extend(events)
         self.events_added += len(events)
         self._dirty |= Part.EVENTS
+
+
+def _is_event(notice: Notice) -> bool:
+    return notice.method == Notification.EVENT

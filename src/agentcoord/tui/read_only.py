@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from agentcoord.errors import RpcError
 from agentcoord.tui.feed import FeedSource, Subscription
-from agentcoord.tui.model import Mode, Position
+from agentcoord.tui.link import Mode
+from agentcoord.tui.model import Position
 from agentcoord.wire.messages import ExitCode, Method, RpcCode
 
 READING: Final = frozenset(

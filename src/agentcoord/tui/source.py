@@ -6,14 +6,16 @@ and an answer needs no working subscription.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from agentcoord.tui.feed import Subscription
 from agentcoord.tui.model import Position
+from agentcoord.wire import client as wire
 from agentcoord.wire.client import ControlClient
+from agentcoord.wire.codec import Notice
 from agentcoord.wire.messages import Method, Topic
 
 CLIENT_NAME: Final = "dashboard"
@@ -34,7 +36,7 @@ class SocketSource:
             self._socket_path, client_name=CLIENT_NAME, call_timeout_s=CALL_TIMEOUT_S
         ) as client:
             subscription = await client.subscribe(tuple(Topic), since=position)
-            yield Subscription(subscription.view, subscription)
+            yield Subscription(subscription.view, _batches(subscription))
 
     async def call(self, method: Method, **params: Any) -> dict[str, Any]:
         """Ask one thing on a connection of its own."""
@@ -42,3 +44,9 @@ class SocketSource:
             self._socket_path, client_name=CLIENT_NAME, call_timeout_s=CALL_TIMEOUT_S
         ) as client:
             return await client.call(method, **params)
+
+
+async def _batches(subscription: wire.Subscription) -> AsyncIterator[Sequence[Notice]]:
+    """What came together, for ever."""
+    while True:
+        yield await subscription.together()

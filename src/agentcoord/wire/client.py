@@ -28,6 +28,7 @@ from agentcoord.wire.call import (
 )
 from agentcoord.wire.codec import Failure, FrameDecoder, Notice, RequestId, Result, encode_request
 from agentcoord.wire.messages import Hello, Method, SubscribeView, Topic
+from agentcoord.wire.quick_json import read_json
 
 __all__ = ["ControlClient", "Subscription", "call_once"]
 
@@ -35,6 +36,8 @@ CALL_TIMEOUT_S: Final = 60.0
 """How long a call waits unless `connect` was told otherwise; the caller's own deadline may be shorter."""
 NOTICES_HELD: Final = 4_096
 """How many unread notices pause reading."""
+TAKEN_AT_ONCE: Final = 200
+"""How many notices `Subscription.together` returns at most: others have their turn between."""
 HANG_UP_S: Final = 0.5
 """How long a connection that we close may take to end in order."""
 
@@ -52,7 +55,14 @@ class Subscription:
 
     async def __anext__(self) -> Notice:
         """Return the next notice. Raises ConnectionLostError when the daemon is gone."""
-        return await self._connection.next_notice()
+        return (await self._connection.next_notices(1))[0]
+
+    async def together(self) -> list[Notice]:
+        """Return the next notices: one, and those that wait behind it already, up to `TAKEN_AT_ONCE`.
+
+        For who listens to a flood: it is awakened once for all that came. Raises as iterating does.
+        """
+        return await self._connection.next_notices(TAKEN_AT_ONCE)
 
 
 class ControlClient:
@@ -125,7 +135,7 @@ class _Connection(asyncio.Protocol):
     """Matches answers to askers, and holds notices until somebody reads them."""
 
     def __init__(self) -> None:
-        self._decoder = FrameDecoder()
+        self._decoder = FrameDecoder(read=read_json)
         self._asked: dict[RequestId, asyncio.Future[dict[str, Any]]] = {}
         self._last_id = 0
         self._notices: deque[Notice] = deque()
@@ -182,15 +192,15 @@ class _Connection(asyncio.Protocol):
             self._asked.pop(request_id, None)
             self._regulate()
 
-    async def next_notice(self) -> Notice:
+    async def next_notices(self, most: int) -> list[Notice]:
         while not self._notices:
             if self._lost is not None:
                 raise self._lost
             self._news.clear()
             await self._news.wait()
-        notice = self._notices.popleft()
+        taken = [self._notices.popleft() for _ in range(min(most, len(self._notices)))]
         self._regulate()
-        return notice
+        return taken
 
     async def hang_up(self) -> None:
         """Close so that the daemon reads an end: closing on unread bytes would reset the connection."""

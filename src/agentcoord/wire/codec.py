@@ -9,7 +9,7 @@ what the methods mean (`messages`), and who answers which id.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +68,9 @@ class Malformed:
 
 Frame = Request | Notice | Result | Failure | Malformed
 
+JsonReader = Callable[[bytes], Any]
+"""Makes a value of a line. Raises ValueError when it is not JSON, RecursionError when it nests too deep."""
+
 
 class FrameDecoder:
     """Cuts a stream of bytes into messages, however the bytes were split on their way.
@@ -76,25 +79,29 @@ class FrameDecoder:
     and decoding goes on after its newline.
     """
 
-    def __init__(self, max_bytes: int = FRAME_BYTES) -> None:
+    def __init__(self, max_bytes: int = FRAME_BYTES, read: JsonReader | None = None) -> None:
+        """`read` makes a value of a line: the standard library's way, unless another is given."""
         self._max_bytes = max_bytes
+        self._read = read or read_json
         self._buffer = bytearray()
         self._skipping = False
 
     def feed(self, chunk: bytes) -> list[Frame]:
         """Return the messages that `chunk` completes, in order; empty lines are passed over."""
         frames: list[Frame] = []
-        start = 0
-        while (end := chunk.find(b"\n", start)) >= 0:
-            self._take(chunk[start : end + 1])
-            start = end + 1
+        *lines, rest = chunk.split(b"\n")
+        for line in lines:
+            whole = line
+            if self._buffer or self._skipping or len(line) >= self._max_bytes:
+                self._take(line + b"\n")
+                whole = bytes(self._buffer)
             if self._skipping:
                 frames.append(self._too_long())
-            elif self._buffer.strip():
-                frames.append(decode_line(bytes(self._buffer)))
+            elif whole and not whole.isspace():
+                frames.append(decode_line(whole, self._read))
             self._buffer.clear()
             self._skipping = False
-        self._take(chunk[start:])
+        self._take(rest)
         return frames
 
     @property
@@ -134,10 +141,15 @@ def encode_error(request_id: RequestId | None, code: int, message: str, data: Er
     return _line({"jsonrpc": "2.0", "id": request_id, "error": error})
 
 
-def decode_line(line: bytes) -> Frame:
+def read_json(line: bytes) -> Any:
+    """What a line spells. Raises ValueError when it is not JSON, RecursionError when it nests too deep."""
+    return json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
+
+
+def decode_line(line: bytes, read: JsonReader = read_json) -> Frame:
     """Return the message that `line` spells, or the `Malformed` that says what is wrong with it."""
     try:
-        raw = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
+        raw = read(line)
     except (ValueError, RecursionError) as error:
         return Malformed(RpcCode.PARSE, f"a line is not JSON: {error}")
     if not isinstance(raw, dict):
@@ -145,10 +157,8 @@ def decode_line(line: bytes) -> Frame:
             RpcCode.INVALID_REQUEST, "a message must be one JSON object (batches are not spoken)"
         )
     request_id = raw.get("id")
-    if isinstance(request_id, bool) or not isinstance(request_id, int | str):
-        if request_id is not None:
-            return Malformed(RpcCode.INVALID_REQUEST, "`id` must be a whole number or a string")
-        request_id = None
+    if request_id is not None and (isinstance(request_id, bool) or not isinstance(request_id, int | str)):
+        return Malformed(RpcCode.INVALID_REQUEST, "`id` must be a whole number or a string")
     if raw.get("jsonrpc") != "2.0":
         return Malformed(RpcCode.INVALID_REQUEST, '`jsonrpc` must be "2.0"', request_id)
     if "method" in raw:

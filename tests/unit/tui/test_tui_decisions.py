@@ -11,7 +11,8 @@ from tui_night import a_night, night
 from agentcoord.domain.events import EventKind
 from agentcoord.tui.commands import Command, Problem, complete, parse_command
 from agentcoord.tui.effects import ACCEPT, CANCEL, UNDO, choose, dependents_of
-from agentcoord.tui.model import DashboardModel, Link, LinkView
+from agentcoord.tui.link import Link, LinkView
+from agentcoord.tui.model import DashboardModel
 from agentcoord.tui.rates import rates_of, spark
 from agentcoord.tui.screens.ask import AskScreen
 from agentcoord.tui.screens.confirm import ConfirmScreen

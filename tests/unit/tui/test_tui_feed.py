@@ -10,7 +10,8 @@ from tui_fakes import EPOCH, FakeDaemon, HandClock, event, refusing, snapshot, t
 
 from agentcoord.errors import WireError
 from agentcoord.tui.feed import BACKOFF_S, SILENCE_S, Feed
-from agentcoord.tui.model import DashboardModel, Link, Position
+from agentcoord.tui.link import Link
+from agentcoord.tui.model import DashboardModel, Position
 from agentcoord.wire.messages import Method, Notification
 
 
@@ -50,6 +51,20 @@ async def test_it_goes_live_with_the_snapshot() -> None:
         await f.until(lambda: f.model.live)
         assert list(f.model.tasks) == ["a", "b"]
         assert f.daemon.subscriptions == [None]
+
+
+async def test_each_time_it_goes_live_this_is_told_when_the_model_is_true() -> None:
+    daemon = FakeDaemon(snapshot())
+    clock = HandClock()
+    model = DashboardModel(now_ms=clock.now_ms())
+    told: list[tuple[bool, list[str]]] = []
+    feed = Feed(daemon, model, clock, on_begin=lambda: told.append((model.live, list(model.tasks))))
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(feed.run())
+        while not told:  # noqa: ASYNC110 - each turn lets the feed go on; nothing here waits for time
+            await asyncio.sleep(0)
+        running.cancel()
+    assert told == [(True, ["a", "b"])]
 
 
 async def test_after_a_lost_connection_it_resumes_without_gap_or_duplicate() -> None:

@@ -15,8 +15,8 @@ from tui_night import Night, a_night
 from agentcoord.errors import RpcError
 from agentcoord.telemetry.log_file import LogTail
 from agentcoord.tui.app import DashboardApp
+from agentcoord.tui.link import Mode
 from agentcoord.tui.log_text import log_line, with_match
-from agentcoord.tui.model import Mode
 from agentcoord.tui.read_only import READING, ReadOnlySource
 from agentcoord.tui.screens.confirm import ConfirmScreen
 from agentcoord.tui.screens.log import LOOK_S, LogScreen

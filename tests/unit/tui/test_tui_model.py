@@ -7,6 +7,7 @@ from tui_fakes import EPOCH, NOW_MS, event, need, snapshot, status, task, worker
 
 from agentcoord.errors import WireError
 from agentcoord.tui.model import EVENTS_KEPT, DashboardModel, MissedEventsError, Part, Position
+from agentcoord.wire.codec import Notice
 from agentcoord.wire.messages import Notification, Snapshot, SubscribeView
 
 
@@ -59,6 +60,24 @@ def test_a_hole_in_the_events_is_refused_and_names_its_end() -> None:
         tell_event(model, 6)
     assert caught.value.last_missing == Position(EPOCH, 5)
     assert model.position == Position(EPOCH, 2)
+
+
+def test_events_that_come_together_are_taken_up_to_the_hole_between_rows_or_not() -> None:
+    model = started()
+    told = [
+        *(Notice(Notification.EVENT, {"epoch": EPOCH, "event": event(seq)}) for seq in (2, 3, 4)),
+        Notice(Notification.TASKS, {"tasks": [task("c")]}),
+        *(Notice(Notification.EVENT, {"epoch": EPOCH, "event": event(seq)}) for seq in (5, 6, 8, 9)),
+    ]
+    with pytest.raises(MissedEventsError) as missed:
+        model.fold_all(told)
+    assert missed.value.last_missing == Position(EPOCH, 7)
+    assert seqs(model) == [1, 2, 3, 4, 5, 6]
+    assert model.position == Position(EPOCH, 6)
+    assert model.events_added == 6
+    assert "c" in model.tasks
+    assert model.take_dirty() == Part.EVENTS | Part.TASKS
+    assert [news["seq"] for news in model.take_news()] == [3, 4, 5, 6]
 
 
 def test_a_skipped_hole_leaves_a_mark_with_the_count() -> None:

@@ -15,7 +15,8 @@ from agentcoord.tui.event_text import sentence, tone_of
 from agentcoord.tui.filtering import parse_filter
 from agentcoord.tui.glyphs import task_glyph, worker_glyph
 from agentcoord.tui.header import header_lines, spend_bar
-from agentcoord.tui.model import DashboardModel, Link, LinkView
+from agentcoord.tui.link import Link, LinkView
+from agentcoord.tui.model import DashboardModel
 from agentcoord.tui.rows import (
     EVENT_COLUMNS,
     TASK_COLUMNS,

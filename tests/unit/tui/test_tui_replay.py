@@ -17,7 +17,7 @@ from agentcoord.domain.events import EventKind
 from agentcoord.errors import RpcError
 from agentcoord.tui.app import DashboardApp
 from agentcoord.tui.context import Replay
-from agentcoord.tui.model import Mode
+from agentcoord.tui.link import Mode
 from agentcoord.tui.replay.moments import marks_of, moment_of, share_of
 from agentcoord.tui.replay.player import SPEEDS, Player
 from agentcoord.tui.replay.scrubber_text import scrubber_line, track_of

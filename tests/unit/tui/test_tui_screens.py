@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -405,3 +407,16 @@ class TestConnection:
                 await settle(n.pilot)
             await n.see("stale for 1 min")
             await n.see("1:05")
+
+
+def test_until_somebody_wants_them_the_other_screens_are_not_imported() -> None:
+    code = (
+        "import sys; import agentcoord.tui.app;"
+        "later = {'agentcoord.review', 'agentcoord.wire.night_file', 'agentcoord.tui.screens.review',"
+        "'agentcoord.tui.screens.task_detail', 'agentcoord.tui.screens.main', 'pygments'};"
+        "print(sorted(later & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True
+    )
+    assert done.stdout.strip() == "['agentcoord.tui.screens.main']"

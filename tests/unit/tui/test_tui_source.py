@@ -15,7 +15,8 @@ from tui_fakes import EPOCH, HandClock, event, snapshot
 from agentcoord.errors import DaemonNotRunningError, RpcError
 from agentcoord.tui.app import run_dashboard
 from agentcoord.tui.feed import BACKOFF_S, Feed
-from agentcoord.tui.model import DashboardModel, Link, Position
+from agentcoord.tui.link import Link
+from agentcoord.tui.model import DashboardModel, Position
 from agentcoord.tui.source import SocketSource
 from agentcoord.wire.codec import FrameDecoder, Request, encode_error, encode_notification, encode_result
 from agentcoord.wire.messages import ExitCode, Method, Notification

@@ -141,9 +141,15 @@ class FakeDaemon:
         return Notice(str(Notification.EVENT), {"epoch": self.snapshot["epoch"], "event": event})
 
 
-async def _drain(queue: asyncio.Queue[Notice | None]) -> AsyncIterator[Notice]:
-    while (notice := await queue.get()) is not None:
-        yield notice
+async def _drain(queue: asyncio.Queue[Notice | None]) -> AsyncIterator[list[Notice]]:
+    """What waits, together, as the socket hands it over; None ends it."""
+    ended = False
+    while not ended:
+        together = [await queue.get()]
+        while not queue.empty():
+            together.append(queue.get_nowait())
+        ended = None in together
+        yield [notice for notice in together if notice is not None]
 
 
 def refusing(error: AgentCoordError) -> Callable[[dict[str, Any]], dict[str, Any]]:

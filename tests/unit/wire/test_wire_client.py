@@ -13,7 +13,7 @@ import pytest
 
 from agentcoord.errors import ConnectionLostError, DaemonNotRunningError, RpcError, WireError
 from agentcoord.wire.call import SOCKET_PATH_BYTES
-from agentcoord.wire.client import ControlClient, call_once
+from agentcoord.wire.client import TAKEN_AT_ONCE, ControlClient, call_once
 from agentcoord.wire.codec import (
     Frame,
     FrameDecoder,
@@ -129,12 +129,15 @@ async def test_notices_keep_their_order_and_do_not_hinder_calls() -> None:
         assert subscription.view["seq"] == 4
         # More notices wait than are held: the answer still gets through.
         assert (await client.call(Method.STATUS))["method"] == "status"
-        seen = []
-        async for notice in subscription:
-            seen.append(notice)
-            if len(seen) == 6000:
-                break
+        seen = [await anext(subscription)]
+        batches = 0
+        while len(seen) < 6000:
+            together = await subscription.together()
+            assert 1 <= len(together) <= TAKEN_AT_ONCE
+            seen += together
+            batches += 1
         assert seen == [Notice("event", {"n": n}) for n in range(6000)]
+        assert batches < 600, "who listens to a flood is awakened for many at once"
 
 
 async def test_a_daemon_that_hangs_up_fails_the_call_and_ends_the_subscription() -> None:

@@ -15,7 +15,8 @@ from typing import Any, Final
 from agentcoord.domain.events import EventKind
 from agentcoord.errors import RpcError
 from agentcoord.tui.feed import Subscription
-from agentcoord.tui.model import Mode, Position
+from agentcoord.tui.link import Mode
+from agentcoord.tui.model import Position
 from agentcoord.tui.replay.player import Player
 from agentcoord.tui.replay.state import EVENTS_SHOWN, NightState
 from agentcoord.wire.codec import Notice
@@ -72,7 +73,7 @@ class ReplaySource:
             case _:
                 raise RpcError(Mode.REPLAY.why_not, code=RpcCode.REFUSED, exit_code=ExitCode.REFUSED)
 
-    async def _notices(self, shown: int, epoch: str) -> AsyncIterator[Notice]:
+    async def _notices(self, shown: int, epoch: str) -> AsyncIterator[list[Notice]]:
         """What happens from the first `shown` records on, for ever."""
         jumps = self._player.jumps
         while True:
@@ -80,12 +81,12 @@ class ReplaySource:
                 jumps = self._player.jumps
                 shown, snapshot = await self._jumped()
                 epoch = snapshot["epoch"]
-                yield Notice(Notification.LAGGED, {"snapshot": snapshot})
+                yield [Notice(Notification.LAGGED, {"snapshot": snapshot})]
             else:
                 reached = self._night.until(self._player.now_ms())
                 for index in range(shown, reached):
-                    for notice in self._state.fold(self._night.record(index), epoch):
-                        yield notice
+                    if notices := list(self._state.fold(self._night.record(index), epoch)):
+                        yield notices
                 shown = max(shown, reached)
             await self._player.sleep(LOOK_S)
 

@@ -13,8 +13,9 @@ from textual.binding import Binding, BindingType
 
 from agentcoord.telemetry.log_file import LogTail
 from agentcoord.tui.context import Context
+from agentcoord.tui.link import Mode
 from agentcoord.tui.log_text import LogLine, is_at_least, read_log_line
-from agentcoord.tui.model import Mode, Part
+from agentcoord.tui.model import Part
 from agentcoord.tui.screens.pager import PagerScreen, no_lines
 from agentcoord.tui.styled import Span
 from agentcoord.tui.widgets.frame import write_subtitle, write_title

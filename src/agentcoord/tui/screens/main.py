@@ -22,8 +22,9 @@ from agentcoord.tui.effects import ACCEPT, CANCEL, RETRY, UNDO
 from agentcoord.tui.empty_text import no_events, no_tasks, no_workers
 from agentcoord.tui.filtering import TaskFilter, parse_filter
 from agentcoord.tui.header import header_lines
+from agentcoord.tui.link import Link, Mode
 from agentcoord.tui.messages import LogWanted, ReviewWanted, TaskWanted, WorkerWanted
-from agentcoord.tui.model import DashboardModel, Link, Mode, Part
+from agentcoord.tui.model import DashboardModel, Part
 from agentcoord.tui.rows import (
     TASK_COLUMNS,
     WORKER_COLUMNS,

@@ -12,8 +12,9 @@ from textual.binding import Binding, BindingType
 from agentcoord.errors import AgentCoordError
 from agentcoord.tui import actions
 from agentcoord.tui.context import Context
+from agentcoord.tui.link import Mode
 from agentcoord.tui.messages import LogWanted, TaskWanted
-from agentcoord.tui.model import Mode, Part
+from agentcoord.tui.model import Part
 from agentcoord.tui.screens.pager import PagerScreen, no_lines
 from agentcoord.tui.styled import Line
 from agentcoord.tui.transcript_text import gauge, transcript_lines

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from agentcoord.agent.ports import CommandResult
+from agentcoord.agent.ports import CommandResult, KeepOutput
 from agentcoord.agent.tools.contract import ToolInputError, ToolResult
 from agentcoord.agent.tools.registry import Toolbox
 from agentcoord.clock import SystemClock
@@ -27,7 +27,7 @@ TASK = TaskId("attack")
 class NoShell:
     """Stands where commands would run; file tools ask for none."""
 
-    async def run(self, command: str, *, timeout_s: float) -> CommandResult:
+    async def run(self, command: str, *, timeout_s: float, keep: KeepOutput) -> CommandResult:
         raise AssertionError(f"a file tool ran {command!r} within {timeout_s} s")
 
 

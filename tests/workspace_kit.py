@@ -103,7 +103,7 @@ def staged(
         StagedFile(path, None if base is None else version_of(base, mode), version_of(new, mode), new)
         for path, (base, new) in files.items()
     )
-    return Staged(TreeStamp({}, repo.generation), listed, "tree")
+    return Staged(TreeStamp({}, {}, repo.generation), listed, "tree")
 
 
 async def nothing_to_verify() -> None:

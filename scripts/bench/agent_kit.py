@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from agentcoord.agent.loop import AgentLoop, ClaimsFinished, LoopLimits
-from agentcoord.agent.ports import CommandResult, FileText, WriteOutcome
+from agentcoord.agent.ports import CommandResult, FileText, KeepOutput, WriteOutcome
 from agentcoord.agent.prompts import Briefing
 from agentcoord.agent.transcript import Transcript
 from agentcoord.clock import SystemClock
@@ -64,7 +64,7 @@ class FixedShell:
     output: str
     before: Callable[[str], None] = field(default=lambda _: None)
 
-    async def run(self, command: str, *, timeout_s: float) -> CommandResult:
+    async def run(self, command: str, *, timeout_s: float, keep: KeepOutput) -> CommandResult:
         self.before(command)
         return CommandResult(0, self.output, False, False, 1)
 

@@ -7,6 +7,7 @@ daemon's state folder and its sockets.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from agentcoord.agent.ports import CommandResult
+from agentcoord.agent.ports import CommandResult, KeepOutput, keep_nothing
 from agentcoord.agent.window import ContextWindow
 from agentcoord.clock import SystemClock
 from agentcoord.daemon.adapters import SandboxedShell, policy_for
@@ -52,14 +53,21 @@ class Project:
             return False
         return True
 
-    async def run(self, command: str, *, guarded: bool, redactor: Redactor | None = None) -> CommandResult:
+    async def run(
+        self,
+        command: str,
+        *,
+        guarded: bool,
+        redactor: Redactor | None = None,
+        keep: KeepOutput = keep_nothing,
+    ) -> CommandResult:
         sandbox = self.confined if guarded else unconfined_sandbox(Path("/bin/bash"), clock=SystemClock())
         policy = policy_for(self.ws, self.world.repo, ())
-        shell = SandboxedShell(sandbox, policy, redactor or Redactor(()))
+        shell = SandboxedShell(sandbox, policy, redactor or Redactor(()), first_part_s=0.1)
         filled = command
         for name, path in (("REPO", self.world.root), ("STATE", self.world.state), ("CONTROL", self.control)):
             filled = filled.replace(f"__{name}__", str(path))
-        return await shell.run(filled, timeout_s=15.0)
+        return await shell.run(filled, timeout_s=15.0, keep=keep)
 
 
 @pytest.fixture
@@ -166,6 +174,28 @@ async def test_a_key_that_is_echoed_is_cut_out_of_what_comes_back(project: Proje
     assert (key[:9] in result.output or key[-9:] in result.output) is not redacted
     assert result.truncated
     assert shape not in result.output
+
+
+@pytest.mark.parametrize("redacted", [True, False], ids=["redacted", "guard off"])
+async def test_a_key_that_is_echoed_is_cut_out_of_what_is_kept_while_a_command_runs(
+    project: Project, redacted: bool
+) -> None:
+    """A daemon that dies leaves the output so far in the transcript: without the key too."""
+    key, kept, enough = "super-secret-key-value", list[str](), asyncio.Event()
+
+    async def keep(part: str) -> None:
+        kept.append(part)
+        enough.set()
+
+    redactor = Redactor([key]) if redacted else None
+    command = f"while true; do printf '%s' {key[:7]}; printf '%s\\n' {key[7:]}; done"
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(project.run(command, guarded=True, redactor=redactor, keep=keep))
+        await enough.wait()
+        running.cancel()
+    assert (key in kept[0]) is not redacted
+    assert (key[:7] in kept[0] or key[7:] in kept[0]) is not redacted
+    assert "[redacted]" in kept[0] or not redacted
 
 
 async def test_instructions_that_a_worker_plants_reach_no_other_worker(project: Project) -> None:

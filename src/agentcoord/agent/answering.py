@@ -202,8 +202,9 @@ class Answering:
         if not self._transcript.outcome_unknown():
             return
         open_calls = self._transcript.unanswered()
+        unknown = replies.unknown_outcome(self._transcript.printed, self._limits.result_chars)
         texts = [
-            replies.UNKNOWN_OUTCOME if self._transcript.has_begun(str(call["id"])) else replies.NEVER_RAN
+            unknown if self._transcript.has_begun(str(call["id"])) else replies.NEVER_RAN
             for call in open_calls
         ]
         await self._answer_with_errors(open_calls, texts)

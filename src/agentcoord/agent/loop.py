@@ -94,6 +94,7 @@ class AgentLoop:
             # A command ends itself in time; the call's deadline only catches what does not.
             call_deadline_s=max(limits.call_deadline_s, limits.tool_timeout_s + 60),
             result_chars=limits.result_chars,
+            keep_output=transcript.add_output,
         )
         self._answering = Answering(
             transcript=transcript,

@@ -6,7 +6,7 @@ them stands here. Paths are always relative to the repository, `/`-separated.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -28,11 +28,22 @@ class CommandResult:
     duration_ms: int
 
 
+KeepOutput = Callable[[str], Awaitable[None]]
+"""Makes a part of a running command's output durable."""
+
+
+async def keep_nothing(_part: str) -> None:
+    """For who has nowhere to keep it."""
+
+
 class Shell(Protocol):
     """Runs commands in the sandbox, at the repository's path, in the private copy."""
 
-    async def run(self, command: str, *, timeout_s: float) -> CommandResult:
-        """Run `command` with bash. Raises SandboxError when there is no working sandbox."""
+    async def run(self, command: str, *, timeout_s: float, keep: KeepOutput) -> CommandResult:
+        """Run `command` with bash. Raises SandboxError when there is no working sandbox.
+
+        `keep` is given what a long command prints while it runs, in bounded parts of whole lines.
+        """
         ...
 
 

@@ -60,6 +60,16 @@ def tool_result(tool_use_id: str, text: str, *, is_error: bool = False) -> Block
     return block
 
 
+def unknown_outcome(printed: str, chars: int) -> str:
+    """For a call that the daemon's end interrupted; `printed` is what it printed until then, if known."""
+    if not printed:
+        return UNKNOWN_OUTCOME
+    head = chars // 3
+    if len(printed) > chars:
+        printed = f"{printed[:head]}\n[...]\n{printed[head - chars :]}"
+    return f"{UNKNOWN_OUTCOME} Shortly before, it had printed:\n{printed}"
+
+
 def not_run(reason: StopReason) -> str:
     """For a call in a turn that did not stop for its tools."""
     if reason is StopReason.MAX_TOKENS:

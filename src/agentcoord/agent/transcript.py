@@ -11,13 +11,16 @@ be sent it back (nothing in it but a cut thought, or nothing at all), or says no
 A call that may change something is marked as *begun* before it runs: of the calls that a dead process
 left without a result, only those have an outcome that nobody knows; the others never ran.
 
+What a long command prints is noted in parts while it runs, so that some of it is known should nobody live
+to see its result; of all parts, head and tail are remembered.
+
 A *compaction* ends the conversation and begins the next one in one record, with the summary that
 the model gave (and was paid for) in it. What was said before stays in the file, and in `earlier`.
 
 An answer may promise a *fresh copy*: the work that the private copy began with is gone. Until the next turn
 the conversation goes on in no other one, whatever lies on the disk.
 
-Records: `opening`, `turn`, `began`, `results`, `user`, `compaction`. Each may carry the loop's
+Records: `opening`, `turn`, `began`, `output`, `results`, `user`, `compaction`. Each may carry the loop's
 `patience`, so that counters survive a restart.
 """
 
@@ -45,9 +48,19 @@ FORMAT_VERSION = 1
 _CHARS_PER_TOKEN = 3
 """On the safe side for code and JSON."""
 
+_PRINTED_CHARS = 24_000
+_CUT = "\n[...]\n"
 
 def _promise(fresh_copy: bool) -> dict[str, bool]:
     return {"fresh_copy": True} if fresh_copy else {}
+
+
+def _head_and_tail(printed: str) -> str:
+    """Keep the first third of what is kept, and the newest two."""
+    if len(printed) <= _PRINTED_CHARS:
+        return printed
+    head, tail = _PRINTED_CHARS // 3, _PRINTED_CHARS * 2 // 3
+    return printed[:head].removesuffix(_CUT) + _CUT + printed[-tail:]
 
 
 class Transcript:
@@ -72,6 +85,8 @@ class Transcript:
         """The model was told that its private copy is a new one, and has not said a word since."""
         self._opening: Message | None = None
         self._begun: set[str] = set()
+        self.printed = ""
+        """What the call under way had printed so far: head and tail."""
         self._measured_tokens = 0
         self._measured_messages = 0
         self.patience: Mapping[str, Any] = {}
@@ -166,6 +181,10 @@ class Transcript:
         """Note, before they run, that these calls of the pending turn may have an effect from now on."""
         await self._append({"kind": "began", "ids": list(tool_use_ids)})
 
+    async def add_output(self, part: str) -> None:
+        """Note what the call that runs has printed since the last part; `part` is bounded and not empty."""
+        await self._append({"kind": "output", "text": part})
+
     async def add_compaction(
         self, first_message: Message, paid: PaidTurn | None, patience: Mapping[str, Any] | None = None
     ) -> None:
@@ -253,6 +272,9 @@ class Transcript:
                 self.pending_turn = None
             case "began":
                 self._begun.update(record["ids"])
+                self.printed = ""
+            case "output":
+                self.printed = _head_and_tail(self.printed + record["text"])
             case "compaction":
                 self._apply_compaction(record)
             case other:

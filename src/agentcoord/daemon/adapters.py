@@ -11,9 +11,10 @@ import hashlib
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from agentcoord.agent.ports import CommandResult, FileText, WriteOutcome
+from agentcoord.agent.ports import CommandResult, FileText, KeepOutput, WriteOutcome, keep_nothing
 from agentcoord.clock import Clock
 from agentcoord.daemon.event_hub import EventHub
+from agentcoord.daemon.kept_output import FIRST_PART_S, KeptOutput, keep_in_parts
 from agentcoord.daemon.live_output import LiveOutput
 from agentcoord.daemon.time_spent import Stretch
 from agentcoord.daemon.worker_row import FleetBoard, TaskAtHand
@@ -62,16 +63,35 @@ class SandboxedShell:
         redactor: Redactor,
         *,
         show: Callable[[str], None] = lambda _: None,
+        first_part_s: float = FIRST_PART_S,
     ) -> None:
-        """`show` is given the end of what a command prints while it runs."""
+        """`show` is given the end of what a command prints while it runs.
+
+        `first_part_s`: for how long it must run until a first part of that is kept.
+        """
         self._sandbox = sandbox
         self._policy = policy
         self._redactor = redactor
         self._show = show
+        self._first_part_s = first_part_s
 
-    async def run(self, command: str, *, timeout_s: float) -> CommandResult:
-        limits, live = Limits(timeout_s=timeout_s), LiveOutput(self._redactor, self._show)
-        result = await self._sandbox.run(command, self._policy, limits, on_output=live)
+    async def run(self, command: str, *, timeout_s: float, keep: KeepOutput = keep_nothing) -> CommandResult:
+        live, kept = LiveOutput(self._redactor, self._show), KeptOutput(self._redactor)
+
+        def hear(piece: bytes) -> None:
+            live(piece)
+            kept(piece)
+
+        limits, ended = Limits(timeout_s=timeout_s), asyncio.Event()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(keep_in_parts(kept, keep, ended, first_part_s=self._first_part_s))
+                try:
+                    result = await self._sandbox.run(command, self._policy, limits, on_output=hear)
+                finally:
+                    ended.set()
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
         return CommandResult(
             exit_code=result.exit_code,
             output=self._redactor.clean(result.told),

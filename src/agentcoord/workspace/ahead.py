@@ -12,10 +12,11 @@ from collections.abc import Sequence
 
 from agentcoord.workspace.blobs import BlobStore
 from agentcoord.workspace.files import SafeTree
-from agentcoord.workspace.manifest import Entries, Manifest
+from agentcoord.workspace.manifest import Entry, Manifest
 from agentcoord.workspace.mirror import CopyPlaces, wait_for_tick
+from agentcoord.workspace.signatures import changed_ns_of, signature_of
 from agentcoord.workspace.staged import Staged
-from agentcoord.workspace.user_tree import CHANGED_NS, Kind, signature_of
+from agentcoord.workspace.user_tree import Kind
 
 
 def put_ahead(places: CopyPlaces, manifest: Manifest, blobs: BlobStore, ahead: Sequence[Staged]) -> Manifest:
@@ -23,10 +24,12 @@ def put_ahead(places: CopyPlaces, manifest: Manifest, blobs: BlobStore, ahead: S
 
     Where the user's tree has moved on, or it has landed by now, the copy stays as it is. Blocking.
     """
-    tree, rows, newest_ns = SafeTree(places.tree), dict(manifest.entries.rows), 0
+    tree, entries, newest_ns = SafeTree(places.tree), manifest.entries.copied(), 0
     for file in (file for each in ahead for file in each.files):
-        there = rows.get(file.path)
-        has_base = there is None if file.base is None else there is not None and there[2] == file.base.sha256
+        there = entries.get(file.path)
+        has_base = (
+            there is None if file.base is None else there is not None and there.sha256 == file.base.sha256
+        )
         if not has_base:
             continue
         blobs.put(file.content)  # The base of a merge, should the tree move under it.
@@ -35,11 +38,11 @@ def put_ahead(places: CopyPlaces, manifest: Manifest, blobs: BlobStore, ahead: S
             signature = signature_of(os.fstat(written))
         executable = bool(file.new.mode & 0o100)
         # No signature of the user's: the next resync copies the file again.
-        rows[file.path] = (Kind.FILE.value, executable, file.new.sha256, None, signature, False)
-        newest_ns = max(newest_ns, signature[CHANGED_NS])
+        entries.put(file.path, Entry(Kind.FILE, executable, file.new.sha256, None, signature, False))
+        newest_ns = max(newest_ns, changed_ns_of(signature))
     if not newest_ns:
         return manifest
-    made = Manifest(Entries({path: rows[path] for path in sorted(rows)}), manifest.nested)
+    made = Manifest(entries, manifest.nested)
     wait_for_tick(places.home, newest_ns)
     made.save(places.manifest)
     return made

@@ -15,9 +15,10 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from agentcoord.errors import WorkspaceError
 
@@ -25,8 +26,11 @@ _FICLONE = 0x40049409
 """include/uapi/linux/fs.h; the number is the same on x86-64 and ARM."""
 _IN_MEMORY_BYTES = 1 << 20
 _COPY_BYTES = 1 << 20
+_SYNCS_AT_ONCE = 16
 _GRACE_S = 24 * 3600
 """A content this young is kept even when nothing refers to it yet: something may be about to."""
+
+Item = TypeVar("Item")
 
 
 class BlobStore:
@@ -62,18 +66,13 @@ class BlobStore:
                     written[sha256] = descriptor, temporary
                     write_all(descriptor, content)
             if self._durable:
-                for descriptor, _ in written.values():
-                    os.fsync(descriptor)
+                together(os.fsync, [descriptor for descriptor, _ in written.values()])
         finally:
             for descriptor, _ in written.values():
                 os.close(descriptor)
         for sha256, (_, temporary) in written.items():
-            path = self._path(sha256)
-            path.parent.mkdir(exist_ok=True, mode=0o700)
-            temporary.replace(path)
+            self._rename(temporary, self._path(sha256))
         if self._durable and written:
-            for folder in {self._path(sha256).parent for sha256 in written}:
-                sync_folder(folder)
             sync_folder(self.home)
 
     @property
@@ -172,7 +171,8 @@ class BlobStore:
         return dropped
 
     def _path(self, sha256: str) -> Path:
-        return self.home / sha256[:2] / sha256
+        # Each folder more would be one more to wait for; only a store of a whole tree needs many.
+        return self.home / sha256 if self._durable else self.home / sha256[:2] / sha256
 
     def _touch(self, path: Path, size: int) -> bool:
         """Whether the content is stored whole already; then it counts as young again."""
@@ -195,11 +195,14 @@ class BlobStore:
             os.fsync(out.fileno())
 
     def _adopt(self, temporary: Path, path: Path) -> None:
-        path.parent.mkdir(exist_ok=True, mode=0o700)
-        temporary.replace(path)
+        self._rename(temporary, path)
         if self._durable:
-            sync_folder(path.parent)
             sync_folder(self.home)
+
+    def _rename(self, temporary: Path, path: Path) -> None:
+        if not self._durable:
+            path.parent.mkdir(exist_ok=True, mode=0o700)
+        temporary.replace(path)
 
 
 def clone(source: int, target: int) -> bool:
@@ -218,6 +221,20 @@ def write_all(descriptor: int, content: bytes) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+def together(wait: Callable[[Item], None], items: Collection[Item]) -> None:
+    """Call `wait` for each item, several at once: a file system syncs what is asked for together in one go.
+
+    Raises what one of them raised, after all have ended.
+    """
+    if len(items) < 2:
+        for item in items:
+            wait(item)
+        return
+    with ThreadPoolExecutor(min(len(items), _SYNCS_AT_ONCE)) as waiting:
+        for ended in [waiting.submit(wait, item) for item in items]:
+            ended.result()
 
 
 def sync_folder(folder: Path) -> None:

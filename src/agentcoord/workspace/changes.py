@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agentcoord.domain.files import Change, ChangeKind, ChangeSet, FileVersion
-from agentcoord.workspace.beneath import READ, open_beneath, opened_root
+from agentcoord.workspace.beneath import READ, open_beneath, opened_parent, opened_root
 from agentcoord.workspace.files import sha256_of
 from agentcoord.workspace.git import GitFailedError
 from agentcoord.workspace.manifest import Entry, Manifest
@@ -22,7 +22,7 @@ from agentcoord.workspace.mirror import GIT_MOUNT
 from agentcoord.workspace.names import is_debris, is_git_folder, is_sibling
 from agentcoord.workspace.repository import Repository, trusts_modes
 from agentcoord.workspace.scope import ScopeRules
-from agentcoord.workspace.user_tree import Kind, ignored_among, signature_of
+from agentcoord.workspace.user_tree import Kind, ignored_among
 from agentcoord.workspace.walk import Found, folders_above, walk
 
 MAX_LANDED_FILE_BYTES = 32 * 1024 * 1024
@@ -62,9 +62,11 @@ def find_changes(
         _sort_known(root_fd, manifest, found, rules, sorting)
         new = new_paths(repo, root_fd, manifest, found, sorting.refuse)
         # Where git is told not to trust the executable bit, every file may seem to have it.
-        bits_count = any(found.files[path].st_mode & _OWNER_MAY_RUN for path in new) and trusts_modes(repo)
-        for path in new:
-            _sort_new(root_fd, path, found.files[path], rules, sorting, bits_count=bits_count)
+        there = {path: _looked_at(root_fd, path) for path in new}
+        may_run = any(each is not None and each.st_mode & _OWNER_MAY_RUN for each in there.values())
+        bits_count = may_run and trusts_modes(repo)
+        for path, each in there.items():
+            _sort_new(root_fd, path, each, rules, sorting, bits_count=bits_count)
     if found.overflow:
         sorting.refuse(".", "the copy holds so many files that not all were looked at")
     for folder in found.unreadable:
@@ -108,10 +110,12 @@ def new_paths(repo: Repository, root_fd: int, manifest: Manifest, found: Found, 
 
 def _sort_known(root_fd: int, manifest: Manifest, found: Found, rules: ScopeRules, sorting: _Sorting) -> None:
     """Sort what the user's tree already has: modified or deleted."""
-    for path, entry in manifest.entries.items():
-        there = found.files.get(path)
-        if entry.ignored or (there is not None and signature_of(there) == entry.copy):
+    files = found.files
+    for path in [p for p, copy in manifest.entries.copies.items() if files.get(p) != copy]:
+        entry = manifest.entries[path]
+        if entry.ignored:
             continue
+        there = _looked_at(root_fd, path) if path in files else None
         if there is None:
             base = entry.version if entry.kind is Kind.FILE else None
             sorting.reported.append(Change(path, ChangeKind.DELETED, base, None))
@@ -144,12 +148,14 @@ def _sort_modified(
 def _sort_new(
     root_fd: int,
     path: str,
-    there: os.stat_result,
+    there: os.stat_result | None,
     rules: ScopeRules,
     sorting: _Sorting,
     *,
     bits_count: bool,
 ) -> None:
+    if there is None:
+        return  # Gone again.
     problem = rules.refusal(path) or _problem_with(there)
     if problem is not None:
         sorting.refuse(path, problem)
@@ -162,6 +168,15 @@ def _sort_new(
             sorting.refuse(path, "it cannot be read")
         else:
             sorting.landable.append(Change(path, ChangeKind.ADDED, None, version))
+
+
+def _looked_at(root_fd: int, path: str) -> os.stat_result | None:
+    """Look at what is at `path` now; None when nothing is, or a symlink is on the way."""
+    try:
+        with opened_parent(root_fd, path) as (folder, name):
+            return os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except OSError:
+        return None
 
 
 def _problem_with(there: os.stat_result) -> str | None:

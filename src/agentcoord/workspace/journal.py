@@ -142,11 +142,14 @@ class Journal:
                 self._known = self._read_all()
             return [self._known[number] for number in sorted(self._known)]
 
-    def write(self, record: Record) -> None:
-        """Put a record on the disk in place of its earlier phase."""
+    def write(self, record: Record, *, lasting: bool = True) -> None:
+        """Put a record on the disk in place of its earlier phase.
+
+        `lasting=False`: should the power fail soon, the earlier one may be found again.
+        """
         with self._guard:
             known, self._known = self._known, None  # Read anew should the disk refuse.
-            self._write(record)
+            self._write(record, lasting=lasting)
             if known is not None:
                 self._known = {**known, record.number: record}
 
@@ -155,7 +158,7 @@ class Journal:
             return {}
         return {record.number: record for record in map(_read, sorted(self._records.glob("*.json")))}
 
-    def _write(self, record: Record) -> None:
+    def _write(self, record: Record, *, lasting: bool) -> None:
         if not self._records.is_dir():
             self._records.mkdir(parents=True, exist_ok=True, mode=0o700)
             sync_folder(self._records.parent)
@@ -166,12 +169,14 @@ class Journal:
             out.flush()
             os.fsync(out.fileno())
         temporary.replace(path)
-        sync_folder(self._records)
+        if lasting:
+            sync_folder(self._records)
 
     def advance(self, record: Record, phase: Phase) -> Record:
         """Write that `record` reached `phase` and return it so."""
         moved = replace(record, phase=phase)
-        self.write(moved)
+        # A settled record that is found done again settles again.
+        self.write(moved, lasting=phase is not Phase.SETTLED)
         return moved
 
     def remove(self, record: Record) -> None:

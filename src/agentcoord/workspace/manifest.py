@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
 from agentcoord.domain.files import FileVersion
-from agentcoord.workspace.user_tree import SIZE, Kind, Signature, Stamped, TreeStamp
+from agentcoord.workspace.signatures import UNPROVEN, Signature, of_size, size_of
+from agentcoord.workspace.user_tree import Kind, Stamped, TreeStamp
 
-_SCHEMA = 2
-_ROWS_A_LINE = 500
-"""Reading and writing one line holds the interpreter; the event loop waits for no longer than that."""
-_KINDS: Mapping[str, Kind] = {str(kind): kind for kind in Kind}
+_SCHEMA = 3
+_ROWS_A_BLOCK = 2000
+"""Reading and writing one block holds the interpreter; the event loop waits for no longer than that."""
 _PLAIN_MODE, _EXECUTABLE_MODE = 0o644, 0o755
+_EXECUTABLE, _IGNORED = "x", "i"
 
 
 class Entry(NamedTuple):
@@ -41,84 +43,121 @@ class Entry(NamedTuple):
     @property
     def version(self) -> FileVersion:
         mode = _EXECUTABLE_MODE if self.executable else _PLAIN_MODE
-        return FileVersion(self.sha256, self.copy[SIZE], mode)
-
-
-Row = tuple[str, bool, str, Signature | None, Signature, bool]
-"""An entry as it is kept: of nothing that the garbage collector would have to follow."""
+        return FileVersion(self.sha256, size_of(self.copy), mode)
 
 
 class Entries(Mapping[str, Entry]):
-    """The entries by path, each made when it is asked for."""
+    """The entries by path, each made when it is asked for.
 
-    def __init__(self, rows: dict[str, Row]) -> None:
-        self.rows = rows
+    Kept as texts by path: of nothing that the garbage collector would have to follow.
+    """
+
+    __slots__ = ("copies", "facts", "sources")
+
+    def __init__(
+        self, facts: dict[str, str], sources: dict[str, Signature], copies: dict[str, Signature]
+    ) -> None:
+        self.facts = facts
+        """Kind, whether executable, whether ignored, one letter each; then the hash."""
+        self.sources = sources
+        """Of each path the user's file when it was copied, or UNPROVEN."""
+        self.copies = copies
 
     @classmethod
     def of(cls, entries: Mapping[str, Entry]) -> Entries:
-        return cls({path: (e.kind.value, *e[1:]) for path, e in entries.items()})
+        made = cls({}, {}, {})
+        for path, entry in entries.items():
+            made.put(path, entry)
+        return made
+
+    def copied(self) -> Entries:
+        """Return entries of their own, for changes."""
+        return Entries(dict(self.facts), dict(self.sources), dict(self.copies))
+
+    def put(self, path: str, entry: Entry) -> None:
+        """Only for who has just made these entries."""
+        self.facts[path] = _facts_of(entry)
+        self.sources[path] = entry.source or UNPROVEN
+        self.copies[path] = entry.copy
+
+    def drop(self, path: str) -> None:
+        """Only for who has just made these entries."""
+        for column in (self.facts, self.sources, self.copies):
+            column.pop(path, None)
+
+    @property
+    def ignored(self) -> set[str]:
+        return {path for path, facts in self.facts.items() if facts[2] == _IGNORED}
 
     def __getitem__(self, path: str) -> Entry:
-        return _entry(self.rows[path])
+        facts = self.facts[path]
+        source = self.sources[path] or None
+        return Entry(
+            Kind(facts[0]),
+            facts[1] == _EXECUTABLE,
+            facts[3:],
+            source,
+            self.copies[path],
+            facts[2] == _IGNORED,
+        )
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.rows)
+        return iter(self.facts)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.facts)
 
     def __contains__(self, path: object) -> bool:
-        return path in self.rows
+        return path in self.facts
 
 
 class _Stamps(Mapping[str, Stamped]):
     """The same entries as a stamp remembers them."""
 
-    def __init__(self, rows: dict[str, Row]) -> None:
-        self._rows = rows
+    def __init__(self, entries: Entries) -> None:
+        self._entries = entries
 
     def __getitem__(self, path: str) -> Stamped:
-        kind, executable, sha256, source, _, _ = self._rows[path]
-        return Stamped(_KINDS[kind], executable, source, sha256)
+        kind, executable, sha256, source, _, _ = self._entries[path]
+        return Stamped(kind, executable, source, sha256)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._rows)
+        return iter(self._entries)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._entries)
 
     def __contains__(self, path: object) -> bool:
-        return path in self._rows
+        return path in self._entries
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """All entries of one copy, and what the listing left out of it."""
 
-    entries: Entries = field(default_factory=lambda: Entries({}), repr=False)
+    entries: Entries = field(default_factory=lambda: Entries({}, {}, {}), repr=False)
     nested: frozenset[str] = frozenset()
     """Submodules and nested repositories of the user's tree: absent from the copy."""
 
     def stamp(self, generation: int) -> TreeStamp:
         """Return the user's tree as this copy shows it."""
-        return TreeStamp(_Stamps(self.entries.rows), generation)
-
-    def is_same(self, other: Manifest) -> bool:
-        return self.entries.rows == other.entries.rows and self.nested == other.nested
+        return TreeStamp(_Stamps(self.entries), self.entries.sources, generation)
 
     def with_files(self, files: Mapping[str, FileVersion]) -> Manifest:
         """Return the manifest with these files put over it, as a landing would leave them."""
-        rows = dict(self.entries.rows)
+        entries = self.entries.copied()
         for path, version in files.items():
             executable = bool(version.mode & 0o100)
             # No signature can prove what is not there yet: only the hash will tell.
-            unknown = (version.size, 0, 0, 0)
-            rows[path] = (Kind.FILE.value, executable, version.sha256, None, unknown, False)
-        return Manifest(Entries(rows), self.nested)
+            entries.put(
+                path, Entry(Kind.FILE, executable, version.sha256, None, of_size(version.size), False)
+            )
+        return Manifest(entries, self.nested)
 
     def tree_hash(self, on_top: Mapping[str, FileVersion]) -> str:
         """Return one hash for the whole tree with the files of `on_top` put over it."""
-        lines = {p: f"{row[0]} {row[1]:d} {row[2]}" for p, row in self.entries.rows.items()}
+        facts = self.entries.facts
+        lines = {p: f"{said[0]} {said[1] == _EXECUTABLE:d} {said[3:]}" for p, said in facts.items()}
         lines |= {p: f"{Kind.FILE} {bool(v.mode & 0o100):d} {v.sha256}" for p, v in on_top.items()}
         digest = hashlib.sha256()
         for path in sorted(lines):
@@ -126,42 +165,47 @@ class Manifest:
         return digest.hexdigest()
 
     def save(self, path: Path) -> None:
-        """Write to `path` in one rename: a line about the whole, then lines of entries."""
+        """Write to `path` in one rename: a line about the whole, then blocks, each after its length."""
         temporary = path.with_name(path.name + ".new")
         about = {"schema": _SCHEMA, "nested": sorted(self.nested), "entries": len(self.entries)}
-        with temporary.open("w", encoding="ascii") as out:
-            out.write(json.dumps(about) + "\n")
-            rows = iter(self.entries.rows.items())
-            while some := [[p, *row] for p, row in islice(rows, _ROWS_A_LINE)]:
-                out.write(json.dumps(some) + "\n")
+        facts, sources, copies = self.entries.facts, self.entries.sources, self.entries.copies
+        with temporary.open("wb") as out:
+            out.write(json.dumps(about).encode("ascii") + b"\n")
+            paths = iter(facts)
+            while some := list(islice(paths, _ROWS_A_BLOCK)):
+                columns = (some, *(map(column.__getitem__, some) for column in (facts, sources, copies)))
+                block = os.fsencode("\0".join(chain.from_iterable(columns)))
+                out.write(b"%d\n" % len(block) + block)
         temporary.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Manifest | None:
         """Read what `save` wrote; None when there is none or it cannot be read (the copy is then rebuilt)."""
         try:
-            with path.open(encoding="ascii") as lines:
-                about = json.loads(next(lines))
+            with path.open("rb") as blocks:
+                about = json.loads(next(blocks))
                 if about["schema"] != _SCHEMA:
                     return None
-                rows = {path: _row(*facts) for line in lines for path, *facts in json.loads(line)}
-            whole = len(rows) == about["entries"]
-            return cls(Entries(rows), frozenset(about["nested"])) if whole else None
+                entries = Entries({}, {}, {})
+                for length in iter(blocks.readline, b""):
+                    _read_block(blocks.read(int(length)), int(length), entries)
+            whole = len(entries) == about["entries"]
+            return cls(entries, frozenset(about["nested"])) if whole else None
         except (OSError, ValueError, KeyError, TypeError, StopIteration):
             return None
 
 
-def _row(
-    kind: str, executable: bool, sha256: str, source: list[int] | None, copy: list[int], ignored: bool
-) -> Row:
-    proven = _signature(*source) if source else None
-    return (_KINDS[kind].value, executable, sha256, proven, _signature(*copy), ignored)
+def _read_block(block: bytes, length: int, entries: Entries) -> None:
+    """Add the four columns of one block. Raises ValueError when some of it is missing."""
+    fields = os.fsdecode(block).split("\0")
+    count = len(fields) // 4
+    paths = fields[:count]
+    for number, column in enumerate((entries.facts, entries.sources, entries.copies), start=1):
+        column.update(zip(paths, fields[number * count : (number + 1) * count], strict=True))
+    if len(block) != length or len(fields) != 4 * count:
+        raise ValueError("a block was cut short")
 
 
-def _signature(size: int, mtime_ns: int, ctime_ns: int, inode: int) -> Signature:
-    return (size, mtime_ns, ctime_ns, inode)
-
-
-def _entry(row: Row) -> Entry:
-    kind, executable, sha256, source, copy, ignored = row
-    return Entry(_KINDS[kind], executable, sha256, source, copy, ignored)
+def _facts_of(entry: Entry) -> str:
+    executable = _EXECUTABLE if entry.executable else "-"
+    return f"{entry.kind.value}{executable}{_IGNORED if entry.ignored else '-'}{entry.sha256}"

@@ -15,7 +15,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,20 +31,11 @@ from agentcoord.workspace.beneath import (
 )
 from agentcoord.workspace.blobs import BlobStore
 from agentcoord.workspace.files import replace_file
-from agentcoord.workspace.manifest import Entries, Manifest, Row
+from agentcoord.workspace.manifest import Entry, Manifest
 from agentcoord.workspace.names import is_git_folder
 from agentcoord.workspace.repository import Repository
-from agentcoord.workspace.user_tree import (
-    CHANGED_NS,
-    SIZE,
-    Kind,
-    Listed,
-    Listing,
-    Signature,
-    link_hash,
-    list_tree,
-    signature_of,
-)
+from agentcoord.workspace.signatures import Signature, changed_ns_of, is_racy, signature_of
+from agentcoord.workspace.user_tree import Kind, Listing, folders_of, kind_of, link_hash, list_tree
 from agentcoord.workspace.walk import Found, folders_above, remove_beneath, walk
 
 FREE_FLOOR_BYTES = 200 * 1024 * 1024
@@ -106,55 +97,48 @@ def update_copy(
     places.tree.mkdir(parents=True, exist_ok=True, mode=0o700)
     with ThreadPoolExecutor(1) as beside:  # The copy is walked while git lists the user's tree.
         walking = beside.submit(walk, places.tree, (GIT_MOUNT, *mounts))
-        listing = _without(list_tree(repo), mounts)
+        listing = list_tree(repo).without(mounts)
         found = walking.result()
     if found.overflow:
         # Some worker flooded the copy, and the walk did not see everything: start from nothing.
         remove_beneath(places.tree, [below.name for below in places.tree.iterdir()])
         found = Found()
-    rows = known.entries.rows
-    stale = [p for p, f in listing.files.items() if not _fits(f, rows.get(p), found.files.get(p))]
-    _refuse_full_disk(places.home, sum(listing.files[p].signature[SIZE] for p in stale))
+    stale = _stale(listing, known, found)
+    gone = [path for path in known.entries if path not in listing.files]
+    _refuse_full_disk(places.home, listing.size_bytes(stale))
     _remove_junk(places.tree, listing, found, mounts)
-    entries = {p: rows[p] for p in listing.files if p in rows}
+    entries = known.entries.copied() if stale or gone else known.entries
     with opened_root(repo.root) as source_fd, opened_root(places.tree) as target_fd:
+        for path in [*gone, *stale]:
+            entries.drop(path)
         for path in stale:
-            row = _copy(source_fd, target_fd, places.tree, path, listing.files[path], blobs)
-            entries.pop(path, None)
-            if row is not None:
-                entries[path] = row
+            ignored = path in listing.ignored
+            entry = _copy(
+                source_fd, target_fd, places.tree, path, listing.files[path], blobs, ignored=ignored
+            )
+            if entry is not None:
+                entries.put(path, entry)
     for mount in (GIT_MOUNT, *mounts):
         _make_mount_target(places.tree, mount)
-    manifest = Manifest(Entries({p: entries[p] for p in sorted(entries)}), listing.nested)
-    if stale or not manifest.is_same(known):
-        copied = (manifest.entries[p].copy for p in stale if p in entries)
-        newest_ns = max((signature[CHANGED_NS] for signature in copied), default=0)
+    manifest = Manifest(entries, listing.nested)
+    if stale or gone or listing.nested != known.nested or not places.manifest.exists():
+        copied = (entries.copies[p] for p in stale if p in entries)
+        newest_ns = max(map(changed_ns_of, copied), default=0)
         wait_for_tick(places.home, newest_ns)
         manifest.save(places.manifest)
     return manifest
 
 
-def _without(listing: Listing, mounts: Sequence[str]) -> Listing:
-    """Leave out what lies under a mount: the mount hides it."""
-    if not mounts:
-        return listing
-    below = tuple(m + "/" for m in mounts)
-    kept = {p: f for p, f in listing.files.items() if p not in mounts and not p.startswith(below)}
-    return Listing(kept, listing.nested, listing.left_out)
-
-
-def _fits(listed: Listed, row: Row | None, there: os.stat_result | None) -> bool:
-    """Whether neither the user's file nor the copy's has changed since the two were equal."""
-    if row is None or there is None or listed.racy:
-        return False
-    kind, executable, _, source, copy, ignored = row
-    return (
-        source == listed.signature
-        and kind == listed.kind
-        and executable == listed.executable
-        and ignored == listed.ignored
-        and copy == signature_of(there)
-    )
+def _stale(listing: Listing, known: Manifest, found: Found) -> list[str]:
+    """Return the paths of which the user's file or the copy's has changed since the two were equal."""
+    sources, copies, there = known.entries.sources, known.entries.copies, found.files
+    stale = {
+        path
+        for path, signature in listing.files.items()
+        if sources.get(path) != signature or copies[path] != there.get(path)
+    }
+    stale |= (known.entries.ignored ^ listing.ignored) & listing.files.keys()
+    return sorted(stale)
 
 
 def free_floor_problem(home: Path, *, needed_bytes: int, free_bytes: int) -> str | None:
@@ -176,8 +160,8 @@ def _refuse_full_disk(home: Path, needed_bytes: int) -> None:
 
 def _remove_junk(tree: Path, listing: Listing, found: Found, mounts: Sequence[str]) -> None:
     """Remove what is not listed, each topmost path once, and what stands where a folder must be."""
-    wanted_folders = _folders_of((*listing.files, *mounts))
-    junk = list(found.files.keys() - listing.files.keys())
+    wanted_folders = listing.folders | folders_of(mounts)
+    junk = [path for path in found.files if path not in listing.files]
     junk += [p for p in found.folders | found.unreadable if p not in wanted_folders]
     topmost: set[str] = set()
     for path in sorted(junk, key=lambda p: p.count("/")):
@@ -186,30 +170,26 @@ def _remove_junk(tree: Path, listing: Listing, found: Found, mounts: Sequence[st
     remove_beneath(tree, sorted(topmost))
 
 
-def _folders_of(paths: Iterable[str]) -> set[str]:
-    """Return every folder that holds one of `paths`."""
-    folders: set[str] = set()
-    for folder in {path.rpartition("/")[0] for path in paths}:
-        above = folder
-        while above and above not in folders:
-            folders.add(above)
-            above = above.rpartition("/")[0]
-    return folders
-
-
 def _copy(
-    source_fd: int, target_fd: int, tree: Path, path: str, listed: Listed, blobs: BlobStore
-) -> Row | None:
+    source_fd: int,
+    target_fd: int,
+    tree: Path,
+    path: str,
+    listed: Signature,
+    blobs: BlobStore,
+    *,
+    ignored: bool,
+) -> Entry | None:
     """Copy one path; None when the user removed it, or it cannot be read, by now."""
-    if listed.kind is Kind.LINK:
-        return _copy_link(source_fd, target_fd, tree, path, listed)
+    if kind_of(listed) is Kind.LINK:
+        return _copy_link(source_fd, target_fd, tree, path, ignored=ignored)
     try:
         source = open_beneath(source_fd, path, READ)
     except OSError:
         return None
     try:
         for _ in range(_READ_TRIES):
-            before = os.fstat(source)
+            begun_ns, before = time.time_ns(), os.fstat(source)
             if not stat.S_ISREG(before.st_mode):
                 return None
             sha256, content = blobs.put_file(source)
@@ -221,8 +201,14 @@ def _copy(
     executable = bool(before.st_mode & 0o100)
     mode = 0o755 if executable else 0o644
     signature = _place(target_fd, tree, path, sha256, content, mode, blobs)
-    proven = signature_of(before) if calm and not listed.racy else None
-    return (Kind.FILE.value, executable, sha256, proven, signature, listed.ignored)
+    proven = _proven(before, begun_ns) if calm else None
+    return Entry(Kind.FILE, executable, sha256, proven, signature, ignored)
+
+
+def _proven(found: os.stat_result, begun_ns: int) -> Signature | None:
+    """Return the signature of what was found after `begun_ns`; None when that is too fresh for a proof."""
+    signature = signature_of(found)
+    return None if is_racy(signature, begun_ns) else signature
 
 
 def _place(
@@ -253,9 +239,10 @@ def _place_stored(folder: int, name: str, sha256: str, mode: int, blobs: BlobSto
     os.rename(_PLACING, name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
-def _copy_link(source_fd: int, target_fd: int, tree: Path, path: str, listed: Listed) -> Row | None:
+def _copy_link(source_fd: int, target_fd: int, tree: Path, path: str, *, ignored: bool) -> Entry | None:
     try:
         with opened_parent(source_fd, path) as (folder, name):
+            begun_ns, before = time.time_ns(), os.stat(name, dir_fd=folder, follow_symlinks=False)
             target = os.readlink(name, dir_fd=folder)
     except OSError:
         return None
@@ -268,8 +255,8 @@ def _copy_link(source_fd: int, target_fd: int, tree: Path, path: str, listed: Li
             signature = signature_of(os.stat(name, dir_fd=folder, follow_symlinks=False))
     except OSError as error:
         raise in_words(error, path) from error
-    proven = None if listed.racy else listed.signature
-    return (Kind.LINK.value, listed.executable, link_hash(target), proven, signature, listed.ignored)
+    executable = bool(before.st_mode & 0o100)
+    return Entry(Kind.LINK, executable, link_hash(target), _proven(before, begun_ns), signature, ignored)
 
 
 def _clear_folder(tree: Path, path: str, folder: int, name: str) -> None:

@@ -10,10 +10,27 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from agentcoord.errors import WorkspaceError
 from agentcoord.workspace.git import GitFailedError, run_git
+
+
+@dataclass(frozen=True, slots=True)
+class GitNames:
+    """Which paths a private copy may hold, as git last said."""
+
+    paths: frozenset[str] = field(repr=False)
+    folders: frozenset[str] = field(repr=False)
+    """Every folder that holds one of them; the empty path for the root."""
+    included: frozenset[str]
+    """Those that git ignores and `.worktreeinclude` names."""
+    nested: frozenset[str]
+    left_out: tuple[str, ...]
+    said: bytes = field(repr=False)
+    said_of_ignored: bytes = field(repr=False)
+    """What git printed: who is told the same again need not take it apart again."""
 
 
 class Repository:
@@ -29,6 +46,8 @@ class Repository:
         self.objects_dir = objects_dir
         self.branch = branch
         """The branch's short name, or `detached at <commit>`."""
+        self.git_names: GitNames | None = None
+        """What `list_tree` was told last."""
         self._still = asyncio.Lock()
         self._generation = 0
 

@@ -4,19 +4,24 @@ Theory of operation. The interpreter's own ways to start a program hold its lock
 on a busy machine that takes as long as a new process waits for a processor, and the event loop stands still
 meanwhile. Called through ctypes, the C library's `posix_spawn` holds up nobody but its thread. What the
 program reads and writes lies in unnamed memory files, so that nothing has to be passed on while it runs, and
-its end is waited for by a descriptor of the process. Where any of this is missing (macOS), `subprocess` does
-it. Blocking. Deliberately absent: shells, terminals, programs that are talked to.
+its end is waited for by a descriptor of the process. `streamed` is for output that may be long: it comes
+through a pipe. Where any of this is missing (macOS), `subprocess` does it. Blocking. Deliberately absent:
+shells, terminals, programs that are talked to.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import errno
+import fcntl
 import os
 import select
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -26,6 +31,7 @@ from agentcoord.workspace.blobs import write_all
 
 _OPAQUE_BYTES = 1024
 """More than any C library needs for one of its opaque structures here."""
+_PIECE_BYTES = 1 << 18
 _SETSIGDEF = 0x04
 """`POSIX_SPAWN_SETSIGDEF` of glibc and musl."""
 _IGNORED_HERE = (signal.SIGPIPE, signal.SIGXFSZ)
@@ -50,6 +56,72 @@ def run_program(
         pid = _spawn(words, cwd, env, (reads, writes, complains))
         exit_code = _exit_code(pid, words, timeout_s)
         return subprocess.CompletedProcess(list(words), exit_code, _all_of(writes), _all_of(complains))
+
+
+class Streamed:
+    """A program whose output is read while it runs."""
+
+    def __init__(self, reads: int, pidfd: int, pid: int, timeout_s: float) -> None:
+        self._reads, self._pidfd, self._pid = reads, pidfd, pid
+        self._until_s = time.monotonic() + timeout_s
+        self._status: int | None = None
+
+    def output(self) -> Iterator[bytes]:
+        """Yield what it writes, until it has closed its output. Raises TimeoutError."""
+        while True:
+            self._wait_for(self._reads)
+            if not (piece := os.read(self._reads, _PIECE_BYTES)):
+                return
+            yield piece
+
+    def exit_code(self) -> int:
+        """Wait for its end. Raises TimeoutError."""
+        if self._status is None:
+            self._wait_for(self._pidfd)
+            _, self._status = os.waitpid(self._pid, 0)
+        return os.waitstatus_to_exitcode(self._status)
+
+    def end(self) -> None:
+        """Kill it, if it runs."""
+        if self._status is None:
+            os.kill(self._pid, signal.SIGKILL)  # Not reaped yet, so the number is still its own.
+            _, self._status = os.waitpid(self._pid, 0)
+
+    def _wait_for(self, descriptor: int) -> None:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        left_s = self._until_s - time.monotonic()
+        if left_s <= 0 or not poll.poll(left_s * 1000):
+            raise TimeoutError
+
+
+@contextmanager
+def streamed(
+    words: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout_s: float
+) -> Iterator[Streamed]:
+    """Start a program without input whose output is read while it runs; it is killed when the body ends.
+
+    What it complains about is not kept. Raises OSError when it cannot be started, also where only
+    `subprocess` could start it.
+    """
+    if _libc() is None:
+        raise OSError(errno.ENOSYS, "no way to start a program without holding the others up")
+    with ExitStack() as held:
+        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        held.callback(os.close, nothing)
+        reads, writes = os.pipe()
+        held.callback(os.close, reads)
+        with contextlib.suppress(OSError):  # As small as it is, then.
+            fcntl.fcntl(writes, fcntl.F_SETPIPE_SZ, _PIECE_BYTES)
+        try:
+            pid = _spawn(words, cwd, env, (nothing, writes, nothing))
+        finally:
+            os.close(writes)
+        pidfd = os.pidfd_open(pid)
+        held.callback(os.close, pidfd)
+        program = Streamed(reads, pidfd, pid, timeout_s)
+        held.callback(program.end)
+        yield program
 
 
 @cache

@@ -18,8 +18,9 @@ from agentcoord.workspace.changes import MAX_LANDED_FILE_BYTES
 from agentcoord.workspace.diffs import Pair, merge, unified_diff
 from agentcoord.workspace.files import SafeTree
 from agentcoord.workspace.manifest import Entry, Manifest
+from agentcoord.workspace.signatures import size_of
 from agentcoord.workspace.staged import MergeConflict, Staged, StagedFile
-from agentcoord.workspace.user_tree import SIZE, Kind
+from agentcoord.workspace.user_tree import Kind
 from agentcoord.workspace.versions import version_of
 from agentcoord.workspace.walk import folders_above
 
@@ -144,7 +145,7 @@ def _decide(change: Change, new: bytes, there: Entry | None, read: _Read) -> _De
         return _Decision(None)
     if change.base is not None and there.sha256 == change.base.sha256:
         return _Decision(new)
-    if change.base is None or there.copy[SIZE] > MAX_LANDED_FILE_BYTES:
+    if change.base is None or size_of(there.copy) > MAX_LANDED_FILE_BYTES:
         return _Decision(None, conflict=True)
     ours = read(there.sha256)
     result = merge(base=read(change.base.sha256), ours=ours, theirs=new)

@@ -24,7 +24,7 @@ from pathlib import Path
 from agentcoord.domain.files import FileVersion
 from agentcoord.errors import LandingRefusedError
 from agentcoord.workspace.beneath import READ, in_words, open_beneath, opened_parent, opened_root
-from agentcoord.workspace.blobs import BlobStore
+from agentcoord.workspace.blobs import BlobStore, together
 from agentcoord.workspace.diffs import merge
 from agentcoord.workspace.journal import Swap
 from agentcoord.workspace.renames import PlainRenames, Renames
@@ -104,10 +104,7 @@ class Swapper:
                     content = self._blobs.read(swap.after.sha256)
                     write_sibling(descriptor, name, swap.sibling, content, swap.after.mode, durable=False)
         # Only now: a disk that has all of them to write at once is done sooner than one after the other.
-        for swap in swaps:
-            if swap.after is not None:
-                with self._folder(swap) as (descriptor, _):
-                    sync_sibling(descriptor, swap.sibling)
+        together(self._sync_sibling, [swap for swap in swaps if swap.after is not None])
         self.sync_folders(swaps)
 
     def put_all_in(self, swaps: Sequence[Swap]) -> tuple[str, ...]:
@@ -237,11 +234,20 @@ class Swapper:
         for swap in swaps:
             components = swap.path.split("/")[:-1]
             folders |= {"/".join(components[:n]) for n in range(1, len(components) + 1)}
-        with opened_root(self._root) as root_fd:
-            for folder in folders:
-                inside = f"{folder}/." if folder else "."
-                with contextlib.suppress(*_GONE), _reached(root_fd, inside) as (descriptor, _):
-                    os.fsync(descriptor)
+        together(self._sync_folder, folders)
+
+    def _sync_folder(self, folder: str) -> None:
+        inside = f"{folder}/." if folder else "."
+        with (
+            contextlib.suppress(*_GONE),
+            opened_root(self._root) as root_fd,
+            _reached(root_fd, inside) as (descriptor, _),
+        ):
+            os.fsync(descriptor)
+
+    def _sync_sibling(self, swap: Swap) -> None:
+        with self._folder(swap) as (descriptor, _):
+            sync_sibling(descriptor, swap.sibling)
 
     @contextlib.contextmanager
     def _folder(self, swap: Swap) -> Iterator[tuple[int, str]]:

@@ -1,17 +1,16 @@
 """What the user's tree holds now: the files a copy should have, and what moved since a moment.
 
-Separate from `mirror`, which makes copies of it. A file is told by size, times and inode
-first and by its hash only when these differ. Everything here is blocking and only reads.
-What exists once a file is a tuple: making and comparing them is most of the work, and plain
-tuples of numbers are no concern of the garbage collector, which holds up the event loop.
+Separate from `mirror`, which makes copies of it. A file is told by its signature first and by its hash
+only when that differs. Everything here is blocking and only reads. What git knows is asked each time and
+taken apart only when the answer is another one than last time.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -22,10 +21,10 @@ from agentcoord.workspace.beneath import READ, open_beneath, opened_root
 from agentcoord.workspace.files import sha256_of
 from agentcoord.workspace.git import run_git
 from agentcoord.workspace.names import is_secret, is_sibling
-from agentcoord.workspace.repository import Repository
+from agentcoord.workspace.repository import GitNames, Repository
+from agentcoord.workspace.signatures import FOLDER, Signature, signature_of, size_of
+from agentcoord.workspace.system_find import FindFailedError, within_folders
 
-_RACY_NS = 100_000_000
-"""A file changed this recently may change again within the same tick of the file system's clock."""
 _INCLUDE_FILE = ".worktreeinclude"
 
 
@@ -34,40 +33,31 @@ class Kind(StrEnum):
     LINK = "l"
 
 
-Signature = tuple[int, int, int, int]
-"""What tells a file from an earlier state of it without reading it: size, mtime, ctime (ns), inode."""
-SIZE, CHANGED_NS = 0, 2
-
-
-def signature_of(found: os.stat_result) -> Signature:
-    return (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
-
-
-class Listed(NamedTuple):
-    """One path of the user's tree as the listing found it."""
-
-    kind: Kind
-    executable: bool
-    signature: Signature
-    racy: bool
-    """Changed so recently that the signature proves nothing."""
-    ignored: bool
-    """Ignored by git, and here only because `.worktreeinclude` names it: never lands."""
-
-
 @dataclass(frozen=True, slots=True)
 class Listing:
     """The user's tree at one moment."""
 
-    files: Mapping[str, Listed]
+    files: Mapping[str, Signature] = field(repr=False)
+    """Regular files and symlinks."""
+    folders: frozenset[str] = field(repr=False)
+    """Every folder that holds one of them."""
+    ignored: frozenset[str]
+    """Ignored by git, and here only because `.worktreeinclude` names them: never land."""
     nested: frozenset[str]
     """Submodules and other repositories inside this one; never entered."""
     left_out: tuple[str, ...]
     """Untracked files whose names look like a secret's."""
 
-    @property
-    def size_bytes(self) -> int:
-        return sum(f.signature[SIZE] for f in self.files.values())
+    def size_bytes(self, paths: Iterable[str]) -> int:
+        return sum(size_of(self.files[path]) for path in paths)
+
+    def without(self, folders: Collection[str]) -> Listing:
+        """Return the listing without these folders and what is in them."""
+        if not folders:
+            return self
+        below = tuple(f"{folder}/" for folder in folders)
+        kept = {p: s for p, s in self.files.items() if p not in folders and not p.startswith(below)}
+        return Listing(kept, folders_of(kept), self.ignored & kept.keys(), self.nested, self.left_out)
 
 
 class Stamped(NamedTuple):
@@ -84,6 +74,8 @@ class TreeStamp:
     """The user's tree at the moment when a proof tree was brought up to date with it."""
 
     files: Mapping[str, Stamped] = field(repr=False)
+    signatures: Mapping[str, Signature] = field(repr=False)
+    """Those of `files`, UNPROVEN where only the hash can tell."""
     generation: int
     """The repository's generation then: tells whether a landing came since."""
 
@@ -95,54 +87,55 @@ def list_tree(repo: Repository) -> Listing:
     untracked files, a landing's siblings, and everything that is neither a regular file nor
     a symlink are left out.
     """
-    now_ns = time.time_ns()
-    tracked, untracked, nested = _known_to_git(repo)
-    left_out = sorted(p for p in untracked if is_secret(p))
-    included = {p for p in _included(repo) if not is_secret(p)} - tracked - untracked
-    real_folders: dict[str, bool] = {"": True}
-    files: dict[str, Listed] = {}
-    above, top = f"{repo.root}/", repo.root
-    for path in sorted((tracked | untracked | included).difference(left_out)):
-        folder = path.rpartition("/")[0]
-        real = real_folders.get(folder)
-        if real is None:
-            real = _is_real_folder(top, folder, real_folders)
-        if not real or is_sibling(path):
-            continue
-        try:
-            found = os.lstat(above + path)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise WorkspaceError(f"{path!r} cannot be looked at: {error.strerror}") from error
-        mode = found.st_mode
-        if stat.S_ISREG(mode):
-            kind = Kind.FILE
-        elif stat.S_ISLNK(mode):
-            kind = Kind.LINK
-        else:
-            continue
-        signature = signature_of(found)
-        racy = signature[CHANGED_NS] > now_ns - _RACY_NS
-        files[path] = Listed(kind, bool(mode & 0o100), signature, racy, path in included)
-    return Listing(files, frozenset(nested), tuple(left_out))
+    earlier = repo.git_names
+    with ThreadPoolExecutor(1) as beside:  # The folders that are known are looked into while git thinks.
+        asking = beside.submit(_known_to_git, repo)
+        found = _look_into(repo.root, earlier.folders) if earlier is not None else {}
+        names = asking.result()
+    if found is not None and names is not earlier:
+        more = _look_into(repo.root, names.folders.difference(earlier.folders if earlier is not None else ()))
+        found = None if more is None else found | more
+    repo.git_names = names
+    files = _only_wanted(repo.root, names, found or {})
+    missing = len(files) < len(names.paths)
+    folders = folders_of(files) if missing else names.folders - {""}
+    return Listing(files, folders, names.included & files.keys(), names.nested, names.left_out)
 
 
 def paths_moved(repo: Repository, stamp: TreeStamp) -> tuple[str, ...]:
     """Return the paths that were added, changed or removed since `stamp`, sorted."""
-    listing = list_tree(repo)
-    moved = {path for path in stamp.files if path not in listing.files}
+    files, known = list_tree(repo).files, stamp.signatures
+    moved = {path for path in known if path not in files}
     with opened_root(repo.root) as root_fd:
-        for path, listed in listing.files.items():
-            known = stamp.files.get(path)
-            if known is None or not _is_same(root_fd, path, listed, known):
+        for path in [p for p, signature in files.items() if known.get(p) != signature]:
+            if path not in known or not _is_same(root_fd, path, files[path], stamp.files[path]):
                 moved.add(path)
     return tuple(sorted(moved))
+
+
+def folders_of(paths: Iterable[str]) -> frozenset[str]:
+    """Return every folder that holds one of `paths`, the root not counted."""
+    folders: set[str] = set()
+    for folder in {path.rpartition("/")[0] for path in paths}:
+        above = folder
+        while above and above not in folders:
+            folders.add(above)
+            above = above.rpartition("/")[0]
+    return frozenset(folders)
 
 
 def link_hash(target: str) -> str:
     """Return what stands for a symlink's content where a file has its SHA-256."""
     return f"-> {target}"
+
+
+def kind_of(signature: Signature) -> Kind:
+    return Kind(signature[0])
+
+
+def is_executable(signature: Signature) -> bool:
+    """Whether the owner may run it."""
+    return bool(int(signature[1 : signature.index(" ")], 8) & stat.S_IXUSR)
 
 
 def ignored_among(repo: Repository, paths: list[str]) -> frozenset[str]:
@@ -160,14 +153,64 @@ def ignored_among(repo: Repository, paths: list[str]) -> frozenset[str]:
     return frozenset(os.fsdecode(p.removeprefix(b"./")) for p in said.split(b"\0") if p)
 
 
-def _known_to_git(repo: Repository) -> tuple[set[str], set[str], set[str]]:
+def _look_into(root: Path, folders: Iterable[str]) -> dict[str, Signature] | None:
+    """Return what is directly in these folders; None when `find` could not tell."""
+    found: dict[str, Signature] = {}
+    try:
+        for some in within_folders(root, sorted(folders)):
+            found.update(some)
+    except FindFailedError:
+        return None
+    return found
+
+
+def _only_wanted(root: Path, names: GitNames, found: Mapping[str, Signature]) -> dict[str, Signature]:
+    """Return the files and symlinks among `names`; those that are not in `found` are looked for one by one.
+
+    A case-insensitive file system may show a path in another spelling, and `find` may not have worked.
+    """
+    files = {p: s for p, s in found.items() if s[0] in "fl" and p in names.paths}
+    unreal = tuple(f"{f}/" for f in names.folders if f and found.get(f) != FOLDER)
+    if unreal:  # A symlink stands there, or nothing: `find` went through it.
+        files = {path: signature for path, signature in files.items() if not path.startswith(unreal)}
+    real_folders: dict[str, bool] = {"": True}
+    for path in sorted(names.paths - files.keys()):
+        folder = path.rpartition("/")[0]
+        if _is_real_folder(root, folder, real_folders):
+            try:
+                signature = signature_of(os.lstat(f"{root}/{path}"))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise WorkspaceError(f"{path!r} cannot be looked at: {error.strerror}") from error
+            if signature[0] in "fl":
+                files[path] = signature
+    return files
+
+
+def _known_to_git(repo: Repository) -> GitNames:
+    """Return which paths a copy may hold, as git knows them."""
+    said = run_git(
+        ["ls-files", "-t", "--stage", "--cached", "--others", "--exclude-standard", "-z"], cwd=repo.root
+    )
+    said_of_ignored = _included(repo)
+    last = repo.git_names
+    if last is not None and (last.said, last.said_of_ignored) == (said, said_of_ignored):
+        return last
+    tracked, untracked, nested = _taken_apart(said)
+    named = {os.fsdecode(p) for p in said_of_ignored.split(b"\0") if p and not p.endswith(b"/")}
+    included = frozenset({p for p in named if not is_secret(p)} - tracked - untracked)
+    left_out = sorted(p for p in untracked if is_secret(p))
+    paths = frozenset(p for p in (tracked | untracked | included).difference(left_out) if not is_sibling(p))
+    folders = folders_of(paths) | {""}
+    return GitNames(paths, folders, included, frozenset(nested), tuple(left_out), said, said_of_ignored)
+
+
+def _taken_apart(said: bytes) -> tuple[set[str], set[str], set[str]]:
     """Return the paths in the index, the untracked ones that are not ignored, and what is nested.
 
     Nested are submodules and the repositories among the untracked; they are in no other set.
     """
-    said = run_git(
-        ["ls-files", "-t", "--stage", "--cached", "--others", "--exclude-standard", "-z"], cwd=repo.root
-    )
     tracked: set[str] = set()
     untracked: set[str] = set()
     nested: set[str] = set()
@@ -181,15 +224,14 @@ def _known_to_git(repo: Repository) -> tuple[set[str], set[str], set[str]]:
     return tracked, untracked, nested
 
 
-def _included(repo: Repository) -> set[str]:
-    """Return the ignored files that `.worktreeinclude` (gitignore syntax) asks for."""
+def _included(repo: Repository) -> bytes:
+    """Ask git for the ignored files that `.worktreeinclude` (gitignore syntax) names."""
     if not (repo.root / _INCLUDE_FILE).is_file():
-        return set()
-    said = run_git(
+        return b""
+    return run_git(
         ["ls-files", "--others", "--ignored", f"--exclude-from={repo.root / _INCLUDE_FILE}", "-z"],
         cwd=repo.root,
     )
-    return {os.fsdecode(p) for p in said.split(b"\0") if p and not p.endswith(b"/")}
 
 
 def _is_real_folder(root: Path, folder: str, known: dict[str, bool]) -> bool:
@@ -207,13 +249,11 @@ def _is_folder(path: str) -> bool:
         return False
 
 
-def _is_same(root_fd: int, path: str, listed: Listed, known: Stamped) -> bool:
-    if (listed.kind, listed.executable) != (known.kind, known.executable):
+def _is_same(root_fd: int, path: str, signature: Signature, known: Stamped) -> bool:
+    if (kind_of(signature), is_executable(signature)) != (known.kind, known.executable):
         return False
-    if known.signature == listed.signature and not listed.racy:
-        return True
     try:
-        if listed.kind is Kind.LINK:
+        if known.kind is Kind.LINK:
             return link_hash(os.readlink(path, dir_fd=root_fd)) == known.sha256
         descriptor = open_beneath(root_fd, path, READ)
     except OSError:

@@ -1,8 +1,8 @@
 """Walking a folder that a worker owns: what is in it, without following or trusting anything.
 
-Separate because the resync and the change set walk alike. Folders are opened beneath the
-root from their path, never through a symlink; a folder that the worker closed (mode 000)
-is opened up, since the copy is ours.
+Separate because the resync and the change set walk alike. The system's `find` does it where it sees
+everything. Else folders are opened one by one beneath the root, never through a symlink; a folder that
+the worker closed (mode 000) is opened up, since the copy is ours.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from pathlib import Path
 
 from agentcoord.errors import WorkspaceError
 from agentcoord.workspace.beneath import open_folder, opened_parent, opened_root
+from agentcoord.workspace.signatures import FOLDER, Signature, signature_of
 from agentcoord.workspace.spawned import run_program
+from agentcoord.workspace.system_find import FindFailedError, everything_beneath
 
 MAX_DEPTH = 200
 MAX_PATHS = 500_000
@@ -31,7 +33,7 @@ _REMOVAL_TIMEOUT_S = 120
 class Found:
     """What a walk met. Paths are relative, `/`-separated, in no order."""
 
-    files: dict[str, os.stat_result] = field(default_factory=dict)
+    files: dict[str, Signature] = field(default_factory=dict)
     """Everything that is not a folder: regular files, symlinks, fifos, sockets."""
     folders: set[str] = field(default_factory=set)
     unreadable: set[str] = field(default_factory=set)
@@ -40,15 +42,24 @@ class Found:
     """There are more than MAX_PATHS paths: the rest was not looked at."""
 
 
-def walk(root: Path, skip: Collection[str] = ()) -> Found:
+def walk(root: Path, skip: Sequence[str] = ()) -> Found:
     """Look at everything beneath `root` except the folders (or files) of `skip`."""
+    with contextlib.suppress(FindFailedError):
+        found = _walk_with_find(root, skip)
+        if found is not None:
+            return found
+    return walk_by_steps(root, skip)
+
+
+def walk_by_steps(root: Path, skip: Collection[str] = ()) -> Found:
+    """Do the same without `find`, and open closed folders up."""
     found = Found()
     pending = [""]
     with opened_root(root) as root_fd:
         while pending:
             folder = pending.pop()
             below = _look_into(root_fd, folder, found, skip)
-            if folder.count("/") >= MAX_DEPTH or len(os.fsencode(folder)) > _MAX_PATH_BYTES:
+            if _is_too_deep(folder):
                 found.unreadable |= set(below)
                 continue
             pending += below
@@ -81,6 +92,27 @@ def remove_beneath(root: Path, paths: Sequence[str]) -> None:
         _remove_folders(folders[first : first + _REMOVED_AT_ONCE])
 
 
+def _walk_with_find(root: Path, skip: Sequence[str]) -> Found | None:
+    """Return what `find` found; None when folders are nested too deeply for us."""
+    found = Found()
+    for some in everything_beneath(root, skip):
+        below = {path for path, signature in some.items() if signature == FOLDER}
+        if any(_is_too_deep(folder) for folder in below) or max(map(len, some), default=0) > _MAX_PATH_BYTES:
+            return None
+        found.folders |= below
+        for folder in below:
+            del some[folder]
+        found.files.update(some)
+        if len(found.files) + len(found.folders) > MAX_PATHS:
+            found.overflow = True
+            break
+    return found
+
+
+def _is_too_deep(folder: str) -> bool:
+    return folder.count("/") >= MAX_DEPTH or len(os.fsencode(folder)) > _MAX_PATH_BYTES
+
+
 def _look_into(root_fd: int, folder: str, found: Found, skip: Collection[str]) -> list[str]:
     """Record what is in one folder; return the folders in it."""
     try:
@@ -100,7 +132,7 @@ def _look_into(root_fd: int, folder: str, found: Found, skip: Collection[str]) -
                     below.append(path)
                 else:
                     try:
-                        found.files[path] = entry.stat(follow_symlinks=False)
+                        found.files[path] = signature_of(entry.stat(follow_symlinks=False))
                     except FileNotFoundError:
                         continue
     finally:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from agentcoord.agent.ports import CommandResult, FileText, WriteOutcome
+from agentcoord.agent.ports import CommandResult, FileText, KeepOutput, WriteOutcome
 from agentcoord.agent.prompts import Briefing
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.files import Change, ChangeKind, ChangeSet, FileVersion
@@ -142,7 +142,7 @@ class FakeShell:
         self.timeouts_s: list[float] = []
         self._run = run or (lambda command: CommandResult(0, f"ran {command}\n", False, False, 12))
 
-    async def run(self, command: str, *, timeout_s: float) -> CommandResult:
+    async def run(self, command: str, *, timeout_s: float, keep: KeepOutput) -> CommandResult:
         self.commands.append(command)
         self.timeouts_s.append(timeout_s)
         result = self._run(command)

@@ -37,7 +37,7 @@ from agentcoord.agent.loop import (
     LoopOutcome,
     OutOfMoney,
 )
-from agentcoord.agent.ports import CommandResult
+from agentcoord.agent.ports import CommandResult, KeepOutput
 from agentcoord.agent.transcript import Transcript
 from agentcoord.domain.events import EventKind
 from agentcoord.errors import AgentError, LlmRetryableError, SandboxError
@@ -504,9 +504,9 @@ async def test_a_stop_in_mid_turn_finishes_the_running_call_only(path: Path) -> 
     night = Night(path, turn_of(*[call_block(f"b{n}", "bash", command=f"step {n}") for n in range(3)]))
 
     class StoppingShell(FakeShell):
-        async def run(self, command: str, *, timeout_s: float) -> Any:
+        async def run(self, command: str, *, timeout_s: float, keep: KeepOutput) -> Any:
             night.stopping.set()
-            return await super().run(command, timeout_s=timeout_s)
+            return await super().run(command, timeout_s=timeout_s, keep=keep)
 
     night.shell = StoppingShell()
     night.reopen(*night.gateway.answers)
@@ -552,6 +552,27 @@ async def test_after_a_crash_only_the_call_under_way_is_unknown_and_the_rest_nev
     assert "outcome is unknown" in results[0]["content"]
     assert "did not run" in results[1]["content"]
     assert "did not run" in results[2]["content"]
+    assert_well_formed(night.gateway.requests[-1].messages)
+
+
+async def test_after_a_crash_the_model_is_told_what_the_call_under_way_had_printed(path: Path) -> None:
+    night = Night(path, turn_of(call_block("b", "bash", command="make slowly")))
+
+    class DyingShell(FakeShell):
+        async def run(self, command: str, *, timeout_s: float, keep: KeepOutput) -> Any:
+            await keep("building 1 of 2\n")
+            raise asyncio.CancelledError
+
+    night.shell = DyingShell()
+    night.reopen(*night.gateway.answers)
+    with pytest.raises(asyncio.CancelledError):
+        await night.run()
+    night.shell = FakeShell()
+    night.reopen(turn_of(WRITE), turn_of(finish_block("f")))
+    assert isinstance(await night.run(), ClaimsFinished)
+    told = night.results()[0]["content"]
+    assert "outcome is unknown" in told
+    assert told.endswith("it had printed:\nbuilding 1 of 2\n")
     assert_well_formed(night.gateway.requests[-1].messages)
 
 
@@ -698,7 +719,7 @@ async def test_a_run_cancelled_in_mid_tool_is_answered_as_unknown_later(path: Pa
     begun = asyncio.Event()
 
     class HangingShell(FakeShell):
-        async def run(self, command: str, *, timeout_s: float) -> Any:
+        async def run(self, command: str, *, timeout_s: float, keep: KeepOutput) -> Any:
             begun.set()
             await asyncio.Event().wait()
 

@@ -238,3 +238,22 @@ def test_an_unsigned_thought_at_a_cut_is_not_sent_back() -> None:
     cut = {"type": "thinking", "thinking": "and th", "signature": ""}
     turn = turn_of(THOUGHT, text_block("So far."), cut, stop=StopReason.MAX_TOKENS)
     assert sendable_content(turn) == [THOUGHT, text_block("So far.")]
+
+
+async def test_what_a_call_printed_is_known_until_the_next_one_begins(opened: Transcript) -> None:
+    path = opened.path
+    await opened.add_turn(turn_of(call_block("b1", "bash", command="a")), TURN_COST)
+    await opened.add_began(["b1"])
+    await opened.add_output("first line\n")
+    for number in range(400):
+        await opened.add_output(f"line {number:03d} " + "x" * 190 + "\n")
+    reopened = Transcript.open(path)
+    assert reopened.printed == opened.printed
+    assert reopened.printed.startswith("first line\nline 000")
+    assert reopened.printed.endswith("x\n")
+    assert "line 399" in reopened.printed
+    assert reopened.printed.count("[...]") == 1
+    assert len(reopened.printed) < 25_000
+    assert reopened.messages == opened.messages
+    await opened.add_began(["b2"])
+    assert Transcript.open(path).printed == ""

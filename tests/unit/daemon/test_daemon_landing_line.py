@@ -17,7 +17,7 @@ from agentcoord.workspace.user_tree import TreeStamp
 
 def staged(path: str) -> Staged:
     file = StagedFile(path, None, FileVersion(path, 1, 0o644), b"x")
-    return Staged(TreeStamp(MappingProxyType({}), 0), (file,), tree_hash=path)
+    return Staged(TreeStamp(MappingProxyType({}), MappingProxyType({}), 0), (file,), tree_hash=path)
 
 
 def a_line() -> LandingLine:

@@ -10,7 +10,7 @@ import asyncio
 import re
 from collections.abc import Mapping
 
-from agentcoord.agent.ports import CommandResult, Shell
+from agentcoord.agent.ports import CommandResult, KeepOutput, Shell, keep_nothing
 from agentcoord.agent.tools.arguments import flag_of, text_of, words_of
 from agentcoord.agent.tools.contract import RESULT_CHARS, PreparedCall, ToolDefinition, ToolResult
 from agentcoord.agent.tools.output_shelf import OutputShelf
@@ -55,9 +55,16 @@ class BashTool:
     """Runs commands through the sandboxed shell; SandboxError passes through to the daemon."""
 
     def __init__(
-        self, shell: Shell, shelf: OutputShelf, *, timeout_s: float, result_chars: int = RESULT_CHARS
+        self,
+        shell: Shell,
+        shelf: OutputShelf,
+        *,
+        timeout_s: float,
+        result_chars: int = RESULT_CHARS,
+        keep: KeepOutput = keep_nothing,
     ) -> None:
         self._shell = shell
+        self._keep = keep
         self._shelf = shelf
         self._timeout_s = timeout_s
         self._head_chars = result_chars * _HEAD_PERCENT // 100
@@ -75,7 +82,7 @@ class BashTool:
         return PreparedCall(f"run {_in_short(command)}", False, lambda: self._run(command))
 
     async def _run(self, command: str) -> ToolResult:
-        result = await self._shell.run(command, timeout_s=self._timeout_s)
+        result = await self._shell.run(command, timeout_s=self._timeout_s, keep=self._keep)
         output = await asyncio.to_thread(_readable, result.output)
         kept_at = self._shelf.keep(output) if len(output) > self._head_chars + self._tail_chars else ""
         text = await asyncio.to_thread(self._shaped, result, output, kept_at)

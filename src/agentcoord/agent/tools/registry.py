@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from agentcoord.agent.ports import Files, Questions, Shell
+from agentcoord.agent.ports import Files, KeepOutput, Questions, Shell, keep_nothing
 from agentcoord.agent.tools.ask_human import AskHumanTool, ask_human_definition
 from agentcoord.agent.tools.bash import BashTool, bash_definition
 from agentcoord.agent.tools.contract import RESULT_CHARS, PreparedCall, Tool, ToolDefinition, ToolResult
@@ -47,11 +47,15 @@ class Toolbox:
         command_timeout_s: float,
         call_deadline_s: float,
         result_chars: int = RESULT_CHARS,
+        keep_output: KeepOutput = keep_nothing,
     ) -> None:
-        """`result_chars`: no result is longer, but for a few words around it."""
+        """`result_chars`: no result is longer, but for a few words around it.
+
+        `keep_output` is given what a long command prints while it runs.
+        """
         shelf = OutputShelf()
         tools: tuple[Tool, ...] = (
-            BashTool(shell, shelf, timeout_s=command_timeout_s, result_chars=result_chars),
+            BashTool(shell, shelf, timeout_s=command_timeout_s, result_chars=result_chars, keep=keep_output),
             EditorTool(files, shelf, result_chars=result_chars),
             SearchTool(files),
             AskHumanTool(questions),

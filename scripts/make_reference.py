@@ -264,7 +264,7 @@ def errors_page() -> str:
     """Exit codes, the classes of errors, and the codes of the control socket."""
     codes = [(f"{int(code)}", _EXIT_CODES[code]) for code in ExitCode]
     codes.append((f"{INTERRUPTED}", "Ctrl-C. The daemon goes on."))
-    said = documented_fields(SOURCE / "wire" / "messages.py", "RpcCode")
+    said = documented_fields(SOURCE / "wire" / "protocol.py", "RpcCode")
     rpc = [(f"{int(code)}", f"`{code.name}`", said.get(code.name, "")) for code in RpcCode]
     lines = [
         "# Errors and exit codes",

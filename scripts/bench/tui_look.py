@@ -30,7 +30,7 @@ from agentcoord.tui.feed import Feed
 from agentcoord.tui.model import DashboardModel, Part
 from agentcoord.tui.rows import TASK_COLUMNS, WORKER_COLUMNS, task_row, worker_row
 from agentcoord.tui.source import SocketSource
-from agentcoord.tui.styled import Row
+from agentcoord.tui.table_rows import Row
 from agentcoord.tui.widgets.line_table import LineTable
 
 SIZE: Final = (150, 50)

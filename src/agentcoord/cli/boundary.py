@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from agentcoord.cli.terminal import Terminal
 from agentcoord.errors import (
@@ -22,7 +21,7 @@ from agentcoord.errors import (
 )
 from agentcoord.tui.styled import Span, Tone
 from agentcoord.tui.text import harmless
-from agentcoord.wire.messages import ExitCode
+from agentcoord.wire.protocol import ExitCode
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells count."""
@@ -99,6 +98,7 @@ def exit_code_of(error: AgentCoordError) -> int:
 
 def _defect(error: Exception) -> AgentCoordError:
     import traceback
+    from pathlib import Path
 
     frames = traceback.extract_tb(error.__traceback__)
     where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -58,7 +58,7 @@ def play_demo(invocation: Invocation, wishes: DemoWishes) -> int:
     folder = make_project(BUNDLE / "project", wishes.folder, invocation.folder, invocation.env)
     terminal.say(Span("AgentCoord demo", Tone.TITLE), " - the model is scripted: no key, no cost")
     terminal.say(f"made {folder}, a small project as a git repository with one commit")
-    here = replace(invocation, folder=folder)
+    here = invocation.at(folder)
     head = git(folder, invocation.env, "rev-parse", "HEAD")
     confined = _tell_confinement(invocation)
     args = start_args(

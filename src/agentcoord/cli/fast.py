@@ -10,12 +10,10 @@ answered on a plain socket; whatever is spelled otherwise (`--help` too) is left
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 
 from agentcoord.cli.invocation import Invocation
 from agentcoord.cli.reading import STATUS, TASKS, WORKERS, answer, answer_daemon_status
-from agentcoord.wire.messages import ExitCode
+from agentcoord.wire.protocol import ExitCode
 
 _READINGS = {"status": STATUS, "tasks": TASKS, "workers": WORKERS}
 
@@ -64,7 +62,7 @@ def _recognise(argv: Sequence[str], invocation: Invocation) -> tuple[str, bool, 
     """Read `[-C DIR] COMMAND [--json]`; None for any other spelling."""
     words = list(argv)
     while len(words) >= 2 and words[0] in ("-C", "--project"):
-        invocation = replace(invocation, folder=Path(words[1]))
+        invocation = invocation.at(words[1])
         del words[:2]
     if len(words) == 1:
         return words[0], False, invocation

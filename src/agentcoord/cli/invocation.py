@@ -7,47 +7,70 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.terminal import Terminal
-from agentcoord.config.paths import ProjectPaths, find_root
 from agentcoord.config.root_rule import ALLOW_ROOT_VARIABLE, root_allowed
+from agentcoord.config.whereabouts import root_above, socket_of
 from agentcoord.wire.call import call_once
-from agentcoord.wire.messages import ExitCode, Method
+from agentcoord.wire.protocol import ExitCode, Method
+
+TYPE_CHECKING = False  # As in `typing`, which a fast command does not import.
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+    from agentcoord.config.paths import ProjectPaths
 
 CALL_TIMEOUT_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
 class Invocation:
-    """The surroundings of one command."""
+    """The surroundings of one command.
 
-    env: Mapping[str, str]
-    terminal: Terminal
-    folder: Path
-    """Where to look for the repository: `-C`, or else the working directory."""
-    uid: int
+    `where` is in which folder to look for the repository: `-C`, or else the working directory.
+    """
+
+    __slots__ = ("env", "terminal", "uid", "where")
+
+    def __init__(self, env: Mapping[str, str], terminal: Terminal, where: str, uid: int) -> None:
+        self.env = env
+        self.terminal = terminal
+        self.where = where
+        self.uid = uid
 
     @classmethod
     def of_process(cls, env: Mapping[str, str] | None = None) -> Invocation:
         """The surroundings of this process."""
         env = os.environ if env is None else env
-        return cls(env, Terminal.of_process(env), Path(), os.geteuid())
+        return cls(env, Terminal.of_process(env), ".", os.geteuid())
+
+    def at(self, folder: str | Path) -> Invocation:
+        """The same in another folder."""
+        return Invocation(self.env, self.terminal, os.fspath(folder), self.uid)
+
+    @property
+    def folder(self) -> Path:
+        """Where to look for the repository, as a path."""
+        from pathlib import Path
+
+        return Path(self.where)
 
     def root(self) -> Path:
         """The repository. Raises ConfigError when there is none."""
+        from agentcoord.config.paths import find_root
+
         return find_root(self.folder)
 
     def paths(self) -> ProjectPaths:
         """The project's places. Raises ConfigError when there is no repository."""
+        from agentcoord.config.paths import ProjectPaths
+
         return ProjectPaths.of(self.root(), self.env)
 
     def ask(self, method: Method, **params: Any) -> dict[str, Any]:
         """Ask the project's daemon one thing, on the plain socket."""
-        return call_once(self.paths().socket, method, params, CALL_TIMEOUT_S)
+        return call_once(socket_of(root_above(self.where), self.env), method, params, CALL_TIMEOUT_S)
 
     def may_be_root(self, flag: bool) -> bool:
         """Whether working as root was allowed, by `--allow-root` or the variable."""

@@ -5,7 +5,6 @@ Only the Typer side imports this; the fast path must not.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -71,7 +70,7 @@ def surroundings(
     """The options before (or after) any command; both programs use this as their callback."""
     del version
     if project is not None:
-        context.obj = replace(invocation_of(context), folder=project)
+        context.obj = invocation_of(context).at(project)
 
 
 def invocation_of(context: typer.Context) -> Invocation:

@@ -7,7 +7,6 @@ asking the daemon (`reading`), and colours (`terminal`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from agentcoord.cli.render import Column, cell, fields, table
 from agentcoord.cli.review_pages import flag_lines, tests_lines
@@ -15,17 +14,22 @@ from agentcoord.cli.setback_pages import history_lines, needs_words, setbacks_wo
 from agentcoord.tui.glyphs import NEEDS_YOU, task_glyph, task_word, worker_glyph
 from agentcoord.tui.styled import Line, Span, Tone
 from agentcoord.tui.text import harmless, money, one_line, plural, span, time_of_day
-from agentcoord.wire.messages import (
-    CostsView,
-    LockView,
-    SpendView,
-    StatsView,
-    StatusView,
-    TaskDetail,
-    TaskView,
-    TokensView,
-    WorkerView,
-)
+
+TYPE_CHECKING = False  # As in `typing`, which a fast command does not import.
+if TYPE_CHECKING:
+    from typing import Any
+
+    from agentcoord.wire.messages import (
+        CostsView,
+        LockView,
+        SpendView,
+        StatsView,
+        StatusView,
+        TaskDetail,
+        TaskView,
+        TokensView,
+        WorkerView,
+    )
 
 NEWEST_EVENTS = 15
 """How many events the page of one task shows."""

@@ -7,8 +7,6 @@ Cheap to import. Deliberately absent: parsing of arguments (`fast`, `agentcoord_
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, cast
 
 from agentcoord import __version__
 from agentcoord.cli.boundary import exit_code_of, tell
@@ -25,22 +23,37 @@ from agentcoord.cli.pages import (
 from agentcoord.cli.setback_pages import dead_page
 from agentcoord.errors import DaemonNotRunningError
 from agentcoord.tui.styled import Line
-from agentcoord.wire.messages import ExitCode, Method, StatusView
+from agentcoord.wire.protocol import ExitCode, Method
 
-View = dict[str, Any]
-"""An answer of the daemon, as it came."""
+TYPE_CHECKING = False  # As in `typing`, which a fast command does not import.
+if TYPE_CHECKING:
+    from typing import Any
+
+    View = dict[str, Any]
+    """An answer of the daemon, as it came."""
 
 
-@dataclass(frozen=True, slots=True)
 class Reading:
-    """One reading command."""
+    """One reading command: what it asks, and how the answer is shown.
 
-    schema: str
-    """`<program>.<command>`; the version is added."""
-    method: Method
-    page: Callable[[View, int], list[Line]]
-    document: Callable[[View], View] = dict
-    params: Mapping[str, object] = field(default_factory=dict)
+    `schema` is `<program>.<command>`; the version is added.
+    """
+
+    __slots__ = ("document", "method", "page", "params", "schema")
+
+    def __init__(
+        self,
+        schema: str,
+        method: Method,
+        page: Callable[[Any, int], list[Line]],
+        document: Callable[[View], View] = dict,
+        params: Mapping[str, object] | None = None,
+    ) -> None:
+        self.schema = schema
+        self.method = method
+        self.page = page
+        self.document = document
+        self.params = params or {}
 
 
 def answer(reading: Reading, invocation: Invocation, *, as_json: bool) -> int:
@@ -83,8 +96,7 @@ def answer_daemon_status(invocation: Invocation, *, as_json: bool) -> int:
 
 def _status_document(view: View) -> View:
     """StatusView, with the money that scripts ask for first at the top."""
-    status = cast("StatusView", view)
-    return {**view, "cap": status["spend"]["cap_usd"], "forecast": status["forecast_usd"]}
+    return {**view, "cap": view["spend"]["cap_usd"], "forecast": view["forecast_usd"]}
 
 
 def _daemon_document(view: View) -> View:
@@ -103,12 +115,7 @@ def _daemon_document(view: View) -> View:
 
 
 DAEMON_STATUS = Reading("agentcoordd.status", Method.STATUS, daemon_page, _daemon_document)
-STATUS = Reading(
-    "agentcoord.status",
-    Method.STATUS,
-    lambda view, width: status_page(cast("StatusView", view), width),
-    _status_document,
-)
+STATUS = Reading("agentcoord.status", Method.STATUS, status_page, _status_document)
 TASKS = Reading("agentcoord.tasks", Method.TASKS, lambda view, width: tasks_page(view["tasks"], width))
 DEAD_TASKS = Reading(
     "agentcoord.tasks",
@@ -119,6 +126,6 @@ DEAD_TASKS = Reading(
 WORKERS = Reading(
     "agentcoord.workers", Method.WORKERS, lambda view, width: workers_page(view["workers"], width)
 )
-COSTS = Reading("agentcoord.costs", Method.COSTS, lambda view, width: costs_page(cast("Any", view), width))
-STATS = Reading("agentcoord.stats", Method.STATS, lambda view, width: stats_page(cast("Any", view), width))
+COSTS = Reading("agentcoord.costs", Method.COSTS, costs_page)
+STATS = Reading("agentcoord.stats", Method.STATS, stats_page)
 LOCKS = Reading("agentcoord.locks", Method.LOCKS, lambda view, width: locks_page(view["locks"], width))

@@ -7,10 +7,8 @@ Deliberately absent: colours (`terminal`) and which columns there are (`pages`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from rich.cells import cell_len
-
+from agentcoord.tui.cells import cell_len
 from agentcoord.tui.styled import Line, Span, Tone
 from agentcoord.tui.text import fit, one_line
 
@@ -19,14 +17,15 @@ LEAST_CELLS = 8
 """No column is cut below this."""
 
 
-@dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its heading, and how it behaves."""
+    """One column: its heading, and how it behaves. `elastic` gives way when the terminal is too narrow."""
 
-    heading: str
-    right: bool = False
-    elastic: bool = False
-    """Gives way when the terminal is too narrow."""
+    __slots__ = ("elastic", "heading", "right")
+
+    def __init__(self, heading: str, *, right: bool = False, elastic: bool = False) -> None:
+        self.heading = heading
+        self.right = right
+        self.elastic = elastic
 
 
 def cell(value: object, tone: Tone = Tone.PLAIN) -> Span:

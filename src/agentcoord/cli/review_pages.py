@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from agentcoord.cli.boundary import CommandError
 from agentcoord.tui.styled import Line, Span, Tone
 from agentcoord.tui.text import harmless, one_line, plural
-from agentcoord.wire.messages import BlamedLineView, ExitCode, FlagView, TestsView
+from agentcoord.wire.protocol import ExitCode
+
+TYPE_CHECKING = False  # As in `typing`, which a fast command does not import.
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from agentcoord.wire.messages import BlamedLineView, FlagView, TestsView
 
 _NAMES_SHOWN = 5
 
@@ -58,7 +63,7 @@ def blame_page(lines: Sequence[BlamedLineView]) -> list[Line]:
 
 def path_inside(path: str, *, folder: Path, root: Path) -> str:
     """The path as the project names it. Raises CommandError when it lies outside."""
-    inside = os.path.relpath(Path(os.path.realpath(folder)) / path, os.path.realpath(root))
+    inside = os.path.relpath(folder.resolve() / path, root.resolve())
     if inside.startswith(".."):
         raise CommandError(
             f"{path} lies outside the project",

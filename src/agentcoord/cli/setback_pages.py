@@ -10,7 +10,10 @@ from collections.abc import Mapping, Sequence
 from agentcoord.cli.render import Column, cell, table
 from agentcoord.tui.styled import Line, Span, Tone
 from agentcoord.tui.text import one_line, time_of_day
-from agentcoord.wire.messages import AttemptView, DeadTaskView, TaskView
+
+TYPE_CHECKING = False  # As in `typing`, which a fast command does not import.
+if TYPE_CHECKING:
+    from agentcoord.wire.messages import AttemptView, DeadTaskView, TaskView
 
 _ON_NEED_FAILED = {"skip": "skipped if one fails", "run": "runs even if one fails"}
 _WENT_TO = {"queued": "tried again", "blocked": "waits for its needs"}

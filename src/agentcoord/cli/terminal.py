@@ -12,9 +12,12 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, TextIO
 
 from agentcoord.tui.styled import Ground, Line, Span, Tone
+
+TYPE_CHECKING = False  # As in `typing`, which a fast command does not import.
+if TYPE_CHECKING:
+    from typing import Any, Final, TextIO
 
 _SGR: Final[Mapping[Tone, str]] = {
     Tone.MUTED: "2",

@@ -1,7 +1,7 @@
 """Where things are: the repository's root, the state folder, the socket.
 
-Standard library only and cheap to import, because the commands that must answer at once
-begin here. Nothing is created by looking; `ProjectPaths.make()` creates the folders.
+Standard library only and cheap to import. Nothing is created by looking; `ProjectPaths.make()` creates the
+folders. The commands that must answer at once know only `whereabouts`, on which this is built.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from agentcoord.config.whereabouts import root_above, runtime_dir
 from agentcoord.domain.ids import ProjectId, project_id_of
 from agentcoord.errors import ConfigError
 
@@ -26,25 +27,7 @@ def find_root(start: Path) -> Path:
 
     Raises ConfigError in words when there is none, or when the repository is bare.
     """
-    try:
-        here = start.resolve(strict=True)
-    except OSError as error:
-        raise ConfigError(
-            f"{start} is not there ({error.strerror})", mend="give a folder that exists"
-        ) from error
-    if not here.is_dir():
-        here = here.parent
-    for folder in (here, *here.parents):
-        if (folder / ".git").exists():
-            return folder
-        if (folder / "HEAD").is_file() and (folder / "objects").is_dir() and (folder / "refs").is_dir():
-            raise ConfigError(
-                f"{folder} is a bare repository (or the inside of a .git): it has no files to work on",
-                mend="clone it, and run this in the clone",
-            )
-    raise ConfigError(
-        f"{here} is not inside a git repository", mend="git init && git add -A && git commit -m start"
-    )
+    return Path(root_above(os.fspath(start)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +49,7 @@ class ProjectPaths:
         project = project_id_of(os.fspath(real))
         home = env.get("HOME") or str(Path("~").expanduser())
         state_home = Path(env.get("XDG_STATE_HOME") or Path(home) / ".local" / "state")
-        runtime_home = env.get("XDG_RUNTIME_DIR")
-        runtime = Path(runtime_home) / "agentcoord" if runtime_home else _temporary_home()
-        return cls(real, project, state_home / "agentcoord" / project, runtime)
+        return cls(real, project, state_home / "agentcoord" / project, Path(runtime_dir(env)))
 
     @property
     def socket(self) -> Path:
@@ -157,12 +138,6 @@ class ProjectPaths:
                     f"the socket path {path} is {length} bytes long; the system takes {SOCKET_PATH_BYTES}",
                     mend="set XDG_RUNTIME_DIR to a shorter folder",
                 )
-
-
-def _temporary_home() -> Path:
-    import tempfile  # A tenth of what the fast commands import, and most machines have a runtime folder.
-
-    return Path(tempfile.gettempdir()) / f"agentcoord-{os.getuid()}"
 
 
 def _make_private(folder: Path) -> None:

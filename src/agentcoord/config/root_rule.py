@@ -6,7 +6,10 @@ Separate and cheap to import, because the commands that must answer at once read
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+
+TYPE_CHECKING = False  # As in `typing`, which a fast command does not import.
+if TYPE_CHECKING:
+    from typing import Final
 
 ALLOW_ROOT_VARIABLE: Final = "AGENTCOORD_ALLOW_ROOT"
 _YES: Final = frozenset({"1", "true", "yes", "on"})

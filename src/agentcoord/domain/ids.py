@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import NewType
+
+from agentcoord.domain.project_slug import project_slug
 
 TaskId = NewType("TaskId", str)
 """A task's id within its project: 1 to 64 of `a-z A-Z 0-9 . _ -`, the first a letter or digit."""
@@ -22,7 +23,4 @@ TASK_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 def project_id_of(real_path: str) -> ProjectId:
     """Return the id of the project whose repository's real path is `real_path`."""
-    name = real_path.rstrip("/").rpartition("/")[2]
-    cleaned = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:24] or "project"
-    digest = hashlib.sha256(real_path.encode("utf-8", "surrogateescape")).hexdigest()
-    return ProjectId(f"{cleaned}-{digest[:10]}")
+    return ProjectId(project_slug(real_path))

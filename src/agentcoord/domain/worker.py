@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from agentcoord.domain.ids import WorkerName
+from agentcoord.domain.worker_state import WorkerState as WorkerState  # noqa: PLC0414 - handed on
 
 
 class Role(StrEnum):
@@ -16,21 +17,6 @@ class Role(StrEnum):
     BACKEND_ENGINEER = "backend-engineer"
     PLATFORM_ENGINEER = "platform-engineer"
     ARCHITECT = "architect"
-
-
-class WorkerState(StrEnum):
-    """What a worker is at, for people to see."""
-
-    STARTING = "starting"
-    IDLE = "idle"
-    """Waits for a task."""
-    WORKING = "working"
-    WAITING = "waiting"
-    """Held up by a lock, the rate governor or the check semaphore."""
-    PAUSED = "paused"
-    CRASHED = "crashed"
-    """Its coroutine raised; it restarts after a back-off."""
-    STOPPED = "stopped"
 
 
 DEFAULT_TAGS: dict[Role, tuple[str, ...]] = {

@@ -6,12 +6,15 @@ so that the dashboard reads without colour. An unknown state (a newer daemon) ge
 
 from __future__ import annotations
 
-from typing import Final
-
 from agentcoord.domain.states import ReviewState, TaskState
-from agentcoord.domain.worker import WorkerState
+from agentcoord.domain.worker_state import WorkerState
 from agentcoord.tui.styled import Span, Tone
-from agentcoord.wire.messages import TaskView
+
+TYPE_CHECKING = False  # As in `typing`, which a fast command does not import.
+if TYPE_CHECKING:
+    from typing import Final
+
+    from agentcoord.wire.messages import TaskView
 
 LIVE: Final = "●"
 NEEDS_YOU: Final = "◆"

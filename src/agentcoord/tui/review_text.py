@@ -15,7 +15,8 @@ from agentcoord.review.report.headline import RUNS_HERE
 from agentcoord.review.report.reading_order import Change, Flag, flags_of, score_of, told_flags
 from agentcoord.tui.diff_page import DiffPage, DiffPages, Layout
 from agentcoord.tui.glyphs import TROUBLE, task_glyph, task_word
-from agentcoord.tui.styled import Line, Row, Span, Tone
+from agentcoord.tui.styled import Line, Span, Tone
+from agentcoord.tui.table_rows import Row
 from agentcoord.tui.text import money, one_line, plural, span, wrap
 from agentcoord.tui.widgets.columns import Column
 from agentcoord.wire.messages import CheckView, TaskDetail, TaskView

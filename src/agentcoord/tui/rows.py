@@ -13,7 +13,8 @@ from typing import Final, assert_never
 from agentcoord.domain.states import HELD_STATES, TaskState
 from agentcoord.domain.worker import WorkerState
 from agentcoord.tui.glyphs import NEEDS_YOU, task_glyph, task_word, worker_glyph
-from agentcoord.tui.styled import Row, Span, Tone
+from agentcoord.tui.styled import Span, Tone
+from agentcoord.tui.table_rows import Row
 from agentcoord.tui.text import money, one_line, short_worker, span
 from agentcoord.tui.widgets.columns import Column
 from agentcoord.wire.messages import NeedsYou, TaskView, WorkerView

@@ -6,12 +6,14 @@ that wording and layout are tested without a terminal. Deliberately absent: any 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import namedtuple
 from enum import StrEnum
-from typing import NamedTuple
 
-from rich.cells import cell_len
+from agentcoord.tui.cells import cell_len
+
+TYPE_CHECKING = False  # As in `typing`, which a fast command does not import.
+if TYPE_CHECKING:
+    from typing import NamedTuple
 
 
 class Tone(StrEnum):
@@ -52,44 +54,22 @@ class Ground(StrEnum):
     CURSOR = "cursor"
 
 
-class Span(NamedTuple):
-    """A run of text in one tone, already harmless."""
+if TYPE_CHECKING:
 
-    text: str
-    tone: Tone = Tone.PLAIN
-    ground: Ground = Ground.NONE
+    class Span(NamedTuple):
+        """A run of text in one tone, already harmless."""
+
+        text: str
+        tone: Tone = Tone.PLAIN
+        ground: Ground = Ground.NONE
+
+else:
+    # The same without `typing`.
+    Span = namedtuple("Span", ("text", "tone", "ground"), defaults=(Tone.PLAIN, Ground.NONE))  # noqa: PYI024
 
 
 Line = tuple[Span, ...]
 """One line of a terminal."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of a table: the key by which it is found again, and a cell for each column."""
-
-    key: str
-    cells: tuple[Span, ...]
-
-
-class LaterRow(Row):
-    """A row whose cells are made when they are first looked at: of two thousand, thirty are on the screen."""
-
-    __slots__ = ("_made", "_make")
-    _make: Callable[[], tuple[Span, ...]]
-    _made: tuple[Span, ...] | None
-
-    def __init__(self, key: str, make: Callable[[], tuple[Span, ...]]) -> None:
-        object.__setattr__(self, "key", key)
-        object.__setattr__(self, "_make", make)
-        object.__setattr__(self, "_made", None)
-
-    @property
-    def cells(self) -> tuple[Span, ...]:
-        if self._made is None:
-            object.__setattr__(self, "_made", self._make())
-        assert self._made is not None
-        return self._made
 
 
 def width_of(line: Line) -> int:

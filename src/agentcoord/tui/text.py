@@ -8,9 +8,12 @@ Deliberately absent: colour (`styled`), and any wording of states or events.
 from __future__ import annotations
 
 import unicodedata
-from datetime import UTC, datetime, tzinfo
 
-from rich.cells import cell_len, chop_cells, set_cell_size
+from agentcoord.tui.cells import cell_len, chopped, cut
+
+TYPE_CHECKING = False  # As in `typing`, which a fast command does not import.
+if TYPE_CHECKING:
+    from datetime import tzinfo
 
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories that draw nothing, or that change how what follows is drawn."""
@@ -42,7 +45,7 @@ def fit(text: str, width: int, *, right: bool = False) -> str:
         return ""
     cells = cell_len(text)
     if cells > width:
-        return set_cell_size(text, width - 1) + "…"
+        return cut(text, width - 1) + "…"
     padding = " " * (width - cells)
     return padding + text if right else text + padding
 
@@ -76,6 +79,8 @@ def spoken_span(ms: int) -> str:
 
 def time_of_day(at_ms: int, zone: tzinfo | None) -> str:
     """The wall time of an instant as `HH:MM:SS`, in `zone` or else the machine's zone."""
+    from datetime import UTC, datetime
+
     return datetime.fromtimestamp(at_ms / _SECOND_MS, tz=UTC).astimezone(zone).strftime("%H:%M:%S")
 
 
@@ -106,7 +111,7 @@ def wrap(text: str, width: int) -> list[str]:
                 continue
             if current.strip():
                 lines.append(current)
-            *full, current = chop_cells(indent + word, width)
+            *full, current = chopped(indent + word, width)
             lines.extend(full)
         lines.append(current.rstrip())
     return lines

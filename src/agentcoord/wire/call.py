@@ -1,20 +1,19 @@
 """One question over a plain blocking socket, for commands that must answer in under 100 ms.
 
-Separate from `client` because importing asyncio alone costs more than the whole answer. Imports
-`socket` and `json` and nothing heavier; `hello` and the question travel in one write.
+Separate from `client` because importing asyncio alone costs more than the whole answer. Imports `json`
+and nothing heavier: of `socket` only what is beneath it, which has no enumerations of every constant to
+make. `hello` and the question travel in one write.
 Deliberately absent: subscriptions, and more than one question a connection.
 """
 
 from __future__ import annotations
 
+import _socket
 import os
-import socket
 import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
-from typing import Any, Final
 
 from agentcoord.errors import (
     BadPlanError,
@@ -27,7 +26,12 @@ from agentcoord.errors import (
     WireError,
 )
 from agentcoord.wire.codec import Failure, FrameDecoder, Malformed, Result, encode_request
-from agentcoord.wire.messages import PROTOCOL_VERSION, Method, RpcCode
+from agentcoord.wire.protocol import PROTOCOL_VERSION, Method, RpcCode
+
+TYPE_CHECKING = False  # As in `typing`, which a fast command does not import.
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any, Final
 
 SOCKET_PATH_BYTES: Final = 103 if sys.platform == "darwin" else 107
 """The longest path that the kernel's `sockaddr_un` holds."""
@@ -43,7 +47,10 @@ _CALL_ID: Final = 1
 
 
 def call_once(
-    socket_path: Path, method: Method, params: Mapping[str, Any] | None = None, timeout_s: float = 10.0
+    socket_path: str | Path,
+    method: Method,
+    params: Mapping[str, Any] | None = None,
+    timeout_s: float = 10.0,
 ) -> dict[str, Any]:
     """Ask the daemon one thing and return its answer.
 
@@ -53,38 +60,36 @@ def call_once(
     deadline = time.monotonic() + timeout_s
     questions = encode_request(_HELLO_ID, Method.HELLO, hello_params("agentcoord"))
     questions += encode_request(_CALL_ID, method, params or {})
-    with open_socket(socket_path, timeout_s) as connection:
-        decoder = FrameDecoder()
-        try:
-            # A daemon that refuses `hello` may hang up before it has read the rest; its reason counts.
-            with suppress(BrokenPipeError, ConnectionResetError):
-                connection.sendall(questions)
-            while True:
-                connection.settimeout(max(0.001, deadline - time.monotonic()))
-                chunk = connection.recv(65536)
-                if not chunk:
-                    raise ConnectionLostError(
-                        "the daemon hung up before it answered", mend="agentcoordd status"
-                    )
-                for frame in decoder.feed(chunk):
-                    if isinstance(frame, Failure):
-                        raise rpc_error_of(frame)
-                    if isinstance(frame, Malformed):
-                        raise WireError(f"the daemon's answer cannot be read: {frame.message}")
-                    if isinstance(frame, Result) and frame.id == _CALL_ID:
-                        return frame.result
-        except TimeoutError as error:
-            raise no_answer(method, timeout_s) from error
-        except ConnectionError as error:
-            raise ConnectionLostError(
-                "the connection to the daemon broke", mend="agentcoordd status"
-            ) from error
+    connection = _open_socket(socket_path, timeout_s)
+    decoder = FrameDecoder()
+    try:
+        # A daemon that refuses `hello` may hang up before it has read the rest; its reason counts.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(questions)
+        while True:
+            connection.settimeout(max(0.001, deadline - time.monotonic()))
+            chunk = connection.recv(65536)
+            if not chunk:
+                raise ConnectionLostError("the daemon hung up before it answered", mend="agentcoordd status")
+            for frame in decoder.feed(chunk):
+                if isinstance(frame, Failure):
+                    raise rpc_error_of(frame)
+                if isinstance(frame, Malformed):
+                    raise WireError(f"the daemon's answer cannot be read: {frame.message}")
+                if isinstance(frame, Result) and frame.id == _CALL_ID:
+                    return frame.result
+    except TimeoutError as error:
+        raise no_answer(method, timeout_s) from error
+    except ConnectionError as error:
+        raise ConnectionLostError("the connection to the daemon broke", mend="agentcoordd status") from error
+    finally:
+        connection.close()
 
 
-def open_socket(socket_path: Path, timeout_s: float) -> socket.socket:
+def _open_socket(socket_path: str | Path, timeout_s: float) -> _socket.socket:
     """Connect to the daemon's socket; the caller closes it. Raises as `call_once` does."""
     check_socket_path(socket_path)
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     connection.settimeout(timeout_s)
     try:
         connection.connect(os.fspath(socket_path))
@@ -97,7 +102,7 @@ def open_socket(socket_path: Path, timeout_s: float) -> socket.socket:
     return connection
 
 
-def check_socket_path(socket_path: Path) -> None:
+def check_socket_path(socket_path: str | Path) -> None:
     """Raise WireError, in words, when the kernel could not hold this path."""
     size = len(os.fsencode(socket_path))
     if size > SOCKET_PATH_BYTES:
@@ -108,7 +113,7 @@ def check_socket_path(socket_path: Path) -> None:
         )
 
 
-def unreachable(socket_path: Path, error: OSError) -> WireError:
+def unreachable(socket_path: str | Path, error: OSError) -> WireError:
     """Translate a failed connect: nobody listens, or something else is in the way."""
     if isinstance(error, FileNotFoundError | ConnectionRefusedError):
         return DaemonNotRunningError(

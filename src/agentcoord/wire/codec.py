@@ -10,65 +10,101 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 from agentcoord.errors import WireError
-from agentcoord.wire.messages import FRAME_BYTES, ErrorData, RpcCode
+from agentcoord.wire.protocol import FRAME_BYTES, RpcCode
+
+TYPE_CHECKING = False  # As in `typing`, which a fast command does not import.
+if TYPE_CHECKING:
+    from typing import Any
+
+    from agentcoord.wire.messages import ErrorData
 
 RequestId = int | str
 """What ties an answer to its question; chosen by whoever asks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class _Message:
+    """One message; equal to another of its kind that says the same.
+
+    Written out, for a dataclass takes a fast command longer to make than the daemon takes to answer.
+    """
+
+    __slots__: tuple[str, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and all(
+            getattr(self, name) == getattr(other, name) for name in self.__slots__
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # What they hold is JSON, which changes.
+
+    def __repr__(self) -> str:
+        said = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
+        return f"{type(self).__name__}({said})"
+
+
+class Request(_Message):
     """A question that wants an answer."""
 
-    id: RequestId
-    method: str
-    params: dict[str, Any]
+    __slots__ = __match_args__ = ("id", "method", "params")
+
+    def __init__(self, id: RequestId, method: str, params: dict[str, Any]) -> None:  # noqa: A002
+        self.id = id
+        self.method = method
+        self.params = params
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(_Message):
     """Something said unasked (a JSON-RPC notification)."""
 
-    method: str
-    params: dict[str, Any]
+    __slots__ = __match_args__ = ("method", "params")
+
+    def __init__(self, method: str, params: dict[str, Any]) -> None:
+        self.method = method
+        self.params = params
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(_Message):
     """The answer to the request with this id."""
 
-    id: RequestId
-    result: dict[str, Any]
+    __slots__ = __match_args__ = ("id", "result")
+
+    def __init__(self, id: RequestId, result: dict[str, Any]) -> None:  # noqa: A002
+        self.id = id
+        self.result = result
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(_Message):
     """The error that answers a request; `id` is None when the request could not be read."""
 
-    id: RequestId | None
-    code: int
-    message: str
-    data: dict[str, Any]
+    __slots__ = __match_args__ = ("id", "code", "message", "data")
+
+    def __init__(self, id: RequestId | None, code: int, message: str, data: dict[str, Any]) -> None:  # noqa: A002
+        self.id = id
+        self.code = code
+        self.message = message
+        self.data = data
 
 
-@dataclass(frozen=True, slots=True)
-class Malformed:
-    """A line that is no message of the protocol; the connection itself is still good."""
+class Malformed(_Message):
+    """A line that is no message of the protocol; the connection itself is still good.
 
-    code: RpcCode
-    """What to answer with: PARSE, INVALID_REQUEST or INVALID_PARAMS."""
-    message: str
-    id: RequestId | None = None
-    """The id of the broken request, when that much could be read."""
+    `code` is what to answer with: PARSE, INVALID_REQUEST or INVALID_PARAMS; `id` that of the broken
+    request, when that much could be read.
+    """
+
+    __slots__ = __match_args__ = ("code", "message", "id")
+
+    def __init__(self, code: RpcCode, message: str, id: RequestId | None = None) -> None:  # noqa: A002
+        self.code = code
+        self.message = message
+        self.id = id
 
 
 Frame = Request | Notice | Result | Failure | Malformed
 
-JsonReader = Callable[[bytes], Any]
+JsonReader = Callable[[bytes], object]
 """Makes a value of a line. Raises ValueError when it is not JSON, RecursionError when it nests too deep."""
 
 

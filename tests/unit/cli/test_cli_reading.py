@@ -16,9 +16,10 @@ from canned_views import ANSWERS, DETAIL, TOKENS, task_view
 
 from agentcoord.cli.agentcoord_app import app
 from agentcoord.cli.agentcoordd_app import app as daemon_app
+from agentcoord.cli.boundary import guarded
 from agentcoord.cli.invocation import Invocation, hoist_project
 from agentcoord.cli.typer_run import run_app
-from agentcoord.wire.messages import Method
+from agentcoord.wire.messages import Method, RpcCode
 
 project, daemon, run = canned_daemon.project, canned_daemon.daemon, canned_daemon.run
 
@@ -43,33 +44,92 @@ def run_slowly(project: Project, capsys: pytest.CaptureFixture[str]) -> Callable
 
     def run(program: str, *words: str) -> Outcome:
         typer_app = app if program == "agentcoord" else daemon_app
-        argv = hoist_project([*words, "-C", str(project.root)])
-        code = run_app(typer_app, program, argv, Invocation.of_process(project.env))
+        argv = hoist_project(["-C", str(project.root), *words])
+        invocation = Invocation.of_process(project.env)
+        code = guarded(invocation.terminal, lambda: run_app(typer_app, program, argv, invocation))
         captured = capsys.readouterr()
         return Outcome(code, captured.out, captured.err)
 
     return run
 
 
+SPELLINGS = [
+    [],
+    ["--json"],
+    ["--json", "--json"],
+    ["--jso"],
+    ["--all", "--json"],
+    ["--dead"],
+    ["surplus"],
+    ["--json", "surplus"],
+    ["--"],
+    ["--", "--json"],
+    ["-C", "."],
+    ["-C"],
+    ["-C", "./nowhere/"],
+    ["--project", "/"],
+]
+
+
 @pytest.mark.usefixtures("full_daemon")
-@pytest.mark.parametrize("json_flag", [[], ["--json"]])
+@pytest.mark.parametrize("words", SPELLINGS, ids=" ".join)
 @pytest.mark.parametrize(("program", "command"), FAST)
 def test_the_fast_path_and_typer_print_the_same(
-    run: Run, run_slowly: Callable[..., Outcome], program: str, command: str, json_flag: list[str]
+    run: Run, run_slowly: Callable[..., Outcome], program: str, command: str, words: list[str]
 ) -> None:
-    fast = run(command, *json_flag, program=program)
-    assert fast == run_slowly(program, command, *json_flag)
-    assert fast.code == 0
-    assert fast.out
+    fast = run(command, *words, program=program)
+    assert fast == run_slowly(program, command, *words)
+    if words in ([], ["--json"]):
+        assert fast.code == 0
+        assert fast.out
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]], ids=["page", "json"])
+@pytest.mark.parametrize(("program", "command"), FAST)
+def test_the_fast_path_and_typer_fail_in_the_same_words(
+    daemon: CannedDaemon,
+    run: Run,
+    run_slowly: Callable[..., Outcome],
+    program: str,
+    command: str,
+    as_json: list[str],
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "bare").mkdir()
+    for inside in ("objects", "refs"):
+        (tmp_path / "bare" / inside).mkdir()
+    (tmp_path / "bare" / "HEAD").touch()
+    (tmp_path / "plain").mkdir()
+    outcomes = []
+
+    def both(*words: str) -> None:
+        fast = run(command, *as_json, *words, program=program)
+        assert fast == run_slowly(program, command, *as_json, *words)
+        outcomes.append(fast)
+
+    for folder in ("bare", "plain", "missing", "bare/HEAD"):
+        both("-C", str(tmp_path / folder))
+    daemon.answers.update({method: {} for method in Method})
+    daemon.refuse(Method.STATUS, RpcCode.UNAVAILABLE, "Redis is away", exit_code=5, mend="wait")
+    daemon.refuse(Method.TASKS, RpcCode.INTERNAL, "no\nand no", problems=["a", "b"])
+    both()  # `workers` hears something that is no answer at all.
+    daemon.socket.unlink()
+    both()
+    daemon.socket.touch()
+    both()
+    assert {outcome.code for outcome in outcomes} >= {2, 3}
+    assert all(outcome.err.startswith("error: ") for outcome in outcomes if outcome.code)
 
 
 @pytest.mark.usefixtures("full_daemon")
 @pytest.mark.parametrize(("program", "command"), FAST)
 def test_the_fast_path_imports_nothing_heavy(project: Project, program: str, command: str) -> None:
     code = (
-        f"import sys; from agentcoord.cli.{program} import main; code = main();"
-        "heavy = {'typer', 'pydantic', 'asyncio', 'anthropic', 'textual', 'redis', 'agentcoord.daemon'};"
-        "print(sorted(heavy & set(sys.modules)), file=sys.stderr); sys.exit(code)"
+        "import sys; before = set(sys.modules);"
+        f"from agentcoord.cli.{program} import main; code = main();"
+        "heavy = {'typer', 'pydantic', 'asyncio', 'anthropic', 'textual', 'redis', 'agentcoord.daemon',"
+        "'typing', 'dataclasses', 'inspect', 'pathlib', 'rich', 'socket', 'hashlib', 'tempfile'};"
+        "print(sorted((heavy & set(sys.modules)) - before), file=sys.stderr); sys.exit(code)"
     )
 
     def modules_after(*words: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from itertools import islice
 from agentcoord.tui.event_text import event_cells
 from agentcoord.tui.model import EVENTS_KEPT, DashboardModel
 from agentcoord.tui.rows import EVENT_COLUMNS
-from agentcoord.tui.styled import LaterRow, Row
+from agentcoord.tui.table_rows import LaterRow, Row
 from agentcoord.tui.widgets.line_table import LineTable
 
 

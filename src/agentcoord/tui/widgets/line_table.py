@@ -18,7 +18,8 @@ from textual.geometry import Region, Size
 from textual.message import Message
 from textual.strip import Strip
 
-from agentcoord.tui.styled import Line, Row, Span, Tone
+from agentcoord.tui.styled import Line, Span, Tone
+from agentcoord.tui.table_rows import Row
 from agentcoord.tui.text import fit
 from agentcoord.tui.widgets.columns import GAP, Column, lay_out
 from agentcoord.tui.widgets.growing import Growing

@@ -51,6 +51,7 @@ _CHARS_PER_TOKEN = 3
 _PRINTED_CHARS = 24_000
 _CUT = "\n[...]\n"
 
+
 def _promise(fresh_copy: bool) -> dict[str, bool]:
     return {"fresh_copy": True} if fresh_copy else {}
 

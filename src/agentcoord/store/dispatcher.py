@@ -23,24 +23,23 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 from agentcoord.clock import Clock
 from agentcoord.domain.files import LandedFile
-from agentcoord.domain.ids import FencingToken, TaskId
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import Claim
 from agentcoord.domain.worker import WorkerSpec
-from agentcoord.errors import LeaseLostError, StoreError, StoreUnavailableError
+from agentcoord.errors import LeaseLostError, StoreError
 from agentcoord.store.dispatch_call import Ahead, Appended, Call, Finished, Move, RoutesCovered, Waiter
 from agentcoord.store.dispatch_reply import Grant, claim_of, grants_of
+from agentcoord.store.gathered import Gathered, closing_error
 from agentcoord.store.lane import Lane
 from agentcoord.store.place_in_line import HEADS_COMPARED
-from agentcoord.store.scripts import BATCH, ScriptName
+from agentcoord.store.scripts import ScriptName
 from agentcoord.store.traffic import Traffic, answer_with, tell
 
 DISPATCHED = (ScriptName.DISPATCH, ScriptName.LOAD)
@@ -73,41 +72,39 @@ class Dispatcher:
     """Releases the dependents that a call left over. May raise StoreError: the next reaping goes on then."""
     paused: bool = False
     """While set, nobody is handed a task; the script looks at the stored flag too."""
-    _moves: deque[Move] = field(default_factory=deque)
-    _finished: deque[Finished] = field(default_factory=deque)
-    _given_back: deque[tuple[TaskId, FencingToken]] = field(default_factory=deque)
-    _appended: deque[Appended] = field(default_factory=deque)
-    _waiters: dict[Waiter, None] = field(default_factory=dict)
-    """In order of arrival."""
-    _ahead: deque[Ahead] = field(default_factory=deque)
     _routes: RoutesCovered = field(default_factory=RoutesCovered)
     _second_halves: deque[_Half] = field(default_factory=deque)
     _spare_epoch: str = field(default_factory=lambda: uuid.uuid4().hex)
     """What the epoch of the event log becomes if the stored log turns out to be gone."""
     _traffic: Traffic = field(init=False)
+    _gathered: Gathered = field(init=False)
     _left_over: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a call left dependents to be released."""
-    closing: bool = False
-    _calls: int = 0
 
     def __post_init__(self) -> None:
         self._traffic = Traffic(self.lane, self.clock, self)
+        self._gathered = Gathered(self._traffic.stir)
+
+    @property
+    def closing(self) -> bool:
+        """Whether nothing more is taken (for `Traffic`)."""
+        return self._gathered.closing
 
     async def claim(self, worker: WorkerSpec) -> Claim:
         """Wait for a task that `worker` covers. Cancelled at any point, it leaves no task behind.
 
         Raises StoreUnavailableError when the server stays away, or the store is closing.
         """
-        return await self._wait_as(self._want(worker))
+        return await self._wait_as(self._gathered.want(worker))
 
     async def move(self, claim: Claim, current: TaskState, to: TaskState, *, why: str) -> str:
         """Move a held task if it is in `current`; return the state it was in, empty for a stale token.
 
         It goes on when the caller is cancelled. Raises StoreUnavailableError like `claim`.
         """
-        self._refuse_when_closing()
+        self._gathered.refuse_when_closing()
         move = Move(claim, current, to, why, asyncio.get_running_loop().create_future())
-        self._moves.append(move)
+        self._gathered.moves.append(move)
         self._traffic.stir()
         return await _answer_of(move.answer)
 
@@ -116,9 +113,9 @@ class Dispatcher:
 
         Raises LeaseLostError when the token is stale, StoreUnavailableError like `claim`.
         """
-        self._refuse_when_closing()
+        self._gathered.refuse_when_closing()
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._finished.append(Finished(claim, landed, current, answer))
+        self._gathered.finished.append(Finished(claim, landed, current, answer))
         self._traffic.stir()
         await _answer_of(answer)
 
@@ -136,9 +133,9 @@ class Dispatcher:
         `on_finished` is called in between, without awaiting, also when the caller has been cancelled since.
         Raises what both raise; when the finish is refused, the claim is given back.
         """
-        waiter = self._want(worker)
+        waiter = self._gathered.want(worker)
         waiter.behind_own_finish = True
-        self._finished.append(Finished(claim, landed, current, None, waiter, on_finished))
+        self._gathered.finished.append(Finished(claim, landed, current, None, waiter, on_finished))
         return await self._wait_as(waiter)
 
     async def append(self, count: int, encoded: bytes) -> tuple[str, int]:
@@ -147,9 +144,9 @@ class Dispatcher:
 
         Raises StoreUnavailableError when the store is closing, StoreError when the server refuses.
         """
-        self._refuse_when_closing()
+        self._gathered.refuse_when_closing()
         appended = Appended(count, encoded, asyncio.get_running_loop().create_future())
-        self._appended.append(appended)
+        self._gathered.appended.append(appended)
         self._traffic.stir()
         return await _answer_of(appended.answer)
 
@@ -159,59 +156,29 @@ class Dispatcher:
         It goes on when the caller is cancelled. Raises StoreUnavailableError (it may or may not have run; it
         is not repeated), StoreError when the server refuses.
         """
-        self._refuse_when_closing()
+        self._gathered.refuse_when_closing()
         ahead = Ahead(script, args, asyncio.get_running_loop().create_future())
-        self._ahead.append(ahead)
-        self._make_all_hungry()
+        self._gathered.ahead.append(ahead)
+        self._gathered.make_all_hungry()
         self._traffic.stir()
         return await _answer_of(ahead.answer)
-
-    def _want(self, worker: WorkerSpec) -> Waiter:
-        self._refuse_when_closing()
-        waiter = Waiter(worker, asyncio.get_running_loop().create_future())
-        self._waiters[waiter] = None
-        self._traffic.stir()
-        return waiter
 
     async def _wait_as(self, waiter: Waiter) -> Claim:
         try:
             return await waiter.answer
         except asyncio.CancelledError:
-            self._no_longer_wanted(waiter)
+            self._gathered.no_longer_wanted(waiter)
             raise
-
-    def _no_longer_wanted(self, waiter: Waiter) -> None:
-        """Leave no task behind; a call under way is looked after when it ends, by its cancelled future."""
-        self._waiters.pop(waiter, None)
-        answer = waiter.answer
-        if answer.cancel() or answer.cancelled():
-            return
-        # The answer came before anybody looked at it.
-        if answer.exception() is None:
-            self._give_back(answer.result().task.id, answer.result().token)
 
     def wake(self) -> None:
         """Tasks may have become ready: look after everybody who waits."""
-        self._make_all_hungry()
-        if self._waiters:
+        self._gathered.make_all_hungry()
+        if self._gathered.waiters:
             self._traffic.stir()
 
     def close(self) -> None:
         """Let `run()` end once what the workers handed in is settled; who waits for a task is told."""
-        self.closing = True
-        waiting = list(self._waiters)
-        self._waiters.clear()
-        # Who has just finished a task is told when that is settled.
-        theirs = {finished.following for finished in self._handed_in()}
-        for waiter in waiting:
-            if waiter not in theirs:
-                tell(waiter.answer, _closing_error())
-        self._traffic.stir()
-
-    def _handed_in(self) -> Iterator[Finished]:
-        yield from self._finished
-        for call in self._traffic.not_settled():
-            yield from call.finished
+        self._gathered.close(self._traffic.not_settled())
 
     async def run(self) -> None:
         """Settle calls until closed. Errors of the store go to those who asked."""
@@ -223,37 +190,16 @@ class Dispatcher:
                 finally:
                     spreading.cancel()
         finally:
-            self.closing = True  # Also when it was cancelled: nobody will answer any more.
-            self._traffic.give_up(_closing_error())
+            self._gathered.closing = True  # Also when it was cancelled: nobody will answer any more.
+            self._traffic.give_up(closing_error())
 
     def next_ahead(self) -> Ahead | None:
         """Take the next script that goes before hand-outs (for `Traffic`)."""
-        return self._ahead.popleft() if self._ahead else None
+        return self._gathered.ahead.popleft() if self._gathered.ahead else None
 
     def next_call(self, *, first: bool) -> Call | None:
         """Take all that has gathered (for `Traffic`). `first`: no other call of ours is under way."""
-        # A finished task may release others, for anybody who waits.
-        if self._finished or self._given_back:
-            self._make_all_hungry()
-        finished = _taken(self._finished)
-        for one in finished:
-            if one.following is not None:
-                one.following.behind_own_finish = False
-        waiters = () if self.paused else tuple(islice(filter(_is_to_be_asked_for, self._waiters), BATCH))
-        asked = self._moves or finished or self._given_back or waiters
-        if not asked and not (self._appended and first):
-            return None
-        self._calls += 1
-        for waiter in waiters:
-            waiter.hungry, waiter.asked = False, True
-        return Call(
-            self._calls,
-            _taken(self._moves),
-            finished,
-            _taken(self._given_back),
-            waiters,
-            _taken(self._appended),
-        )
+        return self._gathered.next_call(first=first, paused=self.paused)
 
     def arguments_of(self, call: Call, *, repeated: bool) -> list[str | int | bytes]:
         """Return a call as the script takes it (for `Traffic`)."""
@@ -300,6 +246,14 @@ class Dispatcher:
         for waiter in half.call.waiters:
             waiter.asked = False
 
+    def refuse(self, call: Call, error: StoreError) -> None:
+        """The server would not carry out a call: whoever asked in it is told (for `Traffic`)."""
+        self._gathered.refuse(call, error)
+
+    def tell_everybody(self, unsettled: Sequence[Call], error: StoreError) -> None:
+        """The server is away: nobody but events is left waiting for what nobody will ask (for `Traffic`)."""
+        self._gathered.tell_everybody(unsettled, error)
+
     def _number(self, stored: Sequence[Appended], epoch: str, number: int) -> None:
         if epoch == self._spare_epoch:
             self._spare_epoch = uuid.uuid4().hex  # The log may be lost again.
@@ -317,91 +271,23 @@ class Dispatcher:
 
     def _booked(self, finished: Finished, ok: bool) -> None:
         if not ok:
-            self._refuse_finished(finished, _lease_lost(finished.claim))
+            self._gathered.refuse_finished(finished, _lease_lost(finished.claim))
             return
         if finished.on_finished is not None:
             finished.on_finished()
         if finished.answer is not None:
             answer_with(finished.answer, None)
-        elif self.closing and finished.following is not None:
-            tell(finished.following.answer, _closing_error())
-
-    def _refuse_finished(self, finished: Finished, error: StoreError) -> None:
-        finished.on_finished = None  # Who asked has been told otherwise, and may ask again.
-        if finished.answer is not None:
-            tell(finished.answer, error)
-        if finished.following is not None:
-            self._waiters.pop(finished.following, None)
-            tell(finished.following.answer, error)
+        elif self._gathered.closing and finished.following is not None:
+            tell(finished.following.answer, closing_error())
 
     def _grant(self, call: Call, grant: Grant, deadline_ms: int) -> None:
         waiter = call.waiters[grant.waiter]
         claim = claim_of(grant, waiter.worker.name, deadline_ms, self.lease_ms)
         if waiter.answer.done():
-            self._give_back(claim.task.spec.id, claim.token)
+            self._gathered.give_back(claim.task.spec.id, claim.token)
             return
-        self._waiters.pop(waiter, None)
+        self._gathered.waiters.pop(waiter, None)
         waiter.answer.set_result(claim)
-
-    def _make_all_hungry(self) -> None:
-        for waiter in self._waiters:
-            waiter.hungry = True
-
-    def _give_back(self, task: TaskId, token: FencingToken) -> None:
-        self._given_back.append((task, token))
-        self._traffic.stir()
-
-    def refuse(self, call: Call, error: StoreError) -> None:
-        """The server would not carry out a call: whoever asked in it is told (for `Traffic`)."""
-        for move in call.moves:
-            tell(move.answer, error)
-        for appended in call.appended:
-            tell(appended.answer, error)
-        self._tell_finished_and_waiters(call.finished, call.waiters, error)
-
-    def tell_everybody(self, unsettled: Sequence[Call], error: StoreError) -> None:
-        """The server is away: nobody but events is left waiting for what nobody will ask (for `Traffic`)."""
-        for call in unsettled:
-            for move in call.moves:
-                tell(move.answer, error)
-            self._tell_finished_and_waiters(call.finished, call.waiters, error)
-        for move in self._moves:
-            tell(move.answer, error)
-        for ahead in self._ahead:
-            tell(ahead.answer, error)
-        self._ahead.clear()
-        self._tell_finished_and_waiters(self._finished, tuple(self._waiters), error)
-        self._moves.clear()
-        self._finished.clear()
-        if self.closing:
-            for appended in (*self._appended, *(a for call in unsettled for a in call.appended)):
-                tell(appended.answer, error)
-
-    def _tell_finished_and_waiters(
-        self, finished: Sequence[Finished] | deque[Finished], waiters: Sequence[Waiter], error: StoreError
-    ) -> None:
-        for one in finished:
-            self._refuse_finished(one, error)
-        for waiter in waiters:
-            self._waiters.pop(waiter, None)
-            tell(waiter.answer, error)
-
-    def _refuse_when_closing(self) -> None:
-        if self.closing:
-            raise _closing_error()
-
-
-def _is_to_be_asked_for(waiter: Waiter) -> bool:
-    return waiter.hungry and not waiter.asked and not waiter.behind_own_finish
-
-
-def _taken(waiting: deque[_T]) -> tuple[_T, ...]:
-    """Take at most a batch."""
-    if len(waiting) <= BATCH:
-        taken = tuple(waiting)
-        waiting.clear()
-        return taken
-    return tuple(waiting.popleft() for _ in range(BATCH))
 
 
 async def _answer_of(answer: asyncio.Future[_T]) -> _T:
@@ -411,10 +297,6 @@ async def _answer_of(answer: asyncio.Future[_T]) -> _T:
         if answer.done() and not answer.cancelled():
             answer.exception()  # Looked at, so that the loop does not report it as lost.
         raise
-
-
-def _closing_error() -> StoreUnavailableError:
-    return StoreUnavailableError("the store is closing")
 
 
 def _lease_lost(claim: Claim) -> LeaseLostError:

@@ -43,8 +43,8 @@ _T = TypeVar("_T")
 class Desk(Protocol):
     """What the traffic needs of the dispatcher."""
 
-    closing: bool
-
+    @property
+    def closing(self) -> bool: ...
     @property
     def handing_out(self) -> bool: ...
     def next_ahead(self) -> Ahead | None: ...

@@ -124,9 +124,7 @@ def test_a_check_before_an_open_would_be_outrun_by_a_swap(night: Night) -> None:
         "conftest",
     ],
 )
-def test_what_runs_or_rules_later_would_have_run(
-    night: Night, path: str, content: str, later: tuple[str, ...]
-) -> None:
+def test_what_runs_or_rules_later_would_have_run(night: Night, path: str, content: str, later: str) -> None:
     """Also of `conftest.py`, which does land: that is why it is listed under "runs on your machine"."""
     owned = str(night.canary.parent / OWNED)
     if path == ".git/config":

@@ -33,6 +33,7 @@ CONTROLS = (
     "calls the kernel where it is thin",
     "breeds processes",
     "allocates shared memory",
+    "keeps or gains capabilities",
 )
 
 

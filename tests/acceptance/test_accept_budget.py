@@ -11,9 +11,17 @@ import pytest
 from faults_kit import FaultyNight, faulty_server
 from night_kit import bash, create, finish, night, one_task, wait_gone
 
+from agentcoord.llm.rehearsal.faults import FaultKind
 from agentcoord.store.budget_ledger import INTERRUPTED_MODEL
 
 TURNS = 6
+BROKEN_OFF = (
+    FaultKind.DROP,
+    FaultKind.TRUNCATE,
+    FaultKind.STREAM_OVERLOADED,
+    FaultKind.MALFORMED_TOOL_JSON,
+)
+"""Calls that the server charges for: nothing that we book too much hides what we leave out."""
 MOST_OF_A_PROMPT_USD = 0.1
 SLOW_TO_ANSWER = """
 task = "t"
@@ -137,4 +145,36 @@ def test_a_task_with_a_cap_on_tokens_of_its_own_parks_and_no_other_one() -> None
             assert (tasks["free"]["budget_tokens"], tasks["tight"]["budget_tokens"]) == (None, 12_000)
             spent = sum(_tokens(record) for record in f.books().records if record["task"] == "tight")
             assert 0 < spent <= 12_000
+            f.end(pid)
+
+
+@pytest.mark.timeout(240)
+def test_six_workers_at_once_a_faulty_server_and_a_kill_never_pass_a_cap_by_the_servers_books() -> None:
+    cap_usd = 0.04
+    names = [f"t{n}" for n in range(12)]
+    with night() as a:
+        a.make_project()
+        a.env |= {"AGENTCOORD_BUDGET_RUN_USD": str(cap_usd), "AGENTCOORD_MODELS_LADDER": "claude-haiku-5-5"}
+        for task in names:
+            work = [{"tools": [bash(f"seq {n} 5000")], "thinking_ms": 30_000} for n in range(TURNS)]
+            a.script(task, {"tools": [create(f"{task}.py", "X = 1\n")]}, *work, {"tools": [finish()]})
+        with faulty_server(a.scripts, dict.fromkeys(BROKEN_OFF, 0.04), seed=3) as base_url:
+            f = FaultyNight(a, base_url)
+            killed = f.start()
+            a.load("".join(one_task(task) for task in names))
+            f.wait_for_books(lambda books: books.raw["answered"] >= 2 * len(names))
+            os.kill(killed, signal.SIGKILL)
+            assert wait_gone(killed, 10)
+
+            pid = f.start()
+            waited = a.run("agentcoord", "wait", "--timeout", "120")
+            assert "the run cap of $0.04 is reached" in waited.out, waited
+            books = f.wait_for_books(lambda books: books.raw["at_once"] == 0)
+            costs, tasks = f.costs(), a.tasks()
+            assert {task["state"] for task in tasks.values()} <= {"done", "parked", "queued"}
+            assert any("the run cap of $0.04 is reached" in task["why"] for task in tasks.values())
+            assert books.raw["most_at_once"] > 1, "nobody was in anybody's way"
+            assert cap_usd / 4 < books.usd <= costs["total_usd"] <= cap_usd
+            assert costs["reserved_usd"] == 0
+            assert books.malformed() == []
             f.end(pid)

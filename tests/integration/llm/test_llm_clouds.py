@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
+from bedrock_front import bedrock_in_front_of
 from test_llm_client_contract import BASH, LOOK, faulty, script_of
 
 from agentcoord.config.load import read_settings
@@ -13,10 +16,12 @@ from agentcoord.llm.api import Capabilities, Progress, Provider, StopReason, Str
 from agentcoord.llm.client import AnthropicModel
 from agentcoord.llm.rehearsal import serve
 from agentcoord.llm.rehearsal.faults import FaultKind
+from agentcoord.llm.rehearsal.server import RehearsalServer
 
 HAIKU = "claude-haiku-5-5"
 SIGN_IN = {
     Provider.AWS: {"ANTHROPIC_AWS_API_KEY": "k", "ANTHROPIC_AWS_WORKSPACE_ID": "w"},
+    Provider.BEDROCK: {"AWS_BEARER_TOKEN_BEDROCK": "k"},
     Provider.BEDROCK_MANTLE: {"AWS_BEARER_TOKEN_BEDROCK": "k"},
     Provider.FOUNDRY: {"ANTHROPIC_FOUNDRY_API_KEY": "k"},
     Provider.VERTEX: {},
@@ -44,6 +49,16 @@ def request() -> TurnRequest:
     return TurnRequest(HAIKU, system, [message], [BASH], 8_000, "medium")
 
 
+@asynccontextmanager
+async def model_at(provider: Provider, server: RehearsalServer) -> AsyncIterator[AnthropicModel]:
+    """The model of `provider` at the rehearsal server, in the words of that cloud."""
+    async with AsyncExitStack() as held:
+        base_url = server.base_url
+        if provider is Provider.BEDROCK:
+            base_url = await held.enter_async_context(bedrock_in_front_of(base_url))
+        yield await held.enter_async_context(model_of(provider, base_url))
+
+
 @pytest.fixture
 def signed_in(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> Provider:
     for name, value in SIGN_IN[provider].items():
@@ -55,7 +70,7 @@ def signed_in(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> Provider:
 async def test_a_turn_comes_through_the_clouds_own_client_and_is_priced_by_its_model(
     signed_in: Provider,
 ) -> None:
-    async with serve(script_of(LOOK)) as server, model_of(signed_in, server.base_url) as model:
+    async with serve(script_of(LOOK)) as server, model_at(signed_in, server) as model:
         turn = await model.take_turn(request(), Progress())
         assert [block["type"] for block in turn.content] == ["thinking", "text", "tool_use"]
         assert turn.content[2]["input"] == LOOK.tools[0].input
@@ -66,7 +81,7 @@ async def test_a_turn_comes_through_the_clouds_own_client_and_is_priced_by_its_m
 
 @pytest.mark.parametrize("provider", list(SIGN_IN))
 async def test_a_clouds_overload_is_ours_to_wait_out_and_asked_for_once(signed_in: Provider) -> None:
-    async with serve(faulty(FaultKind.OVERLOADED)) as server, model_of(signed_in, server.base_url) as model:
+    async with serve(faulty(FaultKind.OVERLOADED)) as server, model_at(signed_in, server) as model:
         with pytest.raises(LlmOverloadedError):
             await model.take_turn(request(), Progress())
         assert server.books.requests == 1

@@ -93,6 +93,8 @@ class OurRounds:
     """What ours gave, a figure a round."""
 
     throughput: dict[int, list[store_ours.Throughput]] = field(default_factory=lambda: {6: [], 60: []})
+    bare_ms: list[float] = field(default_factory=list)
+    """Round trip of a PING on a bare connection."""
     own_ms: list[float] = field(default_factory=list)
     """Pick-up of what the daemon itself enqueues."""
     outside_ms: list[float] = field(default_factory=list)
@@ -108,6 +110,7 @@ def _rounds(
     for _ in range(size.runs):
         for workers, runs in ours.throughput.items():
             runs.append(store_ours.throughput(kind, words, workers=workers, tasks=size.tasks))
+        ours.bare_ms += store_ours.round_trip_ms(kind, samples=size.samples)
         ours.own_ms += store_ours.pickup_ms(kind, samples=size.samples, from_outside=False)
         ours.outside_ms += store_ours.pickup_ms(kind, samples=size.samples, from_outside=True)
         for peer in peers:
@@ -166,6 +169,15 @@ def _print_ours(ours: OurRounds, best: Best | None) -> None:
         )
         per_task = statistics.median(run.calls_per_task for run in runs)
         _row(f"script calls a task, {workers} workers", f"{per_task:.3f}", 0, None, f"<= {calls}")
+    floor = sorted(ours.bare_ms)
+    figure = f"{_percentile(floor, 50):.2f} / {_percentile(floor, 99):.2f}"
+    _row(
+        "a bare PING p50 / p99 ms, as far apart",
+        figure,
+        _percentile(floor, 50),
+        best.pickup_p50_ms if best else None,
+        "",
+    )
     for who, delays, wanted in (
         ("the daemon itself", ours.own_ms, "<= 0.5"),
         ("another process", ours.outside_ms, "<= 1"),

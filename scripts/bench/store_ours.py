@@ -232,6 +232,37 @@ def idle_reads_per_s(kind: str, *, seconds: float) -> float:
         return asyncio.run(measure(server))
 
 
+class _Bare(asyncio.Protocol):
+    """Nothing but bytes: what no client of an idle server can be faster than in Python."""
+
+    def __init__(self) -> None:
+        self.heard = asyncio.Event()
+
+    def data_received(self, data: bytes) -> None:
+        self.heard.set()
+
+
+def round_trip_ms(kind: str, *, samples: int) -> list[float]:
+    """A PING on a bare connection, as far apart as the pick-ups, sorted: the floor under them."""
+
+    async def measure(server: BenchServer) -> list[float]:
+        delays: list[float] = []
+        loop = asyncio.get_running_loop()
+        transport, bare = await loop.create_unix_connection(_Bare, str(server.socket_path))
+        for _ in range(WARM_UP + samples):
+            await asyncio.sleep(GAP_S)
+            bare.heard.clear()
+            began_ns = time.monotonic_ns()
+            transport.write(b"PING\r\n")
+            await bare.heard.wait()
+            delays.append((time.monotonic_ns() - began_ns) / 1e6)
+        transport.close()
+        return sorted(delays[WARM_UP:])
+
+    with bench_server(kind) as server:
+        return asyncio.run(measure(server))
+
+
 def pickup_ms(kind: str, *, samples: int, from_outside: bool) -> list[float]:
     """Delay from the enqueue to an idle worker, sorted; `from_outside`: another process asks for it.
 

@@ -3,18 +3,22 @@
 -- Whether this call has added a route.
 local has_new_route = false
 
--- Puts a task at its place in line: the one it had before, since its score never changes by being claimed.
-local function make_ready(id)
-  local place = redis.call('HMGET', task_key(id), 'route', 'score')
-  redis.call('ZADD', P .. 'r:' .. place[1], place[2], id)
-  if redis.call('SADD', P .. 'routes', place[1]) == 1 then
+local function put_in_line(id, route, score)
+  redis.call('ZADD', P .. 'r:' .. route, score, id)
+  if redis.call('SADD', P .. 'routes', route) == 1 then
     has_new_route = true
     -- A digest of all that were added, not a counter: that would come to the same number again, with
     -- other routes, after the keys were removed or lost, and who keeps the routes of that number would
     -- never look at these.
     local before = redis.call('GET', P .. 'routes:version') or ''
-    redis.call('SET', P .. 'routes:version', redis.sha1hex(before .. ';' .. place[1]))
+    redis.call('SET', P .. 'routes:version', redis.sha1hex(before .. ';' .. route))
   end
+end
+
+-- Puts a task at its place in line: the one it had before, since its score never changes by being claimed.
+local function make_ready(id)
+  local place = redis.call('HMGET', task_key(id), 'route', 'score')
+  put_in_line(id, place[1], place[2])
 end
 
 -- What stands before a body, as long as no claim has to look into the task's hash:

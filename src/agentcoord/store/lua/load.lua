@@ -61,19 +61,18 @@ local function add(id, rank, bonus_ms, route, needs, rule, writes, body)
   redis.call('SET', P .. 'b:' .. id, rule == '' and ARGV[1] .. ' ' .. needs .. '\n' .. body or body)
   redis.call('ZADD', P .. 'order', rank, id)
   if writes ~= '' then set_writes(id, writes) end
-  redis.call('HSET', task_key(id), 'route', route, 'score', score, 'queued_at', ARGV[1])
-  if needs ~= '' then redis.call('HSET', task_key(id), 'needs', needs, 'open', open) end
-  if rule ~= '' then set_rule(id, rule) end
+  local fields = {'route', route, 'score', score, 'queued_at', ARGV[1]}
+  local function also(...) for _, word in ipairs({...}) do fields[#fields + 1] = word end end
+  if needs ~= '' then also('needs', needs, 'open', open) end
+  if rule ~= '' then also('onfail', rule) end
+  local to = open > 0 and blocked or queued
   if cause then
-    local to, before = failed, ''
-    if rule == skip then to, before = cancelled, ARGV[15] end
-    move_state(id, '', to, 'cause', cause, 'why', before .. ARGV[10] .. cause .. ARGV[11], 'ended_at', ARGV[1])
-  elseif open > 0 then
-    move_state(id, '', blocked)
-  else
-    move_state(id, '', queued)
-    make_ready(id)
+    to = rule == skip and cancelled or failed
+    local before = rule == skip and ARGV[15] or ''
+    also('cause', cause, 'why', before .. ARGV[10] .. cause .. ARGV[11], 'ended_at', ARGV[1])
   end
+  move_state(id, '', to, unpack(fields))
+  if to == queued then put_in_line(id, route, score) end
 end
 
 -- The rule for needs decides how they are counted, so it changes only while none of them has ended

@@ -1,8 +1,8 @@
 """Landing, undo and copies in a tree whose file system takes `Main.py` and `main.py` for one file.
 
 Run by `make folding` (as root: scripts/on_folding_disk.sh makes and mounts such a disk); the folder is
-named by AGENTCOORD_FOLDING_DIR. That disk can neither exchange two names nor tell how a name was spelled, which is
-worse than any that people have.
+named by AGENTCOORD_FOLDING_DIR. That disk can neither exchange two names nor tell how a name was spelled,
+which is worse than any that people have.
 """
 
 from __future__ import annotations

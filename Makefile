@@ -9,7 +9,7 @@ DEMO_DIR ?= $(or $(TMPDIR),/tmp)/agentcoord-demo-$(shell date +%Y%m%d-%H%M%S)
 export AGENTCOORD_ALLOW_ROOT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test calm check lint types imports docs-check fmt bench bench-cost bench-loop bench-night bench-daemon bench-sandbox bench-store bench-tui bench-workspace prove soak coverage nights redteam dashboard-pictures report-in-browser clean sandbox constraints
+.PHONY: help run test calm check lint types imports docs-check fmt bench bench-cost bench-loop bench-night bench-daemon bench-sandbox bench-store bench-tui bench-workspace prove soak coverage nights redteam folding dashboard-pictures report-in-browser clean sandbox constraints
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ run: $(VENV)/.run sandbox ## Play the demo night: ten tasks, six workers, a scri
 	@$(BIN)/agentcoord demo --dir "$(DEMO_DIR)"
 
 test: $(VENV)/.dev sandbox ## Run every test, in parallel, with a real Valkey; as root, the attacks also as an ordinary user
-	@these="alone or not alone"; \
+	@these="not folding"; \
 	without() { these="$$these and not $$1"; echo "$$2 cannot be installed here: its tests are left out$$3"; }; \
 	sh scripts/install_redis.sh || without system_redis redis-server " (all others use the Valkey that comes along)"; \
 	sh scripts/install_promtool.sh $(BIN) || without promtool promtool; \
@@ -45,7 +45,7 @@ calm: $(VENV)/.dev sandbox ## What judges the event loop's time, by itself: 50,0
 	@$(BIN)/python -m pytest --quiet -m alone tests/acceptance
 
 coverage: $(VENV)/.dev sandbox ## Branch coverage of store, workspace, agent and daemon; lists the lines that no test runs
-	@rm -rf .coverage; $(BIN)/python -m coverage run -m pytest --numprocesses auto --quiet --timeout 180 -m "not alone" || echo "some tests failed: this counts what ran"
+	@rm -rf .coverage; $(BIN)/python -m coverage run -m pytest --numprocesses auto --quiet --timeout 180 -m "not alone and not folding" || echo "some tests failed: this counts what ran"
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python scripts/coverage_by_room.py
 
@@ -56,6 +56,9 @@ nights: $(VENV)/.dev sandbox ## The demo night under each fault alone, then unde
 redteam: $(VENV)/.dev sandbox ## The attacks alone; as root, also as an ordinary user
 	@$(BIN)/python -m pytest --numprocesses auto --quiet tests/redteam
 	@$(BIN)/python scripts/redteam_as_user.py --numprocesses auto
+
+folding: $(VENV)/.dev ## As root, with ntfs-3g: landing and undo on a disk that takes upper and lower case for the same
+	@scripts/on_folding_disk.sh $(BIN)/python -m pytest --quiet -m folding tests/integration/workspace
 
 check: lint types imports docs-check test ## Lint, types, import layers, documentation, tests
 

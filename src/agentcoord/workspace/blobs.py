@@ -26,7 +26,7 @@ _FICLONE = 0x40049409
 """include/uapi/linux/fs.h; the number is the same on x86-64 and ARM."""
 _IN_MEMORY_BYTES = 1 << 20
 _COPY_BYTES = 1 << 20
-_SYNCS_AT_ONCE = 16
+_SYNCS_AT_ONCE = 8
 _GRACE_S = 24 * 3600
 """A content this young is kept even when nothing refers to it yet: something may be about to."""
 

@@ -165,7 +165,7 @@ class Journal:
         path = self._path(record.number)
         temporary = path.with_suffix(".new")
         with temporary.open("w", encoding="ascii") as out:
-            json.dump(_to_dict(record), out)
+            out.write(json.dumps(_to_dict(record)))
             out.flush()
             os.fsync(out.fileno())
         temporary.replace(path)

@@ -14,6 +14,7 @@ import os
 import shutil
 from pathlib import Path
 
+from agentcoord.workspace.blobs import clone
 from agentcoord.workspace.git import run_git
 from agentcoord.workspace.repository import Repository
 
@@ -80,5 +81,7 @@ def _refs(repo: Repository) -> bytes:
 def _copy_if_there(source: Path, target: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         temporary = target.with_name(target.name + ".new")
-        shutil.copyfile(source, temporary)
+        with source.open("rb") as read, temporary.open("wb") as written:
+            if not clone(read.fileno(), written.fileno()):  # An index may have tens of megabytes.
+                shutil.copyfileobj(read, written)
         temporary.replace(target)

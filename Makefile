@@ -9,7 +9,7 @@ DEMO_DIR ?= $(or $(TMPDIR),/tmp)/agentcoord-demo-$(shell date +%Y%m%d-%H%M%S)
 export AGENTCOORD_ALLOW_ROOT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test calm check lint types imports docs-check fmt bench bench-cost bench-loop bench-night bench-daemon bench-sandbox bench-store bench-tui bench-workspace prove soak coverage nights redteam folding dashboard-pictures report-in-browser clean sandbox constraints
+.PHONY: help run test calm check lint types imports docs-check fmt bench bench-cost bench-loop bench-night bench-daemon bench-sandbox bench-store bench-tui bench-workspace prove soak coverage nights redteam folding dashboard-pictures dashboard-grids report-in-browser clean sandbox constraints
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -116,6 +116,9 @@ soak: $(VENV)/.dev sandbox ## Tasks through one daemon under kills, Redis restar
 
 dashboard-pictures: $(VENV)/.dev ## Draw the pictures of the dashboard in docs/images
 	@$(BIN)/python scripts/dashboard_pictures.py
+
+dashboard-grids: $(VENV)/.dev ## Store the screens of the dashboard as text anew, at three sizes; then look at what changed
+	@AGENTCOORD_RENEW_GRIDS=1 $(BIN)/python -m pytest --numprocesses auto --quiet tests/unit/tui/test_tui_grids.py
 
 report-in-browser: $(VENV)/.dev ## Open the morning report in a headless Chromium, as phone and desk, light and dark
 	@$(BIN)/python scripts/report_in_browser.py

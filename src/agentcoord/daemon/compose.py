@@ -47,6 +47,7 @@ from agentcoord.daemon.run_counts import RunCounter
 from agentcoord.daemon.shutdown import Shutdown
 from agentcoord.daemon.snapshot import DaemonState, Views
 from agentcoord.daemon.subset_proofs import SubsetProofs
+from agentcoord.daemon.trimming import finish_trims
 from agentcoord.daemon.worker_row import FleetBoard
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
@@ -404,6 +405,7 @@ async def reconcile(store: Store, lander: Lander, retries: Retries) -> None:
         why="the daemon was restarted", decide=retries.decide, model_of=retries.model_of
     )
     rejected = await finish_rejections(store, lander)
+    trimmed = await finish_trims(store, lander)
     returned = await store.ledger.reconcile(())
     await store.cleanup(everything=False)
     log.info(
@@ -411,6 +413,7 @@ async def reconcile(store: Store, lander: Lander, retries: Retries) -> None:
         landed=list(landed),
         requeued=list(requeued),
         rejected=list(rejected),
+        trimmed=list(trimmed),
         reservations=len(returned),
     )
 

@@ -4,6 +4,8 @@ Theory of operation. The reason stands in the journal's record of the undo, so t
 again are one step on the disk: it happened when that record says so. Only then is the task put back in
 line. When the daemon dies in between, the next start finds a task that is done in the store and rejected
 in the journal, and puts it back (`finish_rejections`). Reasons are told to every later attempt from there.
+What a person had undone before can be rejected too: the reason goes into the record of that undo. Should the
+daemon die then, the task stays undone, as it was, and can be rejected again.
 """
 
 from __future__ import annotations

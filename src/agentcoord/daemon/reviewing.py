@@ -93,14 +93,14 @@ class Reviewing:
         return {**await self._undo_one(task)}
 
     async def reject(self, params: Params) -> Answer:
-        """Take back what a task landed, and put the same task in line with the reason."""
+        """Take back what a task landed, unless that is undone already; put it in line with the reason."""
         reason = text_of(params, "reason").strip()
         if not 0 < len(reason) <= MOST_REASON_CHARS:
             raise bad_params(f"reason must be a text of at most {MOST_REASON_CHARS} characters")
         despite = texts_of(params, "despite")
         async with self._rejecting:
             task = await self._find(task_id_of(params))
-            if task.state is not TaskState.DONE or task.review is ReviewState.UNDONE:
+            if task.state is not TaskState.DONE:
                 raise refused(f"{task.id} is {task.word}; only a done task can be rejected")
             landed = await self._landed_on_top(task)
             unnamed = [each for each in landed if each.id not in despite]
@@ -119,9 +119,12 @@ class Reviewing:
         if not outcome.conflicts:
             await self._shop.prover.unlearn(task.id)
             why_not = await ask_again(self._shop.store, task.id, reason)
+            if task.review is ReviewState.UNDONE:
+                outcome = UndoOutcome()  # That was told when it was undone.
             restored, merged = list(outcome.restored), list(outcome.merged)
             if why_not:
-                self._shop.hub.emit(EventKind.TASK_UNDONE, task=task.id, restored=restored, merged=merged)
+                if task.review is not ReviewState.UNDONE:
+                    self._shop.hub.emit(EventKind.TASK_UNDONE, task=task.id, restored=restored, merged=merged)
                 self._shop.board.touch()
                 raise refused(f"{task.id} is undone, but cannot be asked for again: {why_not}")
             self._shop.hub.emit(

@@ -17,6 +17,7 @@ from enum import StrEnum
 from agentcoord.daemon.params import Answer, Params, bad_params, refused, task_id_of, texts_of
 from agentcoord.daemon.review_views import check_views
 from agentcoord.daemon.to_its_end import to_its_end
+from agentcoord.daemon.trimming import count_anew
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import TaskId
@@ -148,6 +149,7 @@ class SubsetProofs:
         del self._subsets[task.id]
         if subset.state is not SubsetState.GREEN:
             await self._shop.prover.unlearn(task.id)
+        await count_anew(self._shop.store, self._shop.lander, task)
         files = [*outcome.restored, *outcome.merged]
         self._shop.hub.emit(
             EventKind.TASK_TRIMMED,

@@ -59,6 +59,15 @@ class ChangeSet:
 
 
 @dataclass(frozen=True, slots=True)
+class FileLines:
+    """How many lines of one path a task changed."""
+
+    path: str
+    lines_added: int
+    lines_removed: int
+
+
+@dataclass(frozen=True, slots=True)
 class LandedFile:
     """One file as it was put into the user's tree."""
 

@@ -17,7 +17,7 @@ from typing import TypeVar, cast
 from redis.asyncio import Redis
 
 from agentcoord.clock import Clock
-from agentcoord.domain.files import LandedFile
+from agentcoord.domain.files import FileLines, LandedFile
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.lost_claims import ClaimEnd
 from agentcoord.domain.retries import always_again
@@ -42,7 +42,7 @@ from agentcoord.store.setback_records import (
 from agentcoord.store.spreading import DEAD_STATES, Spreader
 from agentcoord.store.taking_back import Decide, TakingBack
 from agentcoord.store.task_reading import TaskReader
-from agentcoord.store.task_records import COST_FIELD, TURNS_FIELD, usage_args
+from agentcoord.store.task_records import COST_FIELD, TURNS_FIELD, counted_fields, usage_args
 
 READ_BATCH = 500
 """Tasks read in one round trip."""
@@ -270,6 +270,12 @@ class TaskQueue:
         found = await self.scripts.run(ScriptName.SET_REVIEW, task, TaskState.DONE, review)
         if found != TaskState.DONE:
             raise StoreError(f"{task} is {found or 'unknown'}: only a done task is reviewed")
+
+    async def set_landed(self, task: TaskId, landed: Sequence[FileLines]) -> None:
+        """Store what stands after a part was taken out. Raises StoreError when the task is not done."""
+        found = await self.scripts.run(ScriptName.SET_LANDED, task, TaskState.DONE, *counted_fields(landed))
+        if found != TaskState.DONE:
+            raise StoreError(f"{task} is {found or 'unknown'}: only what is done has landed")
 
     async def reap(
         self,

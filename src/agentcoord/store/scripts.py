@@ -42,6 +42,7 @@ class ScriptName(StrEnum):
     REJECT = "reject"
     REAP = "reap"
     SET_REVIEW = "set_review"
+    SET_LANDED = "set_landed"
     LOCK = "lock"
     UNLOCK_ALL = "unlock_all"
     UNLOCK_DEAD = "unlock_dead"

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from agentcoord.domain.files import LandedFile
+from agentcoord.domain.files import FileLines, LandedFile
 from agentcoord.domain.ids import FencingToken, TaskId, WorkerName
 from agentcoord.domain.states import ReviewState, TaskState
 from agentcoord.domain.task import OnNeedFailed, Task, TaskSpec
@@ -24,10 +24,13 @@ RULE_FIELD = "onfail"
 """What becomes of it when a need ends without a result; only there when it is not the usual."""
 
 
-def landed_fields(landed: Sequence[LandedFile]) -> list[str | int]:
+def landed_fields(landed: Sequence[LandedFile | FileLines]) -> list[str | int]:
     """Return what `complete` stores of a landing, field and value in turn; nothing of one without files."""
-    if not landed:
-        return []
+    return counted_fields(landed) if landed else []
+
+
+def counted_fields(landed: Sequence[LandedFile | FileLines]) -> list[str | int]:
+    """Return the files of a landing and their lines, field and value in turn."""
     return [
         "files",
         json.dumps([file.path for file in landed]),

@@ -119,7 +119,15 @@ def why_not_undo(model: DashboardModel, task_id: str | None) -> str:
 
 
 def why_not_reject(model: DashboardModel, task_id: str | None) -> str:
-    """What is rejected is taken out of the tree first."""
+    """What is rejected is taken out of the tree first, unless that was done before."""
+    task = model.tasks.get(task_id or "")
+    if task is not None and task["state"] == TaskState.DONE and task["review"] == ReviewState.UNDONE:
+        return why_not_act(model)
+    return _why_not_judge(model, task_id, ReviewState.UNDONE)
+
+
+def why_not_comment(model: DashboardModel, task_id: str | None) -> str:
+    """A further task begins from what stands in the tree."""
     return _why_not_judge(model, task_id, ReviewState.UNDONE)
 
 

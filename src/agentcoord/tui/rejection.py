@@ -24,9 +24,10 @@ def landed_on_top(rows: Mapping[str, TaskView], task_id: str) -> list[str]:
     ]
 
 
-def what_happens(landed: list[str]) -> str:
-    """What a rejection does, for a person who is about to decide."""
-    words = "Its change is taken out of the tree, and the same task is done again with your reason."
+def what_happens(landed: list[str], *, undone: bool = False) -> str:
+    """What a rejection does, for a person who is about to decide. `undone`: its change is out already."""
+    out = "is out of the tree already" if undone else "is taken out of the tree"
+    words = f"Its change {out}, and the same task is done again with your reason."
     if landed:
         words += f" Landed on top of it, and stays as it is: {', '.join(landed)}."
     return words
@@ -39,9 +40,8 @@ def rejected_words(answer: Mapping[str, Any]) -> str:
         files = f"{plural(len(conflicts), 'file')} changed since: {', '.join(conflicts)}"
         return f"{task} cannot be rejected: {files}"
     touched = len(answer["restored"]) + len(answer["merged"])
-    words = (
-        f"{task} is taken back in {plural(touched, 'file')} and is {answer['state']} again with your reason"
-    )
+    taken = f"taken back in {plural(touched, 'file')}" if touched else "out of the tree"
+    words = f"{task} is {taken} and is {answer['state']} again with your reason"
     if answer["cap_usd"] is not None:
         words += f"; {money(answer['spent_usd'])} of its {money(answer['cap_usd'])} are spent"
     return words

@@ -12,10 +12,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from agentcoord.clock import Clock
-from agentcoord.domain.files import FileVersion, LandedFile
+from agentcoord.domain.files import FileLines, FileVersion, LandedFile
 from agentcoord.domain.ids import FencingToken, TaskId
 from agentcoord.errors import WorkspaceError
 from agentcoord.workspace.beneath import in_words
@@ -31,7 +32,7 @@ from agentcoord.workspace.journal import (
     landed_records,
     standing_landings,
 )
-from agentcoord.workspace.patches import diff_of, reverse_patch, with_contents
+from agentcoord.workspace.patches import diff_of, lines_of, reverse_patch, trimmed_tasks, with_contents
 from agentcoord.workspace.records import landing_record, refuse_names, undo_record
 from agentcoord.workspace.recovery import abandon, forget, forget_prepared, recover, settle, take_back
 from agentcoord.workspace.renames import KernelRenames, Renames
@@ -145,12 +146,23 @@ class Lander:
         """
         return await asyncio.to_thread(diff_of, self._journal, task, since_ms)
 
+    async def lines(self, task: TaskId, *, since_ms: int = 0) -> list[FileLines]:
+        """Return what stands of what `task` landed, path by path, without hunks that were taken out.
+
+        Raises WorkspaceError when nothing of it stands, or its contents were compacted.
+        """
+        return await asyncio.to_thread(lines_of, self._journal, task, since_ms)
+
+    async def trimmed(self) -> set[TaskId]:
+        """Return the tasks from which hunks were taken out."""
+        return await asyncio.to_thread(trimmed_tasks, self._journal)
+
     async def undo(self, task: TaskId, *, since_ms: int = 0, rejected: str = "") -> UndoOutcome:
         """Take back what `task` landed and nothing else, all of it or nothing.
 
         `rejected`: why a person wants it done anew, which goes into the same record of the journal.
-        An undone task answers what its undo did. Raises WorkspaceError when it never landed,
-        or the disk refuses.
+        An undone task answers what its undo did, and the reason goes into that record.
+        Raises WorkspaceError when it never landed, or the disk refuses.
         """
         async with self._turn():
             moved: tuple[str, ...] = ()
@@ -288,7 +300,10 @@ class Lander:
         records = self._journal.load()
         landings = with_contents(standing_landings(records, task, since_ms))
         if not landings:
-            return _earlier_undo([r for r in records if r.at_ms >= since_ms], task)
+            undo = _earlier_undo([r for r in records if r.at_ms >= since_ms], task)
+            if rejected:
+                self._journal.write(replace(undo, rejected=rejected))
+            return UndoOutcome(undo.restored, undo.merged)
         plan = plan_undo(landings, self._read_current, self._journal.blobs.read)
         if plan.conflicts:
             return UndoOutcome(conflicts=plan.conflicts, patch=reverse_patch(self._journal, landings))
@@ -358,8 +373,8 @@ def _is_base(content: bytes | None, base: FileVersion | None) -> bool:
     return version_of(content, 0).sha256 == base.sha256
 
 
-def _earlier_undo(records: Sequence[Record], task: TaskId) -> UndoOutcome:
+def _earlier_undo(records: Sequence[Record], task: TaskId) -> Record:
     undos = [r for r in records if r.task == task and r.happened and r.undoes]
     if not undos:
         raise WorkspaceError(f"{task} has landed nothing, so there is nothing to undo")
-    return UndoOutcome(undos[-1].restored, undos[-1].merged)
+    return undos[-1]

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from agentcoord.domain.files import FileLines
 from agentcoord.domain.ids import TaskId
 from agentcoord.errors import WorkspaceError
-from agentcoord.workspace.diffs import Pair, unified_diff
+from agentcoord.workspace.diffs import Pair, count_lines, unified_diff
 from agentcoord.workspace.journal import Journal, Operation, Record, standing_landings
 from agentcoord.workspace.subsets import net_pairs
 from agentcoord.workspace.undo import reverse_pairs
@@ -29,6 +30,30 @@ def diff_of(journal: Journal, task: TaskId, since_ms: int) -> str:
     if not landings:
         raise WorkspaceError(f"{task} has landed nothing, so there is no diff")
     return _in_order(net_pairs(records, with_contents(landings), journal.blobs.read))
+
+
+def lines_of(journal: Journal, task: TaskId, since_ms: int) -> list[FileLines]:
+    """Return what stands of what `task` landed, path by path, without hunks that were taken out. Blocking.
+
+    Raises WorkspaceError when nothing of it stands, or its contents were compacted.
+    """
+    records = journal.load()
+    landings = standing_landings(records, task, since_ms)
+    if not landings:
+        raise WorkspaceError(f"nothing of {task} stands in the tree")
+    added: dict[str, int] = {}
+    removed: dict[str, int] = {}
+    # A path may have been changed more than once, with somebody else's lines between.
+    for pair in net_pairs(records, with_contents(landings), journal.blobs.read):
+        for path, (more, less) in count_lines([pair]).items():
+            added[path] = added.get(path, 0) + more
+            removed[path] = removed.get(path, 0) + less
+    return [FileLines(path, added[path], removed[path]) for path in sorted(added)]
+
+
+def trimmed_tasks(journal: Journal) -> set[TaskId]:
+    """Return the tasks from which hunks were taken out. Blocking."""
+    return {record.task for record in journal.load() if record.trims and record.happened}
 
 
 def reverse_patch(journal: Journal, landings: list[Record]) -> str:

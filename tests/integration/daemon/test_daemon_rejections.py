@@ -75,8 +75,32 @@ async def test_a_rejected_task_is_done_again_by_somebody_who_was_told_why(
         assert "## Rejected before" not in (d.shop.transcripts / "t" / "attempt-1.before-1.jsonl").read_text()
         undone = await asked(d, "undo", id="t")
         assert undone["restored"] == [LANDED], "the second landing alone is there to be taken back"
-        error = await refusal(d, "reject", id="t", reason="no")
-        assert error.message == "t is undone; only a done task can be rejected"
+
+
+async def test_what_was_undone_can_be_rejected_after_all(valkey_url: str, project_id: ProjectId) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        d.model.turns["t"] = [[create(LANDED, "Y = 2\n"), finish()]]
+        d.model.turns["upper"] = [[create("src/upper.py", "Y = 2\n"), finish()]]
+        await d.load("t")
+        await d.load("upper", needs=(T,))
+        async with d.working():
+            await d.wait_until("upper", TaskState.DONE)
+            await d.idle()
+            await asked(d, "undo", id="t", yes=True)
+            error = await refusal(d, "reject", id="t", reason="no")
+            assert list(error.problems) == ["upper: upper"], "what landed on top is listed first here too"
+            assert (await d.task("t")).review is ReviewState.UNDONE
+            d.model.turns["t"] = [[create(LANDED, "Y = 3\n"), finish()]]
+            answer = await asked(d, "reject", id="t", reason="Y must be 3", despite=["upper"])
+            assert (answer["restored"], answer["conflicts"]) == ([], [])
+            await d.wait_until("t", TaskState.DONE)
+            await d.idle()
+        assert (d.root / LANDED).read_text() == "Y = 3\n"
+        assert (await d.task("t")).review is ReviewState.UNREVIEWED
+        opening = (d.shop.transcripts / "t" / "attempt-1.jsonl").read_text()
+        assert "<reason>\\nY must be 3\\n</reason>" in opening
+        landings = [each for each in await d.shop.lander.history() if each.task == T]
+        assert [each.rejected for each in landings] == ["Y must be 3", ""]
 
 
 async def test_what_landed_on_top_is_listed_and_must_be_named(valkey_url: str, project_id: ProjectId) -> None:

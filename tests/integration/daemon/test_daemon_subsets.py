@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from daemon_kit import FILES, Daemonlet, create, daemonlet, finish
 
+from agentcoord.daemon.trimming import finish_trims
 from agentcoord.domain.events import EventKind
+from agentcoord.domain.files import FileLines
 from agentcoord.domain.hunks import read_diff
 from agentcoord.domain.ids import ProjectId, TaskId
 from agentcoord.domain.states import TaskState
@@ -72,12 +74,26 @@ async def test_a_subset_is_proven_before_it_touches_the_tree(valkey_url: str, pr
             taken = await asked(d, "take_out", id="t", hunks=[three])
             assert (taken["files"], taken["state"]) == (["src/app.py"], "green")
             assert (d.root / "src/app.py").read_text() == LINES.replace("line 15\n", "fifteen\n")
+            trimmed = await d.task("t")
+            assert (set(trimmed.files), trimmed.lines_added, trimmed.lines_removed) == (
+                {"src/app.py", "src/new.py"},
+                2,
+                1,
+            ), "the counts are of what stands"
             event = await d.wait_for(EventKind.TASK_TRIMMED, "t")
             assert (event.data["hunks"], event.data["state"]) == (1, "green")
 
             assert (await proven(d, new))["state"] == "red"
             await asked(d, "take_out", id="t", hunks=[new], anyway=True)
             assert not (d.root / "src/new.py").exists(), "red is a person's to decide"
+            trimmed = await d.task("t")
+            assert (trimmed.files, trimmed.lines_added, trimmed.lines_removed) == (("src/app.py",), 1, 1)
+            # A daemon that died before it had counted: the next one counts, once.
+            store, lander = d.shop.store, d.shop.lander
+            await store.queue.set_landed(TaskId("t"), [FileLines("src/new.py", 9, 9)])
+            assert await finish_trims(store, lander) == (TaskId("t"),)
+            assert (await d.task("t")) == trimmed
+            assert await finish_trims(store, lander) == ()
             broken = await proven(d, "0" * 12)
             assert (broken["state"], "not in what the task did" in broken["why"]) == ("broken", True)
             assert "could not be tried" in await refusal(d, "take_out", id="t", hunks=["0" * 12])

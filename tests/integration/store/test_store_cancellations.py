@@ -16,6 +16,7 @@ from store_observer import assert_every_task_is_in_its_place, observer
 from store_watch import Watch
 
 from agentcoord.domain.events import Event, EventKind
+from agentcoord.domain.files import FileLines
 from agentcoord.domain.ids import FencingToken, ProjectId, TaskId
 from agentcoord.domain.setbacks import Setback
 from agentcoord.domain.states import ReviewState, TaskState
@@ -95,6 +96,7 @@ OPERATIONS: dict[str, Operation] = {
     "TaskQueue.retry": lambda s: s.store.queue.retry(TaskId("parked")),
     "TaskQueue.reject": lambda s: s.store.queue.reject(TaskId("done"), why=""),
     "TaskQueue.set_review": lambda s: s.store.queue.set_review(TaskId("done"), ReviewState.ACCEPTED),
+    "TaskQueue.set_landed": lambda s: s.store.queue.set_landed(TaskId("done"), [FileLines("x.py", 1, 0)]),
     "TaskQueue.reap": lambda s: s.store.queue.reap(),
     "TaskQueue.release_all_leases": lambda s: s.store.queue.release_all_leases(why="restart"),
     "TaskQueue.next_due_ms": lambda s: s.store.queue.next_due_ms(),

@@ -175,6 +175,32 @@ async def test_only_what_landed_can_be_rejected() -> None:
         assert not n.daemon.answered(Method.REJECT)
 
 
+async def test_what_is_undone_can_be_rejected_and_nothing_else_be_said_of_it() -> None:
+    rows = [task("gone", "done", review="undone"), task("upper", "done", needs=["gone"])]
+    async with night(snapshot(rows, [])) as n:
+        n.daemon.answers[Method.REJECT] = lambda _: {
+            "id": "gone",
+            "restored": [],
+            "merged": [],
+            "conflicts": [],
+            "patch": "",
+            "state": "queued",
+            "spent_usd": 0.1,
+            "cap_usd": None,
+        }
+        await n.press("colon", *"undo", "space", *"gone", "enter")
+        await n.told("gone is undone already.")
+        await n.press("colon", *"comment", "space", *"gone", "space", *"no", "enter")
+        await n.told("gone is undone already.")
+        await n.press("colon", *"reject", "space", *"gone", "space", *"wrong", "enter")
+        await n.see("Its change is out of the tree already")
+        await n.see("upper.")
+        await n.press("enter")
+        await n.told("gone is out of the tree and is queued again with your reason.")
+        (sent,) = n.daemon.answered(Method.REJECT)
+        assert sent == {"id": "gone", "reason": "wrong", "despite": ["upper"]}
+
+
 async def test_an_empty_reason_rejects_nothing() -> None:
     async with review() as n:
         await n.press("r", "enter")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import ClassVar, Final
 
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
@@ -86,8 +87,9 @@ class DiffScreen(LiveScreen):
         self._layout = Layout.SPLIT if self._layout is Layout.UNIFIED else Layout.UNIFIED
         self._draw()
 
-    def on_resize(self) -> None:
-        self.call_after_refresh(self._draw)
+    @on(LinesView.Resized)
+    def _resized(self) -> None:
+        self._draw()
 
     def action_file(self, by: int) -> None:
         """Scroll to the next or the previous file."""

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, cast
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
+from agentcoord.domain.states import ReviewState
 from agentcoord.errors import AgentCoordError, RpcError
 from agentcoord.tui import actions
 from agentcoord.tui.context import Context
@@ -118,6 +119,7 @@ class LiveScreen(Screen[None]):
             self.say(why_not, warn=True)
             return
         landed = landed_on_top(self.model.tasks, task_id)
+        undone = self.model.tasks[task_id]["review"] == ReviewState.UNDONE
 
         def decided(text: str | None) -> None:
             if text:
@@ -126,7 +128,7 @@ class LiveScreen(Screen[None]):
         self.app.push_screen(
             AskScreen(
                 f"Why do you reject {task_id}?",
-                what_happens(landed),
+                what_happens(landed, undone=undone),
                 placeholder="The reason, for the next worker",
                 text=reason,
             ),
@@ -135,7 +137,7 @@ class LiveScreen(Screen[None]):
 
     def comment_on(self, task_id: str | None, comment: str = "") -> None:
         """Ask for a change on top of what a task landed, with the person's words."""
-        if (why_not := actions.why_not_reject(self.model, task_id)) or task_id is None:
+        if (why_not := actions.why_not_comment(self.model, task_id)) or task_id is None:
             self.say(why_not, warn=True)
             return
 

@@ -65,9 +65,10 @@ class PagerScreen(LiveScreen):
     def view(self) -> LinesView:
         return self.query_one("#pager", LinesView)
 
-    def on_resize(self) -> None:
+    @on(LinesView.Resized)
+    def _resized(self) -> None:
         self._placed_y = None
-        self.call_after_refresh(self.draw)
+        self.draw()
 
     def draw(self) -> None:
         """Put the lines of this moment."""

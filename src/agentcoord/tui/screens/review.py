@@ -108,8 +108,9 @@ class ReviewScreen(LiveScreen):
         self.run_worker(self._read(), group="review", exclusive=True)
         self.show(Part.ALL)
 
-    def on_resize(self) -> None:
-        self.call_after_refresh(self._draw_case)
+    @on(LinesView.Resized)
+    def _resized(self) -> None:
+        self._draw_case()
 
     def show(self, parts: Part) -> None:
         """Verdicts change the list and the page's first line."""
@@ -373,7 +374,7 @@ class ReviewScreen(LiveScreen):
         self.query_one(KeyBar).set_hints(
             [
                 Hint("y", "accept", "accept", usable=not actions.why_not_accept(model, task)),
-                Hint("r", "reject with a reason", "reject", usable=judge),
+                Hint("r", "reject with a reason", "reject", usable=not actions.why_not_reject(model, task)),
                 Hint("u", "undo", "undo", usable=judge),
                 Hint("n N", "next, previous", "step(1)", usable=len(self._cases) > 1, rank=1),
                 Hint("} {", "next, previous file", "file(1)", usable=bool(self._page.files), rank=5),

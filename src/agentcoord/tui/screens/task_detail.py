@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, cast
 
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
@@ -57,8 +58,9 @@ class TaskDetailScreen(LiveScreen):
         self._read()
         self.show(Part.ALL)
 
-    def on_resize(self) -> None:
-        self.call_after_refresh(self._draw)
+    @on(LinesView.Resized)
+    def _resized(self) -> None:
+        self._draw()
 
     def show(self, parts: Part) -> None:
         """Follow the task's row; read the task again at most once a second."""

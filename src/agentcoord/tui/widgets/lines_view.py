@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
+from textual.message import Message
 from textual.strip import Strip
 
 from agentcoord.tui.styled import Line, width_of
@@ -33,10 +35,26 @@ class LinesView(Growing, can_focus=True):
     }
     """
 
+    @dataclass
+    class Resized(Message):
+        """The view has another size now: what was wrapped for the old one is to be wrapped anew.
+
+        The screen's own size will not do: the view gets its share of it later.
+        """
+
+        view: LinesView
+
+        @property
+        def control(self) -> LinesView:
+            return self.view
+
     def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
         self._lines: tuple[Line, ...] = ()
         self._longest_cells = 0
+
+    def on_resize(self) -> None:
+        self.post_message(self.Resized(self))
 
     @property
     def lines(self) -> tuple[Line, ...]:

@@ -1,6 +1,6 @@
 """Plans: what a person asks of a night, read from TOML or a Markdown checklist.
 
-`parse_plan` turns text into tasks; `check_plan` judges them against what is there already.
+`parse_plan` turns text into tasks; `read_plan` also judges them against what is there already.
 Both report every problem at once, each with its line, so that a plan is mended in one go.
 Deliberately absent: reading files (the caller does) and storing tasks (the store does).
 """
@@ -69,16 +69,6 @@ def parse_plan(text: str, *, format: str, source: str) -> Plan:  # noqa: A002 (t
     return plan
 
 
-def check_plan(plan: Plan, *, known: Collection[TaskId], workers: Sequence[WorkerSpec]) -> None:
-    """Judge a plan against the tasks that are loaded already (`known`) and the fleet.
-
-    Raises PlanError with every cycle, unknown `needs` and tag set that no worker covers.
-    """
-    reader = _Reader(plan.source)
-    reader.judge(plan, known, workers)
-    reader.raise_if_any()
-
-
 def read_plan(
     text: str,
     *,
@@ -87,7 +77,11 @@ def read_plan(
     known: Collection[TaskId],
     workers: Sequence[WorkerSpec],
 ) -> Plan:
-    """Parse and check in one go. Raises PlanError with the problems of both, in line order."""
+    """Read a plan and judge it against the tasks that are loaded already (`known`) and the fleet.
+
+    Raises PlanError with all problems in line order: those of the text, every cycle, unknown `needs` and tag
+    set that no worker covers.
+    """
     reader = _Reader(source)
     plan = reader.read(text, format)
     reader.judge(plan, known, workers)

@@ -1,14 +1,16 @@
 """Looks at a project's keys from outside: whether everything is in exactly the place that its state names.
 
 Written against the layout page alone, and separate from the scripts, so that it shares no mistake with them.
-One look is a snapshot, read in three round trips; the rules are judged on it.
+One look is a snapshot, read in a few round trips while the server lets nobody write; the rules are judged
+on it.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,8 @@ _HELD = {"running", "checking", "landing"}
 _DEAD = {"failed", "cancelled"}
 _AT_ONCE = 2000
 """Keys read in one round trip."""
+_PAUSE_MS = 20_000
+"""After this the server lets others write again by itself, should a look never end."""
 _ZSETS = ("order", "lease", "delay", "questions:open")
 _SETS = ("routes", "hd")
 _HASHES = ("count", "writes", "busy", "locks", "reservations", "questions")
@@ -51,7 +55,22 @@ class Snapshot:
 
 
 def snapshot(client: Redis, prefix: str) -> Snapshot:
-    """Read a project's keys, while nobody writes."""
+    """Read a project's keys; what others write meanwhile waits until that is done."""
+    with _nobody_writes(client):
+        return _read_all(client, prefix)
+
+
+@contextmanager
+def _nobody_writes(client: Redis) -> Iterator[None]:
+    """Calls that write, scripts included, stand still at the server, those sent before too."""
+    client.client_pause(_PAUSE_MS, all=False)
+    try:
+        yield
+    finally:
+        client.client_unpause()
+
+
+def _read_all(client: Redis, prefix: str) -> Snapshot:
     families = [name for family in ("locks:", "spend:") for name in _names(client, prefix + family)]
     wanted = [("zrange", name) for name in _ZSETS] + [("smembers", name) for name in _SETS]
     wanted += [("hgetall", name) for name in _HASHES] + [("get", name) for name in _NUMBERS]

@@ -98,6 +98,25 @@ async def test_a_disturbed_night_does_every_task_once(
             _judge(Watch(client, store.keys.prefix), night)
 
 
+async def test_at_every_moment_of_a_night_all_is_in_its_place(
+    valkey_url: str, project_id: ProjectId, dice: random.Random
+) -> None:
+    with observer(valkey_url) as client:
+        async with open_store(valkey_url, project_id, HandClock()) as store:
+            watch, looks = Watch(client, store.keys.prefix), 0
+
+            async def look_on(night: BusyNight) -> None:
+                nonlocal looks
+                while not night.over.is_set():
+                    await asyncio.to_thread(watch.look)
+                    looks += 1
+
+            night = BusyNight(store, dice, TASKS)
+            await night.work_off(WORKERS, look_on)
+            assert looks > 3
+            _judge(watch, night)
+
+
 @pytest.mark.parametrize("kind", ["unix", "tcp"])
 async def test_a_night_behind_a_line_that_cuts_delays_and_half_closes_does_every_task_once(
     valkey_url: str, project_id: ProjectId, dice: random.Random, folder: Path, kind: str

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from agentcoord.agent import replies
 from agentcoord.agent.outcomes import GiveUpKind, LoopLimits
@@ -20,6 +19,7 @@ from agentcoord.agent.tools.registry import Toolbox
 from agentcoord.clock import Clock
 from agentcoord.domain.events import EventKind
 from agentcoord.llm.api import Block
+from agentcoord.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

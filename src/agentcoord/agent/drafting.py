@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from agentcoord.agent import replies
@@ -27,6 +27,7 @@ from agentcoord.domain.usage import UsdMicros, usd_micros
 from agentcoord.domain.worker import WorkerSpec
 from agentcoord.errors import PlanError
 from agentcoord.llm.api import Block, Message, Progress, SpendRefused, StopReason, Turn, TurnRequest
+from agentcoord.values import dataclass
 
 TOOL: Final = "propose_plan"
 DRAFT_TASK: Final = TaskId("(draft)")

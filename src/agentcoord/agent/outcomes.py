@@ -5,10 +5,10 @@ Separate from the loop because the daemon matches on these and the loop's parts 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from agentcoord.llm.api import SpendRefused
+from agentcoord.values import dataclass
 
 
 class GiveUpKind(StrEnum):

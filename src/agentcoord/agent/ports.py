@@ -7,13 +7,13 @@ them stands here. Paths are always relative to the repository, `/`-separated.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.files import ChangeSet
 from agentcoord.llm.api import PaidTurn, Progress, SpendRefused, TurnRequest
+from agentcoord.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

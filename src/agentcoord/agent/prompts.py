@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import resources
 
 from agentcoord.agent.repository_map import repository_map
@@ -18,6 +17,7 @@ from agentcoord.domain.ids import WorkerName
 from agentcoord.domain.task import TaskSpec
 from agentcoord.domain.worker import Role
 from agentcoord.llm.api import Block, Message
+from agentcoord.values import dataclass
 
 __all__ = [
     "PROMPT_VERSION",

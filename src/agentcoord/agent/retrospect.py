@@ -7,13 +7,14 @@ which reads files. Deliberately absent: judging; the one who reads it decides wh
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from agentcoord.agent.tools import bash, editor, finish
 from agentcoord.agent.transcript import Transcript
 from agentcoord.errors import AgentError
 from agentcoord.llm.api import Block, Message
+from agentcoord.values import dataclass
 
 _COMMANDS_SHOWN = 8
 _COMMAND_CHARS = 200

@@ -8,9 +8,8 @@ turn. A turn with many long results may still pass that; then the server says so
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from agentcoord.agent.outcomes import LoopLimits
+from agentcoord.values import dataclass
 
 ROOMY_TOKENS = 200_000
 """The window of a model of which nothing else is known, and the size from which nothing is short."""

@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
 from agentcoord.clock import Clock
 from agentcoord.errors import DaemonNotRunningError, RpcError, UnavailableError, WireError
+from agentcoord.values import dataclass
 from agentcoord.wire.client import ControlClient, Subscription
 from agentcoord.wire.messages import Notification, Snapshot, Topic
 

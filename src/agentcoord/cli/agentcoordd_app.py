@@ -27,7 +27,7 @@ from agentcoord.cli.starting import args_to_resume, is_running, start_args, star
 from agentcoord.cli.starting import stop as stop_daemon
 from agentcoord.telemetry.log_file import lines_from_now, newest_lines
 from agentcoord.tui.log_text import log_line
-from agentcoord.wire.messages import ExitCode
+from agentcoord.wire.protocol import ExitCode
 
 app = group(
     "The AgentCoord daemon: hosts the workers of one project. Talk to it with `agentcoord`.",

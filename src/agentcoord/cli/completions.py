@@ -7,9 +7,10 @@ task ids, which would need the daemon.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from agentcoord.values import dataclass
 
 
 class Shell(StrEnum):

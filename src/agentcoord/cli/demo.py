@@ -13,7 +13,6 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +26,8 @@ from agentcoord.config.load import load_settings
 from agentcoord.domain.states import TaskState
 from agentcoord.errors import DaemonNotRunningError
 from agentcoord.tui.styled import Line, Span, Tone
-from agentcoord.wire.messages import ExitCode
+from agentcoord.values import dataclass
+from agentcoord.wire.protocol import ExitCode
 
 BUNDLE: Final = Path(__file__).parent / "demo"
 TIMEOUT_S: Final = 600.0

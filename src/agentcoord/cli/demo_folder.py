@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from agentcoord.cli.boundary import CommandError
-from agentcoord.wire.messages import ExitCode
+from agentcoord.wire.protocol import ExitCode
 
 NAME: Final = "agentcoord-demo"
 _TRIES: Final = 1000

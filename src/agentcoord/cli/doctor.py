@@ -8,7 +8,6 @@ at (`looks_machine`, `looks_project`).
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Any, Final
 
 from agentcoord.cli import looks_machine, looks_project
@@ -20,6 +19,7 @@ from agentcoord.errors import AgentCoordError
 from agentcoord.sandbox.policy import ProbeReport
 from agentcoord.tui.styled import Line, Span, Tone
 from agentcoord.tui.text import fit, one_line
+from agentcoord.values import dataclass
 
 __all__ = ["Finding", "Verdict", "examine", "mend", "page", "probe_sandbox"]
 

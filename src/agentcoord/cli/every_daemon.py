@@ -16,7 +16,7 @@ from agentcoord.config.paths import ProjectPaths
 from agentcoord.errors import DaemonNotRunningError, WireError
 from agentcoord.tui.styled import Tone
 from agentcoord.wire.call import call_once
-from agentcoord.wire.messages import ExitCode, Method
+from agentcoord.wire.protocol import ExitCode, Method
 
 ASK_TIMEOUT_S = 3.0
 MAX_DAEMONS = 500

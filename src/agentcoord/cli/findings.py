@@ -6,10 +6,10 @@ Separate so that those who look (`looks_machine`, `looks_project`) and who tells
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 
 from agentcoord.errors import AgentCoordError
+from agentcoord.values import dataclass
 
 
 class Verdict(StrEnum):

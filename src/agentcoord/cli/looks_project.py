@@ -23,7 +23,7 @@ from agentcoord.config.sections import Settings
 from agentcoord.errors import AgentCoordError, DaemonNotRunningError
 from agentcoord.llm.api import Provider
 from agentcoord.wire.call import call_once, check_socket_path
-from agentcoord.wire.messages import Method
+from agentcoord.wire.protocol import Method
 
 FREE_BYTES: Final = 1024**3
 """Private copies, the undo journal and logs want about this much."""

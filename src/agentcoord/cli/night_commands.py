@@ -24,7 +24,7 @@ from agentcoord.cli.options import (
     invocation_of,
 )
 from agentcoord.cli.starting import is_running, require_model, start, start_args
-from agentcoord.wire.messages import ExitCode, Method
+from agentcoord.wire.protocol import ExitCode, Method
 
 commands = group("")
 

@@ -9,8 +9,8 @@ from agentcoord.cli.render import Column, cell, table
 from agentcoord.domain.states import TaskState
 from agentcoord.tui.styled import Tone
 from agentcoord.tui.text import money, spoken_span
-from agentcoord.wire.messages import ExitCode
 from agentcoord.wire.night_file import NightSummary, nights_in
+from agentcoord.wire.protocol import ExitCode
 
 
 def list_nights(invocation: Invocation, *, as_json: bool) -> int:

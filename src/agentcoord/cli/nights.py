@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +25,7 @@ from agentcoord.domain.plan import parse_plan, read_plan
 from agentcoord.errors import ConfigError, PlanError
 from agentcoord.tui.styled import Span, Tone
 from agentcoord.tui.text import plural
+from agentcoord.values import dataclass
 from agentcoord.wire.messages import ExitCode, LoadView, Method, StatsView, StatusView
 
 

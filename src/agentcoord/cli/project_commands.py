@@ -16,7 +16,7 @@ from agentcoord.config.init import propose
 from agentcoord.config.load import load_settings, settings_table
 from agentcoord.config.paths import CONFIG_NAME
 from agentcoord.tui.styled import Tone
-from agentcoord.wire.messages import ExitCode
+from agentcoord.wire.protocol import ExitCode
 
 commands = group("")
 

@@ -22,7 +22,7 @@ from agentcoord.review.report.facts import Night
 from agentcoord.review.report.html import page_of
 from agentcoord.review.report.markdown import markdown_of
 from agentcoord.review.report.night import night_of
-from agentcoord.wire.messages import ExitCode
+from agentcoord.wire.protocol import ExitCode
 
 commands = group("")
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from agentcoord.errors import AgentCoordError
 from agentcoord.review.report.night import Answers
 from agentcoord.wire.client import ControlClient
-from agentcoord.wire.messages import Method, Notification, Topic
+from agentcoord.wire.protocol import Method, Notification, Topic
 
 CLIENT_NAME: Final = "agentcoord report"
 EVENT_WINDOWS: Final = (5_000, 2_000, 500)

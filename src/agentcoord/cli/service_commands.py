@@ -16,7 +16,7 @@ from agentcoord.cli.looks_machine import run_tool
 from agentcoord.cli.options import AllowRoot, invocation_of
 from agentcoord.cli.starting import args_to_resume, start, start_args, stop
 from agentcoord.tui.styled import Span, Tone
-from agentcoord.wire.messages import ExitCode
+from agentcoord.wire.protocol import ExitCode
 
 if TYPE_CHECKING:
     from agentcoord.daemon.service_units import Unit

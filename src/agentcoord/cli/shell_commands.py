@@ -11,7 +11,7 @@ from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.completions import Shell, script
 from agentcoord.cli.help_pages import example, group
 from agentcoord.cli.options import invocation_of
-from agentcoord.wire.messages import ExitCode
+from agentcoord.wire.protocol import ExitCode
 
 commands = group("")
 

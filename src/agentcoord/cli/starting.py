@@ -21,7 +21,7 @@ from agentcoord.config.paths import ProjectPaths
 from agentcoord.errors import DaemonNotRunningError
 from agentcoord.tui.styled import Span, Tone
 from agentcoord.wire.call import call_once
-from agentcoord.wire.messages import ExitCode, Method
+from agentcoord.wire.protocol import ExitCode, Method
 
 if TYPE_CHECKING:
     from agentcoord.config.sections import ModelsSection

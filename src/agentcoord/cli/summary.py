@@ -6,7 +6,6 @@ Pure: built from the daemon's own views. Deliberately absent: asking for them (`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from agentcoord.cli.pages import spend_words, tokens_words
@@ -15,6 +14,7 @@ from agentcoord.domain.states import SETTLED_STATES, ReviewState, TaskState
 from agentcoord.tui.glyphs import task_glyph, task_word
 from agentcoord.tui.styled import Line, Span, Tone
 from agentcoord.tui.text import money, plural, span
+from agentcoord.values import dataclass
 from agentcoord.wire.messages import ExitCode, StatsView, StatusView, TaskView
 
 _BAD_ENDS = (TaskState.FAILED, TaskState.CANCELLED, TaskState.PARKED)

@@ -8,7 +8,7 @@ import typer
 from typer.main import get_command
 
 from agentcoord.cli.invocation import Invocation
-from agentcoord.wire.messages import ExitCode
+from agentcoord.wire.protocol import ExitCode
 
 
 def run_app(app: typer.Typer, program: str, words: Sequence[str], invocation: Invocation) -> int:

@@ -9,9 +9,10 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+
+from agentcoord.values import dataclass
 
 _NOT_SOURCE = frozenset(
     {

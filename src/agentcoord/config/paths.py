@@ -10,12 +10,12 @@ import os
 import stat
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from agentcoord.config.whereabouts import root_above, runtime_dir
 from agentcoord.domain.ids import ProjectId, project_id_of
 from agentcoord.errors import ConfigError
+from agentcoord.values import dataclass
 
 CONFIG_NAME = "agentcoord.toml"
 SOCKET_PATH_BYTES = 103 if sys.platform == "darwin" else 107

@@ -7,12 +7,13 @@ reference is made. Defaults stand here and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 
 from agentcoord.domain.globs import EVERYTHING
 from agentcoord.domain.ladder import Rung
 from agentcoord.domain.worker import MISSION_WORKERS, WorkerSpec
+from agentcoord.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

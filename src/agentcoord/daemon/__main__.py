@@ -16,7 +16,7 @@ from pathlib import Path
 
 def main() -> int:
     """Be the daemon."""
-    gc.disable()  # Nothing that is imported becomes garbage, and looking for it takes a fifth of the time.
+    gc.disable()  # Until all is imported (`service`).
     sys.modules["rich"] = None  # type: ignore[assignment]  # so an import of it fails, as if it were not there
     import structlog  # noqa: F401 - now, without rich
 
@@ -26,8 +26,6 @@ def main() -> int:
     from agentcoord.errors import AgentCoordError, DaemonAlreadyRunningError
     from agentcoord.wire.messages import ExitCode
 
-    gc.freeze()
-    gc.enable()
     parser = argparse.ArgumentParser(prog="agentcoord.daemon")
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--ready-fd", type=int, required=True)

@@ -14,7 +14,6 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +21,7 @@ from agentcoord.config.paths import ProjectPaths
 from agentcoord.daemon.project_lock import lock_of, read_identity, refuse_root
 from agentcoord.daemon.start_args import StartArgs
 from agentcoord.errors import AgentCoordError, ConfigError, DaemonAlreadyRunningError, DaemonError
+from agentcoord.values import dataclass
 
 READY_TIMEOUT_S = 90.0
 LOG_TAIL_LINES = 20

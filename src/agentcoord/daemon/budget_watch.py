@@ -7,7 +7,6 @@ most once a second, so that an idle daemon does nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from agentcoord.clock import Clock
@@ -22,6 +21,7 @@ from agentcoord.domain.usage import CapUnit, usd_micros
 from agentcoord.errors import StoreError
 from agentcoord.store.budget_ledger import CapScope, Totals
 from agentcoord.store.connection import Store
+from agentcoord.values import dataclass
 
 WARNED_AT = 0.8
 LOOK_EVERY_S = 1.0

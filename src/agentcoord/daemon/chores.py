@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import datetime
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 import structlog
 
@@ -26,6 +25,7 @@ from agentcoord.domain.setbacks import Setback
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import Task
 from agentcoord.errors import StoreError, WorkspaceError
+from agentcoord.values import dataclass
 from agentcoord.workspace.landing import LandedRecord
 
 LAG_PERIOD_S = 1.0

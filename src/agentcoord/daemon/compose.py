@@ -14,7 +14,6 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -64,6 +63,7 @@ from agentcoord.review.flag_book import FlagBook
 from agentcoord.sandbox.backend import Sandbox
 from agentcoord.store.connection import Store, unix_url
 from agentcoord.telemetry.logs import Redactor
+from agentcoord.values import dataclass
 from agentcoord.workspace.landing import Lander
 from agentcoord.workspace.pool import WorkspacePool
 from agentcoord.workspace.repository import Repository
@@ -92,6 +92,8 @@ class Daemon:
     has_model: bool
     companions: tuple[Loop, ...]
     warm_up_model: Loop | None = None
+    work_waits: bool = False
+    """Whether tasks that are not settled were there at the start."""
 
     async def run(self, on_ready: Callable[[], None]) -> None:
         """Work until a stop is asked for; returns when every worker has handed its task back."""
@@ -142,20 +144,31 @@ class Daemon:
     async def _warm(self) -> None:
         """Do ahead of need what the first tasks would wait for: the private copies, and the model's SDK.
 
-        A task that needs a copy says what is wrong with it.
+        Side by side: the SDK's import takes seconds, on a busy machine ten and more, and the first turn of a
+        task that waited for this daemon needs it as early as its copy.
         """
-        try:
-            await self.shop.pool.warm()
-        except (WorkspaceError, OSError) as error:
-            self.shop.hub.emit(EventKind.ERROR, where="private copies", error=str(error))
-        if self.warm_up_model is not None:
-            # A daemon that is stopped right away need not wait for the import to end.
-            await self.shop.clock.sleep(WARM_UP_AFTER_S)
-            await self._accompanied(self.warm_up_model)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._warm_copies(), name="copies")
+            group.create_task(self._warm_model(), name="model")
         # What is there by now stays. The collector would look through all of it again and again, a tenth
         # of a second each time with the SDK in memory, in which nothing else runs.
         gc.collect()
         gc.freeze()
+
+    async def _warm_copies(self) -> None:
+        """A task that needs a copy says what is wrong with it."""
+        try:
+            await self.shop.pool.warm()
+        except (WorkspaceError, OSError) as error:
+            self.shop.hub.emit(EventKind.ERROR, where="private copies", error=str(error))
+
+    async def _warm_model(self) -> None:
+        if self.warm_up_model is None:
+            return
+        if not self.work_waits:
+            # A daemon that is stopped right away need not wait for the import to end.
+            await self.shop.clock.sleep(WARM_UP_AFTER_S)
+        await self._accompanied(self.warm_up_model)
 
     async def _hurry(self, stopping: asyncio.Task[None]) -> None:
         """A second request to stop cuts the workers off."""
@@ -256,7 +269,8 @@ async def composed(begun: HeadStart) -> AsyncIterator[Daemon]:
             subsets=subsets,
             forgetting=keeper.forgetting,
         )
-        if any(task.state not in SETTLED_STATES for task in await store.queue.all()):
+        work_waits = any(task.state not in SETTLED_STATES for task in await store.queue.all())
+        if work_waits:
             baseline.want()
         server = ControlServer(Desk(requests, views, hub, store.events, shop.board, clock))
         await stack.enter_async_context(server.serving(paths.socket))
@@ -293,6 +307,7 @@ async def composed(begun: HeadStart) -> AsyncIterator[Daemon]:
             has_model,
             (counter.follow, health.run, *beside),
             source.warm_up,
+            work_waits,
         )
 
 

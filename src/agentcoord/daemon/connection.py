@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -25,6 +25,7 @@ from agentcoord.daemon.worker_row import FleetBoard
 from agentcoord.domain.events import Event
 from agentcoord.errors import AgentCoordError, StoreError, WireError
 from agentcoord.store.event_log import EventLog
+from agentcoord.values import dataclass
 from agentcoord.wire.codec import (
     FrameDecoder,
     Malformed,

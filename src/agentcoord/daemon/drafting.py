@@ -29,7 +29,7 @@ from agentcoord.domain.usage import usd
 from agentcoord.domain.worker import WorkerSpec
 from agentcoord.errors import RpcError
 from agentcoord.llm.api import SpendRefused
-from agentcoord.wire.messages import ExitCode, RpcCode
+from agentcoord.wire.protocol import ExitCode, RpcCode
 from agentcoord.workspace.user_tree import list_tree
 
 GOAL_CHARS: Final = 20_000

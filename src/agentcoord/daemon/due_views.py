@@ -10,7 +10,7 @@ from agentcoord.clock import Clock
 from agentcoord.daemon.snapshot import Views, pages
 from agentcoord.daemon.worker_row import FleetBoard
 from agentcoord.wire.codec import encode_notification
-from agentcoord.wire.messages import Notification, Topic
+from agentcoord.wire.protocol import Notification, Topic
 
 PUBLISH_PERIOD_S = 0.25
 STATUS_PERIOD_S = 1.0

@@ -14,9 +14,9 @@ import math
 import random
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from agentcoord.domain.usage import UsdMicros
+from agentcoord.values import dataclass
 
 ENOUGH = 8
 """So many ended tasks of this run need no help of earlier ones."""

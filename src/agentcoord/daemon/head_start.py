@@ -11,7 +11,7 @@ import asyncio
 import importlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import structlog
@@ -26,6 +26,7 @@ from agentcoord.sandbox.backend import Sandbox
 from agentcoord.sandbox.choose import tried_sandbox
 from agentcoord.sandbox.policy import ProbeReport
 from agentcoord.sandbox.toolchain import toolchain_prefixes
+from agentcoord.values import dataclass
 from agentcoord.workspace.repository import Repository
 
 BUILDER = "agentcoord.daemon.compose"

@@ -10,7 +10,6 @@ when, is not silent.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from agentcoord.clock import Clock
 from agentcoord.daemon.event_hub import EventHub
@@ -19,6 +18,7 @@ from agentcoord.domain.events import Event, EventKind
 from agentcoord.domain.ids import FencingToken
 from agentcoord.domain.task import Claim
 from agentcoord.domain.worker import WorkerState
+from agentcoord.values import dataclass
 
 LOOK_EVERY_S = 30.0
 LEAST_SILENCE_S = 3_600.0

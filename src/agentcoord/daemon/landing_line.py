@@ -16,9 +16,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeVar
 
+from agentcoord.values import dataclass
 from agentcoord.workspace.staged import Staged
 
 T = TypeVar("T")

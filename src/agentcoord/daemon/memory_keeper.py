@@ -15,7 +15,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from agentcoord.errors import AgentCoordError, DaemonError, StoreError, StoreUna
 from agentcoord.store.connection import Store
 from agentcoord.store.memory import TaskRow
 from agentcoord.store.spend_mirror import Reserved, with_mirror
+from agentcoord.values import dataclass
 from agentcoord.workspace.landing import Lander
 
 LOOK_EVERY_S = 2.0

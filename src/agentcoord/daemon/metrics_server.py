@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 
 import structlog
@@ -25,6 +24,7 @@ from agentcoord.daemon.snapshot import DaemonState, Views
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.errors import DaemonError, StoreError
 from agentcoord.telemetry.metrics import CONTENT_TYPE, Metrics, Reading, StoreReading
+from agentcoord.values import dataclass
 
 HOST = "127.0.0.1"
 REQUEST_BYTES = 8 * 1024

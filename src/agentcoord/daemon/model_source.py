@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from agentcoord.domain.events import EventKind
 from agentcoord.errors import LlmAuthError
 from agentcoord.llm.api import Model, Progress, Provider, Turn, TurnRequest
 from agentcoord.llm.client import AnthropicModel, Capabilities, StreamTimeouts
+from agentcoord.values import dataclass
 
 THREE_WAYS = "set ANTHROPIC_API_KEY, or ANTHROPIC_BASE_URL for another server, or try `agentcoord demo`"
 

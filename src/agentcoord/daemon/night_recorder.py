@@ -29,8 +29,8 @@ from agentcoord.domain.events import Event, EventKind
 from agentcoord.domain.ids import TaskId
 from agentcoord.errors import AgentCoordError, StoreError
 from agentcoord.telemetry.logs import Redactor
-from agentcoord.wire.messages import PIECE_CHARS
 from agentcoord.wire.night_file import NIGHT_BYTES, Kept, encode_record
+from agentcoord.wire.protocol import PIECE_CHARS
 
 PERIOD_S: Final = 1.0
 COST_SHARE: Final = 0.02

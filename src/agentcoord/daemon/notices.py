@@ -7,12 +7,12 @@ phone. Each kind of notice comes at most once a minute, the run's end once a run
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from agentcoord.domain.events import Event, EventKind
 from agentcoord.domain.usage import CapUnit
+from agentcoord.values import dataclass
 from agentcoord.wire.messages import StatusView
 
 QUIET_MS: Final = 60_000

@@ -7,7 +7,7 @@ from typing import Any
 
 from agentcoord.domain.ids import TaskId
 from agentcoord.errors import RpcError
-from agentcoord.wire.messages import ExitCode, RpcCode
+from agentcoord.wire.protocol import ExitCode, RpcCode
 
 Params = Mapping[str, Any]
 Answer = Mapping[str, Any]

@@ -9,7 +9,6 @@ absent: long absences; the gateway gives its bookings ten seconds, and then the 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 import structlog
@@ -19,6 +18,7 @@ from agentcoord.domain.ids import TaskId
 from agentcoord.domain.usage import Usage, UsdMicros
 from agentcoord.errors import StoreUnavailableError
 from agentcoord.store.budget_ledger import BudgetLedger, Caps, Refusal
+from agentcoord.values import dataclass
 
 PATIENCE_S = 8.0
 PAUSE_S = 0.2

@@ -6,12 +6,12 @@ Separate from `proving`, which makes them, and from `task_run`, which acts on th
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 
 from agentcoord.domain.files import LandedFile
 from agentcoord.review.checks import CheckReport
 from agentcoord.review.junit import Cases
 from agentcoord.review.verdict import KnownTests
+from agentcoord.values import dataclass
 from agentcoord.workspace.staged import Staged
 
 

@@ -19,13 +19,13 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from agentcoord.daemon.kept_server import STOP_TIMEOUT_S, kept_server, log_tail, stop
 from agentcoord.daemon.to_its_end import to_its_end
 from agentcoord.errors import DaemonError
+from agentcoord.values import dataclass
 
 START_TIMEOUT_S = 15.0
 LOADING_TIMEOUT_S = 120.0

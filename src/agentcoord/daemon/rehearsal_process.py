@@ -13,13 +13,13 @@ import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from agentcoord.daemon.kept_server import kept_server, log_tail, stop
 from agentcoord.daemon.to_its_end import to_its_end
 from agentcoord.errors import DaemonError
+from agentcoord.values import dataclass
 
 START_TIMEOUT_S = 30.0
 

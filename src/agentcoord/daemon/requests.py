@@ -29,7 +29,7 @@ from agentcoord.domain.states import ENDED_STATES, HELD_STATES, SETTLED_STATES, 
 from agentcoord.domain.task import Task
 from agentcoord.domain.worker import Role
 from agentcoord.errors import RpcError
-from agentcoord.wire.messages import PIECE_CHARS, PROTOCOL_VERSION, ExitCode, Method, RpcCode
+from agentcoord.wire.protocol import PIECE_CHARS, PROTOCOL_VERSION, ExitCode, Method, RpcCode
 from agentcoord.workspace.names import runs_on_your_machine
 
 MAX_SPAWN = 16

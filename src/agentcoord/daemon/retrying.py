@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random as random_module
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from agentcoord.config.sections import Settings
@@ -18,6 +17,7 @@ from agentcoord.domain.setbacks import ENVIRONMENT_FAULTS, OWN_FAULTS, Setback
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import Task
 from agentcoord.errors import LlmOverloadedError, LlmRetryableError
+from agentcoord.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import ctypes
 import faulthandler
+import gc
 import json
 import os
 import signal
@@ -118,10 +119,13 @@ async def _serve(
 ) -> None:
     threads = ThreadPoolExecutor(THREADS, thread_name_prefix="work")
     asyncio.get_running_loop().set_default_executor(threads)
+    gc.disable()  # What is imported becomes no garbage, and looking through it takes tenths of a second.
     with watched_loop():
         async with head_start(paths, args, env, clock) as begun:
             from agentcoord.daemon.compose import composed  # By now it is there.
 
+            gc.freeze()
+            gc.enable()
             async with composed(begun) as daemon:
                 daemon.shutdown.on_ask = stop_timer.start
                 with daemon.shutdown.on_signals():

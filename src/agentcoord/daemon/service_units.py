@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import plistlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from agentcoord.config.paths import ProjectPaths
+from agentcoord.values import dataclass
 
 MADE_BY_US = "Made by `agentcoordd install-service`"
 WATCHDOG_S = 60

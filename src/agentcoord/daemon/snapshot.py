@@ -12,7 +12,6 @@ import math
 import resource
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +35,7 @@ from agentcoord.domain.task import OnNeedFailed, Task
 from agentcoord.domain.usage import usd
 from agentcoord.store.budget_ledger import Totals
 from agentcoord.store.questions import OpenQuestion
+from agentcoord.values import dataclass
 from agentcoord.wire.messages import (
     FRAME_BYTES,
     CostsView,

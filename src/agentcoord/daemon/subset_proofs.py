@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from agentcoord.daemon.params import Answer, Params, bad_params, refused, task_id_of, texts_of
@@ -25,6 +25,7 @@ from agentcoord.domain.states import ReviewState, TaskState
 from agentcoord.domain.task import Task
 from agentcoord.errors import AgentCoordError
 from agentcoord.review.checks import CheckReport, commands_for
+from agentcoord.values import dataclass
 from agentcoord.wire.messages import SubsetView
 from agentcoord.workspace.changes import MAX_LANDED_FILE_BYTES
 from agentcoord.workspace.files import SafeTree

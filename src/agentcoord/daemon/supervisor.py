@@ -20,14 +20,14 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.errors import AgentCoordError
+from agentcoord.values import dataclass
 from agentcoord.wire.call import call_once
-from agentcoord.wire.messages import ExitCode, Method
+from agentcoord.wire.protocol import ExitCode, Method
 
 
 @dataclass(frozen=True, slots=True)

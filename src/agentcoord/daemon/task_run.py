@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import assert_never
 
 import structlog
@@ -63,6 +63,7 @@ from agentcoord.errors import (
 )
 from agentcoord.review.checks import feedback
 from agentcoord.store.budget_ledger import CapScope
+from agentcoord.values import dataclass
 from agentcoord.workspace.pool import Workspace
 
 HAND_BACK_TIMEOUT_S = 10.0

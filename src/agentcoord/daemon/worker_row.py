@@ -8,13 +8,14 @@ share a plain record and nobody reaches into a running coroutine.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from agentcoord.clock import Clock
 from agentcoord.daemon.time_spent import TimeSpent
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.task import Claim
 from agentcoord.domain.worker import WorkerSpec, WorkerState
+from agentcoord.values import dataclass
 
 
 @dataclass(slots=True, eq=False)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from agentcoord.clock import Clock
@@ -22,6 +21,7 @@ from agentcoord.review.checks import CheckBook
 from agentcoord.sandbox.backend import Sandbox
 from agentcoord.store.connection import Store
 from agentcoord.telemetry.logs import Redactor
+from agentcoord.values import dataclass
 from agentcoord.workspace.landing import Lander
 from agentcoord.workspace.pool import WorkspacePool
 from agentcoord.workspace.repository import Repository

@@ -15,10 +15,11 @@ import difflib
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from agentcoord.domain.plan_lines import KeyLines
+from agentcoord.values import dataclass
 
 _ITEM: Final = re.compile(r"^(?P<indent>[ ]*)(?:[-*+]|\d{1,9}[.)])\s+\[(?P<mark>[ xX])\]\s+(?P<title>\S.*)$")
 _GROUP: Final = re.compile(r"\((?P<key>[A-Za-z_]+):(?P<value>.*)\)")

@@ -6,9 +6,11 @@ the daemon alone; `(epoch, seq)` lets a reader resume without a gap or a duplica
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any
+
+from agentcoord.values import dataclass
 
 
 class EventKind(StrEnum):

@@ -6,8 +6,9 @@ review and the daemon can talk about changes without touching a disk.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from agentcoord.values import dataclass
 
 
 class ChangeKind(StrEnum):

@@ -7,7 +7,8 @@ name holds a space, while `:`, `@` and `/` do occur in them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from agentcoord.values import dataclass
 
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 

@@ -7,13 +7,13 @@ read a log must be able to tell them apart.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
 from agentcoord.domain.ids import FencingToken, TaskId
 from agentcoord.domain.setbacks import Setback
 from agentcoord.domain.states import HELD_STATES, TaskState
+from agentcoord.values import dataclass
 
 
 class ClaimEnd(StrEnum):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from agentcoord.domain.checklist import parse_checklist
@@ -21,6 +20,7 @@ from agentcoord.domain.task import PRIORITIES, OnNeedFailed, TaskSpec
 from agentcoord.domain.usage import UsdMicros, usd_micros
 from agentcoord.domain.worker import WorkerSpec
 from agentcoord.errors import PlanError
+from agentcoord.values import dataclass
 
 MAX_TASKS = 10_000
 _PLAN_KEYS = frozenset({"name", "description", "on_need_failed"})

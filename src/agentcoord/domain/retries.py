@@ -15,12 +15,13 @@ failed together do not come back together. Counts begin anew when a person bring
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 
 from agentcoord.domain.setbacks import ENVIRONMENT_FAULTS, OWN_FAULTS, Setback
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import Task
+from agentcoord.values import dataclass
 
 _WAITED_OUT = frozenset(
     {Setback.OVERLOADED, Setback.UNREACHABLE, Setback.REFUSED, Setback.BROKEN, Setback.CRASHED}

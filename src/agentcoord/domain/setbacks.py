@@ -7,8 +7,9 @@ for each and the history of attempts; `retries` decides what follows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from agentcoord.values import dataclass
 
 
 class Setback(StrEnum):

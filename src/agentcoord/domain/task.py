@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from agentcoord.domain.ids import FencingToken, TaskId, WorkerName
 from agentcoord.domain.states import ReviewState, TaskState
 from agentcoord.domain.usage import NO_USAGE, ZERO_USD, Usage, UsdMicros
+from agentcoord.values import dataclass
 
 PRIORITIES = range(1, 6)
 """1 idle, 2 low, 3 normal, 4 high, 5 critical."""

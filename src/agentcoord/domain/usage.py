@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from enum import StrEnum
 from typing import NewType
+
+from agentcoord.values import dataclass
 
 UsdMicros = NewType("UsdMicros", int)
 """Money in millionths of a US dollar; integers, so that sums are exact."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 
 from agentcoord.domain.ids import WorkerName
 from agentcoord.domain.worker_state import WorkerState as WorkerState  # noqa: PLC0414 - handed on
+from agentcoord.values import dataclass
 
 
 class Role(StrEnum):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 from agentcoord.domain.ids import TaskId
@@ -17,6 +17,7 @@ from agentcoord.domain.usage import CapUnit, Usage, UsdMicros
 from agentcoord.llm.api import SpendRefused, TurnRequest
 from agentcoord.llm.pricing import PriceList
 from agentcoord.llm.prompt_size import PromptSize
+from agentcoord.values import dataclass
 
 MIN_MAX_TOKENS = 1_024
 """A call that may answer with less is not worth making: it is refused instead."""

@@ -8,11 +8,12 @@ Deliberately absent: anything of the SDK; `llm.client` is its only home.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any, Protocol
 
 from agentcoord.domain.usage import NO_USAGE, CapUnit, Usage, UsdMicros
+from agentcoord.values import dataclass
 
 Block = dict[str, Any]
 """One content block of the Messages API, as JSON."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import email.utils
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from agentcoord.errors import (
     LlmAuthError,
@@ -20,6 +20,7 @@ from agentcoord.errors import (
     LlmRetryableError,
     LlmSpendLimitError,
 )
+from agentcoord.values import dataclass
 
 _SPEND_CODES = frozenset(
     {

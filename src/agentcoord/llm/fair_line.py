@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from agentcoord.values import dataclass
 
 _MAX_FLOWS = 1_024
 """Flows remembered before those that the virtual time has passed are forgotten."""

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from agentcoord.clock import Clock
 from agentcoord.domain.ids import TaskId
@@ -36,6 +35,7 @@ from agentcoord.llm.prompt_size import (
     usage_of_broken_call,
 )
 from agentcoord.llm.rate_buckets import Wants
+from agentcoord.values import dataclass
 
 __all__ = ["LedgerPort", "LedgerRefusal", "PaidModel", "TaskGateway", "estimate_input_tokens"]
 

@@ -22,13 +22,14 @@ import datetime
 import random as random_module
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from agentcoord.clock import Clock
 from agentcoord.domain.usage import Usage
 from agentcoord.errors import LlmOverloadedError, LlmRetryableError
 from agentcoord.llm.fair_line import FairLine, Waiter
 from agentcoord.llm.rate_buckets import Charge, RateBuckets, Wants, number_in
+from agentcoord.values import dataclass
 
 OnWait = Callable[[str, float, str], None]
 """Called with the model, the seconds to wait and why, when a caller is held up; must not block."""

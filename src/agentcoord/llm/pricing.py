@@ -13,7 +13,7 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 
 from agentcoord.domain.usage import Usage, UsdMicros
 from agentcoord.errors import LlmPriceError
+from agentcoord.values import dataclass
 
 _DATED_NAME = re.compile(r"(?P<name>.+)-20\d{6}")
 """`claude-sonnet-5-5-20261001` is a snapshot of `claude-sonnet-5-5` and costs the same."""

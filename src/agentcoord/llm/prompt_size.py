@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from agentcoord.domain.usage import Usage
 from agentcoord.llm.api import Progress, TurnRequest
+from agentcoord.values import dataclass
 
 _PROMPT_MARGIN_TOKENS = 2_000
 """For what the provider adds to a prompt: tool-use instructions and framing."""

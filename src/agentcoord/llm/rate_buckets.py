@@ -11,7 +11,9 @@ nothing held up, until the first headers came; other servers send none. Delibera
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from agentcoord.values import dataclass
 
 _HEADER = "anthropic-ratelimit-{kind}-{what}"
 _FIRST_USUAL_OUTPUT_TOKENS = 1_000.0

@@ -12,11 +12,11 @@ import importlib.util
 import ipaddress
 import urllib.parse
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 
 from agentcoord.errors import LlmAuthError, LlmRequestError
 from agentcoord.llm.api import Provider, StreamTimeouts
+from agentcoord.values import dataclass
 
 if TYPE_CHECKING:
     import anthropic

@@ -9,12 +9,13 @@ to the end, so that the books are right. And it parses all the input again with 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from agentcoord.domain.usage import Usage
 from agentcoord.errors import LlmRetryableError
 from agentcoord.llm.api import Block, Progress, StopReason, Turn
+from agentcoord.values import dataclass
 
 
 @dataclass(slots=True)

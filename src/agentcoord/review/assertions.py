@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeGuard
+
+from agentcoord.values import dataclass
 
 _BROAD = frozenset({"Exception", "BaseException", "AssertionError"})
 _LEAVES = (ast.Return, ast.Raise, ast.Continue, ast.Break)

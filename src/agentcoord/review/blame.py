@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from agentcoord.errors import ReviewError
+from agentcoord.values import dataclass
 from agentcoord.workspace.journal import Operation, Record, Swap
 
 MOST_LINES = 20_000

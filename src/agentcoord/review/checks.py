@@ -13,7 +13,7 @@ import hashlib
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from agentcoord.clock import Clock
 from agentcoord.errors import ReviewError
 from agentcoord.review.green_shelf import GreenShelf
 from agentcoord.review.verdict import KnownTests, Verdict
+from agentcoord.values import dataclass
 
 RunCheck = Callable[[str, str], Awaitable["CheckOutcome"]]
 """Runs one check, by its name and command, on the tree under check."""

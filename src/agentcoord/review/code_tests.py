@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from agentcoord.review.code_assertions import assertions_between
 from agentcoord.review.readings import FileReading, WrittenTest
 from agentcoord.review.source_mask import Language, Masked, masked
+from agentcoord.values import dataclass
 
 OUTSIDE = "outside of the tests"
 _ENDINGS = {

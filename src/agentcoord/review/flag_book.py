@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from agentcoord.domain.files import Change
 from agentcoord.domain.ids import TaskId
 from agentcoord.review.flags import Flag, FlagKind
+from agentcoord.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
+
+from agentcoord.values import dataclass
 
 MOST_FLAGS = 200
 _TEST_PATH = re.compile(

@@ -9,12 +9,12 @@ named as pytest names them where the file says enough (`tests/test_a.py::Class::
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from xml.parsers import expat
 
 from agentcoord.errors import ReviewError
+from agentcoord.values import dataclass
 
 JUNIT_BYTES = 32 * 1024 * 1024
 """A longer file is not read."""

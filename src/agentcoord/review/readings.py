@@ -6,9 +6,10 @@ meet in these values.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from agentcoord.review.assertions import Assertion
+from agentcoord.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

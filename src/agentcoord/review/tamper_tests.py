@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from agentcoord.review.assertions import Assertion
 from agentcoord.review.code_tests import language_of, read_code_tests
@@ -17,6 +16,7 @@ from agentcoord.review.flags import ChangedFile, Flag, FlagKind
 from agentcoord.review.python_tests import read_tests
 from agentcoord.review.readings import FileReading, WrittenTest
 from agentcoord.review.tamper_text import text_flags
+from agentcoord.values import dataclass
 
 
 def test_flags(file: ChangedFile, others: Sequence[ChangedFile]) -> list[Flag]:

@@ -8,12 +8,13 @@ decides a check that has no report of its tests. Pure; the runs themselves are i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Any
 
 from agentcoord.review.junit import Cases, CaseStatus
 from agentcoord.review.pytest_command import is_pytest, red_for_more_than_tests
+from agentcoord.values import dataclass
 
 _TESTS_FAILED = 1
 """pytest's exit code for failed tests; 2 and up: interrupted, not collected, an error of its own."""

@@ -17,7 +17,6 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from agentcoord.sandbox.environment import ALIASES, HOME
@@ -26,6 +25,7 @@ from agentcoord.sandbox.memory import memory_bound_bytes
 from agentcoord.sandbox.mount_guard import Mount
 from agentcoord.sandbox.policy import Limits, Policy
 from agentcoord.sandbox.reachable import is_link
+from agentcoord.values import dataclass
 
 ROOT_TMPFS_BYTES = 64 * 1024**2
 TMPFS_SHARE = 16

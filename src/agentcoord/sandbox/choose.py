@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import platform
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 from agentcoord.clock import Clock
@@ -20,6 +19,7 @@ from agentcoord.sandbox.plain import external_sandbox, unconfined_sandbox
 from agentcoord.sandbox.policy import ProbeReport
 from agentcoord.sandbox.seatbelt import Seatbelt
 from agentcoord.sandbox.syscalls import MACHINES
+from agentcoord.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

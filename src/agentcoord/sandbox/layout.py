@@ -11,8 +11,9 @@ from __future__ import annotations
 import os
 import resource
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
+
+from agentcoord.values import dataclass
 
 _TOP = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _ETC = (

@@ -15,12 +15,12 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from agentcoord.errors import SandboxError
 from agentcoord.sandbox.policy import Policy
 from agentcoord.sandbox.reachable import exists, is_folder
+from agentcoord.values import dataclass
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 

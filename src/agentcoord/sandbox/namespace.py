@@ -16,12 +16,12 @@ import resource
 import signal
 from asyncio.subprocess import Process
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Self
 
 from agentcoord.errors import SandboxError
 from agentcoord.sandbox.process import Family
 from agentcoord.sandbox.process_group import ProcessGroup
+from agentcoord.values import dataclass
 
 _SETUP_S = 20.0
 _STATUS_BYTES_MAX = 64 * 1024

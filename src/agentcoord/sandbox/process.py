@@ -15,7 +15,7 @@ import contextlib
 import os
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +25,7 @@ from agentcoord.sandbox.backend import OnOutput
 from agentcoord.sandbox.capture import HeadTail
 from agentcoord.sandbox.policy import KilledBy, Limits
 from agentcoord.sandbox.process_group import ProcessGroup
+from agentcoord.values import dataclass
 
 _READ_BYTES = 64 * 1024
 _REAP_S = 10.0

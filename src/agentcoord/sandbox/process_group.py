@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import os
 import signal
-from dataclasses import dataclass
 from pathlib import Path
+
+from agentcoord.values import dataclass
 
 _LOOKS = 100
 _LOOK_AGAIN_S = 0.01

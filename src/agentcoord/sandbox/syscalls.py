@@ -8,8 +8,9 @@ machine does not have is simply absent from its table.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
+
+from agentcoord.values import dataclass
 
 DENIED = (
     # Key rings outlive the namespace they were made in.

@@ -12,13 +12,13 @@ import asyncio
 import os
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from agentcoord.clock import Clock
 from agentcoord.errors import SandboxError
 from agentcoord.sandbox.memory import available_bytes, holds_more_than, memory_is_eaten
 from agentcoord.sandbox.policy import KilledBy, Limits
+from agentcoord.values import dataclass
 
 PERIOD_S = 0.1
 """Short, because a program fills about a gigabyte of memory a second."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
@@ -24,6 +24,7 @@ from agentcoord.store.memory import Memory
 from agentcoord.store.scripts import BATCH, ScriptName, Scripts, read_hash
 from agentcoord.store.spend_mirror import Reserved, SpendMirror
 from agentcoord.store.task_records import decode_usage, usage_args
+from agentcoord.values import dataclass
 
 INTERRUPTED_MODEL = "(interrupted call)"
 """The model on which calls are booked that a crash interrupted."""

@@ -10,7 +10,6 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
@@ -43,6 +42,7 @@ from agentcoord.store.scripts import (
 from agentcoord.store.spreading import Spreader
 from agentcoord.store.taking_back import TakingBack
 from agentcoord.store.task_reading import TaskReader
+from agentcoord.values import dataclass
 
 __all__ = ["CleanupOutcome", "Store", "unix_url"]
 

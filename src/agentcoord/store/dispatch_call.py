@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from agentcoord.domain.files import LandedFile
@@ -18,6 +17,7 @@ from agentcoord.domain.task import Claim
 from agentcoord.domain.worker import WorkerSpec
 from agentcoord.store.scripts import ScriptName
 from agentcoord.store.task_records import landed_fields
+from agentcoord.values import dataclass
 
 _STATES: tuple[str, ...] = (
     advance(TaskState.LANDING, TaskState.DONE),

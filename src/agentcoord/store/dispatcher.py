@@ -25,7 +25,7 @@ import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple, TypeVar
 
 from agentcoord.clock import Clock
@@ -41,6 +41,7 @@ from agentcoord.store.lane import Lane
 from agentcoord.store.place_in_line import HEADS_COMPARED
 from agentcoord.store.scripts import ScriptName
 from agentcoord.store.traffic import Traffic, answer_with, tell
+from agentcoord.values import dataclass
 
 DISPATCHED = (ScriptName.DISPATCH, ScriptName.LOAD)
 """The scripts that the dispatcher sends."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import msgspec
@@ -19,6 +18,7 @@ from agentcoord.domain.events import Event
 from agentcoord.store.dispatcher import KEPT_EVENTS, Dispatcher
 from agentcoord.store.keys import Keys
 from agentcoord.store.scripts import BATCH, calling, read_text
+from agentcoord.values import dataclass
 
 __all__ = ["KEPT_EVENTS", "EventLog"]
 

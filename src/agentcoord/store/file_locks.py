@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from redis.asyncio import Redis
@@ -28,6 +28,7 @@ from agentcoord.errors import LeaseLostError, StoreError
 from agentcoord.store.keys import Keys
 from agentcoord.store.lock_lines import LockLines, Waiting
 from agentcoord.store.scripts import BATCH, ScriptName, Scripts, read_hash
+from agentcoord.values import dataclass
 
 
 class LockOutcome(StrEnum):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from agentcoord.errors import StoreError, StoreUnavailableError
 from agentcoord.store.dispatch_call import Ahead, Appended, Call, Finished, Move, Waiter
 from agentcoord.store.scripts import BATCH
 from agentcoord.store.traffic import tell
+from agentcoord.values import dataclass
 
 _T = TypeVar("_T")
 

@@ -6,9 +6,8 @@ its shape. The braces put all keys of a project into one slot of a Redis Cluster
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from agentcoord.domain.ids import ProjectId
+from agentcoord.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol, cast
 
 from hiredis import HiredisError, PushNotification, Reader, pack_command
@@ -31,6 +31,7 @@ from agentcoord.errors import StoreError, StoreUnavailableError
 from agentcoord.store.odd_text import ODD_TEXT
 from agentcoord.store.refusals import error_for
 from agentcoord.store.scripts import ScriptName, calling
+from agentcoord.values import dataclass
 
 Argument = str | int | bytes
 _DOING = "dispatch"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from agentcoord.clock import Clock
@@ -23,6 +22,7 @@ from agentcoord.store.scripts import BATCH, ScriptName
 from agentcoord.store.spreading import DEAD_STATES, WORDS_AROUND_A_DEAD_NEED, WORDS_BEFORE_SKIPPED
 from agentcoord.store.task_bodies import encode_body
 from agentcoord.store.task_records import needs_of
+from agentcoord.values import dataclass
 
 EDITABLE_STATES = frozenset({TaskState.BLOCKED, TaskState.QUEUED, TaskState.PARKED})
 """States in which a person may still change what a task asks for."""

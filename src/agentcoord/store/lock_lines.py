@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.task import Claim
 from agentcoord.domain.wait_graph import reaches
+from agentcoord.values import dataclass
 
 OVERTAKEN_MOST = 3
 """How many may go before a wait for a set that is stuck elsewhere."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from redis.asyncio import Redis
@@ -21,6 +21,7 @@ from agentcoord.domain.ids import FencingToken
 from agentcoord.errors import StoreUnavailableError
 from agentcoord.store.keys import Keys
 from agentcoord.store.scripts import BATCH, ScriptName, Scripts, calling, read_text
+from agentcoord.values import dataclass
 
 MARK = "memory"
 FENCE = "fence"

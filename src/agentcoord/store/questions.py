@@ -7,13 +7,13 @@ there. Deliberately absent: showing and notifying (`daemon`, `tui`).
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
 from agentcoord.domain.ids import TaskId
 from agentcoord.store.keys import Keys
 from agentcoord.store.scripts import ScriptName, Scripts, read_hash
+from agentcoord.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

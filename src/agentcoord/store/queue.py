@@ -10,7 +10,6 @@ daemon's business. File locks are `file_locks`; a lease that ends here only nudg
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar, cast
 
@@ -43,6 +42,7 @@ from agentcoord.store.spreading import DEAD_STATES, Spreader
 from agentcoord.store.taking_back import Decide, TakingBack
 from agentcoord.store.task_reading import TaskReader
 from agentcoord.store.task_records import COST_FIELD, TURNS_FIELD, counted_fields, usage_args
+from agentcoord.values import dataclass
 
 READ_BATCH = 500
 """Tasks read in one round trip."""

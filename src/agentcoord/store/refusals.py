@@ -7,8 +7,6 @@ own mistake is a plain StoreError. Deliberately absent: how often anybody tries 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from redis.exceptions import (
     BusyLoadingError,
     ClusterDownError,
@@ -23,6 +21,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from agentcoord.errors import StoreError, StoreLoadingError, StoreUnavailableError
+from agentcoord.values import dataclass
 
 _GONE = (
     RedisConnectionError,

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from agentcoord.domain.ids import FencingToken, TaskId
 from agentcoord.domain.setbacks import AttemptEnd, Setback
 from agentcoord.domain.states import ENDED_STATES, HELD_STATES, LEGAL_MOVES, TaskState
+from agentcoord.values import dataclass
 
 HISTORY_LINES = 50
 """The most lines kept of a task's history; older ones go first."""

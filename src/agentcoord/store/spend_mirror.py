@@ -8,8 +8,10 @@ daemon spends for a project.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
+
+from agentcoord.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,13 @@ it; `on_ended` hears it once, whoever carried the wave on.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from agentcoord.clock import Clock
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.states import TaskState, advance
 from agentcoord.domain.task import OnNeedFailed
 from agentcoord.store.scripts import BATCH, ScriptName, Scripts
+from agentcoord.values import dataclass
 
 DEAD_STATES = frozenset({TaskState.FAILED, TaskState.CANCELLED})
 """States of a need that never become done by themselves."""

@@ -8,7 +8,6 @@ renewed since it was looked at is left alone: the script looks again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from agentcoord.clock import Clock
@@ -21,6 +20,7 @@ from agentcoord.store.scripts import BATCH, ScriptName, Scripts
 from agentcoord.store.setback_records import Reason, SetBack, set_back_args
 from agentcoord.store.spreading import Spreader
 from agentcoord.store.task_reading import TaskReader
+from agentcoord.values import dataclass
 
 _LEASE_EXPIRED = "lease expired"
 Decide = Callable[[Task, Setback], Verdict]

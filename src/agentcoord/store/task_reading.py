@@ -6,7 +6,6 @@ Separate from the queue, which moves them, because whoever takes tasks back read
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
@@ -17,6 +16,7 @@ from agentcoord.store.keys import Keys
 from agentcoord.store.scripts import calling
 from agentcoord.store.setback_records import decode_attempt_end
 from agentcoord.store.task_records import decode_task
+from agentcoord.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol, TypeVar
 
 from agentcoord.clock import Clock
@@ -30,6 +30,7 @@ from agentcoord.errors import StoreError, StoreUnavailableError
 from agentcoord.store.dispatch_call import Ahead, Call
 from agentcoord.store.lane import Lane, Listener, ScriptsForgottenError
 from agentcoord.store.scripts import CALL_TIMEOUT_S, ScriptName
+from agentcoord.values import dataclass
 
 REPEAT_AFTER_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Pauses before a call is repeated whose answer was lost; then everybody who waits is told."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 import gzip
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from agentcoord.telemetry.otlp import encode_request
 from agentcoord.telemetry.spans import Span
+from agentcoord.values import dataclass
 
 HTTP_PROTOCOL: Final = "http/protobuf"
 CAPTURE_VARIABLE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"

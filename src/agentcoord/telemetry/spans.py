@@ -14,11 +14,12 @@ from __future__ import annotations
 import datetime
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from agentcoord.domain.events import Event, EventKind
 from agentcoord.domain.usage import Usage, usd
+from agentcoord.values import dataclass
 
 Attribute = str | int | float | bool | tuple[str, ...]
 _NS_A_MS: Final = 1_000_000

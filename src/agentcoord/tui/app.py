@@ -37,7 +37,7 @@ from agentcoord.tui.screens.main import MainScreen
 from agentcoord.tui.source import SocketSource
 from agentcoord.tui.styled import Tone
 from agentcoord.tui.themes import NIGHT, THEMES
-from agentcoord.wire.messages import ExitCode
+from agentcoord.wire.protocol import ExitCode
 
 TICK_S: Final = 0.25
 BLURRED_TICKS: Final = 4

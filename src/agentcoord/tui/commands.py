@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from agentcoord.domain.worker import Role
 from agentcoord.tui.model import DashboardModel
 from agentcoord.tui.themes import THEME_NAMES
+from agentcoord.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from agentcoord.clock import Clock
 from agentcoord.tui.feed import FeedSource
 from agentcoord.tui.model import DashboardModel
 from agentcoord.tui.styled import Span
+from agentcoord.values import dataclass
 
 if TYPE_CHECKING:  # A live dashboard never reads a recording.
     from agentcoord.tui.replay.player import Player

@@ -7,7 +7,7 @@ the headers. Deliberately absent: where the cursor goes, and what a mark leads t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Final
 
@@ -18,6 +18,7 @@ from agentcoord.tui.code_tones import coloured
 from agentcoord.tui.styled import Ground, Line, Span, Tone
 from agentcoord.tui.text import harmless
 from agentcoord.tui.word_changes import Range, changed_words, with_ground
+from agentcoord.values import dataclass
 
 TAB_CELLS: Final = 4
 NUMBER_CELLS: Final = 5

@@ -7,14 +7,14 @@ came of it. Deliberately absent: asking the daemon, and drawing.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from agentcoord.domain.states import HELD_STATES
 from agentcoord.tui import actions
 from agentcoord.tui.model import DashboardModel
 from agentcoord.tui.text import plural
-from agentcoord.wire.messages import Method
+from agentcoord.values import dataclass
+from agentcoord.wire.protocol import Method
 
 CANCEL_WHY: Final = "cancelled in the dashboard"
 _NAMES_SHOWN: Final = 6

@@ -14,13 +14,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Any, Final, Protocol, cast
 
 from agentcoord.clock import Clock
 from agentcoord.errors import AgentCoordError
 from agentcoord.tui.link import Link, LinkView
 from agentcoord.tui.model import DashboardModel, MissedEventsError, Position
+from agentcoord.values import dataclass
 from agentcoord.wire.codec import Notice
 from agentcoord.wire.messages import Method, StatusView, SubscribeView, TaskView, WorkerView
 

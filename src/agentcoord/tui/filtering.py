@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from agentcoord.domain.states import ReviewState, TaskState
+from agentcoord.values import dataclass
 from agentcoord.wire.messages import TaskView
 
 REGEX: Final = "re"

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
 
+from agentcoord.values import dataclass
 from agentcoord.wire.messages import TaskDetail
 
 

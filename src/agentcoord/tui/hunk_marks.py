@@ -6,11 +6,12 @@ Separate from the screen, which draws it and asks the daemon.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from agentcoord.domain.hunks import Hunk
 from agentcoord.tui.diff_page import Mark
+from agentcoord.values import dataclass
 
 
 @dataclass(slots=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Any, Final
 
 from agentcoord.tui.styled import Line, Span, Tone
 from agentcoord.tui.text import one_line
+from agentcoord.values import dataclass
 
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 _KNOWN: Final = frozenset({"event", "level", "timestamp", "logger"})

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Flag, auto
 from itertools import groupby
 from typing import Any, Final, cast
 
 from agentcoord.errors import WireError
 from agentcoord.tui.link import Link, LinkView, Mode
+from agentcoord.values import dataclass
 from agentcoord.wire.codec import Notice
 from agentcoord.wire.messages import (
     NeedsYou,

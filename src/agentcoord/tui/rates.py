@@ -7,13 +7,13 @@ are not in its snapshot, are not counted: the drawing then begins later, it is n
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.usage import usd
 from agentcoord.tui.styled import Line, Span, Tone
 from agentcoord.tui.text import fit, money
+from agentcoord.values import dataclass
 from agentcoord.wire.messages import StatusView, TokensView
 
 SPAN_MS: Final = 3_600_000

@@ -13,7 +13,7 @@ from agentcoord.errors import RpcError
 from agentcoord.tui.feed import FeedSource, Subscription
 from agentcoord.tui.link import Mode
 from agentcoord.tui.model import Position
-from agentcoord.wire.messages import ExitCode, Method, RpcCode
+from agentcoord.wire.protocol import ExitCode, Method, RpcCode
 
 READING: Final = frozenset(
     {

@@ -6,7 +6,6 @@ The order is the report's (`review.report.reading_order`), so that both agree.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from agentcoord.domain.events import EventKind
@@ -19,6 +18,7 @@ from agentcoord.tui.styled import Line, Span, Tone
 from agentcoord.tui.table_rows import Row
 from agentcoord.tui.text import money, one_line, plural, span, wrap
 from agentcoord.tui.widgets.columns import Column
+from agentcoord.values import dataclass
 from agentcoord.wire.messages import CheckView, TaskDetail, TaskView
 
 REVIEW_COLUMNS: Final = (

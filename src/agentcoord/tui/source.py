@@ -16,7 +16,7 @@ from agentcoord.tui.model import Position
 from agentcoord.wire import client as wire
 from agentcoord.wire.client import ControlClient
 from agentcoord.wire.codec import Notice
-from agentcoord.wire.messages import Method, Topic
+from agentcoord.wire.protocol import Method, Topic
 
 CLIENT_NAME: Final = "dashboard"
 CALL_TIMEOUT_S: Final = 10.0

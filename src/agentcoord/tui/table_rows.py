@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from agentcoord.tui.styled import Span
+from agentcoord.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

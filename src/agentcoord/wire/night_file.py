@@ -15,7 +15,7 @@ import json
 import os
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,7 @@ from typing import Any, Final
 import msgspec
 
 from agentcoord.errors import WireError
+from agentcoord.values import dataclass
 
 SUFFIX: Final = ".jsonl"
 NIGHT_BYTES: Final = 64 * 1024 * 1024

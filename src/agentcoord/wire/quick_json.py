@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from agentcoord.wire import codec
-from agentcoord.wire.messages import FRAME_BYTES
+from agentcoord.wire.protocol import FRAME_BYTES
 
 _decoder = msgspec.json.Decoder()
 _encoder = msgspec.json.Encoder()

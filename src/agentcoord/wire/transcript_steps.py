@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from agentcoord.values import dataclass
 from agentcoord.wire.messages import StepView
 
 TEXT_CHARS: Final = 8_000

@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from agentcoord.domain.files import Change, ChangeKind, ChangeSet, FileVersion
+from agentcoord.values import dataclass
 from agentcoord.workspace.beneath import READ, open_beneath, opened_parent, opened_root
 from agentcoord.workspace.files import sha256_of
 from agentcoord.workspace.git import GitFailedError

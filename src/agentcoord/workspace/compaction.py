@@ -9,9 +9,10 @@ Contents that no record knows are never touched: they are saves of the user's th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from agentcoord.domain.ids import TaskId
+from agentcoord.values import dataclass
 from agentcoord.workspace.journal import Journal, Operation, Phase, Record, standing_landings
 
 

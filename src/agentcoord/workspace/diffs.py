@@ -10,9 +10,9 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
+from agentcoord.values import dataclass
 from agentcoord.workspace.git import GitFailedError, run_isolated_git
 
 _PROBED_BYTES = 8000

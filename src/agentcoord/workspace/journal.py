@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 from agentcoord.domain.files import FileVersion, LandedFile
 from agentcoord.domain.ids import FencingToken, TaskId
 from agentcoord.errors import WorkspaceError
+from agentcoord.values import dataclass
 from agentcoord.workspace.blobs import BlobStore, sync_folder
 
 _SCHEMA = 1

@@ -11,12 +11,13 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
 from agentcoord.domain.files import FileVersion
+from agentcoord.values import dataclass
 from agentcoord.workspace.signatures import UNPROVEN, Signature, of_size, size_of
 from agentcoord.workspace.user_tree import Kind, Stamped, TreeStamp
 

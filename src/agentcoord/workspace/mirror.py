@@ -17,10 +17,10 @@ import stat
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from agentcoord.errors import WorkspaceError
+from agentcoord.values import dataclass
 from agentcoord.workspace.beneath import (
     READ,
     checked_path,

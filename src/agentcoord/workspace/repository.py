@@ -10,10 +10,11 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from agentcoord.errors import WorkspaceError
+from agentcoord.values import dataclass
 from agentcoord.workspace.git import GitFailedError, run_git
 
 

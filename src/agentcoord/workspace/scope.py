@@ -7,10 +7,10 @@ whose lists no configuration can loosen, and from `domain.globs`, which matches 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from agentcoord.domain.globs import EVERYTHING, glob_matches
 from agentcoord.errors import WorkspaceError
+from agentcoord.values import dataclass
 from agentcoord.workspace.names import refusal_of
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from agentcoord.domain.files import FileVersion
+from agentcoord.values import dataclass
 from agentcoord.workspace.user_tree import TreeStamp
 
 

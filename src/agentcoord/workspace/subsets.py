@@ -10,10 +10,10 @@ record of it names the landings it trims, and they still stand.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 
 from agentcoord.domain.hunks import Hunk, read_diff
 from agentcoord.errors import LandingRefusedError, WorkspaceError
+from agentcoord.values import dataclass
 from agentcoord.workspace.diffs import Pair, merge, unified_diff
 from agentcoord.workspace.journal import Operation, Record, Swap
 from agentcoord.workspace.undo import UndoPlan, UndoStep

@@ -6,10 +6,10 @@ Separate from `landing`, which carries the plan out with the same swaps and jour
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from agentcoord.domain.files import FileVersion
 from agentcoord.errors import LandingRefusedError
+from agentcoord.values import dataclass
 from agentcoord.workspace.diffs import Pair, merge
 from agentcoord.workspace.journal import Record, Swap
 from agentcoord.workspace.versions import version_of

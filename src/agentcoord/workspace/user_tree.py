@@ -11,12 +11,13 @@ import os
 import stat
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
 from agentcoord.errors import WorkspaceError
+from agentcoord.values import dataclass
 from agentcoord.workspace.beneath import READ, open_beneath, opened_root
 from agentcoord.workspace.files import sha256_of
 from agentcoord.workspace.git import run_git

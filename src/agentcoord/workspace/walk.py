@@ -13,10 +13,11 @@ import stat
 import subprocess
 import sys
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from agentcoord.errors import WorkspaceError
+from agentcoord.values import dataclass
 from agentcoord.workspace.beneath import open_folder, opened_parent, opened_root
 from agentcoord.workspace.signatures import FOLDER, Signature, signature_of
 from agentcoord.workspace.spawned import run_program

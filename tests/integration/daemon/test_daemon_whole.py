@@ -300,3 +300,21 @@ async def test_the_models_sdk_is_imported_before_any_task_wants_it_and_its_faili
         told = await event(place, "error", where="companion")
         assert "no such module" in told["data"]["error"]
         daemon.shutdown.ask(now=True)
+
+
+async def test_work_that_waited_for_the_daemon_has_the_sdk_imported_beside_the_copies(place: Place) -> None:
+    async with running(place) as (first, _), connected(place) as client:
+        assert not first.work_waits
+        await client.call(Method.LOAD, text=PLAN, format="toml", source="plan.toml")
+    called = asyncio.Event()
+
+    async def warm_up() -> None:
+        called.set()
+
+    async with built(place, place.script()) as made, asyncio.TaskGroup() as group:
+        assert made.work_waits
+        daemon = replace(made, warm_up_model=warm_up)
+        async with daemon.shop.pool._reading, asyncio.timeout(PATIENCE_S):  # No copy gets built meanwhile.
+            group.create_task(daemon.run(lambda: None))
+            await called.wait()
+        daemon.shutdown.ask(now=True)

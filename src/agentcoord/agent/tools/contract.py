@@ -7,10 +7,10 @@ side, and answer every failure in the same way.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from agentcoord.errors import AgentError
+from agentcoord.values import dataclass
 
 RESULT_CHARS = 40_000
 """No tool result is longer, where nothing else is asked for."""

@@ -6,10 +6,10 @@ It is no `Tool` that runs: the loop takes the claim out, and its result is the c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from agentcoord.agent.tools.arguments import texts_of, words_of
 from agentcoord.agent.tools.contract import ToolDefinition
+from agentcoord.values import dataclass
 
 NAME = "finish_task"
 _SUMMARY_CHARS = 4_000

@@ -13,7 +13,6 @@ import json
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from agentcoord.agent.tools.arguments import flag_of, path_of, text_of
 from agentcoord.agent.tools.contract import PreparedCall, ToolDefinition, ToolInputError, ToolResult
 from agentcoord.domain.globs import glob_matches
 from agentcoord.errors import WorkspaceError
+from agentcoord.values import dataclass
 
 NAME = "search"
 _MOST_MATCHES = 100

@@ -5,9 +5,8 @@ Separate from the editor tool, which does the reading and writing. Texts have `\
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from agentcoord.agent.tools.contract import RESULT_CHARS
+from agentcoord.values import dataclass
 
 LINE_CHARS = 2_000
 """A longer line is cut in a view."""

@@ -14,13 +14,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.committing.landed_changes import ClashError, Landed, LandedChanges, Tree
 from agentcoord.cli.committing.user_git import Entry, UserGit
-from agentcoord.wire.messages import ExitCode
+from agentcoord.values import dataclass
+from agentcoord.wire.protocol import ExitCode
 
 _LINES_SHOWN = 20
 

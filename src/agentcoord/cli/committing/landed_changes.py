@@ -10,13 +10,13 @@ Deliberately absent: committing (`commits`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from agentcoord.cli.committing.user_git import REGULAR, Entry, UserGit
 from agentcoord.domain.files import FileVersion
 from agentcoord.errors import ReviewError, WorkspaceError
 from agentcoord.review.blame import blame
+from agentcoord.values import dataclass
 from agentcoord.workspace.blobs import BlobStore
 from agentcoord.workspace.diffs import merge
 from agentcoord.workspace.journal import Record, Swap

@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from agentcoord.cli.boundary import CommandError
-from agentcoord.wire.messages import ExitCode
+from agentcoord.values import dataclass
+from agentcoord.wire.protocol import ExitCode
 
 LOCATING: Final = (
     "GIT_DIR",

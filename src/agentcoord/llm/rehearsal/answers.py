@@ -11,12 +11,13 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from agentcoord.llm.rehearsal.faults import Fault, FaultKind
 from agentcoord.llm.rehearsal.prefix_cache import PromptUsage, canonical, tokens_of
 from agentcoord.llm.rehearsal.scripts import Answer, ToolCall
+from agentcoord.values import dataclass
 
 _PIECE_CHARS = 24
 _MAX_PIECES = 64

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from starlette.applications import Starlette
@@ -32,6 +32,7 @@ from agentcoord.llm.rehearsal.problems import Problem, refusal_of
 from agentcoord.llm.rehearsal.rate_limits import Limits, RateLimits
 from agentcoord.llm.rehearsal.scripts import Script
 from agentcoord.llm.rehearsal.validation import COUNT_FIELDS, check_request
+from agentcoord.values import dataclass
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 _NO_PROMPT = PromptUsage(0, 0, 0, 0)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from agentcoord.llm.rehearsal.prefix_cache import PromptUsage
+from agentcoord.values import dataclass
 
 _MAX_RECORDS = 10_000
 

@@ -8,7 +8,6 @@ comes as often as its script says, and the thinking that was issued.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from agentcoord.llm.rehearsal.conversation import (
@@ -22,6 +21,7 @@ from agentcoord.llm.rehearsal.faults import Dice, Fault, FaultKind
 from agentcoord.llm.rehearsal.problems import Problem
 from agentcoord.llm.rehearsal.scripts import ANY_TASK, Answer, Script
 from agentcoord.llm.rehearsal.validation import MESSAGE_FIELDS, check_request
+from agentcoord.values import dataclass
 
 _MAX_COUNTED_TURNS = 100_000
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+
+from agentcoord.values import dataclass
 
 _STREAM_FAULTS_STOP_AFTER = 0.5
 """How much of an answer has been streamed when it breaks, as a share of its events."""

@@ -14,8 +14,9 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from agentcoord.values import dataclass
 
 _LOOKBACK_BLOCKS = 20
 _MIN_PREFIX_TOKENS = 512

@@ -6,10 +6,11 @@ Separate because validation, faults and routing all answer with these.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from agentcoord.llm.rehearsal.faults import Fault, FaultKind
+from agentcoord.values import dataclass
 
 _KIND_OF_STATUS = {
     400: "invalid_request_error",

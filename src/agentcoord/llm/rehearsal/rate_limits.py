@@ -9,9 +9,9 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from agentcoord.llm.rehearsal.prefix_cache import PromptUsage
+from agentcoord.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,13 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agentcoord.errors import RehearsalScriptError
 from agentcoord.llm.api import StopReason
 from agentcoord.llm.rehearsal.faults import Fault, FaultKind
+from agentcoord.values import dataclass
 
 ANY_TASK = "*"
 """The script with this task plays for every task that has none of its own."""

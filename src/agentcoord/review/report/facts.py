@@ -6,10 +6,11 @@ which only reads these. Money is in US dollars, times are milliseconds since the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from agentcoord.review.report.reading_order import Flag
+from agentcoord.values import dataclass
 
 
 class Outcome(StrEnum):

@@ -9,7 +9,7 @@ time is counted once. Where events are no longer kept, a task's own start and en
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from agentcoord.domain.events import EventKind
@@ -24,6 +24,7 @@ from agentcoord.review.report.facts import (
     TaskStory,
     Timeline,
 )
+from agentcoord.values import dataclass
 
 NIGHT_GAP_MS: Final = 6 * 3600 * 1000
 """A hole so long between two claims separates two nights; the newest is told."""

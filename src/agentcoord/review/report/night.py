@@ -7,7 +7,7 @@ can be, never refused. Pure: whoever asks the daemon hands the answers in.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from agentcoord.domain.events import EventKind
@@ -27,6 +27,7 @@ from agentcoord.review.report.facts import (
 from agentcoord.review.report.lanes import timeline_of
 from agentcoord.review.report.reading_order import Change, by_risk, flags_of, score_of, told_flags
 from agentcoord.review.report.words import count
+from agentcoord.values import dataclass
 
 View = Mapping[str, Any]
 _REVIEWS: Final = {ReviewState.ACCEPTED: Outcome.ACCEPTED, ReviewState.UNDONE: Outcome.UNDONE}

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
 
 from agentcoord.domain.globs import glob_matches
 from agentcoord.review.report.words import count
+from agentcoord.values import dataclass
 
 LARGE_LINES: Final = 300
 MANY_FILES: Final = 10

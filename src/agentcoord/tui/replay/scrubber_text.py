@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Final
 
 from agentcoord.tui.replay.player import Player
 from agentcoord.tui.styled import Line, Span, Tone
 from agentcoord.tui.text import time_of_day
+from agentcoord.values import dataclass
 
 LEAST_TRACK: Final = 8
 _PASSED, _TO_COME, _HEAD = "━", "─", "●"

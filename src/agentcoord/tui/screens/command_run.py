@@ -17,7 +17,7 @@ from agentcoord.tui.messages import (
 from agentcoord.tui.screens.confirm import ConfirmScreen
 from agentcoord.tui.screens.live import LiveScreen
 from agentcoord.tui.text import plural
-from agentcoord.wire.messages import Method
+from agentcoord.wire.protocol import Method
 
 
 def run_command(screen: LiveScreen, line: str, selected: list[str]) -> None:

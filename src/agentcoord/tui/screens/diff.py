@@ -20,7 +20,7 @@ from agentcoord.tui.text import one_line, plural
 from agentcoord.tui.widgets.frame import write_subtitle, write_title
 from agentcoord.tui.widgets.key_bar import Hint, KeyBar
 from agentcoord.tui.widgets.lines_view import LinesView
-from agentcoord.wire.messages import Method
+from agentcoord.wire.protocol import Method
 
 MOST_CHARS: Final = 2_000_000
 """Beyond this a diff is cut here; `agentcoord diff` prints all of it."""

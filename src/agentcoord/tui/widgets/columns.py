@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from agentcoord.values import dataclass
 
 GAP: Final = 1
 """Cells between two columns."""

@@ -7,13 +7,14 @@ commands do: it posts the line and closes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.suggester import Suggester
 from textual.widgets import Input
+
+from agentcoord.values import dataclass
 
 HISTORY_KEPT: Final = 100
 

@@ -7,13 +7,13 @@ reason (`actions`), which a disabled binding cannot.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from textual import events
 from textual.strip import Strip
 
 from agentcoord.tui.styled import Span, Tone, width_of
 from agentcoord.tui.widgets.toned import Toned
+from agentcoord.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ Deliberately absent: what rows mean. They come ready from `rows` and `event_text
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from rich.cells import cell_len
@@ -23,6 +22,7 @@ from agentcoord.tui.table_rows import Row
 from agentcoord.tui.text import fit
 from agentcoord.tui.widgets.columns import GAP, Column, lay_out
 from agentcoord.tui.widgets.growing import Growing
+from agentcoord.values import dataclass
 
 HEADER_LINES: Final = 1
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
@@ -13,6 +12,7 @@ from textual.strip import Strip
 
 from agentcoord.tui.styled import Line, width_of
 from agentcoord.tui.widgets.growing import Growing
+from agentcoord.values import dataclass
 
 
 class LinesView(Growing, can_focus=True):

@@ -64,6 +64,7 @@ def draft(
     printed = str(out) == "-"
     if not printed and os.path.lexists(out):
         raise _is_there(out)
+    invocation.ask(Method.STATUS)  # A draft is the daemon's: without one, say so before any other word.
     words = sys.stdin.read() if goal == "-" else goal
     invocation.terminal.say("asking the model for a plan; this may take some minutes")
     view = cast(

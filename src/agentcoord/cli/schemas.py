@@ -1,8 +1,8 @@
 """JSON Schema (draft 2020-12) of what commands print with `--json`, of the settings, and of a plan.
 
 Made from the types that the daemon builds its answers with, so that it cannot say anything else.
-Deliberately absent: the report, whose facts are its own, and those rules of a plan that no schema can
-tell (cycles, unknown needs): `agentcoord plan check` tells them with lines.
+Deliberately absent: those rules of a plan that no schema can tell (cycles, unknown needs): `agentcoord plan
+check` tells them with lines.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any, Final
 
 from agentcoord.config.load import PERSONAL, SECTIONS
 from agentcoord.domain.ids import TASK_ID_PATTERN
 from agentcoord.domain.task import PRIORITIES, OnNeedFailed
 from agentcoord.domain.worker import Role
+from agentcoord.review.report.facts import Night, Timeline
 from agentcoord.wire import messages
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -26,9 +28,13 @@ _DAEMON_STATUS_KEYS: Final = ("state", "socket", "version")
 
 
 def schema_of(hint: Any) -> dict[str, Any]:
-    """The schema of a value of this type: TypedDicts, lists, dictionaries, unions and plain values."""
+    """The schema of a value of this type: TypedDicts, dataclasses, lists, unions and plain values."""
     if hint in _PLAIN:
         return {"type": _PLAIN[hint]}
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return {"enum": [str(each) for each in hint]}
+    if dataclasses.is_dataclass(hint):
+        return _fields_of(hint)
     if typing.is_typeddict(hint):
         # Not `__required_keys__`: annotations that are texts hide `NotRequired` from it.
         hints = typing.get_type_hints(hint, include_extras=True)
@@ -47,6 +53,12 @@ def schema_of(hint: Any) -> dict[str, Any]:
     if origin in (types.UnionType, typing.Union):
         return {"anyOf": [schema_of(each) for each in inner]}
     return {"type": "null"} if hint is type(None) else {}
+
+
+def _fields_of(kind: Any) -> dict[str, Any]:
+    """Of a dataclass, as `asdict` makes it an object."""
+    hints = typing.get_type_hints(kind)
+    return _holding(**{each.name: hints[each.name] for each in dataclasses.fields(kind)})
 
 
 def document_schemas() -> dict[str, dict[str, Any]]:
@@ -92,7 +104,7 @@ def _other_documents() -> dict[str, dict[str, Any]]:
     config["properties"]["settings"]["items"] = setting
     return {
         "agentcoord.task": schema_of(messages.TaskDetail),
-        "agentcoord.diff": _holding(id=str, patch=str),
+        "agentcoord.diff": _holding(id=str, patch=str, runs_here=list[str]),
         "agentcoord.blame": _holding(path=str, lines=list[_NumberedLine]),
         "agentcoord.load": loaded,
         "agentcoord.add": _with(loaded, id=str),
@@ -108,6 +120,9 @@ def _other_documents() -> dict[str, dict[str, Any]]:
         "agentcoord.land": task_state,
         "agentcoord.answer": _holding(id=str),
         "agentcoord.reject": schema_of(messages.RejectView),
+        "agentcoord.undo": {"anyOf": [schema_of(messages.UndoView), _holding(tasks=list[messages.UndoView])]},
+        "agentcoord.accept": {"anyOf": [_holding(id=str, review=str), _holding(tasks=list[str])]},
+        "agentcoord.report": _report(),
         "agentcoord.commit": schema_of(_Commits),
         "agentcoord.nights": _holding(nights=list[_Night]),
         "agentcoord.pause": _holding(paused=bool),
@@ -118,7 +133,41 @@ def _other_documents() -> dict[str, dict[str, Any]]:
         "agentcoord.config": config,
         "agentcoord.doctor": _holding(findings=list[_Finding], mended=list[_Mended]),
         "agentcoordd.start": _holding(pid=int, socket=str, log=str),
+        "agentcoordd.status-all": _holding(daemons=list[_Daemon]),
     }
+
+
+def _report() -> dict[str, Any]:
+    """The facts of a night, and what `document_of` computes of them."""
+    facts = _with(
+        _fields_of(Night),
+        headline=_Headline,
+        runs_here=list[_RunsHere],
+        usd_per_landed_task=float | None,
+        usd_on_failures=float,
+    )
+    timeline = _with(_fields_of(Timeline), busy_ms=int, waiting_ms=int, idle_ms=int)
+    facts["properties"]["timeline"] = {"anyOf": [timeline, {"type": "null"}]}
+    return facts
+
+
+class _Headline(typing.TypedDict):
+    outcome: str
+    proof: str
+    price: str
+
+
+class _RunsHere(typing.TypedDict):
+    path: str
+    tasks: list[str]
+
+
+class _Daemon(typing.TypedDict):
+    state: str
+    pid: int | None
+    version: str
+    root: str
+    socket: str
 
 
 class _Worker(typing.TypedDict):

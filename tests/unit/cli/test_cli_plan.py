@@ -67,6 +67,8 @@ def test_a_plan_is_judged_without_a_daemon(run: Run, project: Project) -> None:
 def test_a_draft_needs_a_daemon_and_writes_nothing_without_one(run: Run, project: Project) -> None:
     out = project.root / "x.toml"
     outcome = run("plan", "draft", "a goal", "--out", str(out))
+    assert outcome.err.startswith("error: no daemon runs")
+    assert outcome.err.endswith("fix: agentcoordd start\n")
     assert outcome.code == ExitCode.NOT_RUNNING
     assert "agentcoordd start" in outcome.err
     assert not out.exists()

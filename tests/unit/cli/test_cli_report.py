@@ -12,6 +12,7 @@ import canned_daemon
 import pytest
 from canned_daemon import CannedDaemon, Project, Run
 from canned_views import ANSWERS, task_view
+from test_cli_schemas import misfits
 
 from agentcoord.wire.messages import Method
 
@@ -70,6 +71,10 @@ def test_the_page_for_the_terminal_says_what_landed_and_what_failed(run: Run) ->
 def test_every_page_and_every_piece_is_read(run: Run, morning: CannedDaemon) -> None:
     document = json.loads(run("report", "--json").out)
     assert document["schema"] == "agentcoord.report/1"
+    schema = json.loads(run("schema", "agentcoord.report").out)
+    assert misfits(document, schema) == []
+    assert misfits({**document, "timeline": None}, schema) == []
+    assert misfits({**document, "tasks": [{}]}, schema) != []
     assert [task["id"] for task in document["tasks"]] == ["a", "b"]
     assert document["tasks"][0]["diff"] == "+half+half"
     assert document["events_complete"] is False

@@ -60,6 +60,7 @@ def test_what_a_command_prints_fits_its_schema(run: Run, daemon: CannedDaemon, c
     assert misfits(document, schema) == ["$.schema is missing"]
 
 
+UNDONE = {"id": "a", "restored": ["a.py"], "merged": [], "conflicts": [], "patch": ""}
 LOADED = {"run": "r1", "added": ["a"], "unchanged": [], "changed": []}
 DOING: dict[str, tuple[list[str], dict[str, dict[str, Any]]]] = {
     "task": (["task", "a"], {}),
@@ -96,6 +97,8 @@ DOING: dict[str, tuple[list[str], dict[str, dict[str, Any]]]] = {
         },
     ),
     "nights": (["dashboard", "--replay"], {}),
+    "accept": (["accept", "a"], {"accept": {"id": "a", "review": "accepted"}}),
+    "undo": (["undo", "a"], {"undo": UNDONE}),
     "answer": (["answer", "a", "yes"], {"answer": {"id": "a"}}),
     "pause": (["ctl", "pause"], {"pause": {"paused": True}}),
     "resume": (["ctl", "resume"], {"resume": {"paused": False}}),
@@ -126,9 +129,7 @@ def test_what_every_other_command_prints_fits_its_schema_too(
 
 
 def test_every_command_with_a_json_document_has_a_schema(run: Run) -> None:
-    """Those without are named here: streams of events, the report, and what has two forms."""
     known = set(json.loads(run("schema").out))
-    without = {"agentcoord.report", "agentcoord.accept", "agentcoord.undo", "agentcoordd.status-all"}
     assert {f"agentcoord.{name}" for name in DOING} <= known
     source = "".join(
         path.read_text(encoding="utf-8")
@@ -139,7 +140,7 @@ def test_every_command_with_a_json_document_has_a_schema(run: Run) -> None:
     )
     names = {first or second for first, second in printed}
     names |= {f"agentcoord.{each}" for each in re.findall(r'_tell\(context, "([a-z]+)"', source)}
-    assert names - known == without & names
+    assert names - known == set()
     assert {"agentcoord.run", "agentcoord.wait", "agentcoord.kill", "agentcoord.doctor"} <= names
 
 
@@ -151,6 +152,27 @@ def test_a_plan_fits_its_schema_and_a_wrong_one_does_not(run: Run) -> None:
     assert misfits({**plan, "tasks": []}, schema) == ["$.tasks is unknown"]
     task = {"id": "a", "title": "A", "priorty": 5}
     assert misfits({"task": [task]}, schema) == ["$.task[0].priorty is unknown"]
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [("accept", {"tasks": ["a", "b"]}), ("undo", {"tasks": [UNDONE]})],
+)
+def test_what_is_done_to_all_tasks_fits_the_same_schema(
+    run: Run, daemon: CannedDaemon, name: str, answer: dict[str, Any]
+) -> None:
+    daemon.answers.update(ANSWERS | {name: answer})
+    document = json.loads(run(name, "--all", "--json").out)
+    assert misfits(document, json.loads(run("schema", f"agentcoord.{name}").out)) == []
+
+
+def test_the_list_of_all_daemons_fits_its_schema(run: Run, project: Project) -> None:
+    project.paths.make()
+    known = {"socket": str(project.paths.socket), "root": "/r", "version": "1", "pid": 5}
+    project.paths.identity_file.write_text(json.dumps(known), encoding="utf-8")
+    document = json.loads(run("status", "--all", "--json", program="agentcoordd").out)
+    assert [each["state"] for each in document["daemons"]] == ["crashed"]
+    assert misfits(document, json.loads(run("schema", "agentcoordd.status-all").out)) == []
 
 
 def test_a_daemon_that_does_not_run_fits_too(run: Run) -> None:

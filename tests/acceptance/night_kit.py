@@ -167,12 +167,13 @@ class Night:
         )
         return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 
-    def start(self) -> int:
-        """Start the daemon on the scripts, in the background; return its pid."""
+    def start(self, *, latency: float = 1.0) -> int:
+        """Start the daemon on the scripts, in the background; return its pid. `latency` scales thinking."""
         from agentcoord.daemon.background_start import start_background
         from agentcoord.daemon.start_args import StartArgs
 
-        started = start_background(self.root, args=StartArgs(rehearse=self.scripts), env=self.env)
+        args = StartArgs(rehearse=self.scripts, rehearsal_latency=latency)
+        started = start_background(self.root, args=args, env=self.env)
         self._pids.add(started.pid)
         return started.pid
 

@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# One test at a time to whoever is free: by default a worker begins with all of the long ones.
+PARALLEL := --numprocesses auto --maxschedchunk 1
 DEMO_DIR ?= $(or $(TMPDIR),/tmp)/agentcoord-demo-$(shell date +%Y%m%d-%H%M%S)
 # The demo's and the tests' commands are our own, so root may run them.
 export AGENTCOORD_ALLOW_ROOT := 1
@@ -38,24 +40,24 @@ test: $(VENV)/.dev sandbox ## Run every test, in parallel, with a real Valkey; a
 	sh scripts/install_promtool.sh $(BIN) || without promtool promtool; \
 	sh scripts/install_tmux.sh || without tmux tmux " (the dashboard is tried in all other ways)"; \
 	command -v systemd-analyze >/dev/null || without systemd systemd-analyze; \
-	$(BIN)/python -m pytest --numprocesses auto --quiet -m "$$these"
-	@$(BIN)/python scripts/redteam_as_user.py --numprocesses auto
+	$(BIN)/python -m pytest $(PARALLEL) --quiet -m "$$these"
+	@$(BIN)/python scripts/redteam_as_user.py $(PARALLEL)
 
 calm: $(VENV)/.dev sandbox ## What judges the event loop's time, by itself: 50,000 files
 	@$(BIN)/python -m pytest --quiet -m alone tests/acceptance
 
 coverage: $(VENV)/.dev sandbox ## Branch coverage of store, workspace, agent and daemon; lists the lines that no test runs
-	@rm -rf .coverage; $(BIN)/python -m coverage run -m pytest --numprocesses auto --quiet --timeout 180 -m "not alone and not folding" || echo "some tests failed: this counts what ran"
+	@rm -rf .coverage; $(BIN)/python -m coverage run -m pytest $(PARALLEL) --quiet --timeout 180 -m "not alone and not folding" || echo "some tests failed: this counts what ran"
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python scripts/coverage_by_room.py
 
 nights: $(VENV)/.dev sandbox ## The demo night under each fault alone, then under all by dice (SEEDS=50); an hour or two
 	@AGENTCOORD_FAULT_NIGHT=demo AGENTCOORD_FAULT_SEEDS=$(or $(SEEDS),50) \
-		$(BIN)/python -m pytest --numprocesses auto --verbose -o timeout=900 tests/acceptance/test_accept_faults.py
+		$(BIN)/python -m pytest $(PARALLEL) --verbose -o timeout=900 tests/acceptance/test_accept_faults.py
 
 redteam: $(VENV)/.dev sandbox ## The attacks alone; as root, also as an ordinary user
-	@$(BIN)/python -m pytest --numprocesses auto --quiet tests/redteam
-	@$(BIN)/python scripts/redteam_as_user.py --numprocesses auto
+	@$(BIN)/python -m pytest $(PARALLEL) --quiet tests/redteam
+	@$(BIN)/python scripts/redteam_as_user.py $(PARALLEL)
 
 folding: $(VENV)/.dev ## As root, with ntfs-3g: landing and undo on a disk that takes upper and lower case for the same
 	@scripts/on_folding_disk.sh $(BIN)/python -m pytest --quiet -m folding tests/integration/workspace

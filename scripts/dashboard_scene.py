@@ -1,7 +1,8 @@
 """What the pictures of the dashboard show: one recorded moment of a night, and the night around it.
 
-Separate from the drawing. The moment is `dashboard_night.json`; the hours before and after it, which the
-replay's scrubber shows, and the daemon's log are made from it here.
+Separate from the drawing, and from the tests that read the same screens. The moment is
+`dashboard_night.json`; the hours before and after it, which the replay's scrubber shows, and the daemon's log
+are made from it here.
 """
 
 from __future__ import annotations
@@ -17,11 +18,17 @@ from typing import Any, Final, cast
 from agentcoord.clock import SystemClock
 from agentcoord.domain.events import Event, EventKind
 from agentcoord.errors import WireError
+from agentcoord.tui.app import DashboardApp
+from agentcoord.tui.context import Replay
 from agentcoord.tui.feed import Subscription
+from agentcoord.tui.link import Mode
 from agentcoord.tui.model import Position
+from agentcoord.tui.replay.moments import marks_of
+from agentcoord.tui.replay.player import Player
+from agentcoord.tui.replay.source import ReplaySource
 from agentcoord.wire.codec import Notice
 from agentcoord.wire.messages import Method, Snapshot, SubscribeView
-from agentcoord.wire.night_file import Kept, encode_record
+from agentcoord.wire.night_file import Kept, NightFile, encode_record
 
 NIGHT: Final = Path(__file__).with_name("dashboard_night.json")
 NIGHT_MS: Final = 1_795_320_675_000
@@ -138,3 +145,29 @@ def write_log(path: Path) -> None:
         }
         lines.append(json.dumps(record, ensure_ascii=False) + "\n")
     path.write_text("".join(lines), encoding="utf-8")
+
+
+def recorded_app(scratch: Path, mode: Mode = Mode.LIVE) -> DashboardApp:
+    """The dashboard at the recorded moment."""
+    log_file = scratch / "agentcoordd.jsonl"
+    write_log(log_file)
+    return DashboardApp(
+        RecordedNight(), project_name="shop", clock=NightClock(), zone=UTC, mode=mode, log_file=log_file
+    )
+
+
+def replayed_app(scratch: Path) -> DashboardApp:
+    """The same moment, in a replay of the whole night."""
+    recording = scratch / "r20261121-230215.jsonl"
+    write_recording(recording)
+    night = NightFile.read(recording)
+    player = Player(night.begin_ms, night.end_ms, NightClock())
+    player.seek(NIGHT_MS)
+    return DashboardApp(
+        ReplaySource(night, player),
+        project_name="shop",
+        clock=player,
+        zone=UTC,
+        mode=Mode.REPLAY,
+        replay=Replay(night, player, marks_of(night.events())),
+    )

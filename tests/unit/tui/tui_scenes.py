@@ -10,7 +10,6 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,46 +17,15 @@ from textual.pilot import Pilot
 from tui_fakes import FakeDaemon, HandClock, app_for, screen_lines, settle, snapshot
 
 from agentcoord.tui.app import DashboardApp
-from agentcoord.tui.context import Replay
 from agentcoord.tui.link import Mode
-from agentcoord.tui.replay.moments import marks_of
-from agentcoord.tui.replay.player import Player
-from agentcoord.tui.replay.source import ReplaySource
-from agentcoord.wire.night_file import NightFile
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "scripts"))
-from dashboard_scene import NIGHT_MS, NightClock, RecordedNight, write_log, write_recording
-
-
-def recorded(scratch: Path, mode: Mode = Mode.LIVE) -> DashboardApp:
-    """The recorded moment, live."""
-    log_file = scratch / "agentcoordd.jsonl"
-    write_log(log_file)
-    return DashboardApp(
-        RecordedNight(), project_name="shop", clock=NightClock(), zone=UTC, mode=mode, log_file=log_file
-    )
+from dashboard_scene import recorded_app, replayed_app
 
 
 def read_only(scratch: Path) -> DashboardApp:
     """The same, for who may only look."""
-    return recorded(scratch, Mode.READ_ONLY)
-
-
-def replayed(scratch: Path) -> DashboardApp:
-    """The same moment, in a replay of the whole night."""
-    recording = scratch / "r20261121-230215.jsonl"
-    write_recording(recording)
-    night = NightFile.read(recording)
-    player = Player(night.begin_ms, night.end_ms, NightClock())
-    player.seek(NIGHT_MS)
-    return DashboardApp(
-        ReplaySource(night, player),
-        project_name="shop",
-        clock=player,
-        zone=UTC,
-        mode=Mode.REPLAY,
-        replay=Replay(night, player, marks_of(night.events())),
-    )
+    return recorded_app(scratch, Mode.READ_ONLY)
 
 
 def empty(_scratch: Path) -> DashboardApp:
@@ -80,7 +48,7 @@ class Scene:
 
     wanted: str
     keys: tuple[str, ...] = ()
-    make: Callable[[Path], DashboardApp] = recorded
+    make: Callable[[Path], DashboardApp] = recorded_app
 
 
 SCENES: Final[dict[str, Scene]] = {
@@ -101,7 +69,7 @@ SCENES: Final[dict[str, Scene]] = {
     "review-hunk": Scene("to judge", ("v", "J", "minus")),
     "review-split": Scene("to judge", ("v", "s", "J")),
     "reject": Scene("Why do you reject", ("v", "r")),
-    "replay": Scene("04:11", make=replayed),
+    "replay": Scene("04:11", make=replayed_app),
 }
 
 

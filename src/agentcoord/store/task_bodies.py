@@ -15,7 +15,6 @@ import msgspec
 import zstandard
 
 from agentcoord.domain.ids import TaskId
-from agentcoord.domain.making import quick_maker
 from agentcoord.domain.task import TaskSpec
 from agentcoord.domain.usage import UsdMicros
 
@@ -47,7 +46,6 @@ class _Body(msgspec.Struct, array_like=True, frozen=True):
     """Left out where there is none, so that plans that do not set it pack to the bytes that are stored."""
 
 
-_make_spec = quick_maker(TaskSpec)
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_Body)
 _packer = zstandard.ZstdCompressor(
@@ -107,7 +105,7 @@ def decode_body(stored: bytes, needs: tuple[TaskId, ...] = ()) -> TaskSpec:
         body = _decoder.decode(stored)
     except msgspec.DecodeError:
         body = msgspec.convert(json.loads(stored), _Body)
-    return _make_spec(
+    return TaskSpec(
         TaskId(body.id),
         body.title,
         body.description,

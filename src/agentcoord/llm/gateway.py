@@ -6,10 +6,11 @@ else's, before a byte is sent. Deliberately absent: fitting a call under the cap
 and when a call may start (`pacing`).
 
 Theory of operation of a try. Wait for the governor -> reserve -> (refused: shrink `max_tokens`
-and reserve again, or refuse) -> call -> settle. `message_start` marks the reservation as
-started; from there on it is settled, with the real usage if the turn ended, else with the
-usage that `message_start` told plus an estimate of the output: we assume that the provider
-bills what it sent. A call that was sent and never heard of is settled with its prompt; one that was
+and reserve again, or refuse) -> look whether the gate has closed meanwhile -> call -> settle. What the
+call says about the server closes the gate the moment it is heard, before the books are. `message_start`
+marks the reservation as started; from there on it is settled, with the real usage if the turn ended, else
+with the usage that `message_start` told plus an estimate of the output: we assume that the provider bills
+what it sent. A call that was sent and never heard of is settled with its prompt; one that was
 not sent, or was refused, is released. Whichever way a try ends, by cancellation too, exactly one of
 settle and release is attempted for its reservation. When the process dies no attempt is made: then the
 reservation itself says what the next start books for it.
@@ -112,6 +113,10 @@ class _Spent:
     broken_tries: int = 0
 
 
+class _NotSent:
+    """The gate closed between the right to call and the call."""
+
+
 class TaskGateway:
     """The model on one task's account. Satisfies `agent.ports.Gateway`."""
 
@@ -156,6 +161,8 @@ class TaskGateway:
                         patience_s -= self._clock.monotonic() - waited_from
                     else:
                         patience_s = 0
+                case _NotSent():
+                    pass  # Back in line: whoever closed the gate says until when.
                 case Turn():
                     return PaidTurn(outcome, spent.cost_usd_micros, spent.usage)
                 case SpendRefused():
@@ -177,7 +184,7 @@ class TaskGateway:
         give_up_at: float,
         *,
         patient: bool,
-    ) -> Turn | SpendRefused | Crowded | LlmError:
+    ) -> Turn | SpendRefused | Crowded | _NotSent | LlmError:
         """Wait for a slot, reserve, call, and close the books on it. Model errors are returned."""
         model = request.model
         wait_at_most_s = give_up_at - self._clock.monotonic()
@@ -192,6 +199,9 @@ class TaskGateway:
                 fitted = await self._account.reserve(reservation, request, prompt, patient=patient)
                 if not isinstance(fitted, TurnRequest):
                     return fitted
+                if slot.closed:
+                    await self._close_books(reservation, model, None, prompt, progress, spent, slot)
+                    return _NotSent()
                 outcome = await self._call(fitted, reservation, progress, slot)
             except BaseException:
                 await self._close_books(reservation, model, None, prompt, progress, spent, slot)
@@ -200,11 +210,7 @@ class TaskGateway:
             if progress.started:
                 self._cached.note_sent(prompt.tokens, self._clock.monotonic())
             await self._close_books(reservation, model, turn, prompt, progress, spent, slot)
-        if isinstance(outcome, LlmRetryableError):
-            if not progress.started:
-                self._governor.note_headers(model, progress.headers)
-            self._governor.note_retryable(model, outcome)
-        elif isinstance(outcome, Turn):
+        if isinstance(outcome, Turn):
             self._governor.note_success(model)
         return outcome
 
@@ -225,6 +231,12 @@ class TaskGateway:
         slot.note_called()
         try:
             return await self._model.take_turn(request, progress)
+        except LlmRetryableError as error:
+            # At once: until the books are closed, others would call.
+            if not progress.started:
+                self._governor.note_headers(request.model, progress.headers)
+            self._governor.note_retryable(request.model, error)
+            return error
         except LlmError as error:
             return error
         finally:

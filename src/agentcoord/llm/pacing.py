@@ -82,6 +82,11 @@ class Slot:
     used: Charge = field(default_factory=Charge)
     """Of the minute's limits, so far."""
 
+    @property
+    def closed(self) -> bool:
+        """Whether the gate has closed since: the right is void."""
+        return self._gate.closed_until > self._clock.monotonic()
+
     def note_called(self) -> None:
         """The request is on its way, whatever comes of it."""
         self.used = Charge(requests=1.0)

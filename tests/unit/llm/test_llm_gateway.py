@@ -7,9 +7,20 @@ import datetime
 import itertools
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
+from typing import Any
 
 import pytest
-from llm_fakes import FakeLedger, FakeModel, JumpingClock, ManualClock, Step, request, settle_loop, turn
+from llm_fakes import (
+    FakeLedger,
+    FakeModel,
+    JumpingClock,
+    ManualClock,
+    Refused,
+    Step,
+    request,
+    settle_loop,
+    turn,
+)
 
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.usage import CapUnit, Usage
@@ -31,6 +42,10 @@ PRICES = PriceList.load()
 SONNET = "claude-sonnet-5-5"
 
 
+def governor_of(clock: ManualClock) -> Governor:
+    return Governor(clock=clock, settings=PacingSettings(start_gap_s=0), random=lambda: 1.0)
+
+
 def gateway_of(
     model: Model,
     ledger: FakeLedger,
@@ -38,12 +53,13 @@ def gateway_of(
     clock: ManualClock | None = None,
     deadline_s: float = 3_600,
     prices: PriceList = PRICES,
+    governor: Governor | None = None,
 ) -> TaskGateway:
     clock = clock or JumpingClock()
     ids = itertools.count(1)
     paid = PaidModel(
         model,
-        governor=Governor(clock=clock, settings=PacingSettings(start_gap_s=0), random=lambda: 1.0),
+        governor=governor or governor_of(clock),
         ledger=ledger,
         prices=prices,
         clock=clock,
@@ -272,6 +288,66 @@ async def test_faults_are_waited_out_until_the_deadline_and_then_raised() -> Non
     assert 10 < len(model.requests) < 40
     assert ledger.spent == 0
     assert not ledger.open
+
+
+class _StuckLedger(FakeLedger):
+    """A ledger that keeps whoever reserves or releases waiting, while told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stuck = asyncio.Event()
+        self.stuck.set()
+
+    async def reserve(self, reservation: str, **what: Any) -> Refused | None:
+        refused = await super().reserve(reservation, **what)
+        await self.stuck.wait()
+        return refused
+
+    async def release(self, reservation: str) -> None:
+        await self.stuck.wait()
+        await super().release(reservation)
+
+
+async def test_a_refusal_closes_the_gate_before_the_books_are_closed() -> None:
+    clock, ledger = ManualClock(), _StuckLedger()
+    governor = governor_of(clock)
+    refused = Step(starts=False, ends=LlmRetryableError("slow down", retry_after_s=10.0))
+    gateway = gateway_of(FakeModel(refused, Step()), ledger, clock=clock, governor=governor)
+    ledger.stuck.set()
+    async with asyncio.TaskGroup() as group:
+        turn_taken = group.create_task(gateway.take_turn(request(), Progress()))
+        refused.waits = _doing(ledger.stuck.clear)
+        await settle_loop()
+        assert ledger.open, "the books are not closed yet"
+        assert governor.resume_at_ms(SONNET) is not None
+        ledger.stuck.set()
+        await clock.advance(11.5)
+        assert isinstance(await turn_taken, PaidTurn)
+
+
+async def test_a_call_whose_gate_closes_while_it_is_reserved_is_not_sent_before_it_opens() -> None:
+    clock, ledger, model = ManualClock(), _StuckLedger(), FakeModel()
+    governor = governor_of(clock)
+    gateway = gateway_of(model, ledger, clock=clock, governor=governor)
+    ledger.stuck.clear()
+    async with asyncio.TaskGroup() as group:
+        turn_taken = group.create_task(gateway.take_turn(request(), Progress()))
+        await settle_loop()
+        assert ledger.open
+        governor.note_retryable(SONNET, LlmRetryableError("slow down", retry_after_s=10.0))
+        ledger.stuck.set()
+        await clock.advance(9.9)
+        assert (model.requests, ledger.open) == ([], {})
+        await clock.advance(1.6)
+        assert isinstance(await turn_taken, PaidTurn)
+    assert (len(model.requests), ledger.spent) == (1, 400)
+
+
+def _doing(what: Callable[[], None]) -> Callable[[], Awaitable[None]]:
+    async def do() -> None:
+        what()
+
+    return do
 
 
 async def test_a_retry_after_beyond_the_deadline_is_raised_with_its_length_instead_of_slept() -> None:

@@ -40,7 +40,8 @@ from agentcoord.store.gathered import Gathered, closing_error
 from agentcoord.store.lane import Lane
 from agentcoord.store.place_in_line import HEADS_COMPARED
 from agentcoord.store.scripts import ScriptName
-from agentcoord.store.traffic import Traffic, answer_with, tell
+from agentcoord.store.traffic import Traffic
+from agentcoord.store.under_way import answer_with, tell
 from agentcoord.values import dataclass
 
 DISPATCHED = (ScriptName.DISPATCH, ScriptName.LOAD)

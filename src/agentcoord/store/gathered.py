@@ -19,7 +19,7 @@ from agentcoord.domain.worker import WorkerSpec
 from agentcoord.errors import StoreError, StoreUnavailableError
 from agentcoord.store.dispatch_call import Ahead, Appended, Call, Finished, Move, Waiter
 from agentcoord.store.scripts import BATCH
-from agentcoord.store.traffic import tell
+from agentcoord.store.under_way import tell
 from agentcoord.values import dataclass
 
 _T = TypeVar("_T")

@@ -11,34 +11,35 @@ A call whose answer is lost may have run. It is repeated as it was, under its ow
 is sent, and the script answers again what it answered before; so nothing is handed out to nobody, nor twice,
 and events are stored once. When the server stays away, everybody who waits is told (only events go on
 waiting); the calls are repeated when it is back, and what they handed out is given back. Scripts that go
-ahead of a hand-out are not repeated: who asked is told that they may have run. Only one that the server
-refused unseen, as the first of what was under way, is sent again.
-Deliberately absent: the connection itself, which is `lane`.
+ahead of a hand-out are not repeated: who asked is told that they may have run. What the server refused
+unseen, having forgotten its scripts, is sent again as it was, once the other answers are in.
+Deliberately absent: the connection itself, which is `lane`, and what is known of each call, `under_way`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from agentcoord.clock import Clock
 from agentcoord.errors import StoreError, StoreUnavailableError
 from agentcoord.store.dispatch_call import Ahead, Call
 from agentcoord.store.lane import Lane, Listener, ScriptsForgottenError
 from agentcoord.store.scripts import CALL_TIMEOUT_S, ScriptName
+from agentcoord.store.under_way import UnderWay, answer_with, tell
 from agentcoord.values import dataclass
 
 REPEAT_AFTER_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Pauses before a call is repeated whose answer was lost; then everybody who waits is told."""
 TRY_AGAIN_AFTER_S = 1.0
 """When a server that stays away is tried again at the latest: events wait for it."""
+TELL_AGAIN = 3
+"""How often in a row a server that forgets its scripts is told them again before that counts as no answer."""
 MOST_UNDER_WAY = 8
 """The most calls under way, those of other scripts included."""
-_T = TypeVar("_T")
 
 
 class Desk(Protocol):
@@ -64,12 +65,7 @@ class Traffic:
     lane: Lane
     clock: Clock
     desk: Desk
-    _under_way: deque[Call | Ahead] = field(default_factory=deque)
-    """Sent, and not answered yet; in order."""
-    _unsettled: deque[Call] = field(default_factory=deque)
-    """Calls that may have run, and whose answers never came; in order."""
-    _in_hand: deque[Call | Ahead] = field(default_factory=deque)
-    """The next to be sent, as soon as there is a connection."""
+    _calls: UnderWay = field(default_factory=UnderWay)
     _care: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there is something that takes time."""
     _caring: bool = True
@@ -78,6 +74,8 @@ class Traffic:
     """Whether the loop's next round will send what has gathered."""
     _repeated: asyncio.Future[Any] | None = None
     """The answer of the call that is being repeated."""
+    _told_again: int = 0
+    """How often in a row the server was told its scripts again, and has not answered since."""
     _heard_at: float = 0.0
     """On the loop's clock: when the last answer came, or the first of those under way was sent."""
     _patience: asyncio.TimerHandle | None = None
@@ -100,13 +98,11 @@ class Traffic:
     @property
     def may_overlap(self) -> bool:
         """Whether a second call could be sent while the answers of this one are handed out."""
-        return not self._under_way and self.lane.depth > 1
+        return not self._calls.sent and self.lane.depth > 1
 
     def not_settled(self) -> Iterator[Call]:
         """Calls whose answers have not come."""
-        for call in (*self._under_way, *self._unsettled, *self._in_hand):
-            if isinstance(call, Call):
-                yield call
+        return self._calls.not_settled()
 
     async def run(self) -> None:
         """Look after what takes time, until the desk is closed and all is settled."""
@@ -133,20 +129,17 @@ class Traffic:
 
     def give_up(self, error: StoreError) -> None:
         """Tell whoever still waits, after `run` has ended one way or another."""
-        for call in (*self._under_way, *self._in_hand):
-            if isinstance(call, Ahead):
-                tell(call.answer, error)
+        self._calls.tell_ahead(error)
         self.desk.tell_everybody(tuple(self.not_settled()), error)
 
     @property
     def _is_done(self) -> bool:
-        waiting = self._under_way or self._unsettled or self._in_hand
-        return not (waiting or self._sending_soon or self.desk.handing_out)
+        return not (self._calls.anything or self._sending_soon or self.desk.handing_out)
 
     async def _something_to_care_for(self) -> None:
         # A server that stays away is tried again, also when nobody asks.
         with suppress(TimeoutError):
-            async with asyncio.timeout(TRY_AGAIN_AFTER_S if self._unsettled else None):
+            async with asyncio.timeout(TRY_AGAIN_AFTER_S if self._calls.unsettled else None):
                 await self._care.wait()
         self._care.clear()
         if self._broken is not None:
@@ -156,18 +149,18 @@ class Traffic:
         self._sending_soon = False
         if not self._caring:
             self._send_what_gathered()
-        if self._caring or self._unsettled or self.desk.closing:
+        if self._caring or self._calls.unsettled or self.desk.closing:
             self._care.set()
 
     def _send_what_gathered(self) -> None:
         self._guarded(self._send_all)
-        if self._in_hand:
+        if self._calls.in_hand:
             self._care.set()
 
     def _send_all(self) -> None:
-        while not self._unsettled and (call := self._next()) is not None:
+        while not self._calls.must_wait and (call := self._next()) is not None:
             if not self.lane.is_open:
-                self._in_hand.appendleft(call)
+                self._calls.in_hand.appendleft(call)
                 self._look_for_losses()
                 break
             self._send(call)
@@ -182,20 +175,20 @@ class Traffic:
         return self._broken is None
 
     def _next(self) -> Call | Ahead | None:
-        if self._in_hand:
-            return self._in_hand.popleft()
-        if len(self._under_way) < MOST_UNDER_WAY and (ahead := self.desk.next_ahead()) is not None:
+        if self._calls.in_hand:
+            return self._calls.in_hand.popleft()
+        if len(self._calls.sent) < MOST_UNDER_WAY and (ahead := self.desk.next_ahead()) is not None:
             return ahead
-        calls = sum(isinstance(call, Call) for call in self._under_way)
+        calls = self._calls.calls_sent
         return self.desk.next_call(first=calls == 0) if calls < self.lane.depth else None
 
     def _send(self, call: Call | Ahead) -> None:
-        if not self._under_way:
+        if not self._calls.sent:
             loop = asyncio.get_running_loop()
             self._heard_at = loop.time()
             if self._patience is None:
                 self._patience = loop.call_later(CALL_TIMEOUT_S, self._lose_patience)
-        self._under_way.append(call)
+        self._calls.sent.append(call)
         if isinstance(call, Ahead):
             self.lane.send(call.script, call.args)
         else:
@@ -204,7 +197,7 @@ class Traffic:
     def _lose_patience(self) -> None:
         """One timer for all answers: one for each would cost as much as a task."""
         self._patience = None
-        if self._under_way:
+        if self._calls.sent:
             loop = asyncio.get_running_loop()
             left_s = self._heard_at + CALL_TIMEOUT_S - loop.time()
             if left_s > 0:
@@ -220,13 +213,28 @@ class Traffic:
                 answer_with(self._repeated, reply)
             return
         self._heard_at = asyncio.get_running_loop().time()
+        if isinstance(reply, ScriptsForgottenError) and self._told_again < TELL_AGAIN:
+            self.desk.wake()  # A hand-out that ran meanwhile did not see what this call brings.
+            self._calls.refuse_oldest_unseen()
+            self._tell_scripts_once_all_is_in()
+            return
         if isinstance(reply, StoreUnavailableError):
             self._lose_what_is_under_way(reply)
             return
-        call = self._under_way.popleft()
+        self._told_again = 0
+        call = self._calls.sent.popleft()
         if not self._guarded(lambda: self._hand_on(call, reply)) and isinstance(call, Call):
-            self._unsettled.appendleft(call)  # `give_up` tells those who were not reached.
+            self._calls.unsettled.appendleft(call)  # `give_up` tells those who were not reached.
+        self._tell_scripts_once_all_is_in()
         self.stir()
+
+    def _tell_scripts_once_all_is_in(self) -> None:
+        """If the server refused calls unseen: on a new connection it hears its scripts, and then these."""
+        if self._calls.refused_unseen and not self._calls.sent:
+            self._told_again += 1
+            self._calls.take_in_hand_what_was_refused()
+            self.lane.hang_up()
+            self._care.set()
 
     def _hand_on(self, call: Call | Ahead, reply: Any) -> None:
         if isinstance(call, Ahead):
@@ -241,7 +249,7 @@ class Traffic:
 
     def _look_for_losses(self) -> None:
         """A connection may be closed, or closing, some rounds of the loop before it is said to be lost."""
-        if self._under_way and not self.lane.is_open:
+        if self._calls.sent and not self.lane.is_open:
             self._lose_what_is_under_way(StoreUnavailableError("the connection to Redis was lost"))
 
     def _lose_what_is_under_way(self, error: StoreUnavailableError) -> None:
@@ -249,18 +257,7 @@ class Traffic:
         self.lane.hang_up()
         if self._repeated is not None:
             tell(self._repeated, error)
-        if isinstance(error, ScriptsForgottenError) and self._under_way:
-            refused = self._under_way[0]
-            if isinstance(refused, Ahead):
-                self._in_hand.appendleft(refused)
-                self._under_way.popleft()
-                self.desk.wake()  # A hand-out that was behind it will be repeated before it.
-        for call in self._under_way:
-            if isinstance(call, Ahead):
-                tell(call.answer, error)
-            else:
-                self._unsettled.append(call)
-        self._under_way.clear()
+        self._calls.lose(error)
         self._care.set()
 
     async def _take_care(self) -> bool:
@@ -269,47 +266,37 @@ class Traffic:
         False when the server stays away.
         """
         self._look_for_losses()
-        if self._unsettled and not await self._repeat_unsettled():
+        if self._calls.unsettled and not await self._repeat_unsettled():
             return False
-        if not self._in_hand and (call := self._next()) is not None:
-            self._in_hand.append(call)
-        if self._in_hand:
+        in_hand = self._calls.in_hand
+        if not in_hand and not self._calls.must_wait and (call := self._next()) is not None:
+            in_hand.append(call)
+        if in_hand:
             try:
                 await self.lane.connect()
             except StoreError as error:
-                in_hand = self._in_hand.popleft()
                 self._care.set()
-                if isinstance(in_hand, Ahead):
-                    tell(in_hand.answer, error)
-                else:
-                    self._unsettled.append(in_hand)  # Not sent; repeating it comes to the same.
+                self._calls.not_sent(in_hand.popleft(), error)
         return True
 
     async def _repeat_unsettled(self) -> bool:
         """Repeat what may have run, in order and one by one. False when the server stays away."""
-        while self._unsettled:
-            call = self._unsettled[0]
+        unsettled = self._calls.unsettled
+        while unsettled:
+            call = unsettled[0]
             try:
                 reply = await self._repeat(call)
             except StoreUnavailableError as error:
-                self._let_go_of_what_is_in_hand(error)
-                self.desk.tell_everybody(tuple(self._unsettled), error)
+                self._calls.let_go_of_what_is_in_hand(error)
+                self.desk.tell_everybody(tuple(unsettled), error)
                 return False
             except StoreError as error:
-                self._unsettled.popleft()
+                unsettled.popleft()
                 self.desk.refuse(call, error)
             else:
                 self.desk.settle(call, reply)
-                self._unsettled.popleft()
+                unsettled.popleft()
         return True
-
-    def _let_go_of_what_is_in_hand(self, error: StoreError) -> None:
-        for call in self._in_hand:
-            if isinstance(call, Ahead):
-                tell(call.answer, error)
-            else:
-                self._unsettled.append(call)
-        self._in_hand.clear()
 
     async def _repeat(self, call: Call) -> Any:
         for pause in REPEAT_AFTER_S:
@@ -335,18 +322,6 @@ class Traffic:
             return await self._repeated
         finally:
             self._repeated = None
-
-
-def answer_with(answer: asyncio.Future[_T], result: _T) -> None:
-    """Answer, unless whoever asked has gone."""
-    if not answer.done():
-        answer.set_result(result)
-
-
-def tell(answer: asyncio.Future[Any], error: StoreError) -> None:
-    """Say that it failed, unless whoever asked has gone."""
-    if not answer.done():
-        answer.set_exception(error)
 
 
 def _no_answer() -> StoreUnavailableError:

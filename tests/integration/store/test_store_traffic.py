@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,9 +15,9 @@ from agentcoord.domain.ids import ProjectId
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import Claim
 from agentcoord.errors import StoreUnavailableError
-from agentcoord.store import Store, dispatcher
+from agentcoord.store import Store, dispatcher, traffic
 from agentcoord.store.dispatch_call import Appended, Call, Waiter
-from agentcoord.store.lane import Listener
+from agentcoord.store.lane import Listener, ScriptsForgottenError
 from agentcoord.store.scripts import BATCH, ScriptName
 
 _S = TaskState
@@ -170,6 +171,21 @@ async def test_who_waits_is_handed_what_was_loaded_when_the_server_had_forgotten
             assert (await waiting).task.id == "a"
 
 
+async def test_all_that_a_server_refused_unseen_is_sent_again(valkey_url: str, project_id: ProjectId) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store, asyncio.TaskGroup() as group:
+        waiting = [await start_claim(store, group, ANYBODY) for _ in range(3)]
+        await load(store, spec("other", tags=["nobody"]))
+        await store.client.script_flush()
+        async with asyncio.timeout(5):
+            loads = [group.create_task(load(store, spec(f"t{i}"))) for i in range(12)]
+            event = group.create_task(store.events.append([Event(EventKind.RUN_PAUSED, 1)]))
+            assert {(await one).task.id for one in waiting} <= {f"t{i}" for i in range(12)}
+            await asyncio.wait(loads)
+            assert [stored.seq for stored in await event] == [1]
+        counts = await store.queue.counts()
+        assert (counts[_S.RUNNING], counts[_S.QUEUED]) == (3, 10)
+
+
 class _ClosingLane:
     """A lane whose connection closes some rounds of the loop before anybody is told, as with TLS."""
 
@@ -220,6 +236,58 @@ async def test_an_answer_of_a_new_connection_is_never_taken_for_that_of_a_call_o
         assert (lane.sent, lane.connections) == (["1", "1again", "load"], 2)
         dispatch.close()
         await running
+
+
+async def test_what_was_refused_unseen_goes_before_what_came_later() -> None:
+    lane = _ClosingLane()
+    dispatch = dispatcher.Dispatcher(lane, HandClock(), 60_000, "name", spread=_nothing)
+
+    def ahead(name: str) -> Coroutine[Any, Any, Any]:
+        return dispatch.run_ahead(ScriptName.LOAD, 0, 0, 0, 0, name, 0)
+
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(dispatch.run())
+        first, second = group.create_task(ahead("one")), group.create_task(ahead("two"))
+        await _until(lambda: lane.sent == ["one", "two"])
+        lane.listener.answered(ScriptsForgottenError("forgotten"))
+        later = group.create_task(ahead("three"))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert lane.sent == ["one", "two"], "nothing new while an answer is to come"
+        lane.listener.answered(b"ran after all")
+        assert await second == b"ran after all"
+        await _until(lambda: lane.sent == ["one", "two", "one", "three"])
+        assert lane.connections == 2
+        lane.listener.answered(b"1")
+        lane.listener.answered(b"3")
+        assert (await first, await later) == (b"1", b"3")
+
+        dispatch.close()
+        await running
+
+
+async def test_a_server_that_never_learns_its_scripts_is_given_up() -> None:
+    lane = _ClosingLane()
+    dispatch = dispatcher.Dispatcher(lane, HandClock(), 60_000, "name", spread=_nothing)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(dispatch.run())
+        never = group.create_task(_told(dispatch.run_ahead(ScriptName.LOAD, 0, 0, 0, 0, "never", 0)))
+        for times in range(1, traffic.TELL_AGAIN + 2):
+            await _until(partial(_has_sent, lane, times))
+            lane.listener.answered(ScriptsForgottenError("forgotten"))
+        assert "forgotten" in await never
+        dispatch.close()
+        await running
+
+
+def _has_sent(lane: _ClosingLane, calls: int) -> bool:
+    return len(lane.sent) == calls
+
+
+async def _told(asking: Coroutine[Any, Any, Any]) -> str:
+    with pytest.raises(StoreUnavailableError) as told:
+        await asking
+    return str(told.value)
 
 
 async def _nothing() -> None:

@@ -117,6 +117,7 @@ def test_a_daemon_killed_before_the_first_byte_of_an_answer_books_what_it_had_se
             (interrupted,) = [each for each in costs["by_model"] if each["model"] == INTERRUPTED_MODEL]
             assert costs["reserved_usd"] == 0
             assert costs["total_usd"] >= books.usd
+            assert a.tasks()["t"]["cost_usd"] == costs["total_usd"], "the task's own row tells it too"
             assert costs["total_usd"] - interrupted["usd"] < books.usd, "nothing was tested"
             assert interrupted["usd"] < MOST_OF_A_PROMPT_USD, "all that it might have answered was booked"
 

@@ -135,6 +135,7 @@ def hold_to_the_rules(f: FaultyNight, pid: int, *, demo: bool = DEMO) -> None:
     assert books.usd <= CAP_USD
     assert costs["total_usd"] >= books.usd - 1e-9, "the server wrote down more than we did"
     assert costs["reserved_usd"] == 0
+    assert sum(task["cost_usd"] for task in tasks.values()) == pytest.approx(costs["total_usd"], abs=1e-6)
     if not demo:
         changed = {line[3:] for line in a.git("status", "--porcelain", "--untracked-files=all").splitlines()}
         landed = {path for task in tasks.values() for path in task["files"]}

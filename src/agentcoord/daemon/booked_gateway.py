@@ -1,6 +1,6 @@
-"""A gateway that also books each paid turn on the task, so that its row and its report add up.
+"""A gateway that also counts each paid turn on the task, and the time that it took.
 
-The ledger keeps the money of runs and days; the task's own totals live with the task.
+What a turn cost, the ledger has booked by then: for run and day, and on the task.
 """
 
 from __future__ import annotations
@@ -27,17 +27,12 @@ class BookedGateway:
         self._time_spent = time_spent
 
     async def take_turn(self, request: TurnRequest, progress: Progress) -> PaidTurn | SpendRefused:
-        """As the wrapped gateway. A turn that is paid for is never lost to its booking.
-
-        The caps do not depend on what is booked here: the ledger has settled the call already.
-        """
+        """As the wrapped gateway. A turn that is paid for is never lost to its counting."""
         with self._time_spent.on(Stretch.MODEL):
             answer = await self._gateway.take_turn(request, progress)
         if isinstance(answer, PaidTurn):
             try:
-                await self._store.queue.book(
-                    self._claim, usage=answer.usage, cost_usd_micros=answer.cost_usd_micros, turns=1
-                )
+                await self._store.queue.count_turn(self._claim)
             except StoreError as error:
-                log.warning("turn_not_booked", task=self._claim.task.id, error=str(error))
+                log.warning("turn_not_counted", task=self._claim.task.id, error=str(error))
         return answer

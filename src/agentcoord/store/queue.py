@@ -23,7 +23,6 @@ from agentcoord.domain.retries import always_again
 from agentcoord.domain.setbacks import AttemptEnd, Setback
 from agentcoord.domain.states import HELD_STATES, ReviewState, TaskState, advance
 from agentcoord.domain.task import Claim, Task, TaskSpec
-from agentcoord.domain.usage import Usage
 from agentcoord.domain.worker import WorkerSpec
 from agentcoord.errors import IllegalMoveError, LeaseLostError, StoreError
 from agentcoord.store.dispatcher import Dispatcher
@@ -41,7 +40,7 @@ from agentcoord.store.setback_records import (
 from agentcoord.store.spreading import DEAD_STATES, Spreader
 from agentcoord.store.taking_back import Decide, TakingBack
 from agentcoord.store.task_reading import TaskReader
-from agentcoord.store.task_records import COST_FIELD, TURNS_FIELD, counted_fields, usage_args
+from agentcoord.store.task_records import TURNS_FIELD, counted_fields
 from agentcoord.values import dataclass
 
 READ_BATCH = 500
@@ -110,10 +109,9 @@ class TaskQueue:
         if found != current:
             raise IllegalMoveError(f"{claim.task.id} is {found}, not {current}")
 
-    async def book(self, claim: Claim, *, usage: Usage, cost_usd_micros: int, turns: int) -> None:
-        """Add to the task's totals, whether or not the claim still holds: the money is spent."""
-        amounts = [COST_FIELD, cost_usd_micros, TURNS_FIELD, turns, *usage_args(usage)]
-        await self.scripts.run(ScriptName.BOOK, claim.task.id, *amounts)
+    async def count_turn(self, claim: Claim) -> None:
+        """Add to the task's turns, whether or not the claim still holds. The ledger books what it cost."""
+        await self.scripts.run(ScriptName.BOOK, claim.task.id, TURNS_FIELD, 1)
 
     async def verify(self, claim: Claim) -> None:
         """Raise LeaseLostError unless the claim holds and its lease lasts at this moment."""

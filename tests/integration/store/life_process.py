@@ -113,7 +113,7 @@ async def _spend(store: Store, claim: Claim, reservation: str, amount: int) -> N
     await store.ledger.mark_started(reservation)
     await store.ledger.settle(reservation, actual=UsdMicros(amount), usage=Usage(1), model="m")
     tell("spent", amount)
-    await store.queue.book(claim, usage=Usage(1), cost_usd_micros=amount, turns=1)
+    await store.queue.count_turn(claim)
 
 
 async def _finish(store: Store, claim: Claim) -> None:

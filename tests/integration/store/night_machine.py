@@ -137,8 +137,11 @@ class ModelledNight(RuleBasedStateMachine):
         self.run(self._the_store_says_so_too(self.stores[0]))
 
     async def _the_store_says_so_too(self, store: Store) -> None:
-        expected = {n: (t.attempt, t.cost, t.priority) for n, t in self.model.tasks.items()}
-        told = {t.id: (t.attempt, t.cost_usd_micros, t.spec.priority) for t in await store.queue.all()}
+        spent = self.model.spent
+        expected = {n: (t.attempt, t.turns, spent.get(n, 0), t.priority) for n, t in self.model.tasks.items()}
+        told = {
+            t.id: (t.attempt, t.turns, t.cost_usd_micros, t.spec.priority) for t in await store.queue.all()
+        }
         assert told == expected
         held = {lock.path: str(lock.task) for lock in await store.locks.holders()}
         living = {path: holder for path in self.model.locks if (holder := self.model.holder(path))}

@@ -36,7 +36,7 @@ class ModelTask:
     token: int = 0
     """Of its newest claim."""
     deadline_ms: int = 0
-    cost: int = 0
+    turns: int = 0
 
     @property
     def score(self) -> int:

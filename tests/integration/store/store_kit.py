@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ from agentcoord.domain.files import FileVersion, LandedFile
 from agentcoord.domain.ids import ProjectId, TaskId
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import Claim, Task, TaskSpec
+from agentcoord.domain.usage import NO_USAGE, Usage, UsdMicros
 from agentcoord.domain.worker import Role, WorkerSpec, worker_of
-from agentcoord.store import Store
+from agentcoord.store import Caps, Store
 
 NIGHT_MS = 1_790_000_000_000
 LEASE_MS = 60_000
@@ -73,6 +75,13 @@ async def claim(store: Store, worker: WorkerSpec = ANYBODY) -> Claim:
     """Claim a task that must be there."""
     async with asyncio.timeout(5):
         return await store.queue.claim(worker)
+
+
+async def spend(store: Store, task: TaskId, micros: int, usage: Usage = NO_USAGE) -> None:
+    """Book a call on a task."""
+    call, amount = uuid.uuid4().hex, UsdMicros(micros)
+    await store.ledger.reserve(call, run="r", task=task, day="d", amount=amount, caps=Caps())
+    await store.ledger.settle(call, actual=amount, usage=usage, model="m")
 
 
 async def land(store: Store, held: Claim, *paths: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from store_kit import HandClock, open_store
+from store_kit import HandClock, load, open_store, spec, task_of
 
 from agentcoord.domain.ids import ProjectId, TaskId
 from agentcoord.domain.usage import NO_USAGE, Usage, UsdMicros
@@ -138,6 +138,7 @@ async def test_what_a_crash_left_before_its_answer_is_booked_as_sent_and_once(
     valkey_url: str, project_id: ProjectId
 ) -> None:
     async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, spec("t"))
         for name in ("begun", "given up", "sent"):
             refused = await store.ledger.reserve(
                 name,
@@ -163,6 +164,7 @@ async def test_what_a_crash_left_before_its_answer_is_booked_as_sent_and_once(
         assert (totals.run_tokens, totals.run_tokens_reserved) == (570, 0)
         assert totals.by_model == {INTERRUPTED_MODEL: Spend(usd(57), NO_USAGE)}
         assert totals.by_worker == {"w": Spend(usd(57), NO_USAGE)}
+        assert (await task_of(store, "t")).cost_usd_micros == 57
 
 
 async def test_what_a_crash_left_is_released_or_assumed_billed(

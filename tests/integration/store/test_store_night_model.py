@@ -326,14 +326,13 @@ class NightMachine(ModelledNight):
         del self.model.reserved[reservation]
         self.model.spent[task] = self.model.spent.get(task, 0) + actual * (step == "s")
 
-    @rule(data=st.data(), by=side, how=loss, count=st.integers(1, 3))
-    def book(self, data: st.DataObject, by: int, how: str, count: int) -> None:
-        """Under a claim that holds or one that has ended: the money is gone either way."""
+    @rule(data=st.data(), by=side, how=loss)
+    def count_turn(self, data: st.DataObject, by: int, how: str) -> None:
+        """Under a claim that holds or one that has ended: it was taken either way."""
         claims = [*self.stale, *self.claims.values()]
         claim = data.draw(st.sampled_from(claims))[1]
-        booked: dict[str, Any] = {"usage": Usage(output_tokens=count), "cost_usd_micros": count, "turns": 1}
-        if self._single(by, how, lambda s: s.queue.book(claim, **booked))[0]:
-            self.model.tasks[claim.task.id].cost += count
+        if self._single(by, how, lambda s: s.queue.count_turn(claim))[0]:
+            self.model.tasks[claim.task.id].turns += 1
 
     @rule(by=side, how=loss, count=st.integers(1, 3))
     def log(self, by: int, how: str, count: int) -> None:

@@ -16,6 +16,7 @@ from store_kit import (
     load,
     open_store,
     spec,
+    spend,
     states,
     task_of,
 )
@@ -498,9 +499,12 @@ async def test_what_was_spent_is_booked_even_after_the_claim_ended(
         await load(store, spec("t"))
         held = await claim(store)
         usage = Usage(input_tokens=1, cache_write_5m_tokens=2, cache_read_tokens=4, output_tokens=5)
-        await store.queue.book(held, usage=usage, cost_usd_micros=70, turns=1)
+        await spend(store, held.task.id, 70, usage)
+        await store.queue.count_turn(held)
         await store.queue.cancel(TaskId("t"), why="")
-        await store.queue.book(held, usage=usage, cost_usd_micros=30, turns=1)
+        await spend(store, held.task.id, 30, usage)
+        await store.queue.count_turn(held)
+        await spend(store, TaskId("never loaded"), 5, usage)
         task = await task_of(store, "t")
         assert (task.usage, task.cost_usd_micros, task.turns) == (usage + usage, 100, 2)
 

@@ -6,12 +6,11 @@ from dataclasses import replace
 
 import pytest
 from redis import Redis
-from store_kit import HandClock, claim, land, load, open_store, spec, states, task_of
+from store_kit import HandClock, claim, land, load, open_store, spec, spend, states, task_of
 from store_observer import assert_every_task_is_in_its_place
 
 from agentcoord.domain.ids import ProjectId, TaskId
 from agentcoord.domain.states import ReviewState, TaskState
-from agentcoord.domain.usage import NO_USAGE
 from agentcoord.errors import StoreError
 from agentcoord.store import Store
 from agentcoord.store.rejecting import MOST_DEPENDENTS, reject
@@ -31,13 +30,14 @@ async def test_it_begins_anew_and_keeps_cost_place_and_history(
     async with open_store(valkey_url, project_id, HandClock()) as store:
         await load(store, spec("a", writes=["a.py"]), spec("later"))
         held = await claim(store)
-        await store.queue.book(held, usage=NO_USAGE, cost_usd_micros=7, turns=2)
+        await spend(store, held.task.id, 7)
+        await store.queue.count_turn(held)
         await land(store, held, "a.py")
         await store.queue.set_review(A, ReviewState.ACCEPTED)
         assert await store.queue.reject(A, why="rejected: too short") == ""
         task = await task_of(store, "a")
         assert (task.state, task.review, task.files, task.attempt) == (_S.QUEUED, "unreviewed", (), 0)
-        assert (task.cost_usd_micros, task.turns, task.ended_at_ms) == (7, 2, None)
+        assert (task.cost_usd_micros, task.turns, task.ended_at_ms) == (7, 1, None)
         (line,) = await store.queue.history(A)
         assert (line.setback, line.why, line.to) == ("asked", "rejected: too short", "queued")
         again = await claim(store)

@@ -1,4 +1,4 @@
--- Adds what a call used to the totals of a task, stale token or not: the money is gone either way.
+-- Adds to what is counted of a task, stale token or not: it has happened either way.
 -- ARGV  1 id  then field, amount, ...
 -- Returns 1, or 0 when there is no such task.
 -- Cost  1 call and one an amount.

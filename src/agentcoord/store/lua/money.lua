@@ -25,7 +25,7 @@ local function drop_reservation(id)
 end
 
 -- Turns a reservation into what was spent: `amount`, and `used` tokens of which `tokens` tells the kinds, a
--- flat list of kind, count. Returns what was spent since ever by its run, its task and its day, then the
+-- flat list of kind, count. The task's own totals grow too, whoever holds it now. Returns what was spent since ever by its run, its task and its day, then the
 -- tokens of the same three; nothing when there is no such reservation.
 local function book_reservation(id, amount, used, model, tokens)
   local r = drop_reservation(id)
@@ -37,9 +37,12 @@ local function book_reservation(id, amount, used, model, tokens)
   local parts = {'task|' .. r[2], 'model|' .. model}
   if (r[7] or '') ~= '' then parts[3] = 'worker|' .. r[7] end
   for _, part in ipairs(parts) do redis.call('HINCRBY', run, part .. '|spent', amount) end
+  local task = redis.call('EXISTS', task_key(r[2])) == 1 and task_key(r[2])
+  if task then redis.call('HINCRBY', task, 'cost', amount) end
   for i = 1, #tokens, 2 do
     if tokens[i + 1] ~= '0' then
       redis.call('HINCRBY', run, tokens[i], tokens[i + 1])
+      if task then redis.call('HINCRBY', task, tokens[i], tokens[i + 1]) end
       for _, part in ipairs(parts) do redis.call('HINCRBY', run, part .. '|' .. tokens[i], tokens[i + 1]) end
     end
   end

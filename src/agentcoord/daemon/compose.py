@@ -34,7 +34,7 @@ from agentcoord.daemon.handing_back import tell_ended_by_need
 from agentcoord.daemon.head_start import HeadStart
 from agentcoord.daemon.health_watch import HealthWatch, silence_allowed_s
 from agentcoord.daemon.memory_keeper import MemoryKeeper, restore_at_start
-from agentcoord.daemon.model_source import ModelSource, open_model
+from agentcoord.daemon.model_source import THREE_WAYS, ModelSource, open_model
 from agentcoord.daemon.patient_ledger import PatientLedger
 from agentcoord.daemon.proving import Prover
 from agentcoord.daemon.rejections import finish_rejections
@@ -232,7 +232,9 @@ async def composed(begun: HeadStart) -> AsyncIterator[Daemon]:
             redactor,
             retries,
         )
-        fleet = Fleet(shop, clock, no_workers_because="" if source.model else source.words)
+        fleet = Fleet(
+            shop, clock, no_workers_because="" if source.model else f"there is no model: {THREE_WAYS}"
+        )
         shutdown = Shutdown()
         chores = Chores(shop, fleet, lease_s=settings.redis.lease_s, on_deadline=lambda: drain(fleet, state))
         state = DaemonState(

@@ -9,6 +9,7 @@ from typing import Any, Final
 from agentcoord.domain.states import HELD_STATES
 from agentcoord.tui.event_text import sentence, tone_of
 from agentcoord.tui.glyphs import task_glyph, task_word
+from agentcoord.tui.reflow import reflowed
 from agentcoord.tui.rows import why
 from agentcoord.tui.styled import Line, Span, Tone
 from agentcoord.tui.text import money, one_line, span, spoken_span, time_of_day, wrap
@@ -88,7 +89,7 @@ def _section(title: str, body: Sequence[Line]) -> list[Line]:
 
 
 def _paragraph(text: str, width: int) -> list[Line]:
-    return [(Span(f"{_INDENT}{line}"),) for line in wrap(text, width)]
+    return [(Span(f"{_INDENT}{line}"),) for line in wrap(reflowed(text), width)]
 
 
 def _bullets(texts: Sequence[str], width: int) -> list[Line]:

@@ -8,6 +8,8 @@ from agentcoord.tui.styled import Line, Span, Tone
 from agentcoord.tui.text import one_line
 
 _Lines = tuple[Line, ...]
+_NO_MODEL = "none: "
+"""What the daemon's words about its model begin with when it has none; then it says what to set."""
 
 
 def no_tasks(model: DashboardModel, task_filter: TaskFilter) -> _Lines:
@@ -26,6 +28,9 @@ def no_workers(model: DashboardModel) -> _Lines:
     """For the worker table."""
     if model.status is None:
         return ()
+    source = one_line(model.status["model_source"])
+    if source.startswith(_NO_MODEL):
+        return (_say("No model, so no workers:"), _command(source.removeprefix(_NO_MODEL)))
     return (_say("No workers. Start one:"), _command("agentcoord spawn --role backend-engineer"))
 
 

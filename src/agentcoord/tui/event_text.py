@@ -35,13 +35,16 @@ SHORT_WAIT_MS: Final = 1000
 
 
 def event_cells(event: Mapping[str, Any], *, zone: tzinfo | None) -> tuple[Span, ...]:
-    """One row of the event table: time, who, what."""
-    tone = tone_of(event)
+    """One row of the event table: time, who, what. Of a worker without a task the sentence says who it is:
+    a narrow table has no room for the column."""
     at_ms = int(event.get("at_ms", 0))
+    who, what = short_worker(str(event.get("worker") or "")), sentence(event)
+    if who and not event.get("task"):
+        who, what = "", f"{who} {what}"
     return (
         Span(time_of_day(at_ms, zone) if at_ms else "", Tone.MUTED),
-        Span(short_worker(str(event.get("worker") or "")), Tone.MUTED),
-        Span(sentence(event), tone),
+        Span(who, Tone.MUTED),
+        Span(what, tone_of(event)),
     )
 
 

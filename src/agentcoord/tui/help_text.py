@@ -7,6 +7,7 @@ from typing import Final
 
 from agentcoord.tui.glyphs import TASK_LEGEND, WORKER_LEGEND
 from agentcoord.tui.styled import Line, Span, Tone
+from agentcoord.tui.text import wrap
 
 KEYS: Final = (
     (
@@ -83,15 +84,19 @@ KEYS: Final = (
     ),
 )
 _KEY_CELLS: Final = 21
+_LEAST_CELLS: Final = 20
 _SIGNS_A_LINE: Final = 5
 
 
-def help_lines() -> list[Line]:
-    """The whole help, one line each."""
+def help_lines(width: int) -> list[Line]:
+    """The whole help, for a view of so many cells."""
     lines: list[Line] = []
+    room = max(_LEAST_CELLS, width - _KEY_CELLS - 4)
     for title, keys in KEYS:
         lines.append((Span(f" {title}", Tone.TITLE),))
-        lines += [(Span(f"   {key:<{_KEY_CELLS}}", Tone.ACCENT), Span(text)) for key, text in keys]
+        for key, text in keys:
+            for i, part in enumerate(wrap(text, room)):
+                lines.append((Span(f"   {key if i == 0 else '':<{_KEY_CELLS}}", Tone.ACCENT), Span(part)))
         lines.append(())
     for title, legend in (("Tasks", TASK_LEGEND), ("Workers", WORKER_LEGEND)):
         lines += _legend(title, legend)

@@ -14,6 +14,7 @@ from agentcoord.review.report.headline import RUNS_HERE
 from agentcoord.review.report.reading_order import Change, Flag, flags_of, score_of, told_flags
 from agentcoord.tui.diff_page import DiffPage, DiffPages, Layout
 from agentcoord.tui.glyphs import TROUBLE, task_glyph, task_word
+from agentcoord.tui.reflow import reflowed
 from agentcoord.tui.styled import Line, Span, Tone
 from agentcoord.tui.table_rows import Row
 from agentcoord.tui.text import money, one_line, plural, span, wrap
@@ -159,7 +160,7 @@ def _flags(flags: Sequence[Flag], width: int) -> list[Line]:
 
 
 def _section(title: str, text: str, width: int) -> list[Line]:
-    body: list[Line] = [(Span(f"   {line}"),) for line in wrap(text, width)]
+    body: list[Line] = [(Span(f"   {line}"),) for line in wrap(reflowed(text), width)]
     return [(), (Span(f" {title}", Tone.TITLE),), *body] if body else []
 
 

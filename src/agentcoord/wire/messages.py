@@ -237,7 +237,7 @@ class StatusView(TypedDict):
     project: ProjectView
     run: str
     model_source: str
-    """`api.anthropic.com`, a base URL, or `rehearsal (scripted)`."""
+    """`api.anthropic.com`, a base URL, or `rehearsal (scripted)`; or `none: ` and what to set."""
     scripted: bool
     """Whether the model is the rehearsal server: nothing costs money."""
     sandbox: str

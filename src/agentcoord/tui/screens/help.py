@@ -32,11 +32,22 @@ class HelpScreen(ModalScreen[None]):
     }
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._wrapped_for = 0
+
+    def on_mount(self) -> None:
+        """Something to be laid out, so that the view has a size."""
+        self.query_one(LinesView).set_lines(help_lines(self.app.size.width))
+
     def compose(self) -> ComposeResult:
         view = LinesView(id="help")
         view.border_title = "Help"
         view.border_subtitle = "Esc closes"
         yield view
 
-    def on_mount(self) -> None:
-        self.query_one(LinesView).set_lines(help_lines())
+    def on_lines_view_resized(self, event: LinesView.Resized) -> None:
+        """Its width is known once it has been laid out."""
+        if event.view.size.width != self._wrapped_for:
+            self._wrapped_for = event.view.size.width
+            event.view.set_lines(help_lines(self._wrapped_for))

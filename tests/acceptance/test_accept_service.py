@@ -8,12 +8,14 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from night_kit import Night, wait_gone
+from faults_kit import FaultyNight, faulty_server
+from night_kit import BIN, Night, bash, create, finish, one_task, wait_gone
 
 PATIENCE_S = 30.0
 
@@ -84,6 +86,31 @@ def test_a_supervised_daemon_is_started_again_and_stops_when_it_is_told_to(a_nig
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(supervisor, signal.SIGTERM)
+
+
+def test_a_night_whose_daemon_is_killed_goes_on_by_itself(a_night: Night) -> None:
+    looks = [{"tools": [bash(f"sleep 0.5; echo {n}")]} for n in range(6)]
+    a_night.script("t", {"tools": [create("t.py", "X = 1\n")]}, *looks, {"tools": [finish()]})
+    with faulty_server(a_night.scripts, {}, seed=0) as base_url:
+        f = FaultyNight(a_night, base_url)
+        command = [str(BIN / "agentcoord"), "run", str(a_night.plan(one_task("t")))]
+        with subprocess.Popen(
+            command, cwd=a_night.root, env=a_night.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        ) as running:
+            f.wait_for_books(lambda books: books.raw["answered"] >= 2)
+            first = a_night.run("agentcoordd", "status", "--json").document["pid"]
+            supervisor = parent_of(first)
+            try:
+                os.kill(first, signal.SIGKILL)
+                told, _ = running.communicate(timeout=2 * PATIENCE_S)
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(supervisor, signal.SIGTERM)
+        assert running.returncode == 0, told.decode()
+        assert wait_gone(supervisor, PATIENCE_S)
+        turns = [record for record in f.books().records if record["task"] == "t"]
+        assert len(turns) <= 9, "no more than the turn that was under way is asked for again"
+    a_night.check()
 
 
 def parent_of(pid: int) -> int:

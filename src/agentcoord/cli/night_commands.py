@@ -36,6 +36,11 @@ Detach = Annotated[
 ]
 
 
+Unattended = Annotated[
+    bool, typer.Option("--no-supervisor", help="Start the daemon alone: nothing starts it again if it dies.")
+]
+
+
 @commands.command(
     epilog=example(
         "agentcoord run plan.toml", "agentcoord run plan.toml --run-usd 3 --detach", "agentcoord run"
@@ -50,13 +55,15 @@ def run(
     external_sandbox: External = False,
     base_url: BaseUrl = "",
     run_usd: RunUsd = None,
+    no_supervisor: Unattended = False,
     as_json: Json = False,
 ) -> None:
     """Run a plan to its end, and sum up.
 
-    Starts the daemon if none runs, loads the plan, and follows it. Exits 0 when every task is
-    done, 7 when one failed, was cancelled, or waits for you. Ctrl-C leaves the run to the daemon.
-    Without PLAN it follows what is loaded already.
+    Starts the daemon if none runs, loads the plan, and follows it. Exits 0 when every task is done, 7 when
+    one failed, was cancelled, or waits for you. Ctrl-C leaves the run to the daemon. Without PLAN it follows
+    what is loaded already. Should the daemon die or hang at night, a small process starts it again, and tasks
+    go on from their last complete turn.
     """
     invocation = invocation_of(context)
     invocation.refuse_root(allow_root)
@@ -66,6 +73,7 @@ def run(
         external_sandbox=external_sandbox,
         base_url=base_url,
         run_usd=run_usd,
+        supervised=not no_supervisor,
     )
     text = None if plan is None else nights.read_plan_file(plan)
     running = is_running(invocation.paths())

@@ -59,7 +59,7 @@ redteam: $(VENV)/.dev sandbox ## The attacks alone; as root, also as an ordinary
 	@$(BIN)/python -m pytest $(PARALLEL) --quiet tests/redteam
 	@$(BIN)/python scripts/redteam_as_user.py $(PARALLEL)
 
-folding: $(VENV)/.dev ## As root, with ntfs-3g: landing and undo on a disk that takes upper and lower case for the same
+folding: $(VENV)/.dev ## As root, with ntfs-3g or exfat-fuse: landing and undo on disks that take upper and lower case for the same
 	@scripts/on_folding_disk.sh $(BIN)/python -m pytest --quiet -m folding tests/integration/workspace
 
 check: lint types imports docs-check test ## Lint, types, import layers, documentation, tests

@@ -21,6 +21,7 @@ from agentcoord.workspace.git import GitFailedError
 from agentcoord.workspace.manifest import Entry, Manifest
 from agentcoord.workspace.mirror import GIT_MOUNT
 from agentcoord.workspace.names import is_debris, is_git_folder, is_sibling
+from agentcoord.workspace.one_name import folds_case, twins_among
 from agentcoord.workspace.repository import Repository, trusts_modes
 from agentcoord.workspace.scope import ScopeRules
 from agentcoord.workspace.user_tree import Kind, ignored_among
@@ -68,6 +69,7 @@ def find_changes(
         bits_count = may_run and trusts_modes(repo)
         for path, each in there.items():
             _sort_new(root_fd, path, each, rules, sorting, bits_count=bits_count)
+    _refuse_twins(repo, sorting)
     if found.overflow:
         sorting.refuse(".", "the copy holds so many files that not all were looked at")
     for folder in found.unreadable:
@@ -169,6 +171,15 @@ def _sort_new(
             sorting.refuse(path, "it cannot be read")
         else:
             sorting.landable.append(Change(path, ChangeKind.ADDED, None, version))
+
+
+def _refuse_twins(repo: Repository, sorting: _Sorting) -> None:
+    """Refuse new files of which the user's disk could hold only one."""
+    twins = twins_among(change.path for change in sorting.landable if change.base is None)
+    if twins and folds_case(repo.root):
+        sorting.landable = [change for change in sorting.landable if change.path not in twins]
+        for path, other in twins.items():
+            sorting.refuse(path, f"on your disk it is one name with {other}")
 
 
 def _looked_at(root_fd: int, path: str) -> os.stat_result | None:

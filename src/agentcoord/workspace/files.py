@@ -169,7 +169,8 @@ def write_new_file(folder: int, name: str, content: bytes, mode: int, *, durable
     descriptor = os.open(name, flags, 0o600, dir_fd=folder)
     try:
         write_all(descriptor, content)
-        os.fchmod(descriptor, mode)
+        with contextlib.suppress(PermissionError):  # It is ours: a file system without modes (exFAT) refuses.
+            os.fchmod(descriptor, mode)
         if durable:
             os.fsync(descriptor)
     except OSError:

@@ -18,7 +18,7 @@ from pathlib import Path
 from agentcoord.clock import Clock
 from agentcoord.domain.files import FileLines, FileVersion, LandedFile
 from agentcoord.domain.ids import FencingToken, TaskId
-from agentcoord.errors import WorkspaceError
+from agentcoord.errors import LandingRefusedError, WorkspaceError
 from agentcoord.workspace.beneath import in_words
 from agentcoord.workspace.changes import MAX_LANDED_FILE_BYTES
 from agentcoord.workspace.compaction import Compaction, compact, mark_accepted
@@ -250,7 +250,11 @@ class Lander:
         try:
             self._fault("record swapping")
             record = self._journal.advance(record, Phase.SWAPPING)
-            moved = self._swapper.put_all_in(record.swaps)
+            try:
+                moved = self._swapper.put_all_in(record.swaps)
+            except LandingRefusedError:
+                abandon(self._journal, self._swapper, record)
+                raise
             if moved:
                 self._fault("record abandoned")
                 abandon(self._journal, self._swapper, record)

@@ -27,6 +27,7 @@ from agentcoord.workspace.beneath import READ, in_words, open_beneath, opened_pa
 from agentcoord.workspace.blobs import BlobStore, together
 from agentcoord.workspace.diffs import merge
 from agentcoord.workspace.journal import Swap
+from agentcoord.workspace.one_name import may_be_one
 from agentcoord.workspace.renames import PlainRenames, Renames
 from agentcoord.workspace.siblings import hash_at, holds, read_at, sync_sibling, write_sibling
 from agentcoord.workspace.versions import version_of
@@ -110,7 +111,8 @@ class Swapper:
     def put_all_in(self, swaps: Sequence[Swap]) -> tuple[str, ...]:
         """Put all new contents in, or none; return the paths that were not their base.
 
-        Raises OSError, with everything put back, when the disk refuses.
+        Raises OSError, with everything put back, when the disk refuses; and so LandingRefusedError when a
+        new file is in the way of another one: the disk takes their names for the same.
         """
         done: list[Swap] = []
         for number, swap in enumerate(swaps):
@@ -121,9 +123,29 @@ class Swapper:
                 self.put_all_back(done)
                 raise
             if not went_in:
+                self._refuse_twins(swap, done)
                 return (swap.path, *self.put_all_back(done))
             done.append(swap)
         return ()
+
+    def _refuse_twins(self, swap: Swap, done: Sequence[Swap]) -> None:
+        for other in done if swap.before is None else ():
+            if other.before is None and may_be_one(swap.path, other.path) and self._is_at(other, swap.path):
+                self.put_all_back(done)
+                twins = sorted((swap.path, other.path))
+                names = " and ".join(map(repr, twins))
+                raise LandingRefusedError(f"{names} are one name on your disk: rename one of them", twins)
+
+    def _is_at(self, swap: Swap, path: str) -> bool:
+        """Whether what a swap has put in is what one finds at `path`."""
+        assert swap.after is not None
+        with (
+            contextlib.suppress(*_GONE),
+            opened_root(self._root) as root_fd,
+            _reached(root_fd, path) as (at, name),
+        ):
+            return hash_at(at, name) == swap.after.sha256
+        return False
 
     def put_all_back(self, swaps: Sequence[Swap]) -> tuple[str, ...]:
         """Take out again what went in; return the paths where the user saved on top meanwhile.
@@ -182,7 +204,7 @@ class Swapper:
         """Tell from the sibling where a swap stands; only once all siblings had been written."""
         try:
             with self._folder(swap) as (folder, name):
-                PlainRenames.mend(folder, swap.sibling, name)
+                self._mend_exchange(folder, swap, name)
                 sibling = hash_at(folder, swap.sibling)
                 target = hash_at(folder, name)
         except _GONE:
@@ -213,7 +235,7 @@ class Swapper:
         """
         for number, swap in enumerate(swaps):
             self._fault(f"clear {number}")
-            known = {v.sha256 for v in (swap.before, swap.after) if v is not None}
+            known = _known(swap)
             with (
                 contextlib.suppress(*_GONE),
                 self._folder(swap) as (folder, _),
@@ -314,6 +336,15 @@ class Swapper:
             expected, put_in = version_of(saved, 0).sha256, version_of(merged, 0).sha256
         return False
 
+    def _mend_exchange(self, folder: int, swap: Swap, name: str) -> None:
+        """Finish what a crash left of an exchange without the kernel's help; store what only that holds."""
+        left_over = PlainRenames.left_over(swap.sibling)
+        if hash_at(folder, left_over) not in (None, "", *_known(swap)):
+            content = read_at(folder, left_over)
+            if content is not None:
+                self._blobs.put(content)
+        PlainRenames.mend(folder, swap.sibling, name)
+
     def _ensure_sibling(self, folder: int, name: str, swap: Swap, version: FileVersion) -> None:
         if hash_at(folder, swap.sibling) is None:
             write_sibling(folder, name, swap.sibling, self._blobs.read(version.sha256), version.mode)
@@ -325,6 +356,11 @@ class Swapper:
                 if content is not None:
                     self._blobs.put(content)
             os.unlink(sibling, dir_fd=folder)
+
+
+def _known(swap: Swap) -> set[str]:
+    """The contents that the record knows."""
+    return {v.sha256 for v in (swap.before, swap.after) if v is not None}
 
 
 @contextlib.contextmanager

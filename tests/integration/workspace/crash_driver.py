@@ -50,7 +50,7 @@ CHANGING = {
 RECOVERIES_KILLED = 2
 
 
-KINDS = ("open", "write", "fsync")
+KINDS = ("open", "write", "fsync", "move")
 """Kinds of call of which one at least is killed before: calls beside each other come in any order."""
 
 
@@ -104,6 +104,18 @@ class HeardRenames:
     def move(self, folder: int, source: str, target: str) -> None:
         self._hear("move")
         self._renames.move(folder, source, target)
+
+
+class HeardWithoutLinks(PlainRenames):
+    """As on a disk without links, and of each move within an exchange `hear` is told too."""
+
+    def __init__(self, hear: Callable[[str], None]) -> None:
+        super().__init__(links=False)
+        self._hear = hear
+
+    def move(self, folder: int, source: str, target: str) -> None:
+        self._hear("move")
+        super().move(folder, source, target)
 
 
 class Steps:
@@ -168,10 +180,14 @@ class Night:
             (self.root / path).write_bytes(content)
 
     def lander(self, fault: Callable[[str], None]) -> Lander:
-        renames = HeardRenames(PlainRenames() if self._renames == "plain" else KernelRenames(), self._hear)
+        ways: dict[str, Renames] = {
+            "kernel": HeardRenames(KernelRenames(), self._hear),
+            "plain": HeardRenames(PlainRenames(), self._hear),
+            "no links": HeardWithoutLinks(self._hear),
+        }
         git_dir = self.root / ".git"
         repo = Repository(self.root, git_dir, git_dir, git_dir / "objects", "main")
-        return Lander(repo, self.journal, clock=HandClock(), renames=renames, fault=fault)
+        return Lander(repo, self.journal, clock=HandClock(), renames=ways[self._renames], fault=fault)
 
     async def land(self, fault: Callable[[str], None]) -> None:
         lander = self.lander(fault)

@@ -114,7 +114,9 @@ def test_a_save_between_the_crash_and_the_recovery_is_never_overwritten(tmp_path
     [
         ("land", "kernel"),
         ("land", "plain"),
+        ("land", "no links"),
         ("undo", "kernel"),
+        ("undo", "no links"),
         ("save in between", "kernel"),
         ("save behind the swap", "kernel"),
         ("save before recovery", "kernel"),

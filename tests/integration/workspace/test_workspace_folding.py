@@ -1,13 +1,14 @@
 """Landing, undo and copies in a tree whose file system takes `Main.py` and `main.py` for one file.
 
-Run by `make folding` (as root: scripts/on_folding_disk.sh makes and mounts such a disk); the folder is
-named by AGENTCOORD_FOLDING_DIR. That disk can neither exchange two names nor tell how a name was spelled,
-which is worse than any that people have.
+Run by `make folding` (as root: scripts/on_folding_disk.sh makes and mounts such disks); the folder is
+named by AGENTCOORD_FOLDING_DIR. One of them can neither exchange two names nor tell how a name was spelled,
+the other has no links, no modes and no rename that promises to replace nothing.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -77,11 +78,34 @@ async def test_a_file_that_a_worker_renamed_by_case_alone_harms_nothing(world: W
     assert snapshot(world.root) == FILES
 
 
-async def test_of_two_new_files_that_are_one_here_none_lands(world: World) -> None:
-    ready = staged(world.repo, {"src/one.py": (None, b"1\n"), "src/One.py": (None, b"2\n")})
-    landed = await world.lander.land(TaskId("a"), TOKEN, "t", ready, verify=nothing_to_verify)
-    assert landed == TreeMoved(("src/One.py",))
+async def test_of_two_new_files_that_are_one_here_none_lands_and_both_are_named(world: World) -> None:
+    new = {"src/one.py": (None, b"1\n"), "new.py": (None, b"n\n"), "src/One.py": (None, b"2\n")}
+    ready = staged(world.repo, new)
+    with pytest.raises(
+        LandingRefusedError, match=re.escape("'src/One.py' and 'src/one.py' are one name")
+    ) as e:
+        await world.lander.land(TaskId("a"), TOKEN, "t", ready, verify=nothing_to_verify)
+    assert e.value.paths == ("src/One.py", "src/one.py")
     assert snapshot(world.root) == FILES
+    assert not await world.lander.recover()
+    await world.land_task("b", {"src/one.py": b"1\n"})
+    assert snapshot(world.root) == FILES | {"src/one.py": b"1\n"}
+
+
+async def test_a_worker_is_told_of_two_new_files_that_are_one_here_and_lands_when_one_is_renamed(
+    world: World,
+) -> None:
+    ws = await world.work("a", {"src/One.py": b"1\n", "src/one.py": b"2\n", "src/two.py": b"3\n"})
+    changes = await ws.changes()
+    assert changes.refused == (
+        "src/One.py: on your disk it is one name with src/one.py",
+        "src/one.py: on your disk it is one name with src/One.py",
+    )
+    assert changes.paths == ("src/two.py",)
+    (ws.root / "src/One.py").rename(ws.root / "src/first.py")
+    assert isinstance(await world.land(ws), tuple)
+    new = {"src/first.py": b"1\n", "src/one.py": b"2\n", "src/two.py": b"3\n"}
+    assert snapshot(world.root) == FILES | new
 
 
 async def test_a_new_file_in_a_folder_spelled_otherwise_lands_there_and_goes_again(world: World) -> None:
@@ -116,6 +140,11 @@ async def test_a_path_that_git_spells_otherwise_than_the_disk_is_copied_and_land
     ws = await world.work("a", {"src/Main.py": b"changed\n"})
     assert (await ws.changes()).paths == ("src/Main.py",)
     assert isinstance(await world.land(ws), tuple)
-    assert world.read("src/main.py") == b"changed\n"
+    # By the names that the disk tells: FUSE may show the old content under another spelling.
+    assert by_folded_name(world) == FILES | {"src/main.py": b"changed\n"}
     await world.lander.undo(TaskId("a"))
-    assert snapshot(world.root) == FILES
+    assert by_folded_name(world) == FILES
+
+
+def by_folded_name(world: World) -> dict[str, bytes]:
+    return {path.casefold(): content for path, content in snapshot(world.root).items()}

@@ -23,7 +23,8 @@ from agentcoord.errors import AgentCoordError
 from agentcoord.tui.text import plural
 from agentcoord.wire.client import ControlClient
 from agentcoord.wire.messages import ExitCode, Method, TaskDetail, TaskView
-from agentcoord.workspace.journal import Journal, Record, standing_landings
+from agentcoord.workspace.history import Record, standing_landings
+from agentcoord.workspace.journal import Journal
 from agentcoord.workspace.subsets import trims_of
 
 commands = group("")

@@ -26,7 +26,7 @@ from agentcoord.store.spreading import (
     words_of_dead_need,
 )
 from agentcoord.store.task_records import RULE_FIELD, decode_task, landed_fields
-from agentcoord.workspace.journal import LandedRecord
+from agentcoord.workspace.history import LandedRecord
 
 WHY = "Redis had lost its memory"
 _WAITING = frozenset({TaskState.QUEUED, TaskState.BLOCKED})

@@ -17,7 +17,7 @@ from agentcoord.domain.states import ReviewState, TaskState
 from agentcoord.domain.task import Task
 from agentcoord.errors import WorkspaceError
 from agentcoord.store.connection import Store
-from agentcoord.workspace.journal import LandedRecord
+from agentcoord.workspace.history import LandedRecord
 from agentcoord.workspace.landing import Lander
 
 

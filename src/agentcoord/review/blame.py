@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from agentcoord.errors import ReviewError
 from agentcoord.values import dataclass
-from agentcoord.workspace.journal import Operation, Record, Swap
+from agentcoord.workspace.history import Operation, Record, Swap
 
 MOST_LINES = 20_000
 NOBODY_OF_OURS = ""

@@ -1,7 +1,7 @@
-"""Contents by their SHA-256: the bases of the copies, and the pre- and post-images of the journal.
+"""Contents by their SHA-256: the bases of the copies, and what the journal keeps beside its packs.
 
 One file a content, written beside and renamed, never changed. The pool's store is a cache
-(`durable=False`); the journal's is on the disk before anything refers to it. A content is
+(`durable=False`); the journal's (see `packs`) is on the disk before anything refers to it. A content is
 checked against its name whenever it is read.
 """
 
@@ -15,7 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -54,26 +54,6 @@ class BlobStore:
                 self._settle(out)
             self._adopt(temporary, path)
         return sha256
-
-    def put_all(self, contents: Iterable[bytes]) -> None:
-        """Store many contents; all are written before the first is waited for, which disks like."""
-        written: dict[str, tuple[int, Path]] = {}
-        try:
-            for content in contents:
-                sha256 = hashlib.sha256(content).hexdigest()
-                if sha256 not in written and not self._touch(self._path(sha256), len(content)):
-                    descriptor, temporary = self._temporary()
-                    written[sha256] = descriptor, temporary
-                    write_all(descriptor, content)
-            if self._durable:
-                together(os.fsync, [descriptor for descriptor, _ in written.values()])
-        finally:
-            for descriptor, _ in written.values():
-                os.close(descriptor)
-        for sha256, (_, temporary) in written.items():
-            self._rename(temporary, self._path(sha256))
-        if self._durable and written:
-            sync_folder(self.home)
 
     @property
     def shares_blocks(self) -> bool:

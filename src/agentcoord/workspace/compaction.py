@@ -13,7 +13,8 @@ from dataclasses import replace
 
 from agentcoord.domain.ids import TaskId
 from agentcoord.values import dataclass
-from agentcoord.workspace.journal import Journal, Operation, Phase, Record, standing_landings
+from agentcoord.workspace.history import Operation, Phase, Record, standing_landings
+from agentcoord.workspace.journal import Journal
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,8 @@ def compact(
         journal.write(replace(record, compacted_at_ms=now_ms))
     records = journal.load()
     needed = set(_contents(r for r in records if r.compacted_at_ms is None))
-    freed_bytes = 0
-    for sha256 in sorted(set(_contents(r for r in records if r.compacted_at_ms is not None)) - needed):
-        fault("drop content")
-        freed_bytes += journal.blobs.drop(sha256)
+    unwanted = set(_contents(r for r in records if r.compacted_at_ms is not None)) - needed
+    freed_bytes = journal.blobs.drop_all(unwanted, fault)
     return Compaction(len(ripe), freed_bytes)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from agentcoord.values import dataclass
 from agentcoord.workspace.git import GitFailedError, run_isolated_git
+from agentcoord.workspace.line_counts import lines_changed
 
 _PROBED_BYTES = 8000
 """As much as git looks at to call a content binary."""
@@ -71,6 +72,22 @@ def unified_diff(pairs: Iterable[Pair]) -> str:
 
 def count_lines(pairs: Iterable[Pair]) -> dict[str, tuple[int, int]]:
     """Return the lines added and removed of each path that differs; a binary one counts 0 and 0."""
+    counts: dict[str, tuple[int, int]] = {}
+    left = []
+    for pair in pairs:
+        before, after = pair.before or b"", pair.after or b""
+        if pair.before == pair.after:
+            continue
+        if is_binary(before) or is_binary(after):
+            counts[pair.path] = 0, 0
+        elif (changed := lines_changed(before, after)) is not None:
+            counts[pair.path] = changed
+        else:
+            left.append(pair)
+    return counts | _counted_by_git(left) if left else counts
+
+
+def _counted_by_git(pairs: Iterable[Pair]) -> dict[str, tuple[int, int]]:
     with _private_folder() as folder:
         _lay_out(folder, pairs)
         said = run_isolated_git([*_DIFF, "--numstat", "-z", "a", "b"], cwd=folder, expected=(0, 1))

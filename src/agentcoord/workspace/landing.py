@@ -10,21 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 
 from agentcoord.clock import Clock
-from agentcoord.domain.files import FileLines, FileVersion, LandedFile
+from agentcoord.domain.files import FileLines, LandedFile
 from agentcoord.domain.ids import FencingToken, TaskId
-from agentcoord.errors import LandingRefusedError, WorkspaceError
+from agentcoord.errors import LandingRefusedError
 from agentcoord.workspace.beneath import in_words
-from agentcoord.workspace.changes import MAX_LANDED_FILE_BYTES
 from agentcoord.workspace.compaction import Compaction, compact, mark_accepted
-from agentcoord.workspace.diffs import Pair, count_lines
-from agentcoord.workspace.journal import (
-    Journal,
+from agentcoord.workspace.history import (
     LandedRecord,
     Operation,
     Phase,
@@ -32,18 +27,18 @@ from agentcoord.workspace.journal import (
     landed_records,
     standing_landings,
 )
-from agentcoord.workspace.patches import diff_of, lines_of, reverse_patch, trimmed_tasks, with_contents
-from agentcoord.workspace.records import landing_record, refuse_names, undo_record
-from agentcoord.workspace.recovery import abandon, forget, forget_prepared, recover, settle, take_back
+from agentcoord.workspace.journal import Journal
+from agentcoord.workspace.patches import diff_of, lines_of, reverse_patch, trimmed_tasks
+from agentcoord.workspace.preparing import Preparer
+from agentcoord.workspace.records import refuse_names
+from agentcoord.workspace.recovery import abandon, forget_prepared, recover, settle, take_back
 from agentcoord.workspace.renames import KernelRenames, Renames
 from agentcoord.workspace.repository import Repository, refuse_inside
 from agentcoord.workspace.staged import Staged, TreeMoved, UndoOutcome
-from agentcoord.workspace.subsets import plan_without
 from agentcoord.workspace.swaps import Swapper
 from agentcoord.workspace.threads import run_to_end
-from agentcoord.workspace.undo import UndoPlan, plan_undo
+from agentcoord.workspace.undo import UndoPlan
 from agentcoord.workspace.user_tree import paths_moved
-from agentcoord.workspace.versions import version_of
 
 __all__ = ["LandedRecord", "Lander", "TreeMoved", "UndoOutcome"]
 
@@ -81,6 +76,7 @@ class Lander:
         self._clock = clock
         self._fault = fault
         self._swapper = Swapper(repo.root, self._journal.blobs, renames or KernelRenames(), fault)
+        self._preparer = Preparer(self._journal, self._swapper, clock, fault)
         self._lock = asyncio.Lock()
         self._unfinished = False
         """The disk refused even to put things back: the journal must be replayed before anything else."""
@@ -113,14 +109,14 @@ class Lander:
         """
         await asyncio.to_thread(refuse_names, staged)
         async with self._turn():
-            landed = await asyncio.to_thread(self._landed_with, task, token)
+            landed = await asyncio.to_thread(self._preparer.landed_with, task, token)
             if landed is not None:
                 return landed.files
             if self._repo.generation != staged.stamp.generation:
                 moved = await asyncio.to_thread(paths_moved, self._repo, staged.stamp)
                 if moved:
                     return TreeMoved(moved)
-            prepared = await run_to_end(self._prepare_landing, task, token, title, staged)
+            prepared = await run_to_end(self._preparer.landing, task, token, title, staged)
             if isinstance(prepared, TreeMoved):
                 return prepared
             ended = await self._carry_out(prepared, verify)
@@ -167,7 +163,7 @@ class Lander:
         async with self._turn():
             moved: tuple[str, ...] = ()
             for _ in range(_UNDO_TRIES):
-                prepared = await run_to_end(self._prepare_undo, task, since_ms, rejected)
+                prepared = await run_to_end(self._preparer.undo, task, since_ms, rejected)
                 if isinstance(prepared, UndoOutcome):
                     return prepared
                 ended = prepared
@@ -187,7 +183,7 @@ class Lander:
 
         Touches nothing. Raises WorkspaceError when the task has no such hunk, or has landed nothing.
         """
-        return await asyncio.to_thread(self._plan_without, task, hunks, read, since_ms)
+        return await asyncio.to_thread(self._preparer.plan_without, task, hunks, read, since_ms)
 
     async def take_out(
         self, task: TaskId, hunks: Collection[str], *, since_ms: int, proven: Mapping[str, str | None]
@@ -198,7 +194,7 @@ class Lander:
         about, nothing happens and TreeMoved is returned. Raises like `without`.
         """
         async with self._turn():
-            prepared = await run_to_end(self._prepare_part, task, hunks, since_ms, proven)
+            prepared = await run_to_end(self._preparer.part, task, hunks, since_ms, proven)
             if isinstance(prepared, UndoOutcome | TreeMoved):
                 return prepared
             ended = await self._carry_out(prepared, _nothing_to_verify)
@@ -273,112 +269,3 @@ class Lander:
         with contextlib.suppress(OSError):  # It happened; the next start clears away.
             return settle(self._journal, self._swapper, record)
         return record
-
-    def _prepare_landing(
-        self, task: TaskId, token: FencingToken, title: str, staged: Staged
-    ) -> Record | TreeMoved:
-        current = {f.path: self._read_current(f.path) for f in staged.files}
-        moved = tuple(f.path for f in staged.files if not _is_base(current[f.path], f.base))
-        if moved:
-            return TreeMoved(moved)
-        contents = [c for c in current.values() if c is not None] + [f.content for f in staged.files]
-        with ThreadPoolExecutor(1) as beside:  # Git counts while the disk writes.
-            counting = beside.submit(
-                count_lines, [Pair(f.path, current[f.path], f.content) for f in staged.files]
-            )
-            self._store(contents)
-            lines = counting.result()
-        record = landing_record(
-            self._next_number(),
-            self._clock.now_ms(),
-            task,
-            token,
-            title,
-            staged,
-            lines,
-            self._swapper.missing_folders(current),
-        )
-        return self._prepare(record, record.made_folders)
-
-    def _prepare_undo(self, task: TaskId, since_ms: int, rejected: str) -> Record | TreeMoved | UndoOutcome:
-        records = self._journal.load()
-        landings = with_contents(standing_landings(records, task, since_ms))
-        if not landings:
-            undo = _earlier_undo([r for r in records if r.at_ms >= since_ms], task)
-            if rejected:
-                self._journal.write(replace(undo, rejected=rejected))
-            return UndoOutcome(undo.restored, undo.merged)
-        plan = plan_undo(landings, self._read_current, self._journal.blobs.read)
-        if plan.conflicts:
-            return UndoOutcome(conflicts=plan.conflicts, patch=reverse_patch(self._journal, landings))
-        record = undo_record(self._next_number(), self._clock.now_ms(), landings, plan, rejected=rejected)
-        self._store([c for s in plan.steps for c in (s.current, s.wanted) if c is not None])
-        return self._prepare(record, ())
-
-    def _plan_without(
-        self, task: TaskId, hunks: Collection[str], read: Callable[[str], bytes | None], since_ms: int
-    ) -> UndoPlan:
-        records = self._journal.load()
-        landings = with_contents(standing_landings(records, task, since_ms))
-        if not landings:
-            raise WorkspaceError(f"{task} has landed nothing that stands")
-        return plan_without(records, landings, hunks, read, self._journal.blobs.read)
-
-    def _prepare_part(
-        self, task: TaskId, hunks: Collection[str], since_ms: int, proven: Mapping[str, str | None]
-    ) -> Record | TreeMoved | UndoOutcome:
-        plan = self._plan_without(task, hunks, self._read_current, since_ms)
-        if plan.conflicts:
-            return UndoOutcome(conflicts=plan.conflicts)
-        wanted = plan.wanted_sha256
-        if wanted != proven:
-            paths = wanted.keys() | proven.keys()
-            return TreeMoved(tuple(sorted(p for p in paths if wanted.get(p, "") != proven.get(p, ""))))
-        landings = standing_landings(self._journal.load(), task, since_ms)
-        record = undo_record(self._next_number(), self._clock.now_ms(), landings, plan, in_part=True)
-        self._store([c for s in plan.steps for c in (s.current, s.wanted) if c is not None])
-        return self._prepare(record, ())
-
-    def _store(self, contents: Sequence[bytes]) -> None:
-        self._fault("blobs")
-        try:
-            self._journal.blobs.put_all(contents)
-        except OSError as error:
-            raise in_words(error, "the journal") from error
-
-    def _prepare(self, record: Record, new_folders: Sequence[str]) -> Record | TreeMoved:
-        """Put everything that the swaps need on the disk."""
-        try:
-            self._fault("record prepared")
-            self._journal.write(record)
-            self._swapper.put_siblings(record.swaps, new_folders)
-        except (FileNotFoundError, NotADirectoryError):
-            # The user removed a folder between our look and our writing.
-            forget(self._journal, self._swapper, record)
-            return TreeMoved(tuple(s.path for s in record.swaps))
-        except OSError as error:
-            raise in_words(error, "the user's tree or the journal") from error
-        return record
-
-    def _landed_with(self, task: TaskId, token: FencingToken) -> Record | None:
-        standing = standing_landings(self._journal.load(), task)
-        return next((r for r in standing if r.token == token), None)
-
-    def _read_current(self, path: str) -> bytes | None:
-        return self._swapper.read_target(path, limit=MAX_LANDED_FILE_BYTES)
-
-    def _next_number(self) -> int:
-        return max((r.number for r in self._journal.load()), default=0) + 1
-
-
-def _is_base(content: bytes | None, base: FileVersion | None) -> bool:
-    if content is None or base is None:
-        return content is None and base is None
-    return version_of(content, 0).sha256 == base.sha256
-
-
-def _earlier_undo(records: Sequence[Record], task: TaskId) -> Record:
-    undos = [r for r in records if r.task == task and r.happened and r.undoes]
-    if not undos:
-        raise WorkspaceError(f"{task} has landed nothing, so there is nothing to undo")
-    return undos[-1]

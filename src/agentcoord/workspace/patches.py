@@ -11,7 +11,8 @@ from agentcoord.domain.files import FileLines
 from agentcoord.domain.ids import TaskId
 from agentcoord.errors import WorkspaceError
 from agentcoord.workspace.diffs import Pair, count_lines, unified_diff
-from agentcoord.workspace.journal import Journal, Operation, Record, standing_landings
+from agentcoord.workspace.history import Operation, Record, standing_landings
+from agentcoord.workspace.journal import Journal
 from agentcoord.workspace.subsets import net_pairs
 from agentcoord.workspace.undo import reverse_pairs
 

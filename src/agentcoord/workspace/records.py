@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from agentcoord.domain.ids import FencingToken, TaskId
 from agentcoord.errors import LandingRefusedError, WorkspaceError
 from agentcoord.workspace.beneath import checked_path
-from agentcoord.workspace.journal import Operation, Phase, Record, Swap
+from agentcoord.workspace.history import Operation, Phase, Record, Swap
 from agentcoord.workspace.names import SIBLING_PREFIX, SIBLING_SUFFIX, refusal_of
 from agentcoord.workspace.staged import Staged, StagedFile
 from agentcoord.workspace.undo import UndoPlan

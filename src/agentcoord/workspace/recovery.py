@@ -11,8 +11,10 @@ Running it twice, or crashing within it, changes nothing: each step is told from
 from __future__ import annotations
 
 from agentcoord.errors import WorkspaceError
-from agentcoord.workspace.journal import Journal, Operation, Phase, Record, Swap
-from agentcoord.workspace.swaps import Position, Swapper
+from agentcoord.workspace.exchanges import Position
+from agentcoord.workspace.history import Operation, Phase, Record, Swap
+from agentcoord.workspace.journal import Journal
+from agentcoord.workspace.swaps import Swapper
 
 
 def recover(journal: Journal, swapper: Swapper) -> list[Record]:

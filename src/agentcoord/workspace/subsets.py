@@ -15,7 +15,7 @@ from agentcoord.domain.hunks import Hunk, read_diff
 from agentcoord.errors import LandingRefusedError, WorkspaceError
 from agentcoord.values import dataclass
 from agentcoord.workspace.diffs import Pair, merge, unified_diff
-from agentcoord.workspace.journal import Operation, Record, Swap
+from agentcoord.workspace.history import Operation, Record, Swap
 from agentcoord.workspace.undo import UndoPlan, UndoStep
 
 _Read = Callable[[str], bytes]

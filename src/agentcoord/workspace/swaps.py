@@ -1,12 +1,8 @@
-"""Swapping files into the user's tree and back, one atomic rename each, verified by what came out.
+"""The swaps of a whole landing or undo in the user's tree: all of them or none, each in its own folder.
 
-Theory of operation. A sibling with the new content lies beside the target. Exchanging the
-two names puts the new content in and the old one out in one step, so whatever the user
-saved up to that instant is what came out: if it is not the base, it goes back. A save in
-the middle of going back is again what comes out, and is newer, so it goes in again; each
-exchange compares what came out with what was last put in. Nothing is ever overwritten,
-only exchanged. Creating is a rename that refuses to replace; removing (undo only) is a
-rename to the sibling's name.
+Each is an exchange of two names (see `exchanges`); here is what many of them take: the siblings beside
+the targets, the order, putting back what went in, and what has to be on the disk when. Folders are opened
+beneath the tree without following symlinks; one that is a symlink by now counts as gone.
 
 Blocking. Deliberately absent: the journal and its phases, see `landing` and `recovery`.
 """
@@ -18,44 +14,31 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from enum import Enum, auto
 from pathlib import Path
 
-from agentcoord.domain.files import FileVersion
 from agentcoord.errors import LandingRefusedError
 from agentcoord.workspace.beneath import READ, in_words, open_beneath, opened_parent, opened_root
-from agentcoord.workspace.blobs import BlobStore, together
-from agentcoord.workspace.diffs import merge
-from agentcoord.workspace.journal import Swap
+from agentcoord.workspace.blobs import together
+from agentcoord.workspace.exchanges import Exchanges, Position
+from agentcoord.workspace.history import Swap
 from agentcoord.workspace.one_name import may_be_one
-from agentcoord.workspace.renames import PlainRenames, Renames
-from agentcoord.workspace.siblings import hash_at, holds, read_at, sync_sibling, write_sibling
-from agentcoord.workspace.versions import version_of
-
-_GIVE_BACK_TRIES = 16
-"""An editor would have to save between two system calls each time to need even a third."""
-
+from agentcoord.workspace.packs import PackedContents
+from agentcoord.workspace.renames import Renames
+from agentcoord.workspace.siblings import hash_at, sync_sibling, write_sibling
 
 _GONE = (FileNotFoundError, NotADirectoryError)
 """The user removed the file, or a folder above it."""
 
 
-class Position(Enum):
-    """Where a swap stands, told from its sibling alone."""
-
-    WAITING = auto()
-    DONE = auto()
-    DISPLACED = auto()
-    """The sibling holds a save of the user's that came out and has not gone back yet."""
-
-
 class Swapper:
     """Swaps files of the tree at `root`; contents come from `blobs`."""
 
-    def __init__(self, root: Path, blobs: BlobStore, renames: Renames, fault: Callable[[str], None]) -> None:
+    def __init__(
+        self, root: Path, blobs: PackedContents, renames: Renames, fault: Callable[[str], None]
+    ) -> None:
         self._root = root
         self._blobs = blobs
-        self._renames = renames
+        self._exchanges = Exchanges(blobs, renames, fault)
         self._fault = fault
 
     def read_target(self, path: str, *, limit: int) -> bytes | None:
@@ -163,16 +146,7 @@ class Swapper:
         """Put the new content in; False, with nothing changed, when the base was not there."""
         try:
             with self._folder(swap) as (folder, name):
-                if swap.before is None:
-                    return self._create(folder, name, swap)
-                if swap.after is None:
-                    return self._remove(folder, name, swap, swap.before.sha256)
-                self._renames.exchange(folder, swap.sibling, name)
-                self._fault("exchanged")
-                if holds(folder, swap.sibling, swap.before.sha256):
-                    return True
-                self._give_back(folder, name, swap.sibling, swap.after.sha256)
-                return False
+                return self._exchanges.put_in(folder, name, swap)
         except _GONE:
             return False  # The user removed the file or a folder above it.
 
@@ -180,52 +154,28 @@ class Swapper:
         """Take the new content out again; False where the user saved on top and no clean merge exists."""
         try:
             with self._folder(swap) as (folder, name):
-                if swap.before is None:
-                    return self._uncreate(folder, name, swap)
-                self._ensure_sibling(folder, name, swap, swap.before)
-                if swap.after is None:
-                    with contextlib.suppress(FileExistsError):
-                        self._renames.move(folder, swap.sibling, name)
-                    return True
-                return self._exchange_back(folder, name, swap)
+                return self._exchanges.put_back(folder, name, swap)
         except _GONE:
             return True  # The user removed it since: there is nothing to take out.
 
     def give_back(self, swap: Swap) -> None:
         """Return a displaced save to the user (after a crash in the middle of a swap)."""
         with contextlib.suppress(*_GONE), self._folder(swap) as (folder, name):
-            if swap.after is None:
-                with contextlib.suppress(FileExistsError):
-                    self._renames.move(folder, swap.sibling, name)
-            else:
-                self._give_back(folder, name, swap.sibling, swap.after.sha256)
+            self._exchanges.give_back(folder, name, swap)
 
     def position(self, swap: Swap) -> Position:
         """Tell from the sibling where a swap stands; only once all siblings had been written."""
         try:
             with self._folder(swap) as (folder, name):
-                self._mend_exchange(folder, swap, name)
-                sibling = hash_at(folder, swap.sibling)
-                target = hash_at(folder, name)
+                return self._exchanges.position(folder, name, swap)
         except _GONE:
             return Position.WAITING
-        if swap.before is None:
-            return Position.DONE if sibling is None else Position.WAITING
-        if sibling is None:
-            # For a removal that is how it starts; else somebody removed the sibling, and the target tells.
-            done = swap.after is not None and target == swap.after.sha256
-            return Position.DONE if done else Position.WAITING
-        if sibling == swap.before.sha256:
-            return Position.DONE
-        if swap.after is not None and sibling == swap.after.sha256:
-            return Position.WAITING
-        return Position.DISPLACED
 
     def ensure_sibling(self, swap: Swap) -> None:
         """Write a waiting swap's new content beside its target again if it is gone. Raises OSError."""
         if swap.after is not None:
             with self._folder(swap) as (folder, name):
-                self._ensure_sibling(folder, name, swap, swap.after)
+                self._exchanges.ensure_sibling(folder, name, swap, swap.after)
 
     def clear(self, swaps: Sequence[Swap], made_folders: Sequence[str] = ()) -> None:
         """Remove the siblings, and those of `made_folders` that are empty.
@@ -235,12 +185,8 @@ class Swapper:
         """
         for number, swap in enumerate(swaps):
             self._fault(f"clear {number}")
-            known = _known(swap)
-            with (
-                contextlib.suppress(*_GONE),
-                self._folder(swap) as (folder, _),
-            ):
-                self._remove_sibling(folder, swap.sibling, known)
+            with contextlib.suppress(*_GONE), self._folder(swap) as (folder, _):
+                self._exchanges.remove_sibling(folder, swap)
         self.remove_empty(made_folders)
 
     def remove_empty(self, folders: Sequence[str]) -> None:
@@ -275,92 +221,6 @@ class Swapper:
     def _folder(self, swap: Swap) -> Iterator[tuple[int, str]]:
         with opened_root(self._root) as root_fd, _reached(root_fd, swap.path) as opened:
             yield opened
-
-    def _create(self, folder: int, name: str, swap: Swap) -> bool:
-        try:
-            self._renames.move(folder, swap.sibling, name)
-        except FileExistsError:
-            return False
-        return True
-
-    def _uncreate(self, folder: int, name: str, swap: Swap) -> bool:
-        assert swap.after is not None
-        with contextlib.suppress(FileExistsError):
-            self._renames.move(folder, name, swap.sibling)
-        if holds(folder, swap.sibling, swap.after.sha256):
-            return True
-        with contextlib.suppress(FileExistsError):
-            self._renames.move(folder, swap.sibling, name)
-        return False
-
-    def _remove(self, folder: int, name: str, swap: Swap, before_sha256: str) -> bool:
-        self._renames.move(folder, name, swap.sibling)
-        self._fault("removed")
-        if holds(folder, swap.sibling, before_sha256):
-            return True
-        with contextlib.suppress(FileExistsError):
-            self._renames.move(folder, swap.sibling, name)
-        return False
-
-    def _give_back(self, folder: int, name: str, sibling: str, ours_sha256: str | None) -> None:
-        """Put the user's save, which lies at `sibling`, back to `name`, which holds ours.
-
-        Should a newer save come out instead of ours, it goes in again, and so on.
-        """
-        expected = ours_sha256
-        for _ in range(_GIVE_BACK_TRIES):
-            put_in = hash_at(folder, sibling)
-            self._fault("giving back")
-            self._renames.exchange(folder, sibling, name)
-            if expected is not None and holds(folder, sibling, expected):
-                return
-            expected = put_in
-
-    def _exchange_back(self, folder: int, name: str, swap: Swap) -> bool:
-        """Put the old content, which lies at the sibling, back in place of ours."""
-        assert swap.before is not None
-        assert swap.after is not None
-        ours, base = self._blobs.read(swap.after.sha256), self._blobs.read(swap.before.sha256)
-        expected, put_in = swap.after.sha256, swap.before.sha256
-        for _ in range(_GIVE_BACK_TRIES):
-            self._renames.exchange(folder, swap.sibling, name)
-            if holds(folder, swap.sibling, expected):
-                return True
-            self._give_back(folder, name, swap.sibling, put_in)
-            saved = read_at(folder, name)
-            merged = None if saved is None else merge(base=ours, ours=saved, theirs=base)
-            if saved is None or merged is None:
-                return False
-            self._remove_sibling(folder, swap.sibling, {swap.before.sha256, swap.after.sha256})
-            write_sibling(folder, name, swap.sibling, merged, swap.before.mode)
-            expected, put_in = version_of(saved, 0).sha256, version_of(merged, 0).sha256
-        return False
-
-    def _mend_exchange(self, folder: int, swap: Swap, name: str) -> None:
-        """Finish what a crash left of an exchange without the kernel's help; store what only that holds."""
-        left_over = PlainRenames.left_over(swap.sibling)
-        if hash_at(folder, left_over) not in (None, "", *_known(swap)):
-            content = read_at(folder, left_over)
-            if content is not None:
-                self._blobs.put(content)
-        PlainRenames.mend(folder, swap.sibling, name)
-
-    def _ensure_sibling(self, folder: int, name: str, swap: Swap, version: FileVersion) -> None:
-        if hash_at(folder, swap.sibling) is None:
-            write_sibling(folder, name, swap.sibling, self._blobs.read(version.sha256), version.mode)
-
-    def _remove_sibling(self, folder: int, sibling: str, known: set[str]) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            if hash_at(folder, sibling) not in known:
-                content = read_at(folder, sibling)
-                if content is not None:
-                    self._blobs.put(content)
-            os.unlink(sibling, dir_fd=folder)
-
-
-def _known(swap: Swap) -> set[str]:
-    """The contents that the record knows."""
-    return {v.sha256 for v in (swap.before, swap.after) if v is not None}
 
 
 @contextlib.contextmanager

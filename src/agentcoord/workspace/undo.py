@@ -11,7 +11,7 @@ from agentcoord.domain.files import FileVersion
 from agentcoord.errors import LandingRefusedError
 from agentcoord.values import dataclass
 from agentcoord.workspace.diffs import Pair, merge
-from agentcoord.workspace.journal import Record, Swap
+from agentcoord.workspace.history import Record, Swap
 from agentcoord.workspace.versions import version_of
 
 

@@ -36,7 +36,8 @@ class Days:
         return self.world.lander
 
     def contents(self) -> set[bytes]:
-        return {path.read_bytes() for path in (self.world.state / "journal/blobs").iterdir()}
+        blobs = Journal(self.world.state / "journal").blobs
+        return {blobs.read(sha256) for sha256 in blobs.names()}
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ import pytest
 from editor_driver import WAYS, text_of
 
 from agentcoord.domain.ids import FencingToken, TaskId
-from agentcoord.workspace.journal import Journal, Operation
+from agentcoord.workspace.history import Operation
+from agentcoord.workspace.journal import Journal
 from agentcoord.workspace.landing import Lander, TreeMoved
 from agentcoord.workspace.repository import Repository
 from workspace_kit import HandClock, make_repo, nothing_to_verify, snapshot, staged

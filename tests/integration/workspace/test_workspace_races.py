@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from agentcoord.domain.ids import FencingToken, TaskId
+from agentcoord.workspace.journal import Journal
 from agentcoord.workspace.landing import Lander, TreeMoved
 from agentcoord.workspace.repository import Repository
 from workspace_kit import TOKEN, HandClock, World, make_repo, nothing_to_verify, save, snapshot, staged
@@ -137,7 +138,8 @@ async def test_saves_in_the_middle_of_giving_back_end_with_the_newest(tmp_path: 
     assert isinstance(await lander.land(TASK, TOKEN, "t", ready, verify=nothing_to_verify), TreeMoved)
     assert not saves
     assert snapshot(root) == {"f.py": b"third"}
-    stored = {p.read_bytes() for p in (tmp_path / "journal/blobs").iterdir()}
+    blobs = Journal(tmp_path / "journal").blobs
+    stored = {blobs.read(sha256) for sha256 in blobs.names()}
     assert {b"first", b"second"} & stored  # What a newer save replaced is not lost either.
 
 

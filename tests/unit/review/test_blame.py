@@ -10,7 +10,7 @@ from agentcoord.domain.files import FileVersion
 from agentcoord.domain.ids import FencingToken, TaskId
 from agentcoord.errors import ReviewError
 from agentcoord.review.blame import MOST_LINES, blame
-from agentcoord.workspace.journal import Operation, Phase, Record, Swap
+from agentcoord.workspace.history import Operation, Phase, Record, Swap
 
 
 class History:

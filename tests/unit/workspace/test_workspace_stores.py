@@ -14,15 +14,8 @@ from agentcoord.domain.files import FileVersion
 from agentcoord.domain.ids import FencingToken, TaskId
 from agentcoord.errors import WorkspaceError
 from agentcoord.workspace.blobs import BlobStore
-from agentcoord.workspace.journal import (
-    Journal,
-    Operation,
-    Phase,
-    Record,
-    Swap,
-    landed_records,
-    standing_landings,
-)
+from agentcoord.workspace.history import Operation, Phase, Record, Swap, landed_records, standing_landings
+from agentcoord.workspace.journal import Journal
 from agentcoord.workspace.manifest import Entries, Entry, Manifest
 from agentcoord.workspace.signatures import Signature
 from agentcoord.workspace.user_tree import Kind
@@ -170,3 +163,19 @@ def test_only_landings_that_happened_and_were_not_undone_stand() -> None:
     assert standing_landings(records, TaskId("a")) == [again]
     assert standing_landings(records, TaskId("b")) == []
     assert [r.undone_at_ms for r in landed_records(records)] == [99, None]
+
+
+def test_a_phase_that_a_crash_cut_short_was_not_reached_and_the_next_one_is(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.write(replace(RECORD, phase=Phase.PREPARED))
+    journal.advance(RECORD, Phase.SWAPPING)
+    (path,) = (tmp_path / "records").iterdir()
+    before = path.read_bytes()
+    assert journal.advance(RECORD, Phase.DONE).phase is Phase.DONE
+    whole = path.read_bytes()
+    for length in range(len(before), len(whole) + 1):
+        path.write_bytes(whole[:length])
+        (found,) = Journal(tmp_path).load()
+        assert found.phase is (Phase.DONE if length == len(whole) else Phase.SWAPPING)
+        Journal(tmp_path).advance(found, Phase.ABANDONED)
+        assert Journal(tmp_path).load() == [replace(found, phase=Phase.ABANDONED)]

@@ -17,9 +17,9 @@ from agentcoord.domain.files import FileVersion
 from agentcoord.errors import ReviewError, WorkspaceError
 from agentcoord.review.blame import blame
 from agentcoord.values import dataclass
-from agentcoord.workspace.blobs import BlobStore
 from agentcoord.workspace.diffs import merge
-from agentcoord.workspace.journal import Record, Swap
+from agentcoord.workspace.history import Record, Swap
+from agentcoord.workspace.packs import PackedContents
 
 Tree = Mapping[str, Entry | None]
 """What is at some paths; None or nothing: no file."""
@@ -51,7 +51,7 @@ class Landed:
 class LandedChanges:
     """Compares landings with commits, with the index and with the files. Blocking; writes only objects."""
 
-    def __init__(self, git: UserGit, blobs: BlobStore, records: Sequence[Record]) -> None:
+    def __init__(self, git: UserGit, blobs: PackedContents, records: Sequence[Record]) -> None:
         self._git = git
         self._blobs = blobs
         self._happened = [record for record in records if record.happened]

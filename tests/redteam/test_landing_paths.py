@@ -309,7 +309,18 @@ async def test_a_file_turned_into_a_folder_and_the_other_way_round_do_not_land(a
 
 @pytest.mark.parametrize(
     "name",
-    ["-rf", "--help/x.py", "a\nb.py", b"\xff.py", "\x1b[2Jx.py", ".env", "x.pem", "a\\.git\\config"],
+    [
+        "-rf",
+        "--help/x.py",
+        "a\nb.py",
+        b"\xff.py",
+        "\x1b[2Jx.py",
+        ".env",
+        "x.pem",
+        "a\\.git\\config",
+        "a\u202egnp.py",
+        "\u2066x",
+    ],
 )
 async def test_a_new_file_with_a_treacherous_name_does_not_land(attack: Attack, name: str | bytes) -> None:
     path = os.fsdecode(name)

@@ -150,7 +150,9 @@ _RUNS_HERE_BELOW = (
 )
 """Folders of the root all of whose files do: hooks, what a continuous integration runs, build settings."""
 _SHORT_NAME = re.compile(r"\.?git~[0-9]+")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_TURNING = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Characters that turn text around: `a<U+202E>gnp.py` is shown as `ayp.png`."""
 
 
 def folded(component: str) -> str:
@@ -207,6 +209,8 @@ def refusal_of(path: str, *, exists: bool = False) -> str | None:
 def _refusal_of_new(path: str, components: list[str], name: str) -> str | None:
     if _CONTROL.search(path):
         return "its name has control characters"
+    if _TURNING.search(path):
+        return "its name has characters that turn text around"
     if any("\udc80" <= c <= "\udcff" for c in path):
         return "its name is not UTF-8"
     if any(c.startswith("-") for c in components):

@@ -30,6 +30,10 @@ _GONE = (FileNotFoundError, NotADirectoryError)
 """The user removed the file, or a folder above it."""
 
 
+_NOT_TO_BE_CHANGED = (errno.EPERM, errno.EACCES, errno.EROFS, errno.EBUSY)
+"""What the system says of an immutable file, of a folder that is closed, and where something is mounted."""
+
+
 class Swapper:
     """Swaps files of the tree at `root`; contents come from `blobs`."""
 
@@ -76,7 +80,10 @@ class Swapper:
         return tuple(missing)
 
     def put_siblings(self, swaps: Sequence[Swap], made_folders: Sequence[str]) -> None:
-        """Write the new contents beside their targets, and all of it to the disk. Raises OSError."""
+        """Write the new contents beside their targets, and all of it to the disk.
+
+        Raises OSError, and LandingRefusedError where the system lets nobody write.
+        """
         with opened_root(self._root) as root_fd:
             for folder in made_folders:
                 with contextlib.suppress(FileExistsError), opened_parent(root_fd, folder) as (above, name):
@@ -84,9 +91,13 @@ class Swapper:
         for number, swap in enumerate(swaps):
             self._fault(f"sibling {number}")
             if swap.after is not None:
-                with self._folder(swap) as (descriptor, name):
-                    content = self._blobs.read(swap.after.sha256)
-                    write_sibling(descriptor, name, swap.sibling, content, swap.after.mode, durable=False)
+                content = self._blobs.read(swap.after.sha256)
+                try:
+                    with self._folder(swap) as (descriptor, name):
+                        write_sibling(descriptor, name, swap.sibling, content, swap.after.mode, durable=False)
+                except OSError as error:
+                    _refuse_what_is_closed(error, swap)
+                    raise
         # Only now: a disk that has all of them to write at once is done sooner than one after the other.
         together(self._sync_sibling, [swap for swap in swaps if swap.after is not None])
         self.sync_folders(swaps)
@@ -94,16 +105,18 @@ class Swapper:
     def put_all_in(self, swaps: Sequence[Swap]) -> tuple[str, ...]:
         """Put all new contents in, or none; return the paths that were not their base.
 
-        Raises OSError, with everything put back, when the disk refuses; and so LandingRefusedError when a
-        new file is in the way of another one: the disk takes their names for the same.
+        Raises OSError, with everything put back, when the disk refuses; and so LandingRefusedError when the
+        system lets nobody exchange a file, or when a new one is in the way of another: the disk takes their
+        names for the same.
         """
         done: list[Swap] = []
         for number, swap in enumerate(swaps):
             self._fault(f"swap {number}")
             try:
                 went_in = self.put_in(swap)
-            except OSError:
+            except OSError as error:
                 self.put_all_back(done)
+                _refuse_what_is_closed(error, swap)
                 raise
             if not went_in:
                 self._refuse_twins(swap, done)
@@ -221,6 +234,16 @@ class Swapper:
     def _folder(self, swap: Swap) -> Iterator[tuple[int, str]]:
         with opened_root(self._root) as root_fd, _reached(root_fd, swap.path) as opened:
             yield opened
+
+
+def _refuse_what_is_closed(error: OSError, swap: Swap) -> None:
+    """Raise LandingRefusedError when it is this file, and no disk, that refuses."""
+    if error.errno in _NOT_TO_BE_CHANGED:
+        raise LandingRefusedError(
+            f"{swap.path!r} cannot be changed: {error.strerror}",
+            [swap.path],
+            mend="see whether the file is immutable (lsattr), its folder closed, or something mounted there",
+        ) from error
 
 
 @contextlib.contextmanager

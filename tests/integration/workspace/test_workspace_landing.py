@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import stat
 import subprocess
@@ -14,7 +15,7 @@ from agentcoord.domain.files import LandedFile
 from agentcoord.domain.ids import FencingToken, TaskId
 from agentcoord.errors import LandingRefusedError, LeaseLostError, WorkspaceError
 from agentcoord.workspace.landing import Lander, TreeMoved
-from agentcoord.workspace.renames import PlainRenames, Renames
+from agentcoord.workspace.renames import KernelRenames, PlainRenames, Renames
 from agentcoord.workspace.staged import Staged
 from workspace_kit import (
     LINES,
@@ -279,6 +280,33 @@ async def test_a_full_disk_in_mid_landing_is_told_in_words_and_changes_nothing(t
         await lander.land(A, TOKEN, "t", ready, verify=nothing_to_verify)
     assert snapshot(world.root) == before
     assert await lander.landed(A) is None
+    assert await lander.land(A, TOKEN, "t", ready, verify=nothing_to_verify) != ()
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EBUSY, errno.EROFS])
+async def test_a_file_that_the_system_lets_nobody_change_is_named_and_nothing_lands(
+    tmp_path: Path, code: int
+) -> None:
+    """As an immutable file does, or one on which something is mounted."""
+    world = await World.make(tmp_path, {"a.py": b"a", "b.py": b"b"})
+    before = snapshot(world.root)
+
+    class Immutable(KernelRenames):
+        """A disk on which b.py cannot be exchanged."""
+
+        def exchange(self, folder: int, one: str, other: str) -> None:
+            if other == "b.py":
+                raise OSError(code, os.strerror(code))
+            super().exchange(folder, one, other)
+
+    lander = Lander(world.repo, world.state / "journal", clock=HandClock(), renames=Immutable())
+    ready = staged(world.repo, {"a.py": (b"a", b"A"), "b.py": (b"b", b"B")})
+    with pytest.raises(LandingRefusedError, match=r"'b\.py' cannot be changed") as refused:
+        await lander.land(A, TOKEN, "t", ready, verify=nothing_to_verify)
+    assert refused.value.paths == ("b.py",)
+    assert snapshot(world.root) == before
+    assert await lander.recover() == ()
+    ready = staged(world.repo, {"a.py": (b"a", b"A")})
     assert await lander.land(A, TOKEN, "t", ready, verify=nothing_to_verify) != ()
 
 

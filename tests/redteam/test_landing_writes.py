@@ -88,6 +88,11 @@ async def test_a_staged_path_that_is_not_plain_is_refused(world: World, path: st
         ".gitlab-ci.yml",
         ".circleci/config.yml",
         "agentcoord.toml",
+        ".lfsconfig",
+        "src/.LFSconfig",
+        ".hg/hgrc",
+        "src/.hg/hgrc",
+        ".jj/repo/config.toml",
         "src/.agentcoord-1-1-1.tmp",
     ],
 )

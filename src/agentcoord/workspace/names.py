@@ -43,6 +43,7 @@ _FORBIDDEN_FILES: dict[str, str] = {
     "bitbucket-pipelines.yml": "it is a CI workflow",
     "agentcoord.toml": "it sets the rules that workers obey",
     ".worktreeinclude": "it sets what workers may see",
+    ".lfsconfig": "it says where git-lfs sends files",
 }
 _FORBIDDEN_FOLDERS: dict[str, str] = {
     ".vscode": "editors run commands from it",
@@ -56,6 +57,10 @@ _FORBIDDEN_FOLDERS: dict[str, str] = {
     ".buildkite": "it is a CI workflow",
     ".woodpecker": "it is a CI workflow",
     ".forgejo": "it is a CI workflow",
+    ".hg": "programs run commands from it",
+    ".jj": "programs run commands from it",
+    ".sl": "programs run commands from it",
+    ".svn": "programs run commands from it",
 }
 _SECRETS = (".env*", "*.pem", "*.key", ".netrc", ".npmrc", ".pypirc", "credentials*")
 _DEBRIS_FOLDERS = frozenset(
@@ -137,6 +142,21 @@ _RUNS_HERE = (
     "azure-pipelines.y*ml",
     "bitbucket-pipelines.yml",
     "jenkinsfile",
+    ".rprofile",
+    ".pdbrc",
+    ".irbrc",
+    ".pryrc",
+    ".ghci",
+    ".octaverc",
+    ".gdbinit",
+    ".lldbinit",
+    ".exrc",
+    ".vimrc",
+    ".nvimrc",
+    ".nvim.lua",
+    ".lvimrc",
+    ".dir-locals.el",
+    ".bazelrc",
 )
 _RUNS_HERE_BELOW = (
     ".github/workflows",
@@ -147,6 +167,8 @@ _RUNS_HERE_BELOW = (
     "githooks",
     ".vscode",
     ".cargo",
+    ".mvn",
+    ".yarn",
 )
 """Folders of the root all of whose files do: hooks, what a continuous integration runs, build settings."""
 _SHORT_NAME = re.compile(r"\.?git~[0-9]+")

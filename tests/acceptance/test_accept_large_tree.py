@@ -1,11 +1,11 @@
 """50,000 files through every step of a private copy and a landing: the event loop is never held up.
 
-Asyncio's own log of slow callbacks has to stay empty, by a clock that leaves out what the machine takes
-away: the time in which a thread of ours was ready to run and another program had the processor. What a
-thread does itself, and what it waits for, is counted in full; a ticker lets go of the interpreter in each of
-its callbacks, so that a thread that holds it for long is counted too. What holds the loop up does so each
-time: on a machine that is too busy even for this clock a second or third play decides. Files and programs
-that the loop's own thread opens or starts are caught whatever they cost.
+Asyncio's own log of slow callbacks has to stay empty, by a clock that goes by processors instead of the
+time that passes, most of which a busy machine takes away. The loop is held up by what its own thread
+computes, and by another thread that computes and keeps the interpreter. For that a ticker lets go of the
+interpreter every few milliseconds, and counts what ours have computed from the instant in which it asked for
+it again until it had it. What the loop's thread would sleep over is caught whatever it costs: files and
+programs that it opens or starts, waiting for a disk, for a process, for a lock that somebody has.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ import ctypes
 import gc
 import logging
 import os
+import selectors
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -41,68 +42,64 @@ TICK_S = 0.005
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """The loop is measured here, not the disk."""
 TASK = TaskId("t")
+SLEEPING = {"fsync", "fdatasync", "sync", "sleep", "waitpid", "read", "readinto", "recv_into"}
 BLOCKING = ("open", "os.", "subprocess.", "shutil.", "tempfile.", "fcntl.flock")
 
 
 class OwnTimeLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time passes only as far as the machine lets us run."""
+    """An event loop whose time passes as far as it computes or waits for events, and as `let_go` says."""
 
     def __init__(self) -> None:
-        self._told_s = 0.0
+        self.told_s = 0.0
         self._thread = threading.get_ident()
-        self._waits = Waits()
-        self._before = self._spent()
-        super().__init__()
+        self._own_s = time.thread_time()
+        super().__init__(TimedSelector(self))
 
     def time(self) -> float:
         if threading.get_ident() == self._thread:
-            before, now = self._before, self._spent()
-            kept_waiting_ns = sum(ns - before.waiting_ns.get(t, 0) for t, ns in now.waiting_ns.items())
-            self._before = now
-            own_s = now.own_s - before.own_s
-            self._told_s += max(now.wall_s - before.wall_s - kept_waiting_ns / 1e9, own_s, 0.0)
-        return self._told_s
+            own_s = time.thread_time()
+            self.told_s += own_s - self._own_s
+            self._own_s = own_s
+        return self.told_s
 
-    def _spent(self) -> _Spent:
-        # The clocks first: what it takes to look after the threads is no part of what is measured.
-        return _Spent(time.monotonic(), time.thread_time(), self._waits.now_ns())
+    def let_go(self) -> None:
+        """Let others have the interpreter; what they compute until it is ours again is time that passes."""
+        self.told_s += processor_time_until_had_again()
 
 
-@dataclass(frozen=True)
-class _Spent:
-    wall_s: float
-    own_s: float
-    """Of this thread, on a processor."""
-    waiting_ns: dict[int, int]
-    """Of each of our threads, for a processor."""
+class TimedSelector(selectors.DefaultSelector):
+    """Tells the loop how long it waited for events."""
 
+    def __init__(self, loop: OwnTimeLoop) -> None:
+        super().__init__()
+        self._loop = loop
 
-class Waits:
-    """How long each of our threads was ready to run and had no processor, by the kernel's own count.
-
-    Read without letting go of the interpreter: a read that lets go has to wait for it again, up to a switch
-    interval for each thread that computes, and would measure itself.
-    """
-
-    def __init__(self) -> None:
-        self._read = ctypes.PyDLL(None, use_errno=True).pread
-        self._text = ctypes.create_string_buffer(128)
-        self._stats: dict[int, int] = {}
-        """Open descriptors, by thread; closed when the process ends."""
-
-    def now_ns(self) -> dict[int, int]:
-        found = {}
-        for thread in list(threading.enumerate()):
-            number = thread.native_id
-            if number is None:
-                continue
-            if number not in self._stats:
-                with suppress(FileNotFoundError):  # It ended just now.
-                    self._stats[number] = os.open(f"/proc/self/task/{number}/schedstat", os.O_RDONLY)
-            length = self._read(self._stats.get(number, -1), self._text, len(self._text), 0)
-            if length > 0:
-                found[number] = int(self._text.raw[:length].split()[1])
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        begun_s = time.monotonic()
+        found = super().select(timeout)
+        self._loop.told_s += time.monotonic() - begun_s
         return found
+
+
+def _clock_without_the_interpreter() -> Callable[[int, ctypes.Array[ctypes.c_long]], int]:
+    clock = ctypes.CDLL(None).clock_gettime
+    clock.argtypes = (ctypes.c_int, ctypes.c_void_p)
+    return clock
+
+
+_READ_CLOCK = _clock_without_the_interpreter()
+
+
+def processor_time_until_had_again() -> float:
+    """Let go of the interpreter; return the seconds that ours compute from asking for it until having it.
+
+    Who has it must give it back within a switch interval of the interpreter, unless one call of a C function
+    goes on for longer; and then waits until we had it. However long a machine takes for that, it is as much
+    computing.
+    """
+    asked = (ctypes.c_long * 2)()
+    _READ_CLOCK(time.CLOCK_PROCESS_CPUTIME_ID, asked)
+    return time.process_time() - (asked[0] + asked[1] / 1e9)
 
 
 class SlowCallbacks(logging.Handler):
@@ -128,20 +125,57 @@ def told_of_slow_callbacks() -> Iterator[list[str]]:
 
 
 class Watch:
-    """Notes what the loop's thread opens or starts by itself, while switched on."""
+    """Notes what the loop's thread opens, starts or sleeps over, while switched on."""
 
     def __init__(self) -> None:
-        self.thread: int | None = None
         self.seen: list[str] = []
+        self._thread: int | None = None
         sys.addaudithook(self._hear)
 
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """Watch the thread that asks."""
+        self._thread = threading.get_ident()
+        sys.setprofile(self._hear_call)
+        try:
+            yield
+        finally:
+            sys.setprofile(None)
+            self._thread = None
+
     def _hear(self, event: str, args: tuple[object, ...]) -> None:
-        if self.thread != threading.get_ident() or not event.startswith(BLOCKING):
+        if self._thread != threading.get_ident() or not event.startswith(BLOCKING):
             return
-        # The clock above, and asyncio when it shows the source of what was slow.
-        if args and str(args[0]).startswith(("/proc/self/task", *sys.path)):
-            return
+        if args and str(args[0]).startswith((*sys.path,)):
+            return  # Asyncio, when it shows the source of what was slow.
         self.seen.append(f"{event} {args[:1]}")
+
+    def _hear_call(self, frame: FrameType, event: str, called: object) -> None:
+        if event != "c_call":
+            return
+        name = getattr(called, "__name__", "")
+        if name in SLEEPING or (name == "acquire" and _is_taken(called) and not _is_harmless(frame)):
+            self.seen.append(f"{name} in {' of '.join(_callers(frame))}")
+
+
+def _callers(frame: FrameType | None) -> list[str]:
+    """The functions that are under way, the innermost first."""
+    names = []
+    while frame is not None:
+        names.append(frame.f_code.co_qualname)
+        frame = frame.f_back
+    return names
+
+
+def _is_taken(acquire: object) -> bool:
+    locked = getattr(getattr(acquire, "__self__", None), "locked", None)
+    return locked is not None and bool(locked())
+
+
+def _is_harmless(frame: FrameType) -> bool:
+    """Whether it only asks who has a lock, or asyncio's pool asks for a free thread or starts one."""
+    callers = _callers(frame)
+    return callers[0] == "Condition._is_owned" or "ThreadPoolExecutor._adjust_thread_count" in callers
 
 
 @contextmanager
@@ -206,15 +240,15 @@ async def every_step(root: Path, base: Path) -> None:
 
 async def slow_callbacks(root: Path, base: Path, watch: Watch) -> list[str]:
     """Play every step beside a ticker; return what asyncio said."""
-    asyncio.get_running_loop().slow_callback_duration = BLOCKED_S
-    with told_of_slow_callbacks() as slow:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, OwnTimeLoop)
+    loop.slow_callback_duration = BLOCKED_S
+    with told_of_slow_callbacks() as slow, watch.on():
         async with asyncio.TaskGroup() as group:
-            watch.thread = threading.get_ident()
             steps = group.create_task(every_step(root, base))
             while not steps.done():
-                time.sleep(0)  # noqa: ASYNC251 - whoever holds the interpreter is waited for here
+                loop.let_go()
                 await asyncio.sleep(TICK_S)
-        watch.thread = None
     return slow
 
 
@@ -243,25 +277,98 @@ def test_no_step_on_fifty_thousand_files_holds_the_event_loop_up() -> None:
     assert watch.seen == []
 
 
-def test_the_clock_and_the_watch_notice_a_loop_that_is_held_up() -> None:
-    """Else the test above could not fail."""
-    watch = Watch()
+def held_up_by(hold_up: Callable[[OwnTimeLoop], None], watch: Watch) -> list[str]:
+    """What asyncio says when one callback is held up."""
 
-    async def hold_up() -> list[str]:
+    async def play() -> list[str]:
         loop = asyncio.get_running_loop()
+        assert isinstance(loop, OwnTimeLoop)
         loop.slow_callback_duration = BLOCKED_S
         with told_of_slow_callbacks() as slow:
             await asyncio.sleep(0)
-            until = time.thread_time() + 2 * BLOCKED_S
-            while time.thread_time() < until:
-                pass
-            watch.thread = threading.get_ident()
-            assert os.listdir("/")  # noqa: PTH208 - what must be noticed
-            watch.thread = None
+            with watch.on():
+                hold_up(loop)
             await asyncio.sleep(0)
         return slow
 
     with asyncio.Runner(debug=True, loop_factory=OwnTimeLoop) as runner:
-        slow = runner.run(hold_up())
-    assert len(slow) == 1
-    assert watch.seen == ["os.listdir ('/',)"]
+        return runner.run(play())
+
+
+def compute(_: OwnTimeLoop) -> None:
+    """Twice the bound, on a processor."""
+    until = time.thread_time() + 2 * BLOCKED_S
+    while time.thread_time() < until:
+        pass
+
+
+def wait_for_who_keeps_the_interpreter(loop: OwnTimeLoop) -> None:
+    """Another thread computes in one call of a C function, as sorting a long list would."""
+    begin = threading.Event()
+
+    def keep() -> None:
+        begin.wait()
+        sum(range(10_000_000))
+
+    keeping = threading.Thread(target=keep)
+    keeping.start()
+    begin.set()
+    while keeping.is_alive():
+        loop.let_go()
+
+
+@pytest.mark.parametrize("hold_up", [compute, wait_for_who_keeps_the_interpreter])
+def test_the_clock_notices_a_loop_that_is_held_up(hold_up: Callable[[OwnTimeLoop], None]) -> None:
+    """Else the test above could not fail."""
+    assert len(held_up_by(hold_up, Watch())) == 1
+
+
+def look_around(_: OwnTimeLoop) -> None:
+    assert os.listdir("/")  # noqa: PTH208 - what must be noticed
+
+
+def wait_for_who_sleeps(_: OwnTimeLoop) -> None:
+    done = threading.Event()
+    waiting = threading.Timer(TICK_S, done.set)
+    waiting.start()
+    done.wait()
+
+
+def wait_for_the_disk(_: OwnTimeLoop) -> None:
+    with tempfile.TemporaryFile() as out:
+        os.fsync(out.fileno())
+
+
+@pytest.mark.parametrize(
+    ("hold_up", "seen"),
+    [
+        (look_around, "os.listdir ('/',)"),
+        (wait_for_who_sleeps, "acquire in Condition.wait"),
+        (wait_for_the_disk, "fsync in wait_for_the_disk"),
+    ],
+)
+def test_the_watch_notices_what_the_loops_thread_does_itself(
+    hold_up: Callable[[OwnTimeLoop], None], seen: str
+) -> None:
+    watch = Watch()
+    held_up_by(hold_up, watch)
+    assert any(each.startswith(seen) for each in watch.seen)
+
+
+def test_a_thread_that_computes_and_hands_the_interpreter_on_holds_nobody_up() -> None:
+    """However many there are of the machine's programs beside ours."""
+
+    def let_go_beside_who_computes(loop: OwnTimeLoop) -> None:
+        going = True
+
+        def work() -> None:
+            while going:
+                sum(range(1000))
+
+        working = threading.Thread(target=work)
+        working.start()
+        loop.let_go()
+        going = False
+        working.join()
+
+    assert held_up_by(let_go_beside_who_computes, Watch()) == []

@@ -18,8 +18,9 @@ from agentcoord.daemon.params import Answer, Params, no_such_task, number_of, re
 from agentcoord.daemon.pausing import pause, paused_why, resume
 from agentcoord.daemon.reviewing import Reviewing
 from agentcoord.daemon.run_book import RunBook
-from agentcoord.daemon.snapshot import FILES_SHOWN, Views, pages
+from agentcoord.daemon.snapshot import Views, pages
 from agentcoord.daemon.subset_proofs import SubsetProofs
+from agentcoord.daemon.task_views import FILES_SHOWN
 from agentcoord.daemon.transcript_views import transcript_piece
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind

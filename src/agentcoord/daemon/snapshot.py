@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import resource
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,23 +24,20 @@ from agentcoord.daemon.run_book import RunBook
 from agentcoord.daemon.run_counts import RunCounter
 from agentcoord.daemon.setback_views import dead_letters, dead_task_view, fell_with, history_view
 from agentcoord.daemon.task_run import SUMMARY_NAME
-from agentcoord.daemon.worker_row import WorkerRow
+from agentcoord.daemon.task_views import TaskViews, needs_you, nothing_left_to_do
+from agentcoord.daemon.worker_row import worker_view
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
-from agentcoord.domain.graph import dependents_of
 from agentcoord.domain.ids import TaskId
-from agentcoord.domain.states import ENDED_STATES, HELD_STATES, SETTLED_STATES, ReviewState, TaskState
-from agentcoord.domain.task import OnNeedFailed, Task
-from agentcoord.domain.usage import usd
+from agentcoord.domain.states import ENDED_STATES, TaskState
+from agentcoord.domain.task import Task
 from agentcoord.store.budget_ledger import Totals
-from agentcoord.store.questions import OpenQuestion
 from agentcoord.values import dataclass
 from agentcoord.wire.messages import (
     FRAME_BYTES,
     CostsView,
     DeadTaskView,
     LockView,
-    NeedsYou,
     ProjectView,
     Snapshot,
     StatsView,
@@ -50,11 +46,8 @@ from agentcoord.wire.messages import (
     TaskView,
     WorkerView,
 )
-from agentcoord.workspace.names import runs_on_your_machine
 
 SNAPSHOT_EVENTS = 200
-FILES_SHOWN = 2_000
-NEEDS_SHOWN = 500
 PAGE_BYTES = FRAME_BYTES // 2
 """How much of a list goes into one line; the other half is room for what stands beside it."""
 PAGE_ROWS = 500
@@ -94,6 +87,7 @@ class Views:
         self._lag = lag
         self._counter = counter
         self._forecasting = Forecasting(shop.settings.budget)
+        self._rows = TaskViews(shop)
 
     @property
     def journal_home(self) -> Path:
@@ -149,7 +143,7 @@ class Views:
     async def tasks(self) -> list[TaskView]:
         tasks = await self._all()
         by_id = {task.id: task for task in tasks}
-        return [self.task_view(task, by_id) for task in tasks]
+        return [self._rows.of(task, by_id) for task in tasks]
 
     async def dead(self, offset: int) -> tuple[list[DeadTaskView], int | None]:
         """A page of the dead letters from `offset` on, and where the next one begins."""
@@ -159,46 +153,12 @@ class Views:
         wanted = dead[offset : offset + DEAD_ROWS]
         histories = await self._shop.store.queue.histories([task.id for task in wanted])
         rows = [
-            dead_task_view(self.task_view(task, by_id), histories[task.id], fell_with(tasks, task.id))
+            dead_task_view(self._rows.of(task, by_id), histories[task.id], fell_with(tasks, task.id))
             for task in wanted
         ]
         page = next(pages(rows), [])
         following = offset + len(page)
         return page, following if following < len(dead) else None
-
-    def task_view(self, task: Task, by_id: Mapping[TaskId, Task]) -> TaskView:
-        spec = task.spec
-        return {
-            "id": task.id,
-            "title": spec.title,
-            "state": str(task.state),
-            "priority": spec.priority,
-            "tags": list(spec.tags),
-            "needs": list(spec.needs),
-            "writes": list(spec.writes),
-            "worker": task.worker,
-            "attempt": task.attempt,
-            "turns": task.turns,
-            "cost_usd": usd(task.cost_usd_micros),
-            "budget_usd": None if spec.budget_usd_micros is None else usd(spec.budget_usd_micros),
-            "budget_tokens": spec.budget_tokens,
-            "tokens": tokens_view(task.usage),
-            "files": list(task.files[:FILES_SHOWN]),
-            "runs_here": [path for path in task.files if runs_on_your_machine(path)][:FILES_SHOWN],
-            "lines_added": task.lines_added,
-            "lines_removed": task.lines_removed,
-            "review": str(task.review),
-            "why": self._why(task, by_id),
-            "queued_at": task.queued_at_ms,
-            "started_at": task.started_at_ms,
-            "ended_at": task.ended_at_ms,
-            "on_need_failed": str(spec.on_need_failed),
-            "skipped": task.skipped,
-            "dead_need": task.dead_need,
-            "setback": task.setback,
-            "setbacks": task.all_setbacks,
-            "retry_at": self._retry_at(task),
-        }
 
     def workers(self) -> list[WorkerView]:
         return [worker_view(row) for row in self._shop.board.rows.values()]
@@ -213,7 +173,7 @@ class Views:
         words = await asyncio.to_thread(read_summary, self._shop.transcripts / task_id / SUMMARY_NAME)
         questions = [each for each in await self._shop.store.questions.open() if each.task == task_id]
         return {
-            "task": self.task_view(task, tasks),
+            "task": self._rows.of(task, tasks),
             "description": task.spec.description,
             "check": task.spec.check,
             "checks": check_views(report),
@@ -308,39 +268,6 @@ class Views:
             return "pending"
         return "green" if report.ok else "red: " + ", ".join(each.name for each in report.red)
 
-    def _why(self, task: Task, by_id: Mapping[TaskId, Task]) -> str:
-        """Why it is not running, or why it ended so."""
-        if task.state in HELD_STATES or task.state is TaskState.DONE:
-            return ""
-        if task.state is TaskState.BLOCKED:
-            met = {TaskState.DONE}
-            if task.spec.on_need_failed is OnNeedFailed.RUN:
-                met |= ENDED_STATES
-            waiting = [need for need in task.spec.needs if need in by_id and by_id[need].state not in met]
-            return f"needs {', '.join(waiting)}"
-        if task.state is TaskState.QUEUED:
-            return self._why_queued(task)
-        return task.why
-
-    def _retry_at(self, task: Task) -> int | None:
-        """When a task that waits before its next try may begin it; None when it waits for no time."""
-        waits = task.state is TaskState.QUEUED and (task.due_at_ms or 0) > self._shop.clock.now_ms()
-        return task.due_at_ms if waits else None
-
-    def _why_queued(self, task: Task) -> str:
-        able = [row for row in self._shop.board.rows.values() if row.spec.covers(task.spec.tags)]
-        before = f" ({task.why})" if task.why else ""
-        if self._shop.store.queue.paused:
-            return f"paused: agentcoord ctl resume{before}"
-        if not able:
-            return f"no worker has the tags {', '.join(task.spec.tags)}: agentcoord spawn{before}"
-        if (retry_at := self._retry_at(task)) is not None:
-            wait_s = math.ceil((retry_at - self._shop.clock.now_ms()) / 1000)
-            return f"waits {wait_s} s before the next try{before}"
-        if all(row.claim is not None for row in able):
-            return f"waits for {' or '.join(row.spec.name for row in able)}{before}"
-        return f"is about to be claimed{before}"
-
 
 def read_summary(path: Path) -> dict[str, Any]:
     """What the worker said when it claimed to be finished; empty when it has not. Blocking."""
@@ -349,49 +276,6 @@ def read_summary(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def worker_view(row: WorkerRow) -> WorkerView:
-    """One worker as people see it."""
-    at, proven = row.at_hand, row.proven
-    return {
-        "name": row.spec.name,
-        "role": str(row.spec.role),
-        "tags": sorted(row.spec.tags),
-        "state": str(row.state),
-        "task": row.task,
-        "title": row.claim.task.spec.title if row.claim else "",
-        "doing": row.doing,
-        "since": row.since_ms,
-        "turns": at.turns if at else 0,
-        "cost_usd": usd(at.cost_usd_micros if at else 0),
-        "model": at.model if at else "",
-        "proving": proven.claim.task.id if proven else None,
-        "proving_doing": proven.doing if proven else "",
-    }
-
-
-def nothing_left_to_do(tasks: list[Task]) -> bool:
-    """Whether the daemon can do no more by itself: what is not settled waits for a parked task."""
-    parked = [task.id for task in tasks if task.state is TaskState.PARKED]
-    waiting = dependents_of({task.id: task.spec.needs for task in tasks}, parked)
-    return bool(tasks) and all(task.state in SETTLED_STATES or task.id in waiting for task in tasks)
-
-
-def needs_you(tasks: list[Task], questions: list[OpenQuestion]) -> list[NeedsYou]:
-    """What a person should look at, the most pressing first."""
-    found: list[NeedsYou] = [
-        {"task": each.task, "kind": "question", "text": f"{each.question} (assumed: {each.default})"}
-        for each in questions
-    ]
-    found += [{"task": t.id, "kind": "parked", "text": t.why} for t in tasks if t.state is TaskState.PARKED]
-    found += [{"task": t.id, "kind": "failed", "text": t.why} for t in tasks if t.state is TaskState.FAILED]
-    found += [
-        {"task": t.id, "kind": "review", "text": t.spec.title}
-        for t in tasks
-        if t.state is TaskState.DONE and t.review is ReviewState.UNREVIEWED
-    ]
-    return found[:NEEDS_SHOWN]
 
 
 def pages(rows: Sequence[_Row]) -> Iterator[list[_Row]]:

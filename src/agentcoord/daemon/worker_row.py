@@ -14,8 +14,10 @@ from agentcoord.clock import Clock
 from agentcoord.daemon.time_spent import TimeSpent
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.task import Claim
+from agentcoord.domain.usage import usd
 from agentcoord.domain.worker import WorkerSpec, WorkerState
 from agentcoord.values import dataclass
+from agentcoord.wire.messages import WorkerView
 
 
 @dataclass(slots=True, eq=False)
@@ -152,3 +154,23 @@ class FleetBoard:
             self.set_own_state(row, WorkerState.IDLE)
             row.own_since_ms = self.clock.now_ms()
         self.touch()
+
+
+def worker_view(row: WorkerRow) -> WorkerView:
+    """One worker as people see it."""
+    at, proven = row.at_hand, row.proven
+    return {
+        "name": row.spec.name,
+        "role": str(row.spec.role),
+        "tags": sorted(row.spec.tags),
+        "state": str(row.state),
+        "task": row.task,
+        "title": row.claim.task.spec.title if row.claim else "",
+        "doing": row.doing,
+        "since": row.since_ms,
+        "turns": at.turns if at else 0,
+        "cost_usd": usd(at.cost_usd_micros if at else 0),
+        "model": at.model if at else "",
+        "proving": proven.claim.task.id if proven else None,
+        "proving_doing": proven.doing if proven else "",
+    }

@@ -32,7 +32,7 @@ from agentcoord.config.sections import (
     Settings,
 )
 from agentcoord.daemon.chores import Chores
-from agentcoord.daemon.compose import build_workshop
+from agentcoord.daemon.equipping import build_workshop
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.fleet import Fleet
 from agentcoord.daemon.model_source import ModelSource

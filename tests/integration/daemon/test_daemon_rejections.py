@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from daemon_kit import Daemonlet, create, daemonlet, finish
 
-from agentcoord.daemon.compose import reconcile
 from agentcoord.daemon.rebuilding import rebuilt
+from agentcoord.daemon.reconciling import reconcile
 from agentcoord.daemon.rejections import finish_rejections
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import ProjectId, TaskId

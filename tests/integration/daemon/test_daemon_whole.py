@@ -18,8 +18,9 @@ from daemon_kit import PATIENCE_S, OwnValkey, own_valkey, until
 
 from agentcoord.clock import SystemClock
 from agentcoord.config.paths import ProjectPaths
-from agentcoord.daemon.compose import Daemon, composed
+from agentcoord.daemon.compose import composed
 from agentcoord.daemon.head_start import head_start
+from agentcoord.daemon.running import Daemon
 from agentcoord.daemon.service import run_foreground
 from agentcoord.daemon.start_args import StartArgs
 from agentcoord.errors import AgentCoordError, DaemonError, RpcError, StoreUnavailableError

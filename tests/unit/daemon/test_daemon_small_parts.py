@@ -18,7 +18,7 @@ from daemon_fakes import HandClock
 
 from agentcoord.clock import SystemClock
 from agentcoord.daemon.chores import AWAY_PERIOD_S, deadline_passed, periodic
-from agentcoord.daemon.compose import check_slots
+from agentcoord.daemon.equipping import check_slots
 from agentcoord.daemon.head_start import scouted_sandbox
 from agentcoord.daemon.loop_watch import StopTimer, watched_loop
 from agentcoord.daemon.machine_faults import fault_of

@@ -2,7 +2,8 @@
 
 Asyncio's own log of slow callbacks has to stay empty, by a clock that goes by processors instead of the
 time that passes, most of which a busy machine takes away. The loop is held up by what its own thread
-computes, and by another thread that computes and keeps the interpreter. For that a ticker lets go of the
+computes, and by another thread that computes and keeps the interpreter: in any callback for no longer than
+ours computed, nor than none of ours waited for a processor. A ticker looks closer: it lets go of the
 interpreter every few milliseconds, and counts what ours have computed from the instant in which it asked for
 it again until it had it. What the loop's thread would sleep over is caught whatever it costs: files and
 programs that it opens or starts, waiting for a disk, for a process, for a lock that somebody has.
@@ -22,7 +23,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -38,6 +40,7 @@ from agentcoord.workspace.scope import ScopeRules
 FILES, A_FOLDER, CONTENTS = 50_000, 250, 200
 BLOCKED_S = 0.05
 PLAYS = 3
+LET_GO_TIMES = 8
 TICK_S = 0.005
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """The loop is measured here, not the disk."""
@@ -47,38 +50,79 @@ BLOCKING = ("open", "os.", "subprocess.", "shutil.", "tempfile.", "fcntl.flock")
 
 
 class OwnTimeLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time passes as far as it computes or waits for events, and as `let_go` says."""
+    """An event loop whose time passes as far as ours compute, or it waits for events."""
 
     def __init__(self) -> None:
-        self.told_s = 0.0
+        self._told_s = 0.0
+        self.overdue: list[str] = []
+        """What held it up when it was to go on after waiting for events."""
         self._thread = threading.get_ident()
-        self._own_s = time.thread_time()
+        self._waits = Waits()
+        self._before = self.spent()
         super().__init__(TimedSelector(self))
 
     def time(self) -> float:
         if threading.get_ident() == self._thread:
-            own_s = time.thread_time()
-            self.told_s += own_s - self._own_s
-            self._own_s = own_s
-        return self.told_s
+            now = self.spent()
+            self.tell(now.held_up_since(self._before))
+        return self._told_s
 
     def let_go(self) -> None:
         """Let others have the interpreter; what they compute until it is ours again is time that passes."""
-        self.told_s += processor_time_until_had_again()
+        self.time()
+        # Several times in a row: what others compute while the loop sleeps instead is not seen.
+        self.tell(max(processor_time_until_had_again() for _ in range(LET_GO_TIMES)))
+
+    def tell(self, passed_s: float) -> None:
+        """So much time has passed until now, and no more."""
+        self._told_s += passed_s
+        self._before = self.spent()
+
+    def spent(self) -> Spent:
+        # The clocks first: what it takes to look after the threads is no part of what is measured.
+        return Spent(time.monotonic(), time.thread_time(), time.process_time(), self._waits.now_ns())
 
 
 class TimedSelector(selectors.DefaultSelector):
-    """Tells the loop how long it waited for events."""
+    """Tells the loop how long it waited for events, and when it had to wait for others after that."""
 
     def __init__(self, loop: OwnTimeLoop) -> None:
         super().__init__()
         self._loop = loop
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        begun_s = time.monotonic()
+        self._loop.time()
+        begun = self._loop.spent()
         found = super().select(timeout)
-        self._loop.told_s += time.monotonic() - begun_s
+        now = self._loop.spent()
+        took_s = now.wall_s - begun.wall_s
+        late_s = now.held_up_since(begun, slept_s=took_s if timeout is None else min(timeout, took_s))
+        if late_s > BLOCKED_S:
+            self._loop.overdue.append(
+                f"it was to go on and had to wait for {late_s:.3f} seconds of computing"
+            )
+        self._loop.tell(took_s)
         return found
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What the loop's thread and all of ours have had by a moment."""
+
+    wall_s: float
+    own_s: float
+    """Of this thread, on a processor."""
+    ours_s: float
+    """Of all our threads, on processors."""
+    waiting_ns: dict[int, int]
+    """Of each of our threads, for a processor."""
+
+    def held_up_since(self, before: Spent, *, slept_s: float = 0.0) -> float:
+        """Return how long ours have held the loop's thread up since `before`, as far as one can tell."""
+        own_s, ours_s = self.own_s - before.own_s, self.ours_s - before.ours_s
+        waited_ns = sum(ns - before.waiting_ns.get(t, 0) for t, ns in self.waiting_ns.items())
+        not_waited_s = self.wall_s - before.wall_s - slept_s - waited_ns / 1e9
+        return max(own_s, min(ours_s, not_waited_s))
 
 
 def _clock_without_the_interpreter() -> Callable[[int, ctypes.Array[ctypes.c_long]], int]:
@@ -100,6 +144,34 @@ def processor_time_until_had_again() -> float:
     asked = (ctypes.c_long * 2)()
     _READ_CLOCK(time.CLOCK_PROCESS_CPUTIME_ID, asked)
     return time.process_time() - (asked[0] + asked[1] / 1e9)
+
+
+class Waits:
+    """How long each of our threads was ready to run and had no processor, by the kernel's own count.
+
+    Read without letting go of the interpreter: a read that lets go has to wait for it again, up to a switch
+    interval for each thread that computes, and would measure itself.
+    """
+
+    def __init__(self) -> None:
+        self._read = ctypes.PyDLL(None, use_errno=True).pread
+        self._text = ctypes.create_string_buffer(128)
+        self._stats: dict[int, int] = {}
+        """Open descriptors, by thread; closed when the process ends."""
+
+    def now_ns(self) -> dict[int, int]:
+        found = {}
+        for thread in list(threading.enumerate()):
+            number = thread.native_id
+            if number is None:
+                continue
+            if number not in self._stats:
+                with suppress(FileNotFoundError):  # It ended just now.
+                    self._stats[number] = os.open(f"/proc/self/task/{number}/schedstat", os.O_RDONLY)
+            length = self._read(self._stats.get(number, -1), self._text, len(self._text), 0)
+            if length > 0:
+                found[number] = int(self._text.raw[:length].split()[1])
+        return found
 
 
 class SlowCallbacks(logging.Handler):
@@ -146,8 +218,8 @@ class Watch:
     def _hear(self, event: str, args: tuple[object, ...]) -> None:
         if self._thread != threading.get_ident() or not event.startswith(BLOCKING):
             return
-        if args and str(args[0]).startswith((*sys.path,)):
-            return  # Asyncio, when it shows the source of what was slow.
+        if args and str(args[0]).startswith(("/proc/self/task", *sys.path)):
+            return  # The clock above, and asyncio when it shows the source of what was slow.
         self.seen.append(f"{event} {args[:1]}")
 
     def _hear_call(self, frame: FrameType, event: str, called: object) -> None:
@@ -249,7 +321,7 @@ async def slow_callbacks(root: Path, base: Path, watch: Watch) -> list[str]:
             while not steps.done():
                 loop.let_go()
                 await asyncio.sleep(TICK_S)
-    return slow
+    return slow + loop.overdue
 
 
 @pytest.fixture
@@ -302,6 +374,13 @@ def compute(_: OwnTimeLoop) -> None:
         pass
 
 
+def start_who_keeps_the_interpreter(_: OwnTimeLoop) -> None:
+    """Another thread computes at once, before its start is done."""
+    keeping = threading.Thread(target=sum, args=(range(20_000_000),))
+    keeping.start()
+    keeping.join()
+
+
 def wait_for_who_keeps_the_interpreter(loop: OwnTimeLoop) -> None:
     """Another thread computes in one call of a C function, as sorting a long list would."""
     begin = threading.Event()
@@ -317,7 +396,9 @@ def wait_for_who_keeps_the_interpreter(loop: OwnTimeLoop) -> None:
         loop.let_go()
 
 
-@pytest.mark.parametrize("hold_up", [compute, wait_for_who_keeps_the_interpreter])
+@pytest.mark.parametrize(
+    "hold_up", [compute, start_who_keeps_the_interpreter, wait_for_who_keeps_the_interpreter]
+)
 def test_the_clock_notices_a_loop_that_is_held_up(hold_up: Callable[[OwnTimeLoop], None]) -> None:
     """Else the test above could not fail."""
     assert len(held_up_by(hold_up, Watch())) == 1

@@ -24,10 +24,11 @@ from textual.app import App, ComposeResult
 from textual.widgets import DataTable, Log
 
 from agentcoord.clock import SystemClock
-from agentcoord.tui.app import TICK_S, DashboardApp
+from agentcoord.tui.app import DashboardApp
 from agentcoord.tui.event_text import event_cells
 from agentcoord.tui.feed import Feed
 from agentcoord.tui.model import DashboardModel, Part
+from agentcoord.tui.pace import ATTENTION_TICKS, TICK_S, Pace
 from agentcoord.tui.rows import TASK_COLUMNS, WORKER_COLUMNS, task_row, worker_row
 from agentcoord.tui.source import SocketSource
 from agentcoord.tui.table_rows import Row
@@ -39,7 +40,7 @@ LOST_AFTER_S: Final = 5.0
 
 
 class DataTableApp(App[None]):
-    """The same feed, model and rows as often in Textual's own widgets; only changed cells are told."""
+    """The same feed, model and rows, as often, in Textual's own widgets; only changed cells are told."""
 
     def __init__(self, socket: Path) -> None:
         super().__init__()
@@ -49,6 +50,8 @@ class DataTableApp(App[None]):
         self._feed = Feed(SocketSource(socket), self.model, clock)
         self._shown: dict[str, dict[str, Row]] = {"tasks": {}, "workers": {}}
         self._added = 0
+        self._pace = Pace()
+        self._undrawn = Part.NONE
 
     def compose(self) -> ComposeResult:
         for name, columns in (("workers", WORKER_COLUMNS), ("tasks", TASK_COLUMNS)):
@@ -64,10 +67,21 @@ class DataTableApp(App[None]):
         self.run_worker(self._feed.run(), exclusive=True)
         self.set_interval(TICK_S, self.tick)
 
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.InputEvent):
+            self._pace.touched()
+        await super().on_event(event)
+
     def tick(self) -> None:
+        self._pace.tick()
         if not self.is_running:
             return  # An app that is being taken down ticks on while its screen loses its widgets.
-        parts = self.model.take_dirty()
+        parts = self._undrawn | self.model.take_dirty()
+        if not parts or not self._pace.is_due(in_view=True, moving=False):
+            self._undrawn = parts
+            return
+        self._undrawn = Part.NONE
+        self._pace.drawn()
         with self.batch_update():
             if parts & Part.TASKS:
                 self._update("tasks", [task_row(task, asks=False) for task in self.model.tasks.values()])
@@ -117,7 +131,8 @@ async def looked_at(app: DashboardApp | DataTableApp, seconds: float, keys_a_s: 
     async with app.run_test(size=SIZE):
         while app.model.status is None:  # noqa: ASYNC110 - the model announces nothing
             await asyncio.sleep(0.01)
-        await asyncio.sleep(1.0)
+        # Where no key will come, what is measured is a night that nobody is at.
+        await asyncio.sleep(1.0 if keys_a_s else (ATTENTION_TICKS + 1) * TICK_S)
         before, cpu, began = app.model.events_added, time.process_time(), time.monotonic()
         memory = resident_mb()
         waits: list[float] = []

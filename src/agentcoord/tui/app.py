@@ -1,9 +1,9 @@
 """The dashboard: one feed, one model, one timer, a stack of screens.
 
 The feed folds what the daemon says into the model as fast as it comes; the timer takes what
-changed four times a second and lets the screens draw it at once. So twenty thousand events a
-second cost what four redraws cost. The first answer is drawn when it comes. Every screen but the
-main one, and what a replay needs, is imported when a person first wants it.
+changed, four times a second at most (`pace`), and lets the screens draw it at once. So twenty
+thousand events a second cost what four redraws cost. The first answer is drawn when it comes. Every
+screen but the main one, and what a replay needs, is imported when a person first wants it.
 Deliberately absent: the daemon's rooms. All that is known here came over the control socket.
 """
 
@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import tzinfo
 from pathlib import Path
 from typing import Any, Final, Literal
+
+from textual.events import Event, InputEvent
 
 from agentcoord.clock import Clock, SystemClock
 from agentcoord.domain.events import EventKind
@@ -30,6 +32,7 @@ from agentcoord.tui.messages import (
     WorkerWanted,
 )
 from agentcoord.tui.model import DashboardModel, Part
+from agentcoord.tui.pace import TICK_S, Pace
 from agentcoord.tui.read_only import ReadOnlySource
 from agentcoord.tui.replay.keys import ReplayKeys
 from agentcoord.tui.screens.live import LiveScreen
@@ -39,9 +42,6 @@ from agentcoord.tui.styled import Tone
 from agentcoord.tui.themes import NIGHT, THEMES
 from agentcoord.wire.protocol import ExitCode
 
-TICK_S: Final = 0.25
-BLURRED_TICKS: Final = 4
-"""While the terminal is not looked at, only every so many ticks draw."""
 TOASTS_AT_ONCE: Final = 3
 TOASTS_SPEED: Final = 10
 """A replay that goes faster tells nothing in toasts: they would stand there for hours of the night."""
@@ -79,7 +79,9 @@ class DashboardApp(ReplayKeys):
         self._review_owed = begin_with_review
         self._clock = clock
         self._feed = Feed(source, self.model, clock, on_begin=self.tick)
-        self._ticks = 0
+        self._pace = Pace()
+        self._undrawn = Part.NONE
+        """What changed and waits for its picture."""
         self._second = 0
 
     def get_default_screen(self) -> MainScreen:
@@ -90,18 +92,28 @@ class DashboardApp(ReplayKeys):
         self.run_worker(self._feed.run(), group="feed", exclusive=True)
         self.set_interval(TICK_S, self.tick)
 
+    async def on_event(self, event: Event) -> None:
+        """Whoever presses a key, or moves the mouse, sees what comes of it."""
+        if isinstance(event, InputEvent):
+            self._pace.touched()
+        await super().on_event(event)
+
     def tick(self) -> None:
-        """Draw what changed since the last tick."""
-        self._ticks += 1
-        if not self.is_running or (not self.app_focus and self._ticks % BLURRED_TICKS):
+        """Draw what changed since the last picture, if it is time for one; the link is never late."""
+        self._pace.tick()
+        if not self.is_running:
             return  # An app that is being taken down ticks on while its screens lose their widgets.
-        parts = self.model.take_dirty()
+        parts = self._undrawn | self.model.take_dirty()
         second = self._clock.now_ms() // 1000
         if second != self._second:
             self._second = second
             parts |= Part.CLOCK
-        if not parts:
+        due = self._pace.is_due(in_view=self.app_focus, moving=self.model.mode is Mode.REPLAY)
+        if not parts or not (due or parts & Part.LINK):
+            self._undrawn = parts
             return
+        self._undrawn = Part.NONE
+        self._pace.drawn()
         with self.batch_update():
             for screen in self.screen_stack:
                 if isinstance(screen, LiveScreen) and screen.is_mounted:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from rich.cells import cell_len
+from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
@@ -25,6 +26,8 @@ from agentcoord.tui.widgets.growing import Growing
 from agentcoord.values import dataclass
 
 HEADER_LINES: Final = 1
+STRIPS_KEPT: Final = 512
+"""Rows whose drawing is remembered: more than any terminal shows."""
 
 
 class LineTable(Growing, can_focus=True):
@@ -79,6 +82,8 @@ class LineTable(Growing, can_focus=True):
         self._widths: list[int] = []
         self._empty: tuple[Line, ...] = ()
         self._marks: frozenset[str] = frozenset()
+        self._strips: dict[tuple[str, bool, bool], tuple[Row, Style, Strip]] = {}
+        """How rows were drawn, by key, mark and cursor: a table that scrolls draws them again elsewhere."""
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -101,7 +106,7 @@ class LineTable(Growing, can_focus=True):
         widths = self._lay_out()
         laid_out = self.grow_to(Size(self.size.width, HEADER_LINES + len(self._rows)))
         if laid_out or widths != self._widths or not before or len(before) > len(self._rows):
-            self._widths = widths
+            self._take_widths(widths)
             self.refresh()
         else:
             self._refresh_changed(before)
@@ -165,7 +170,7 @@ class LineTable(Growing, can_focus=True):
             self.action_choose()
 
     def on_resize(self) -> None:
-        self._widths = self._lay_out()
+        self._take_widths(self._lay_out())
         self.virtual_size = Size(self.size.width, HEADER_LINES + len(self._rows))
         self._keep_cursor_visible()
         self.refresh()
@@ -183,7 +188,28 @@ class LineTable(Growing, can_focus=True):
             return self.strip_of((Span(" "), *empty), width)
         if index >= len(self._rows):
             return self.strip_of((), width)
-        return self.strip_of(self._line_of(self._rows[index]), width, cursor=index == self._cursor)
+        return self._strip_of_row(self._rows[index], width, cursor=index == self._cursor)
+
+    def notify_style_update(self) -> None:
+        """Other styles: what was drawn is void. Textual calls this."""
+        self._strips.clear()
+        super().notify_style_update()
+
+    def _strip_of_row(self, row: Row, width: int, *, cursor: bool) -> Strip:
+        key, base = (row.key, row.key in self._marks, cursor), self.base_style
+        drawn = self._strips.get(key)
+        if drawn is not None and (drawn[0] is row or drawn[0] == row) and drawn[1] == base:
+            return drawn[2]
+        strip = self.strip_of(self._line_of(row), width, cursor=cursor)
+        if len(self._strips) >= STRIPS_KEPT:
+            self._strips.clear()
+        self._strips[key] = (row, base, strip)
+        return strip
+
+    def _take_widths(self, widths: list[int]) -> None:
+        """Columns of other widths, or in another width: what was drawn is void."""
+        self._widths = widths
+        self._strips.clear()
 
     @property
     def _visible_rows(self) -> int:

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
+from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -50,9 +51,32 @@ class Toned(Widget):
     }
     """
 
+    def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id)
+        self._base: Style | None = None
+        self._drawing = False
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Draw these lines; none of them changes the style that lies under all."""
+        self._base, self._drawing = None, True
+        try:
+            return super().render_lines(crop)
+        finally:
+            self._drawing = False
+
+    @property
+    def base_style(self) -> Style:
+        """The style that lies under all lines: found once for those that are drawn together.
+
+        To find it, Textual asks each widget around this one.
+        """
+        if self._base is None or not self._drawing:
+            self._base = self.rich_style
+        return self._base
+
     def strip_of(self, line: Line, width: int, *, cursor: bool = False) -> Strip:
         """Draw a line on the widget's background, padded or cropped to `width` cells."""
-        base = self.rich_style
+        base = self.base_style
         if cursor:
             base += self.get_component_rich_style("tone--cursor")
         segments = [Segment(span.text, self._style_of(span, base, cursor=cursor)) for span in line]

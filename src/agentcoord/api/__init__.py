@@ -15,17 +15,9 @@ from agentcoord.errors import (
     UnavailableError,
     WireError,
 )
-from agentcoord.wire.messages import (
-    CostsView,
-    DeadTaskView,
-    DraftView,
-    LoadView,
-    StatsView,
-    StatusView,
-    TaskDetail,
-    TaskView,
-    WorkerView,
-)
+from agentcoord.wire.answers import CostsView, DraftView, LoadView, StatsView
+from agentcoord.wire.messages import StatusView, TaskView, WorkerView
+from agentcoord.wire.task_views import DeadTaskView, TaskDetail
 
 __all__ = [
     "AgentCoord",

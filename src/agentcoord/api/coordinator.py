@@ -1,7 +1,7 @@
 """`AgentCoord`: what can be asked of a project's daemon, and told to it, from Python.
 
 Each call has a connection of its own, so that a restart of the daemon between two calls is not
-noticed and calls may overlap. Answers are the views of `wire.messages`, which are what `--json` prints.
+noticed and calls may overlap. Answers are the views of `wire`, which are what `--json` prints.
 Deliberately absent: starting a daemon (`agentcoordd start`), and what only a person should do (accept,
 undo, land).
 """
@@ -19,20 +19,10 @@ from agentcoord.api.events import CLIENT_NAME, EventStream, Position
 from agentcoord.clock import Clock, SystemClock
 from agentcoord.config.paths import ProjectPaths, find_root
 from agentcoord.errors import ConnectionLostError, DaemonNotRunningError, PlanError, UnavailableError
+from agentcoord.wire.answers import CostsView, DraftView, LoadView, StatsView
 from agentcoord.wire.client import CALL_TIMEOUT_S, ControlClient
-from agentcoord.wire.messages import (
-    CostsView,
-    DeadTaskView,
-    DraftView,
-    LoadView,
-    Method,
-    ProjectView,
-    StatsView,
-    StatusView,
-    TaskDetail,
-    TaskView,
-    WorkerView,
-)
+from agentcoord.wire.messages import Method, ProjectView, StatusView, TaskView, WorkerView
+from agentcoord.wire.task_views import DeadTaskView, TaskDetail
 
 PULSE_S: Final = 2.0
 """`wait` asks after so long without an event, should one be missing."""

@@ -12,7 +12,8 @@ from agentcoord.cli.help_pages import example, group
 from agentcoord.cli.options import Json, TaskName, invocation_of, terminal_of
 from agentcoord.tui.rejection import rejected_words
 from agentcoord.tui.text import plural
-from agentcoord.wire.messages import ExitCode, Method, RejectView, UndoView
+from agentcoord.wire.answers import RejectView, UndoView
+from agentcoord.wire.messages import ExitCode, Method
 
 commands = group("")
 ctl = group(

@@ -22,7 +22,8 @@ from agentcoord.domain.states import ReviewState, TaskState
 from agentcoord.errors import AgentCoordError
 from agentcoord.tui.text import plural
 from agentcoord.wire.client import ControlClient
-from agentcoord.wire.messages import ExitCode, Method, TaskDetail, TaskView
+from agentcoord.wire.messages import ExitCode, Method, TaskView
+from agentcoord.wire.task_views import TaskDetail
 from agentcoord.workspace.history import Record, standing_landings
 from agentcoord.workspace.journal import Journal
 from agentcoord.workspace.subsets import trims_of

@@ -26,7 +26,8 @@ from agentcoord.errors import ConfigError, PlanError
 from agentcoord.tui.styled import Span, Tone
 from agentcoord.tui.text import plural
 from agentcoord.values import dataclass
-from agentcoord.wire.messages import ExitCode, LoadView, Method, StatsView, StatusView
+from agentcoord.wire.answers import LoadView, StatsView
+from agentcoord.wire.messages import ExitCode, Method, StatusView
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,17 +19,9 @@ TYPE_CHECKING = False  # As in `typing`, which a fast command does not import.
 if TYPE_CHECKING:
     from typing import Any
 
-    from agentcoord.wire.messages import (
-        CostsView,
-        LockView,
-        SpendView,
-        StatsView,
-        StatusView,
-        TaskDetail,
-        TaskView,
-        TokensView,
-        WorkerView,
-    )
+    from agentcoord.wire.answers import CostsView, StatsView
+    from agentcoord.wire.messages import SpendView, StatusView, TaskView, TokensView, WorkerView
+    from agentcoord.wire.task_views import LockView, TaskDetail
 
 NEWEST_EVENTS = 15
 """How many events the page of one task shows."""

@@ -27,8 +27,9 @@ from agentcoord.domain.usage import usd_micros
 from agentcoord.errors import DaemonNotRunningError
 from agentcoord.tui.styled import Span, Tone
 from agentcoord.tui.text import plural
+from agentcoord.wire.answers import DraftView
 from agentcoord.wire.call import call_once
-from agentcoord.wire.messages import DraftView, ExitCode, Method
+from agentcoord.wire.messages import ExitCode, Method
 
 commands = group("")
 plan = group(

@@ -21,8 +21,10 @@ from agentcoord.cli.terminal import Terminal
 from agentcoord.clock import SystemClock
 from agentcoord.tui.diff_lines import diff_lines
 from agentcoord.tui.review_text import runs_here_lines
-from agentcoord.wire.messages import BlamedLineView, BlameView, Method, StatusView, TaskDetail
+from agentcoord.wire.answers import BlamedLineView, BlameView
+from agentcoord.wire.messages import Method, StatusView
 from agentcoord.wire.night_file import night_called
+from agentcoord.wire.task_views import TaskDetail
 
 commands = group("")
 

@@ -25,7 +25,8 @@ from agentcoord.tui.styled import Span, Tone
 from agentcoord.tui.subset_text import subset_words, taken_words
 from agentcoord.tui.text import plural
 from agentcoord.wire.client import ControlClient
-from agentcoord.wire.messages import ExitCode, Method, TaskDetail, TaskView
+from agentcoord.wire.messages import ExitCode, Method, TaskView
+from agentcoord.wire.task_views import TaskDetail
 
 commands = group("")
 

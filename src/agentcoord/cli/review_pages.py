@@ -14,7 +14,8 @@ TYPE_CHECKING = False  # As in `typing`, which a fast command does not import.
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agentcoord.wire.messages import BlamedLineView, FlagView, TestsView
+    from agentcoord.wire.answers import BlamedLineView
+    from agentcoord.wire.task_views import FlagView, TestsView
 
 _NAMES_SHOWN = 5
 

@@ -19,7 +19,7 @@ from agentcoord.domain.ids import TASK_ID_PATTERN
 from agentcoord.domain.task import PRIORITIES, OnNeedFailed
 from agentcoord.domain.worker import Role
 from agentcoord.review.report.facts import Night, Timeline
-from agentcoord.wire import messages
+from agentcoord.wire import answers, messages, task_views
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _PLAIN: Final[Mapping[Any, str]] = {str: "string", int: "integer", float: "number", bool: "boolean"}
@@ -68,11 +68,11 @@ def document_schemas() -> dict[str, dict[str, Any]]:
     status = schema_of(messages.StatusView)
     bodies: dict[str, dict[str, Any]] = {
         "agentcoord.status": {**status, "properties": {**status["properties"], **extra}},
-        "agentcoord.tasks": _holding(tasks=list[messages.TaskView | messages.DeadTaskView]),
+        "agentcoord.tasks": _holding(tasks=list[messages.TaskView | task_views.DeadTaskView]),
         "agentcoord.workers": _holding(workers=list[messages.WorkerView]),
-        "agentcoord.locks": _holding(locks=list[messages.LockView]),
-        "agentcoord.costs": schema_of(messages.CostsView),
-        "agentcoord.stats": schema_of(messages.StatsView),
+        "agentcoord.locks": _holding(locks=list[task_views.LockView]),
+        "agentcoord.costs": schema_of(answers.CostsView),
+        "agentcoord.stats": schema_of(answers.StatsView),
         "agentcoordd.status": {
             "type": "object",
             "properties": {
@@ -89,9 +89,9 @@ def document_schemas() -> dict[str, dict[str, Any]]:
 
 def _other_documents() -> dict[str, dict[str, Any]]:
     """Of the commands that do something, or ask about one thing."""
-    loaded = schema_of(messages.LoadView)
+    loaded = schema_of(answers.LoadView)
     ending = _holding(
-        exit_code=int, status=messages.StatusView, tasks=list[messages.TaskView], stats=messages.StatsView
+        exit_code=int, status=messages.StatusView, tasks=list[messages.TaskView], stats=answers.StatsView
     )
     detached = {"anyOf": [ending, loaded]}
     task_state = _holding(id=str, state=str)
@@ -103,7 +103,7 @@ def _other_documents() -> dict[str, dict[str, Any]]:
     config = _holding(settings=list[dict[str, str]], workers=list[_Worker])
     config["properties"]["settings"]["items"] = setting
     return {
-        "agentcoord.task": schema_of(messages.TaskDetail),
+        "agentcoord.task": schema_of(task_views.TaskDetail),
         "agentcoord.diff": _holding(id=str, patch=str, runs_here=list[str]),
         "agentcoord.blame": _holding(path=str, lines=list[_NumberedLine]),
         "agentcoord.load": loaded,
@@ -112,15 +112,15 @@ def _other_documents() -> dict[str, dict[str, Any]]:
         "agentcoord.run": detached,
         "agentcoord.rehearse": detached,
         "agentcoord.plan.check": _holding(source=str, tasks=list[str], notes=list[str]),
-        "agentcoord.plan.draft": _with(schema_of(messages.DraftView), path=str),
+        "agentcoord.plan.draft": _with(schema_of(answers.DraftView), path=str),
         "agentcoord.spawn": _holding(workers=list[str]),
         "agentcoord.kill": _holding(killed=list[str]),
         "agentcoord.retry": task_state,
         "agentcoord.cancel": task_state,
         "agentcoord.land": task_state,
         "agentcoord.answer": _holding(id=str),
-        "agentcoord.reject": schema_of(messages.RejectView),
-        "agentcoord.undo": {"anyOf": [schema_of(messages.UndoView), _holding(tasks=list[messages.UndoView])]},
+        "agentcoord.reject": schema_of(answers.RejectView),
+        "agentcoord.undo": {"anyOf": [schema_of(answers.UndoView), _holding(tasks=list[answers.UndoView])]},
         "agentcoord.accept": {"anyOf": [_holding(id=str, review=str), _holding(tasks=list[str])]},
         "agentcoord.report": _report(),
         "agentcoord.commit": schema_of(_Commits),
@@ -128,7 +128,7 @@ def _other_documents() -> dict[str, dict[str, Any]]:
         "agentcoord.pause": _holding(paused=bool),
         "agentcoord.resume": _holding(paused=bool),
         "agentcoord.drain": _holding(draining=bool),
-        "agentcoord.cleanup": schema_of(messages.CleanupView),
+        "agentcoord.cleanup": schema_of(answers.CleanupView),
         "agentcoord.init": _holding(path=str, scope=list[str], checks=dict[str, str], notes=list[str]),
         "agentcoord.config": config,
         "agentcoord.doctor": _holding(findings=list[_Finding], mended=list[_Mended]),
@@ -176,7 +176,7 @@ class _Worker(typing.TypedDict):
     tags: list[str]
 
 
-class _NumberedLine(messages.BlamedLineView):
+class _NumberedLine(answers.BlamedLineView):
     line: int
 
 

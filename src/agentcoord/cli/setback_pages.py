@@ -13,7 +13,8 @@ from agentcoord.tui.text import one_line, time_of_day
 
 TYPE_CHECKING = False  # As in `typing`, which a fast command does not import.
 if TYPE_CHECKING:
-    from agentcoord.wire.messages import AttemptView, DeadTaskView, TaskView
+    from agentcoord.wire.messages import TaskView
+    from agentcoord.wire.task_views import AttemptView, DeadTaskView
 
 _ON_NEED_FAILED = {"skip": "skipped if one fails", "run": "runs even if one fails"}
 _WENT_TO = {"queued": "tried again", "blocked": "waits for its needs"}

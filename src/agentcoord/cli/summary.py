@@ -15,7 +15,8 @@ from agentcoord.tui.glyphs import task_glyph, task_word
 from agentcoord.tui.styled import Line, Span, Tone
 from agentcoord.tui.text import money, plural, span
 from agentcoord.values import dataclass
-from agentcoord.wire.messages import ExitCode, StatsView, StatusView, TaskView
+from agentcoord.wire.answers import StatsView
+from agentcoord.wire.messages import ExitCode, StatusView, TaskView
 
 _BAD_ENDS = (TaskState.FAILED, TaskState.CANCELLED, TaskState.PARKED)
 

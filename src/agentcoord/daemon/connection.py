@@ -33,15 +33,7 @@ from agentcoord.wire.codec import (
     encode_error,
     encode_result,
 )
-from agentcoord.wire.messages import (
-    ErrorData,
-    ExitCode,
-    Method,
-    Notification,
-    RpcCode,
-    SubscribeView,
-    Topic,
-)
+from agentcoord.wire.messages import ErrorData, ExitCode, Method, Notification, RpcCode, SubscribeView, Topic
 from agentcoord.wire.quick_json import encode_notification
 
 READ_BYTES = 64 * 1024

@@ -14,7 +14,8 @@ from agentcoord.domain.states import ENDED_STATES, SETTLED_STATES
 from agentcoord.domain.task import Task
 from agentcoord.domain.usage import Usage, usd
 from agentcoord.store.budget_ledger import Spend, Totals
-from agentcoord.wire.messages import CostRow, CostsView, SpendView, TokensView
+from agentcoord.wire.answers import CostRow, CostsView
+from agentcoord.wire.messages import SpendView, TokensView
 
 
 class Forecasting:

@@ -13,7 +13,8 @@ from agentcoord.review.blame import BlamedLine, blame
 from agentcoord.review.checks import CheckReport
 from agentcoord.review.flags import Flag
 from agentcoord.review.verdict import Verdict
-from agentcoord.wire.messages import BlameView, CheckView, FlagView, TestsView
+from agentcoord.wire.answers import BlameView
+from agentcoord.wire.task_views import CheckView, FlagView, TestsView
 from agentcoord.workspace.changes import MAX_LANDED_FILE_BYTES
 from agentcoord.workspace.files import SafeTree
 from agentcoord.workspace.journal import Journal

@@ -33,7 +33,8 @@ from agentcoord.domain.states import ReviewState, TaskState
 from agentcoord.domain.task import Task
 from agentcoord.domain.usage import usd
 from agentcoord.errors import RpcError
-from agentcoord.wire.messages import PIECE_CHARS, ExitCode, RejectView, RpcCode, UndoView
+from agentcoord.wire.answers import RejectView, UndoView
+from agentcoord.wire.messages import PIECE_CHARS, ExitCode, RpcCode
 from agentcoord.workspace.landing import UndoOutcome
 
 MOST_REASON_CHARS = 4_000

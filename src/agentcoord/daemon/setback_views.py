@@ -11,7 +11,8 @@ from agentcoord.domain.ids import TaskId
 from agentcoord.domain.setbacks import AttemptEnd
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import Task
-from agentcoord.wire.messages import AttemptView, DeadTaskView, TaskView
+from agentcoord.wire.messages import TaskView
+from agentcoord.wire.task_views import AttemptView, DeadTaskView
 
 WHY_CHARS = 1_000
 FELL_SHOWN = 500

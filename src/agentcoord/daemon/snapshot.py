@@ -33,19 +33,9 @@ from agentcoord.domain.states import ENDED_STATES, TaskState
 from agentcoord.domain.task import Task
 from agentcoord.store.budget_ledger import Totals
 from agentcoord.values import dataclass
-from agentcoord.wire.messages import (
-    FRAME_BYTES,
-    CostsView,
-    DeadTaskView,
-    LockView,
-    ProjectView,
-    Snapshot,
-    StatsView,
-    StatusView,
-    TaskDetail,
-    TaskView,
-    WorkerView,
-)
+from agentcoord.wire.answers import CostsView, StatsView
+from agentcoord.wire.messages import FRAME_BYTES, ProjectView, Snapshot, StatusView, TaskView, WorkerView
+from agentcoord.wire.task_views import DeadTaskView, LockView, TaskDetail
 
 SNAPSHOT_EVENTS = 200
 PAGE_BYTES = FRAME_BYTES // 2

@@ -26,7 +26,7 @@ from agentcoord.domain.task import Task
 from agentcoord.errors import AgentCoordError
 from agentcoord.review.checks import CheckReport, commands_for
 from agentcoord.values import dataclass
-from agentcoord.wire.messages import SubsetView
+from agentcoord.wire.answers import SubsetView
 from agentcoord.workspace.changes import MAX_LANDED_FILE_BYTES
 from agentcoord.workspace.files import SafeTree
 from agentcoord.workspace.landing import TreeMoved

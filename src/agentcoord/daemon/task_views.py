@@ -16,10 +16,7 @@ from agentcoord.domain.states import ENDED_STATES, HELD_STATES, SETTLED_STATES, 
 from agentcoord.domain.task import OnNeedFailed, Task
 from agentcoord.domain.usage import usd
 from agentcoord.store.questions import OpenQuestion
-from agentcoord.wire.messages import (
-    NeedsYou,
-    TaskView,
-)
+from agentcoord.wire.messages import NeedsYou, TaskView
 from agentcoord.workspace.names import runs_on_your_machine
 
 FILES_SHOWN = 2_000

@@ -8,7 +8,7 @@ from agentcoord.agent.window import ROOMY_TOKENS
 from agentcoord.daemon.params import Answer, Params, no_such_task, number_of, task_id_of
 from agentcoord.daemon.task_setup import transcript_file
 from agentcoord.daemon.workshop import Workshop
-from agentcoord.wire.messages import TranscriptView
+from agentcoord.wire.task_views import TranscriptView
 from agentcoord.wire.transcript_steps import read_piece
 
 

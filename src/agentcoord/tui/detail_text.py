@@ -13,7 +13,8 @@ from agentcoord.tui.reflow import reflowed
 from agentcoord.tui.rows import why
 from agentcoord.tui.styled import Line, Span, Tone
 from agentcoord.tui.text import money, one_line, span, spoken_span, time_of_day, wrap
-from agentcoord.wire.messages import CheckView, FlagView, TaskDetail, TaskView, TokensView
+from agentcoord.wire.messages import TaskView, TokensView
+from agentcoord.wire.task_views import CheckView, FlagView, TaskDetail
 
 OUTPUT_LINES: Final = 20
 """How much of a failed check's output is shown; the newest lines."""

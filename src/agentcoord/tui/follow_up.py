@@ -10,7 +10,7 @@ import json
 from collections.abc import Collection
 
 from agentcoord.values import dataclass
-from agentcoord.wire.messages import TaskDetail
+from agentcoord.wire.task_views import TaskDetail
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from agentcoord.tui.table_rows import Row
 from agentcoord.tui.text import money, one_line, plural, span, wrap
 from agentcoord.tui.widgets.columns import Column
 from agentcoord.values import dataclass
-from agentcoord.wire.messages import CheckView, TaskDetail, TaskView
+from agentcoord.wire.messages import TaskView
+from agentcoord.wire.task_views import CheckView, TaskDetail
 
 REVIEW_COLUMNS: Final = (
     Column("glyph", "", 1),

@@ -10,7 +10,7 @@ from typing import Final
 
 from agentcoord.tui.styled import Line, Span, Tone
 from agentcoord.tui.text import fit, one_line, plural, wrap
-from agentcoord.wire.messages import StepView
+from agentcoord.wire.task_views import StepView
 
 FOLDED_LINES: Final = 3
 """How much of a long text a folded step shows."""

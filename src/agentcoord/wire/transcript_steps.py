@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from agentcoord.values import dataclass
-from agentcoord.wire.messages import StepView
+from agentcoord.wire.task_views import StepView
 
 TEXT_CHARS: Final = 8_000
 """Longer texts of one step are cut in the middle."""

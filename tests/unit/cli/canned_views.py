@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentcoord.wire.messages import StatsView, StatusView, TaskDetail, TaskView, TokensView, WorkerView
+from agentcoord.wire.answers import StatsView
+from agentcoord.wire.messages import StatusView, TaskView, TokensView, WorkerView
+from agentcoord.wire.task_views import TaskDetail
 
 TOKENS: TokensView = {"input": 1200, "cache_write": 30, "cache_read": 400, "output": 5}
 

@@ -28,7 +28,8 @@ from agentcoord.tui.rows import (
 )
 from agentcoord.tui.styled import Span, Tone, plain_text, width_of
 from agentcoord.tui.widgets.columns import GAP, Column, lay_out
-from agentcoord.wire.messages import StatusView, TaskDetail, TaskView
+from agentcoord.wire.messages import StatusView, TaskView
+from agentcoord.wire.task_views import TaskDetail
 
 
 def live_model(view: StatusView | None = None, tasks: list[TaskView] | None = None) -> DashboardModel:

@@ -21,7 +21,8 @@ from agentcoord.tui.screens.ask import AskScreen
 from agentcoord.tui.screens.confirm import ConfirmScreen
 from agentcoord.tui.screens.review import ReviewScreen
 from agentcoord.tui.styled import plain_text
-from agentcoord.wire.messages import Method, Notification, TaskDetail
+from agentcoord.wire.messages import Method, Notification
+from agentcoord.wire.task_views import TaskDetail
 
 SKIPS = (
     "diff --git a/tests/test_x.py b/tests/test_x.py\n--- a/tests/test_x.py\n+++ b/tests/test_x.py\n"

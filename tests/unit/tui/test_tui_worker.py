@@ -13,7 +13,8 @@ from agentcoord.tui.screens.task_detail import TaskDetailScreen
 from agentcoord.tui.screens.worker import READ_S, WorkerScreen
 from agentcoord.tui.styled import Tone, plain_text
 from agentcoord.tui.transcript_text import gauge, transcript_lines
-from agentcoord.wire.messages import Method, Notification, StepView
+from agentcoord.wire.messages import Method, Notification
+from agentcoord.wire.task_views import StepView
 
 
 def step(kind: str, title: str = "", text: str = "", *, call: str = "", is_error: bool = False) -> StepView:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from agentcoord.domain.events import EventKind
 from agentcoord.tui.text import harmless, money, one_line
-from agentcoord.wire.messages import TaskDetail
+from agentcoord.wire.task_views import TaskDetail
 
 SUBJECT_CHARS: Final = 72
 LINE_CHARS: Final = 72

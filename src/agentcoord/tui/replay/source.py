@@ -20,8 +20,9 @@ from agentcoord.tui.model import Position
 from agentcoord.tui.replay.player import Player
 from agentcoord.tui.replay.state import EVENTS_SHOWN, NightState
 from agentcoord.wire.codec import Notice
-from agentcoord.wire.messages import ExitCode, Method, Notification, RpcCode, Snapshot, StepView
+from agentcoord.wire.messages import ExitCode, Method, Notification, RpcCode, Snapshot
 from agentcoord.wire.night_file import Kept, NightFile
+from agentcoord.wire.task_views import StepView
 from agentcoord.wire.transcript_steps import read_piece
 
 LOOK_S: Final = 0.05

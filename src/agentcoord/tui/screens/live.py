@@ -26,7 +26,8 @@ from agentcoord.tui.screens.confirm import ConfirmScreen
 from agentcoord.tui.screens.help import HelpScreen
 from agentcoord.tui.text import harmless, plural
 from agentcoord.tui.widgets.scrubber import Scrubber
-from agentcoord.wire.messages import Method, TaskDetail
+from agentcoord.wire.messages import Method
+from agentcoord.wire.task_views import TaskDetail
 
 
 class LiveScreen(Screen[None]):

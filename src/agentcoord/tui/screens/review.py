@@ -32,7 +32,8 @@ from agentcoord.tui.widgets.frame import write_subtitle, write_title
 from agentcoord.tui.widgets.key_bar import Hint, KeyBar
 from agentcoord.tui.widgets.line_table import LineTable
 from agentcoord.tui.widgets.lines_view import LinesView
-from agentcoord.wire.messages import Method, TaskDetail
+from agentcoord.wire.messages import Method
+from agentcoord.wire.task_views import TaskDetail
 
 MOST_CHARS: Final = 400_000
 """Beyond this a task's diff is cut here."""

@@ -19,7 +19,8 @@ from agentcoord.tui.styled import Span, Tone
 from agentcoord.tui.widgets.frame import write_subtitle, write_title
 from agentcoord.tui.widgets.key_bar import Hint, KeyBar
 from agentcoord.tui.widgets.lines_view import LinesView
-from agentcoord.wire.messages import Method, TaskDetail, TaskView
+from agentcoord.wire.messages import Method, TaskView
+from agentcoord.wire.task_views import TaskDetail
 
 
 class TaskDetailScreen(LiveScreen):

@@ -21,7 +21,8 @@ from agentcoord.tui.transcript_text import gauge, transcript_lines
 from agentcoord.tui.widgets.frame import write_subtitle, write_title
 from agentcoord.tui.widgets.key_bar import Hint, KeyBar
 from agentcoord.tui.worker_text import event_lines, last_task_of, worker_facts
-from agentcoord.wire.messages import Method, StepView, TranscriptView, WorkerView
+from agentcoord.wire.messages import Method, WorkerView
+from agentcoord.wire.task_views import StepView, TranscriptView
 
 LINES_SHOWN: Final = 5_000
 STEPS_KEPT: Final = 2_000

@@ -75,6 +75,14 @@ class RecordedNight:
     def snapshot(self) -> dict[str, Any]:
         return cast("dict[str, Any]", self._night["snapshot"])
 
+    @property
+    def diffs(self) -> dict[str, str]:
+        return cast("dict[str, str]", self._night["diffs"])
+
+    @property
+    def details(self) -> dict[str, dict[str, Any]]:
+        return cast("dict[str, dict[str, Any]]", self._night["details"])
+
     @asynccontextmanager
     async def subscribe(self, since: Position | None) -> AsyncIterator[Subscription]:
         snapshot = cast("Snapshot", self.snapshot)
@@ -88,9 +96,9 @@ class RecordedNight:
 
     async def call(self, method: Method, **params: Any) -> dict[str, Any]:
         if method is Method.DIFF:
-            return {"text": self._night["diffs"].get(params["id"], ""), "next_offset": None}
+            return {"text": self.diffs.get(params["id"], ""), "next_offset": None}
         if method is Method.TASK:
-            return dict(self._night["details"][params["id"]])
+            return dict(self.details[params["id"]])
         if method is Method.TRANSCRIPT:
             steps = self._night["transcripts"].get(params["id"], [])
             return {

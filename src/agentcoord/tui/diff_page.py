@@ -6,7 +6,7 @@ the headers. Deliberately absent: where the cursor goes, and what a mark leads t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from enum import StrEnum
 from typing import Final
@@ -14,13 +14,11 @@ from typing import Final
 from rich.cells import cell_len, chop_cells
 
 from agentcoord.domain.hunks import FileDiff, Hunk, read_diff
-from agentcoord.tui.code_tones import coloured
+from agentcoord.tui.diff_rows import Pair, Side, paired_lines
 from agentcoord.tui.styled import Ground, Line, Span, Tone
 from agentcoord.tui.text import harmless
-from agentcoord.tui.word_changes import Range, changed_words, with_ground
 from agentcoord.values import dataclass
 
-TAB_CELLS: Final = 4
 NUMBER_CELLS: Final = 5
 LEAST_SPLIT_CELLS: Final = 60
 """Narrower pages are unified: two columns would show nothing of either."""
@@ -49,15 +47,6 @@ class DiffPage:
     files: list[int]
     hunks: list[tuple[int, Hunk]]
     """The line of each hunk's header."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Side:
-    """One line of one side of a hunk."""
-
-    number: int
-    sign: str
-    spans: list[Span]
 
 
 @dataclass(slots=True)
@@ -115,7 +104,7 @@ class DiffPages:
     def _body(self, hunk: Hunk, layout: Layout, width: int) -> list[Line]:
         key = (hunk.key, layout, width if layout is Layout.SPLIT else 0)
         if key not in self._bodies:
-            rows = _rows(hunk, plain=self._plain)
+            rows = paired_lines(hunk, plain=self._plain)
             self._bodies[key] = _split(rows, width) if layout is Layout.SPLIT else _unified(rows)
         return self._bodies[key]
 
@@ -142,68 +131,7 @@ def _hunk_line(hunk: Hunk, number: int, total: int, mark: Mark | None, at_cursor
     )
 
 
-def _rows(hunk: Hunk, *, plain: bool) -> list[tuple[_Side | None, _Side | None]]:
-    """The hunk as pairs of lines, old and new; one that has no counterpart stands alone."""
-    olds = _side_of(hunk, "+", plain=plain)
-    news = _side_of(hunk, "-", plain=plain)
-    rows: list[tuple[_Side | None, _Side | None]] = []
-    old_number, new_number = hunk.old_start, hunk.new_start
-    gone: list[_Side] = []
-    come: list[_Side] = []
-
-    def settle() -> None:
-        for at in range(max(len(gone), len(come))):
-            old = gone[at] if at < len(gone) else None
-            new = come[at] if at < len(come) else None
-            rows.append(_compared(old, new, words=not plain))
-        gone.clear()
-        come.clear()
-
-    for line in hunk.lines:
-        match line[:1]:
-            case "-":
-                if come:
-                    settle()
-                gone.append(_Side(old_number, "-", next(olds)))
-                old_number += 1
-            case "+":
-                come.append(_Side(new_number, "+", next(news)))
-                new_number += 1
-            case "\\":
-                settle()
-                note = _Side(0, "\\", [Span(harmless(line[1:].strip()), Tone.MUTED)])
-                rows.append((note, note))
-            case _:
-                settle()
-                rows.append((_Side(old_number, " ", next(olds)), _Side(new_number, " ", next(news))))
-                old_number, new_number = old_number + 1, new_number + 1
-    settle()
-    return rows
-
-
-def _side_of(hunk: Hunk, without: str, *, plain: bool) -> Iterator[list[Span]]:
-    texts = [
-        harmless(line[1:].expandtabs(TAB_CELLS)) for line in hunk.lines if line[:1] not in (without, "\\")
-    ]
-    return iter([[Span(text)] for text in texts] if plain else coloured(hunk.path, texts))
-
-
-def _compared(old: _Side | None, new: _Side | None, *, words: bool) -> tuple[_Side | None, _Side | None]:
-    """Two lines of one place, each on its ground, what changed in them marked."""
-    olds: list[Range] = []
-    news: list[Range] = []
-    if words and old is not None and new is not None:
-        olds, news = changed_words(_text(old), _text(new))
-    left = old and _Side(old.number, "-", with_ground(old.spans, olds, Ground.REMOVED, Ground.REMOVED_WORD))
-    right = new and _Side(new.number, "+", with_ground(new.spans, news, Ground.ADDED, Ground.ADDED_WORD))
-    return left, right
-
-
-def _text(side: _Side) -> str:
-    return "".join(span.text for span in side.spans)
-
-
-def _unified(rows: Sequence[tuple[_Side | None, _Side | None]]) -> list[Line]:
+def _unified(rows: Sequence[Pair]) -> list[Line]:
     """Removed lines of one place before those that took it."""
     lines: list[Line] = []
     come: list[Line] = []
@@ -224,7 +152,7 @@ def _unified(rows: Sequence[tuple[_Side | None, _Side | None]]) -> list[Line]:
     return lines + come
 
 
-def _unified_line(side: _Side, old: int, new: int) -> Line:
+def _unified_line(side: Side, old: int, new: int) -> Line:
     ground = _GROUNDS[side.sign]
     numbers = f"{old or '':>{NUMBER_CELLS}}{new or '':>{NUMBER_CELLS}} "
     return (
@@ -234,7 +162,7 @@ def _unified_line(side: _Side, old: int, new: int) -> Line:
     )
 
 
-def _split(rows: Sequence[tuple[_Side | None, _Side | None]], width: int) -> list[Line]:
+def _split(rows: Sequence[Pair], width: int) -> list[Line]:
     column = (width - 1) // 2
     lines: list[Line] = []
     for old, new in rows:
@@ -251,7 +179,7 @@ def _split(rows: Sequence[tuple[_Side | None, _Side | None]], width: int) -> lis
     return lines
 
 
-def _column(side: _Side | None, width: int) -> list[Line]:
+def _column(side: Side | None, width: int) -> list[Line]:
     """One line in a column of exactly `width` cells; what is longer goes on below."""
     if side is None:
         return []

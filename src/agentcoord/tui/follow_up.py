@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from agentcoord.values import dataclass
-from agentcoord.wire.task_views import TaskDetail
+
+if TYPE_CHECKING:  # As in `screens/live`.
+    from agentcoord.wire.task_views import TaskDetail
 
 
 @dataclass(frozen=True, slots=True)

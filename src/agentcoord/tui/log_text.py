@@ -14,6 +14,8 @@ LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 _KNOWN: Final = frozenset({"event", "level", "timestamp", "logger"})
 _TONES: Final = {"warning": Tone.WARN, "error": Tone.BAD, "critical": Tone.BAD, "debug": Tone.MUTED}
 _TIME_CELLS: Final = 10
+_EVENT_CELLS: Final = 15
+"""As wide as most names of events: then what is told of them stands in one column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +46,12 @@ def read_log_line(raw: str, zone: tzinfo | None = None) -> LogLine:
         return LogLine(line, 0, "info", frozenset())
     level = str(record.get("level", ""))
     facts = " ".join(f"{key}={_fact(value)}" for key, value in record.items() if _is_told(key, value))
+    event = one_line(str(record.get("event", "")))
     at_ms, stamp = _time_of(str(record.get("timestamp", "")), zone)
     line = (
         Span(f"{stamp:<{_TIME_CELLS}}", Tone.MUTED),
         Span(f"{level:<8}", _TONES.get(level, Tone.PLAIN)),
-        Span(one_line(str(record.get("event", "")))),
+        Span(f"{event:<{_EVENT_CELLS}}" if facts else event),
         Span(f"  {one_line(facts)}" if facts else "", Tone.MUTED),
     )
     about = frozenset(str(record[key]) for key in ("task", "worker") if record.get(key))

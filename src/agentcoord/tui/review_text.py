@@ -104,6 +104,9 @@ def case_lines(case: Case, row: TaskView | None, *, width: int) -> list[Line]:
 def case_page(case: Case, row: TaskView | None, diff: DiffPage, *, width: int) -> DiffPage:
     """What speaks for a task and against it, and then its diff."""
     lines = _case_head(case, row, width=width)
+    # What is shown, and not what the task says: of a long diff, or a task without some hunks, that is less.
+    shown = f", {plural(len(diff.files), 'file')}" if diff.files else ""
+    lines += [(), (Span(f" Diff{shown}", Tone.TITLE),)]
     first = len(lines)
     lines += diff.lines or [(Span("   No changes.", Tone.MUTED),)]
     if case.cut:
@@ -125,9 +128,7 @@ def _case_head(case: Case, row: TaskView | None, *, width: int) -> list[Line]:
         lines += [(), (Span(" Decisions and assumptions", Tone.TITLE),)]
         for decision in detail["decisions"]:
             lines += _bullet("·", Tone.MUTED, decision, text_width)
-    lines += _checks(detail["checks"], text_width)
-    lines += [(), (Span(f" Diff, {plural(len(task['files']), 'file')}", Tone.TITLE),)]
-    return lines
+    return lines + _checks(detail["checks"], text_width)
 
 
 def _facts(task: TaskView) -> list[Line]:

@@ -13,7 +13,10 @@ from typing import Final
 
 import pytest
 from tui_fakes import screen_lines, settle
-from tui_scenes import SCENES, opened
+from tui_scenes import SCENES, RecordedNight, opened
+
+from agentcoord.domain.events import EventKind
+from agentcoord.tui.diff_page import DiffPages
 
 GRIDS: Final = Path(__file__).with_name("grids")
 SIZES: Final = ((80, 24), (120, 40), (200, 60))
@@ -43,3 +46,16 @@ async def test_a_screen_looks_as_it_was_stored_at_every_size(name: str, tmp_path
 def test_no_grid_is_stored_that_no_scene_draws() -> None:
     drawn = {f"{name}-{width}x{height}.txt" for name in SCENES for width, height in SIZES}
     assert {path.name for path in GRIDS.iterdir()} == drawn
+
+
+def test_the_recorded_night_says_of_each_diff_what_is_in_it() -> None:
+    night = RecordedNight()
+    rows = {row["id"]: row for row in night.snapshot["tasks"]}
+    landed = {e["task"]: e["data"] for e in night.snapshot["events"] if e["kind"] == EventKind.TASK_DONE}
+    for task, diff in night.diffs.items():
+        pages = DiffPages(diff)
+        said = rows[task], night.details[task]["task"], landed.get(task, rows[task])
+        files = {hunk.path for hunk in pages.hunks}
+        for told in said:
+            assert set(told["files"]) == files, task
+            assert (told["lines_added"], told["lines_removed"]) == pages.lines_added_and_removed, task

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
-from tui_fakes import refusing, screen_lines, settle, snapshot, task
+from tui_fakes import FakeDaemon, app_for, refusing, screen_lines, settle, snapshot, task
 from tui_night import Night, night
 
 from agentcoord.domain.hunks import read_diff
@@ -21,6 +22,7 @@ from agentcoord.tui.screens.ask import AskScreen
 from agentcoord.tui.screens.confirm import ConfirmScreen
 from agentcoord.tui.screens.review import ReviewScreen
 from agentcoord.tui.styled import plain_text
+from agentcoord.tui.widgets.lines_view import LinesView
 from agentcoord.wire.messages import Method, Notification
 from agentcoord.wire.task_views import TaskDetail
 
@@ -78,6 +80,41 @@ async def review(*, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Night]:
         yield n
 
 
+async def test_while_it_reads_it_does_not_say_that_nothing_waits() -> None:
+    answered = asyncio.Event()
+
+    class SlowDaemon(FakeDaemon):
+        async def call(self, method: Method, **params: Any) -> dict[str, Any]:
+            if method is Method.TASK:
+                await answered.wait()
+                return cast("dict[str, Any]", detail(params["id"]))
+            return await super().call(method, **params)
+
+    daemon = SlowDaemon(snapshot(list(ROWS), []))
+    app = app_for(daemon)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot, until=lambda: app.model.live)
+        await pilot.press("v")
+        await settle(pilot, until=lambda: "reading 1 of 2" in "\n".join(screen_lines(app)))
+        assert "Nothing waits" not in "\n".join(screen_lines(app))
+        answered.set()
+        await settle(pilot, until=lambda: "2 tasks to judge" in "\n".join(screen_lines(app)))
+
+
+async def test_where_nothing_waits_it_says_so_on_both_sides() -> None:
+    async with night(snapshot([task("busy", "running")], []), begin_with_review=True) as n:
+        await settle(n.pilot, until=lambda: isinstance(n.app.screen, ReviewScreen))
+        await settle(n.pilot, until=lambda: "\n".join(screen_lines(n.app)).count("Nothing waits") == 2)
+        assert "Reading" not in "\n".join(screen_lines(n.app))
+
+
+async def test_the_heading_of_the_diff_counts_what_is_shown_beneath_it() -> None:
+    row = task("calm", "done", files=["docs/a.md", "docs/b.md", "docs/c.md"])
+    lines = [plain_text(line) for line in case_lines(Case(detail("calm"), CALM, False), row, width=90)]
+    assert any("in 3 files" in line for line in lines)
+    assert " Diff, 1 file" in lines
+
+
 async def test_the_riskiest_comes_first_with_its_reasons_its_proof_and_its_diff() -> None:
     async with review() as n:
         shown = "\n".join(screen_lines(n.app))
@@ -125,6 +162,10 @@ async def test_n_and_brackets_walk_and_braces_jump_to_files() -> None:
         await n.see("Improve risky.")
         await n.press("right_curly_bracket")
         await n.see("1/1 @@ -1 +1 @@")
+        view = n.app.screen.query_one("#case", LinesView)
+        at_file = view.scroll_y
+        await n.press("end", "left_curly_bracket")
+        assert view.scroll_y == at_file > 0
 
 
 async def test_undo_asks_first() -> None:

@@ -25,12 +25,15 @@ from tui_night import a_night, night
 from agentcoord.domain.events import EventKind
 from agentcoord.errors import RpcError
 from agentcoord.tui.feed import BACKOFF_S
+from agentcoord.tui.glyphs import TASK_LEGEND
 from agentcoord.tui.screens.confirm import ConfirmScreen
 from agentcoord.tui.screens.diff import DiffScreen
 from agentcoord.tui.screens.help import HelpScreen
 from agentcoord.tui.screens.main import MainScreen
 from agentcoord.tui.screens.task_detail import TaskDetailScreen
 from agentcoord.tui.screens.worker import WorkerScreen
+from agentcoord.tui.styled import plain_text
+from agentcoord.tui.widgets.lines_view import LinesView
 from agentcoord.wire.messages import Method, Notification
 
 DIFF = "diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-old\n+new\n"
@@ -243,6 +246,16 @@ class TestKeys:
             await n.press("escape")
             assert isinstance(n.app.screen, MainScreen)
 
+    @pytest.mark.parametrize("size", [(80, 24), (50, 20), (200, 60)])
+    async def test_no_word_of_the_help_is_cut_off(self, size: tuple[int, int]) -> None:
+        async with night(size=size) as n:
+            await n.press("question_mark")
+            view = n.app.screen.query_one(LinesView)
+            said = [plain_text(line) for line in view.lines if line[1:]]
+            assert len(max(said[: -len(TASK_LEGEND)], key=len)) <= max(view.size.width, 46)
+            words = " ".join(word for line in view.lines for word in plain_text(line).split())
+            assert "down, up, first, last; also the arrows, Home and End" in words
+
     async def test_q_quits_the_view_only(self) -> None:
         async with night() as n:
             await n.pilot.press("q")
@@ -286,7 +299,7 @@ class TestOtherScreens:
             n.daemon.answers[Method.TASK] = lambda p: detail_of(p["id"])
             await n.press("j", "enter")
             await n.see("Make it better.")
-            await n.see("api Improve api")
+            await n.see("api · Improve api")
             assert n.daemon.answered(Method.TASK) == [{"id": "api"}]
             await n.press("q")
             assert isinstance(n.app.screen, MainScreen)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tui_fakes import event, screen_lines, worker
+from tui_fakes import event, screen_lines, toasts, worker
 from tui_night import Night, night
 
 from agentcoord.domain.events import EventKind
@@ -125,6 +125,14 @@ async def test_searching_a_conversation_and_copying_it() -> None:
         assert "I look around." in n.app.clipboard
         await n.press("escape", "enter")
         assert isinstance(n.app.screen, TaskDetailScreen)
+
+
+async def test_a_search_whose_match_is_in_sight_says_nothing_of_others() -> None:
+    async with night() as n:
+        await look_on(n)
+        await n.press("slash", *"around", "enter")
+        await n.see("1 line with around")
+        assert not toasts(n.app)
 
 
 async def test_an_idle_worker_shows_what_it_did_last_and_is_asked_no_more() -> None:

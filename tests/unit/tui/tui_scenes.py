@@ -20,7 +20,9 @@ from agentcoord.tui.app import DashboardApp
 from agentcoord.tui.link import Mode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "scripts"))
-from dashboard_scene import recorded_app, replayed_app
+from dashboard_scene import RecordedNight, recorded_app, replayed_app
+
+__all__ = ["SCENES", "RecordedNight", "Scene", "opened"]
 
 
 def read_only(scratch: Path) -> DashboardApp:

@@ -38,7 +38,11 @@ class ConfirmScreen(ModalScreen[bool]):
         & #consequence { color: $text-muted; margin-bottom: 1; }
         & Horizontal { height: auto; align-horizontal: right; }
         & Button { margin-left: 2; }
-        & Button:focus { text-style: bold; background: $primary; color: $background; }
+        & Button.-textual-compact:focus {
+            text-style: bold;
+            background: $primary;
+            color: $background;
+        }
     }
     """
 

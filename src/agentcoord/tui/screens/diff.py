@@ -12,6 +12,7 @@ from textual.binding import Binding, BindingType
 from agentcoord.errors import AgentCoordError
 from agentcoord.tui.context import Context
 from agentcoord.tui.diff_page import DiffPages, Layout
+from agentcoord.tui.diff_reading import read_diff_text
 from agentcoord.tui.model import Part
 from agentcoord.tui.review_text import runs_here_lines
 from agentcoord.tui.screens.live import LiveScreen
@@ -20,7 +21,6 @@ from agentcoord.tui.text import one_line, plural
 from agentcoord.tui.widgets.frame import write_subtitle, write_title
 from agentcoord.tui.widgets.key_bar import Hint, KeyBar
 from agentcoord.tui.widgets.lines_view import LinesView
-from agentcoord.wire.protocol import Method
 
 MOST_CHARS: Final = 2_000_000
 """Beyond this a diff is cut here; `agentcoord diff` prints all of it."""
@@ -45,7 +45,7 @@ class DiffScreen(LiveScreen):
         self.task_id = task_id
         self._starts: list[int] = []
         self._pages: DiffPages | None = None
-        self._runs_here: list[str] = []
+        self._runs_here: tuple[str, ...] = ()
         self._layout = Layout.UNIFIED
         self._cut = False
 
@@ -103,21 +103,13 @@ class DiffScreen(LiveScreen):
 
     async def _read(self) -> None:
         """Collect the pieces; a refusal is shown in place of the diff."""
-        text, offset, runs_here = "", 0, list[str]()
         try:
-            while True:
-                piece = await self.context.source.call(Method.DIFF, id=self.task_id, offset=offset)
-                text += str(piece["text"])
-                runs_here = [str(path) for path in piece.get("runs_here") or ()]
-                following = piece["next_offset"]
-                if following is None or len(text) >= MOST_CHARS:
-                    break
-                offset = int(following)
+            diff = await read_diff_text(self.context.source, self.task_id, most_chars=MOST_CHARS)
         except AgentCoordError as error:
             self.query_one(LinesView).set_lines([(Span(f" {one_line(error.message)}", Tone.WARN),)])
             return
-        self._pages, self._cut = DiffPages(text), following is not None
-        self._runs_here = runs_here
+        self._pages, self._cut = DiffPages(diff.text), diff.cut
+        self._runs_here = diff.runs_here
         self._draw()
         self.query_one(LinesView).focus()
 

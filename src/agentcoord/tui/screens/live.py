@@ -7,7 +7,7 @@ effect first asks `actions` whether it is possible, and a key that cannot act sa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
@@ -27,7 +27,9 @@ from agentcoord.tui.screens.help import HelpScreen
 from agentcoord.tui.text import harmless, plural
 from agentcoord.tui.widgets.scrubber import Scrubber
 from agentcoord.wire.messages import Method
-from agentcoord.wire.task_views import TaskDetail
+
+if TYPE_CHECKING:  # The shapes of one task are for those screens that show one.
+    from agentcoord.wire.task_views import TaskDetail
 
 
 class LiveScreen(Screen[None]):

@@ -165,7 +165,9 @@ class PagerScreen(LiveScreen):
     def _search_kept(self) -> None:
         self.query_one("#search", Input).display = False
         self.view.focus()
-        if self.search:
+        top, matches = round(self.view.scroll_y), self.matches()
+        in_sight = any(top <= i < top + self.view.size.height for i in matches)
+        if self.search and not in_sight:
             self.action_match(-1 if self.following else 1)
 
     def _look_for(self, words: str) -> None:

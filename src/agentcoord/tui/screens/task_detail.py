@@ -11,10 +11,9 @@ from textual.binding import Binding, BindingType
 from agentcoord.tui import actions
 from agentcoord.tui.context import Context
 from agentcoord.tui.detail_text import detail_lines
-from agentcoord.tui.effects import ACCEPT, CANCEL, RETRY, UNDO
 from agentcoord.tui.messages import LogWanted, TaskWanted
 from agentcoord.tui.model import Part
-from agentcoord.tui.screens.live import LiveScreen
+from agentcoord.tui.screens.deciding import DecidingScreen
 from agentcoord.tui.styled import Span, Tone
 from agentcoord.tui.widgets.frame import write_subtitle, write_title
 from agentcoord.tui.widgets.key_bar import Hint, KeyBar
@@ -23,7 +22,7 @@ from agentcoord.wire.messages import Method, TaskView
 from agentcoord.wire.task_views import TaskDetail
 
 
-class TaskDetailScreen(LiveScreen):
+class TaskDetailScreen(DecidingScreen):
     """Description, checks, files, questions, decisions and events of a task."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -66,7 +65,7 @@ class TaskDetailScreen(LiveScreen):
     def show(self, parts: Part) -> None:
         """Follow the task's row; read the task again at most once a second."""
         row = self.model.tasks.get(self.task_id)
-        title = f"{self.task_id}  {row['title']}" if row is not None else self.task_id
+        title = f"{self.task_id} · {row['title']}" if row is not None else self.task_id
         view = self.query_one("#detail", LinesView)
         write_title(view, title)
         write_subtitle(view, "" if self.model.live else "no connection: this may be stale")
@@ -84,33 +83,9 @@ class TaskDetailScreen(LiveScreen):
         """Show what the daemon's log says of it."""
         self.post_message(LogWanted(self.task_id))
 
-    def action_cancel(self) -> None:
-        """Cancel this task."""
-        self.act(CANCEL, [self.task_id])
-
-    def action_retry(self) -> None:
-        """Queue this task again."""
-        self.act(RETRY, [self.task_id])
-
-    def action_accept(self) -> None:
-        """Mark this task as good."""
-        self.act(ACCEPT, [self.task_id])
-
-    def action_undo(self) -> None:
-        """Take this task back."""
-        self.act(UNDO, [self.task_id])
-
-    def action_reject(self) -> None:
-        """Take this task back and have it done again."""
-        self.reject_task(self.task_id)
-
-    def action_answer(self) -> None:
-        """Answer this task's question."""
-        self.answer_task(self.task_id)
-
-    def action_diff(self) -> None:
-        """Show what this task changed."""
-        self.open_diff(self.task_id)
+    @property
+    def selected_task(self) -> str:
+        return self.task_id
 
     def action_next_need(self) -> None:
         """Go on to the next task that needs a person."""

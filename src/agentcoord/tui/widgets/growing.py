@@ -24,6 +24,7 @@ class Growing(Toned, ScrollView):
         scrollbar-background: $background;
         scrollbar-background-hover: $background;
         scrollbar-background-active: $background;
+        scrollbar-corner-color: $background;
         scrollbar-color: $foreground 20%;
         scrollbar-color-hover: $foreground 40%;
         scrollbar-color-active: $primary;

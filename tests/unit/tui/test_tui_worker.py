@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -133,6 +134,24 @@ async def test_a_search_whose_match_is_in_sight_says_nothing_of_others() -> None
         await n.press("slash", *"around", "enter")
         await n.see("1 line with around")
         assert not toasts(n.app)
+
+
+async def test_an_answer_that_comes_while_the_screen_is_taken_down_is_not_drawn() -> None:
+    async with night() as n:
+        await look_on(n)
+        screen, asked = n.app.screen, asyncio.Event()
+
+        async def late(params: dict[str, Any]) -> dict[str, Any]:
+            asked.set()
+            while screen.query("#pager"):  # noqa: ASYNC110 - a screen announces no such thing
+                await asyncio.sleep(0)
+            return Conversation()(params)
+
+        n.daemon.late = late
+        n.clock.advance(READ_S)
+        await asked.wait()
+        await n.press("escape")
+        assert not n.app.screen.query("#pager")
 
 
 async def test_an_idle_worker_shows_what_it_did_last_and_is_asked_no_more() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC
 from typing import Any, cast
@@ -75,6 +75,8 @@ class FakeDaemon:
         self.calls: list[tuple[Method, dict[str, Any]]] = []
         self.subscriptions: list[Position | None] = []
         self.answers: dict[Method, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+        self.late: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]] | None = None
+        """Answers the next calls in its own time."""
         self._listener: asyncio.Queue[Notice | None] | None = None
 
     @asynccontextmanager
@@ -99,6 +101,8 @@ class FakeDaemon:
     async def call(self, method: Method, **params: Any) -> dict[str, Any]:
         self.calls.append((method, params))
         self._refuse_if_down()
+        if self.late is not None:
+            return await self.late(params)
         if method in self.answers:
             return self.answers[method](params)
         match method:

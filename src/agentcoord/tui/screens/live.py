@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual.binding import Binding, BindingType
+from textual.messages import Prune
 from textual.screen import Screen
 
 from agentcoord.domain.states import ReviewState
@@ -49,6 +50,13 @@ class LiveScreen(Screen[None]):
         """Each screen of a replay has the scrubber; Textual calls the screen's own `on_mount` as well."""
         if (replay := self.context.replay) is not None:
             self.mount(Scrubber(replay.player, replay.marks, self.context.zone))
+
+    async def on_prune(self, event: Prune) -> None:
+        """Stop asking the daemon before the widgets go that an answer would be drawn on.
+
+        Textual cancels a screen's workers too, yet after its widgets are gone; it calls this before its own.
+        """
+        self.workers.cancel_node(self)
 
     def show(self, parts: Part) -> None:
         """Redraw the given parts of the model."""

@@ -13,7 +13,8 @@ from terminal_kit import Terminal, terminal
 from agentcoord.tui.event_text import sentence
 from agentcoord.wire.messages import Method
 
-COMMAND = "stty -g > before; agentcoord dashboard; echo left with $?; stty -g > after; exec sleep 60"
+DASHBOARD = "agentcoord dashboard; echo left with $?"
+COMMAND = f"stty -g > before; {DASHBOARD}; stty -g > after; exec sleep 60"
 
 
 def events_shown(lines: list[str]) -> list[str]:
@@ -88,3 +89,14 @@ def test_the_dashboard_outlives_its_daemon_and_leaves_the_terminal_as_it_was(a_n
         t.wait(lambda _lines: (a.root / "after").exists(), "the terminal's settings")
     assert (a.root / "after").read_text() == (a.root / "before").read_text()
     assert a.call(Method.STATUS)["state"] == "paused", "the daemon goes on"
+
+
+@pytest.mark.tmux
+def test_on_a_terminal_of_sixteen_colours_what_is_wrong_is_yellow_and_not_white(a_night: Night) -> None:
+    with terminal(a_night) as t:
+        t.open(f"COLORTERM= TERM=xterm {DASHBOARD}; exec sleep 60", columns=80, lines=24)
+        t.see("▲ not connected")
+        header = t.lines(styled=True)[0]
+        assert "\x1b[33m▲ not connected" in header, header
+        t.press("q")
+        t.see("left with 0")

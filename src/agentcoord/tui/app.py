@@ -39,7 +39,7 @@ from agentcoord.tui.screens.live import LiveScreen
 from agentcoord.tui.screens.main import MainScreen
 from agentcoord.tui.source import SocketSource
 from agentcoord.tui.styled import Tone
-from agentcoord.tui.themes import NIGHT, THEMES
+from agentcoord.tui.themes import NIGHT, THEMES, theme_for
 from agentcoord.wire.protocol import ExitCode
 
 TOASTS_AT_ONCE: Final = 3
@@ -214,6 +214,7 @@ def _run(make: Callable[[], DashboardApp]) -> int:
         # Textual would believe these and never look at the terminal again, whose size they do not follow.
         os.environ.pop(name, None)
     app = make()
+    app.theme = theme_for(app.console.color_system)
     app.run()
     return app.return_code or ExitCode.OK
 

@@ -35,6 +35,8 @@ DAY: Final = Theme(
     dark=False,
 )
 THEMES: Final = (NIGHT, DAY)
+FEW_COLOURS: Final = "ansi-dark"
+"""Textual's theme of the terminal's own sixteen colours; ours would all become white and grey there."""
 THEME_NAMES: Final = (
     *(theme.name for theme in THEMES),
     "ansi-dark",
@@ -46,3 +48,8 @@ THEME_NAMES: Final = (
     "tokyo-night",
 )
 """What `:theme` completes; every other one of Textual's can be named too."""
+
+
+def theme_for(colours: str | None) -> str:
+    """The theme to begin with, by what Rich calls the terminal's colours."""
+    return FEW_COLOURS if colours in ("standard", "windows") else NIGHT.name

@@ -33,10 +33,15 @@ from agentcoord.tui.screens.main import MainScreen
 from agentcoord.tui.screens.task_detail import TaskDetailScreen
 from agentcoord.tui.screens.worker import WorkerScreen
 from agentcoord.tui.styled import plain_text
+from agentcoord.tui.themes import FEW_COLOURS, NIGHT, theme_for
+from agentcoord.tui.widgets.header_bar import HeaderBar
 from agentcoord.tui.widgets.lines_view import LinesView
 from agentcoord.wire.messages import Method, Notification
 
 DIFF = "diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-old\n+new\n"
+
+YELLOW = 3
+BRIGHT_BLACK = 8
 
 
 class TestMainScreen:
@@ -433,3 +438,26 @@ def test_until_somebody_wants_them_the_other_screens_are_not_imported() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True
     )
     assert done.stdout.strip() == "['agentcoord.tui.screens.main']"
+
+
+@pytest.mark.parametrize(
+    ("colours", "theme"),
+    [("standard", "ansi-dark"), ("256", NIGHT.name), ("truecolor", NIGHT.name), (None, NIGHT.name)],
+)
+def test_a_terminal_of_sixteen_colours_is_drawn_with_those(colours: str | None, theme: str) -> None:
+    assert theme_for(colours) == theme
+
+
+async def test_with_sixteen_colours_grey_words_are_grey_and_the_badge_can_be_read() -> None:
+    async with night(a_night(scripted=True)) as n:
+        n.app.theme = FEW_COLOURS
+        await settle(n.pilot)
+        header = n.app.screen.query_one(HeaderBar)
+        drawn = {segment.text.strip(): segment.style for y in (0, 1) for segment in header.render_line(y)}
+        muted, badge = drawn["busy"], drawn["scripted model"]
+        assert muted is not None
+        assert muted.color is not None
+        assert muted.color.number == BRIGHT_BLACK
+        assert badge is not None
+        assert badge.bgcolor is not None
+        assert badge.bgcolor.number == YELLOW

@@ -28,6 +28,7 @@ class Growing(Toned, ScrollView):
         scrollbar-color: $foreground 20%;
         scrollbar-color-hover: $foreground 40%;
         scrollbar-color-active: $primary;
+        &:ansi { scrollbar-color: ansi_bright_black; }
     }
     """
 

@@ -27,6 +27,7 @@ class Toned(Widget):
     Toned {
         & > .tone--plain { color: $foreground; }
         & > .tone--muted { color: $foreground 60%; }
+        &:ansi > .tone--muted { color: ansi_bright_black; }
         & > .tone--strong { color: $foreground; text-style: bold; }
         & > .tone--accent { color: $text-accent; }
         & > .tone--good { color: $text-success; }
@@ -34,6 +35,7 @@ class Toned(Widget):
         & > .tone--bad { color: $text-error; text-style: bold; }
         & > .tone--title { color: $text-primary; text-style: bold; }
         & > .tone--badge { color: $text; background: $warning 70%; text-style: bold; }
+        &:ansi > .tone--badge { color: ansi_black; background: ansi_yellow; }
         & > .tone--added { color: $text-success; background: $success 12%; }
         & > .tone--removed { color: $text-error; background: $error 12%; }
         & > .tone--code-keyword { color: $text-primary; }

@@ -31,7 +31,7 @@ from agentcoord.domain.states import TaskState
 from agentcoord.errors import AgentCoordError, DaemonError, StoreError, StoreUnavailableError
 from agentcoord.store.connection import Store
 from agentcoord.store.memory import TaskRow
-from agentcoord.store.spend_mirror import Reserved, with_mirror
+from agentcoord.store.spend_mirror import OF_TASK, Reserved, spenders_of, with_mirror
 from agentcoord.values import dataclass
 from agentcoord.workspace.landing import Lander
 
@@ -70,7 +70,7 @@ async def restore_at_start(store: Store, lander: Lander, path: Path) -> str:
     Raises DaemonError when the file cannot be read, and what the store raises.
     """
     try:
-        copy = _Copy.of((await asyncio.to_thread(KeptFile.open, path)).values)
+        copy = _Copy.of(await asyncio.to_thread(KeptFile(path).read))
     except (OSError, TypeError, ValueError, AttributeError) as error:
         raise DaemonError(
             f"{path} cannot be read: {error}", mend="move it away; it only helps when Redis loses its memory"
@@ -105,7 +105,7 @@ async def _put_back(
     questions = [
         (int(number), str(json.loads(raw)["task"])) for number, raw in hashes.get(_QUESTIONS, {}).items()
     ]
-    await store.memory.restore(copy.mark, tasks, hashes, questions=questions)
+    await store.memory.restore(copy.mark, tasks, hashes, sets=spenders_of(hashes), questions=questions)
     for ended in ended_by_need(copy.rows, tasks):
         store.queue.spreader.on_ended(ended)
     run = copy.hashes.get(_SETTINGS, {}).get("run", "")
@@ -176,7 +176,7 @@ class MemoryKeeper:
         except StoreError as error:
             self._tell_once(error.message)
         except OSError as error:
-            self._tell_once(f"{self._path} cannot be written: {error}")
+            self._tell_once(f"{self._path} cannot be read or written: {error}")
         else:
             return
         await self._store.queue.clock.sleep(AWAY_S)
@@ -193,14 +193,14 @@ class MemoryKeeper:
         if not store.memory.mark:
             return
         named = sorted(tasks)
-        if not named and not self._kept.values:
+        if not named and not len(self._kept):
             named = [task.id for task in await store.queue.all()]
-        if not (named or self._settings_told) and self._kept.values.get(_MARK) == store.memory.mark:
+        if not (named or self._settings_told) and self._kept.holds(_MARK, store.memory.mark):
             await self._look()
             return
         rows = await store.memory.rows(named)
         spends = [f"spend:run:{self._runs.run}", f"spend:day:{self._runs.day()}"]
-        spends += [f"spend:task:{task}" for task in named]
+        spends += [f"{OF_TASK}{task}" for task in named]
         hashes = await store.memory.hashes([_SETTINGS, _QUESTIONS, *spends])
         values: dict[str, Any] = {_MARK: store.memory.mark, _HASH + _QUESTIONS: {}}
         values |= {
@@ -222,7 +222,7 @@ class MemoryKeeper:
     async def _restore(self) -> None:
         mirror = self._store.ledger.mirror
         try:
-            copy = _Copy.of(self._kept.values)
+            copy = _Copy.of(await asyncio.to_thread(self._kept.read))
             if not copy.mark:
                 raise DaemonError("it was lost before anything was copied")
             copy.hashes[_SETTINGS] = {**copy.hashes.get(_SETTINGS, {}), **self._settings_now()}

@@ -5,11 +5,13 @@ Separate from `snapshot` because all of it is made from the ledger's totals. Rea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import heapq
+from collections.abc import Collection, Mapping, Sequence
 
 from agentcoord.config.sections import BudgetSection
-from agentcoord.daemon.forecast import Forecast, OpenTask, forecast
+from agentcoord.daemon.forecast import ENOUGH, MOST_SAMPLES, Forecast, OpenTask, forecast
 from agentcoord.daemon.task_setup import caps_of
+from agentcoord.domain.ids import TaskId
 from agentcoord.domain.states import ENDED_STATES, SETTLED_STATES
 from agentcoord.domain.task import Task
 from agentcoord.domain.usage import Usage, usd
@@ -26,12 +28,16 @@ class Forecasting:
         self._asked: object = None
         self._answer: Forecast | None = None
 
-    def of(self, tasks: Sequence[Task], totals: Totals) -> Forecast | None:
-        """Return the forecast for the run of `totals`; `tasks` are all of the store, earlier runs' too."""
-        ended = [task for task in tasks if task.state in ENDED_STATES and task.turns]
-        ended.sort(key=lambda task: -(task.ended_at_ms or 0))
-        own = [task.cost_usd_micros for task in ended if task.id in totals.by_task]
-        earlier = [task.cost_usd_micros for task in ended if task.id not in totals.by_task]
+    def of(
+        self, tasks: Sequence[Task], ended: Sequence[Task], of_run: Collection[TaskId], totals: Totals
+    ) -> Forecast | None:
+        """Return the forecast for the run of `totals`.
+
+        `tasks` are all of the store, `ended` those that `newest_ended` finds among them, `of_run` those of
+        these that have cost something in this run.
+        """
+        own = [task.cost_usd_micros for task in ended if task.id in of_run]
+        earlier = [task.cost_usd_micros for task in ended if task.id not in of_run]
         still_open = [
             OpenTask(task.cost_usd_micros, caps_of(task, self._budget).task)
             for task in tasks
@@ -41,6 +47,12 @@ class Forecasting:
         if asked != self._asked:
             self._asked, self._answer = asked, forecast(*asked)
         return self._answer
+
+
+def newest_ended(tasks: Sequence[Task]) -> list[Task]:
+    """Return those that a forecast can rest on, newest first; no more than it looks at."""
+    ended = (task for task in tasks if task.state in ENDED_STATES and task.turns)
+    return heapq.nlargest(MOST_SAMPLES + ENOUGH, ended, key=lambda task: task.ended_at_ms or 0)
 
 
 def spend_view(totals: Totals, budget: BudgetSection) -> SpendView:
@@ -58,7 +70,12 @@ def spend_view(totals: Totals, budget: BudgetSection) -> SpendView:
 
 
 def costs_view(
-    totals: Totals, budget: BudgetSection, at_the_end: Forecast | None, *, scripted: bool
+    totals: Totals,
+    by_task: Mapping[TaskId, Spend],
+    budget: BudgetSection,
+    at_the_end: Forecast | None,
+    *,
+    scripted: bool,
 ) -> CostsView:
     spend = spend_view(totals, budget)
     return {
@@ -76,7 +93,7 @@ def costs_view(
         "forecast_tasks": 0 if at_the_end is None else at_the_end.tasks_of_this_run,
         "forecast_earlier_tasks": 0 if at_the_end is None else at_the_end.tasks_of_earlier_runs,
         "tokens": tokens_view(totals.usage),
-        "by_task": [{"id": task, **_cost_row(each)} for task, each in totals.by_task.items()],
+        "by_task": [{"id": task, **_cost_row(each)} for task, each in by_task.items()],
         "by_worker": [{"worker": name, **_cost_row(each)} for name, each in totals.by_worker.items()],
         "by_model": [{"model": model, **_cost_row(each)} for model, each in totals.by_model.items()],
         "scripted": scripted,

@@ -17,7 +17,16 @@ from typing import Any, TypeVar
 from agentcoord import __version__
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.daemon.chores import LoopLag
-from agentcoord.daemon.money_views import Forecasting, costs_view, p50_usd, p90_usd, spend_view, tokens_view
+from agentcoord.daemon.forecast import Forecast
+from agentcoord.daemon.money_views import (
+    Forecasting,
+    costs_view,
+    newest_ended,
+    p50_usd,
+    p90_usd,
+    spend_view,
+    tokens_view,
+)
 from agentcoord.daemon.pausing import paused_why
 from agentcoord.daemon.review_views import check_views, flag_views
 from agentcoord.daemon.run_book import RunBook
@@ -102,7 +111,7 @@ class Views:
         if state == "running" and queue.paused:
             state = "paused"
         busy = self._shop.board.busy
-        at_the_end = self._forecasting.of(tasks, totals)
+        at_the_end = await self._at_the_end(tasks, totals)
         return {
             "state": state,
             "version": __version__,
@@ -182,8 +191,10 @@ class Views:
 
     async def costs(self) -> CostsView:
         tasks, totals = await self._shop.store.queue.all(), await self._totals()
-        at_the_end = self._forecasting.of(tasks, totals)
-        return costs_view(totals, self._shop.settings.budget, at_the_end, scripted=self._state.scripted)
+        at_the_end = await self._at_the_end(tasks, totals)
+        by_task = await self._shop.store.ledger.by_task(self._runs.run)
+        budget = self._shop.settings.budget
+        return costs_view(totals, by_task, budget, at_the_end, scripted=self._state.scripted)
 
     async def stats(self) -> StatsView:
         tasks = await self._shop.store.queue.all()
@@ -249,6 +260,11 @@ class Views:
 
     async def _totals(self) -> Totals:
         return await self._shop.store.ledger.totals(run=self._runs.run, day=self._runs.day())
+
+    async def _at_the_end(self, tasks: Sequence[Task], totals: Totals) -> Forecast | None:
+        ended = newest_ended(tasks)
+        of_run = await self._shop.store.ledger.spenders(self._runs.run, [task.id for task in ended])
+        return self._forecasting.of(tasks, ended, of_run, totals)
 
     def _baseline(self) -> str:
         if not self._shop.settings.checks.commands:

@@ -2,18 +2,18 @@
 
 The worst case of a call is reserved before it is made and settled after it, each in one atomic step,
 so that spent + reserved never passes a cap, however many workers ask at once and whatever crashes.
-The task cap counts what a task ever cost, over all runs; the run's totals by task are of that run.
+The task cap counts what a task ever cost, over all runs; costs by task are of one run.
 Deliberately absent: prices and what a cap should be (`llm`, `config`). Money is in micro-dollars.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import field, replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 from redis.asyncio import Redis
 
@@ -21,7 +21,7 @@ from agentcoord.domain.ids import TaskId
 from agentcoord.domain.usage import ZERO_USD, CapUnit, Usage, UsdMicros
 from agentcoord.store.keys import Keys
 from agentcoord.store.memory import Memory
-from agentcoord.store.scripts import BATCH, ScriptName, Scripts, read_hash
+from agentcoord.store.scripts import BATCH, ScriptName, Scripts, calling, read_hash
 from agentcoord.store.spend_mirror import Reserved, SpendMirror
 from agentcoord.store.task_records import decode_usage, usage_args
 from agentcoord.values import dataclass
@@ -82,7 +82,6 @@ class Totals:
     day_reserved_usd_micros: UsdMicros
     usage: Usage
     """Of the run."""
-    by_task: Mapping[TaskId, Spend]
     by_model: Mapping[str, Spend]
     by_worker: Mapping[str, Spend] = field(default_factory=lambda: MappingProxyType({}))
     run_tokens: int = 0
@@ -203,17 +202,18 @@ class BudgetLedger:
         }
 
     async def totals(self, *, run: str, day: str) -> Totals:
-        """Return what was spent and reserved in `run` and on `day`, and the run's parts."""
+        """Return what was spent and reserved in `run` and on `day`, and the run's by model and worker.
+
+        However many tasks there are, it reads no more.
+        """
         of_run = await read_hash(self.client, self.keys.run_spend(run))
         of_day = await read_hash(self.client, self.keys.day_spend(day))
-        by_task = _parts(of_run, "task")
         return Totals(
             run_spent_usd_micros=UsdMicros(_number(of_run, "spent")),
             run_reserved_usd_micros=UsdMicros(_number(of_run, "reserved")),
             day_spent_usd_micros=UsdMicros(_number(of_day, "spent")),
             day_reserved_usd_micros=UsdMicros(_number(of_day, "reserved")),
             usage=decode_usage(of_run),
-            by_task={TaskId(task): spend for task, spend in by_task.items()},
             by_model=_parts(of_run, "model"),
             by_worker=_parts(of_run, "worker"),
             run_tokens=_number(of_run, "tokens_spent"),
@@ -221,6 +221,29 @@ class BudgetLedger:
             day_tokens=_number(of_day, "tokens_spent"),
             day_tokens_reserved=_number(of_day, "tokens_reserved"),
         )
+
+    async def by_task(self, run: str) -> dict[TaskId, Spend]:
+        """Return what each task has cost in `run`, in order of name."""
+        key = self.keys.spenders(run)
+        async with calling("list the costs"):
+            tasks = sorted(cast("set[str]", await self.client.smembers(key)))
+        found: dict[TaskId, Spend] = {}
+        for start in range(0, len(tasks), BATCH):
+            piece = tasks[start : start + BATCH]
+            async with calling("read the costs"), self.client.pipeline(transaction=False) as pipe:
+                for task in piece:
+                    pipe.hgetall(self.keys.task_spend(task))
+                books = await pipe.execute()
+            found |= {TaskId(t): _spend(book, f"{run}|") for t, book in zip(piece, books, strict=True)}
+        return found
+
+    async def spenders(self, run: str, among: Sequence[TaskId]) -> frozenset[TaskId]:
+        """Return which of these tasks have cost something in `run`."""
+        if not among:
+            return frozenset()
+        async with calling("ask who has spent"):
+            flags = await self.client.smismember(self.keys.spenders(run), list(among))
+        return frozenset(task for task, flag in zip(among, flags, strict=True) if flag)
 
 
 def _caps_in_order(caps: Caps) -> tuple[tuple[CapScope, CapUnit, int | None], ...]:
@@ -238,12 +261,11 @@ def _caps_in_order(caps: Caps) -> tuple[tuple[CapScope, CapUnit, int | None], ..
 def _parts(fields: Mapping[str, str], kind: str) -> dict[str, Spend]:
     """Collect the fields `kind|name|what` by name, in order of name."""
     names = sorted({f.split("|", 1)[1].rpartition("|")[0] for f in fields if f.startswith(f"{kind}|")})
-    return {
-        name: Spend(
-            UsdMicros(_number(fields, f"{kind}|{name}|spent")), decode_usage(fields, f"{kind}|{name}|")
-        )
-        for name in names
-    }
+    return {name: _spend(fields, f"{kind}|{name}|") for name in names}
+
+
+def _spend(fields: Mapping[str, str], prefix: str) -> Spend:
+    return Spend(UsdMicros(_number(fields, f"{prefix}spent")), decode_usage(fields, prefix))
 
 
 def _number(fields: Mapping[str, str], name: str) -> int:

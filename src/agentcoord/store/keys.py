@@ -39,6 +39,9 @@ class Keys:
     def task_spend(self, task: str) -> str:
         return self.of(f"spend:task:{task}")
 
+    def spenders(self, run: str) -> str:
+        return self.of(f"spenders:{run}")
+
     def day_spend(self, day: str) -> str:
         return self.of(f"spend:day:{day}")
 

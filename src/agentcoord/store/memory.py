@@ -13,6 +13,7 @@ import asyncio
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import field
+from types import MappingProxyType
 from typing import Any
 
 from redis.asyncio import Redis
@@ -128,6 +129,7 @@ class Memory:
         tasks: Sequence[RestoredTask],
         hashes: Mapping[str, Mapping[str, str]],
         *,
+        sets: Mapping[str, Collection[str]] = MappingProxyType({}),
         questions: Collection[tuple[int, str]] = (),
     ) -> None:
         """Put everything in place of whatever is there, and then the mark.
@@ -139,6 +141,8 @@ class Memory:
         async with calling("put the settings and the ledger back"):
             for suffix, stored in hashes.items():
                 await self.client.hset(self.keys.of(suffix), mapping={**stored})  # type: ignore[dict-item]  # Str is allowed, but the type is invariant.
+            for suffix, members in sets.items():
+                await self.client.sadd(self.keys.of(suffix), *members)
             for number, asker in questions:
                 await self.client.zadd(self.keys.of("questions:open"), {f"{number}:{asker}": number})
             if questions:

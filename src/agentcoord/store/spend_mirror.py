@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from types import MappingProxyType
+from typing import Final
 
 from agentcoord.values import dataclass
+
+OF_TASK: Final = "spend:task:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class Reserved:
     @property
     def scopes(self) -> tuple[str, str, str]:
         """The hashes that count it."""
-        return (f"spend:run:{self.run}", f"spend:task:{self.task}", f"spend:day:{self.day}")
+        return (f"spend:run:{self.run}", f"{OF_TASK}{self.task}", f"spend:day:{self.day}")
 
     @classmethod
     def from_stored(cls, stored: Sequence[object]) -> Reserved:
@@ -98,4 +101,14 @@ def with_mirror(
             stored = found.setdefault(scope, {})
             for kind, amount in (("reserved", reserved.amount), ("tokens_reserved", reserved.tokens)):
                 stored[kind] = str(int(stored.get(kind, 0)) + amount)
+    return found
+
+
+def spenders_of(hashes: Mapping[str, Mapping[str, str]]) -> dict[str, set[str]]:
+    """Return the sets that say which tasks have spent in a run, as the ledger's hashes of tasks tell it."""
+    found: dict[str, set[str]] = {}
+    for name, stored in hashes.items():
+        if name.startswith(OF_TASK):
+            for run in {field.rpartition("|")[0] for field in stored} - {""}:
+                found.setdefault(f"spenders:{run}", set()).add(name.removeprefix(OF_TASK))
     return found

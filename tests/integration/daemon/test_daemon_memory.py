@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import resource
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -68,7 +69,7 @@ async def load(d: Daemonlet, *tasks: str, needs: str = "") -> None:
 
 
 def kept_state(d: Daemonlet, task: str) -> str:
-    row = KeptFile.open(d.paths.kept_file).values.get(f"t:{task}")
+    row = KeptFile(d.paths.kept_file).read().get(f"t:{task}")
     return row[3]["state"] if row else ""
 
 
@@ -154,7 +155,8 @@ async def test_a_cap_holds_to_the_cent_over_a_flush(valkey: OwnValkey) -> None:
         assert d.store.queue.paused
         totals = await d.store.ledger.totals(run=d.runs.run, day=d.runs.day())
         assert (totals.run_spent_usd_micros, totals.day_spent_usd_micros) == (690, 690)
-        assert (totals.run_reserved_usd_micros, totals.by_task[TaskId("a")].usd_micros) == (310, 100)
+        by_task = await d.store.ledger.by_task(d.runs.run)
+        assert (totals.run_reserved_usd_micros, by_task[TaskId("a")].usd_micros) == (310, 100)
 
 
 async def test_while_the_memory_is_gone_nobody_hears_that_nothing_is_left_to_do(valkey: OwnValkey) -> None:
@@ -270,18 +272,43 @@ async def test_a_copy_that_makes_no_sense_stops_the_daemon_in_words(valkey: OwnV
 def test_the_file_keeps_the_last_value_and_a_torn_line_is_nothing(tmp_path: Path) -> None:
     path = tmp_path / "kept.jsonl"
     kept = KeptFile.open(path)
-    kept.put({"a": 1, "b": {"x": "\udcff"}})
-    kept.put({"a": 2, "b": {"x": "\udcff"}})
+    kept.put({"a": 1, "b": {"x": "\udcff", "y": ""}})
+    kept.put({"a": 2, "b": {"y": "", "x": "\udcff"}})
     assert len(path.read_text().splitlines()) == 3
     with path.open("a") as out:
         out.write('["a", 3')
     again = KeptFile.open(path)
-    assert again.values == {"a": 2, "b": {"x": "\udcff"}}
+    assert again.read() == {"a": 2, "b": {"x": "\udcff", "y": ""}}
     again.put({"a": 4})
-    assert KeptFile.open(path).values["a"] == 4
+    assert KeptFile(path).read()["a"] == 4
     for n in range(OLD_LINES_MOST + 10):
         again.put({"a": -n})
     assert len(path.read_text().splitlines()) < OLD_LINES_MOST
-    assert json.loads(path.read_text().splitlines()[0])[0] == "a"
+    assert KeptFile(path).read() == {"a": -n, "b": {"x": "\udcff", "y": ""}}
+    assert (len(again), again.holds("a", -n), again.holds("a", 0), again.holds("c", 0)) == (
+        2,
+        True,
+        False,
+        False,
+    )
     again.clear()
-    assert KeptFile.open(path).values == {}
+    assert (KeptFile(path).read(), len(again)) == ({}, 0)
+
+
+def test_what_a_full_disk_tore_is_written_again_and_takes_nothing_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "kept.jsonl"
+    kept = KeptFile.open(path)
+    kept.put({"a": 1})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 5, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            kept.put({"b": "long enough"})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert path.read_bytes().endswith(b'["b",')
+    assert not kept.holds("b", "long enough")
+    kept.put({"b": "long enough", "c": 2})
+    assert KeptFile(path).read() == {"a": 1, "b": "long enough", "c": 2}

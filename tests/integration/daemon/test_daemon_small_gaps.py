@@ -45,7 +45,7 @@ async def test_a_persons_pause_is_kept_although_no_task_tells_of_it(
         tasks = [group.create_task(d.hub.run()), group.create_task(keeper.run())]
 
         def paused_in_file() -> str:
-            return str(KeptFile.open(d.paths.kept_file).values.get("h:settings", {}).get("paused", "0"))
+            return str(KeptFile(d.paths.kept_file).read().get("h:settings", {}).get("paused", "0"))
 
         await until(d.paths.kept_file.exists)
         await d.requests.answer("pause", {})

@@ -175,14 +175,20 @@ def _the_ledger_adds_up(seen: Snapshot) -> None:
         for scope in (f"run:{run}", f"task:{task}", f"day:{day}"):
             reserved[scope] += int(amount)
     spent: Counter[str] = Counter()
+    by_run: Counter[str] = Counter()
     for scope in seen.below("spend:"):
         book = seen.hashes[f"spend:{scope}"]
         assert int(book.get("reserved", 0)) == reserved[scope], (scope, "sets aside what nobody reserved")
         spent[scope.partition(":")[0]] += int(book.get("spent", 0))
         if scope.startswith("run:"):
-            for kind in ("task|", "model|"):
-                parts = [int(n) for f, n in book.items() if f.startswith(kind) and f.endswith("|spent")]
-                assert sum(parts) == int(book.get("spent", 0)), (scope, kind, "is not the sum of its parts")
+            parts = [int(n) for f, n in book.items() if f.startswith("model|") and f.endswith("|spent")]
+            assert sum(parts) == int(book.get("spent", 0)), (scope, "is not the sum of its models")
+        if scope.startswith("task:"):
+            runs = {f.rpartition("|")[0] for f in book} - {""}
+            assert sum(int(book[f"{run}|spent"]) for run in runs) == int(book.get("spent", 0)), (scope, runs)
+            by_run.update({run: int(book[f"{run}|spent"]) for run in runs})
+    for run, amount in by_run.items():
+        assert amount == int(seen.hashes[f"spend:run:{run}"]["spent"]), (run, "is not the sum of its tasks")
     assert spent["run"] == spent["task"] == spent["day"], "runs, tasks and days disagree"
 
 

@@ -128,10 +128,16 @@ async def test_totals_are_told_apart_by_task_and_by_model(valkey_url: str, proje
         for name, task, model in (("a", "t|1", "haiku"), ("b", "t|1", "sonnet"), ("c", "u", "sonnet")):
             await _reserve(store, name, 50, Caps(), task=task)
             await _settle(store, name, 10, model)
+        await _reserve(store, "d", 50, Caps(), task="v")
         totals = await store.ledger.totals(run="run", day="day")
-        assert totals.by_task == {"t|1": Spend(usd(20), USAGE + USAGE), "u": Spend(usd(10), USAGE)}
+        by_task = await store.ledger.by_task("run")
+        assert by_task == {"t|1": Spend(usd(20), USAGE + USAGE), "u": Spend(usd(10), USAGE)}
+        assert list(by_task) == ["t|1", "u"]
+        asked = [TaskId(task) for task in ("v", "u", "nobody", "t|1")]
+        assert await store.ledger.spenders("run", asked) == {"u", "t|1"}
         assert totals.by_model == {"haiku": Spend(usd(10), USAGE), "sonnet": Spend(usd(20), USAGE + USAGE)}
-        assert (await store.ledger.totals(run="other", day="day")).by_task == {}
+        assert await store.ledger.by_task("other") == {}
+        assert await store.ledger.spenders("other", asked) == await store.ledger.spenders("run", []) == set()
 
 
 async def test_what_a_crash_left_before_its_answer_is_booked_as_sent_and_once(

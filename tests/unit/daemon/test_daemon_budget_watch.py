@@ -12,7 +12,7 @@ from agentcoord.domain.task import Task, TaskSpec
 from agentcoord.domain.usage import NO_USAGE, CapUnit, UsdMicros
 from agentcoord.store.budget_ledger import CapScope, Totals
 
-NONE = Totals(UsdMicros(0), UsdMicros(0), UsdMicros(0), UsdMicros(0), NO_USAGE, {}, {})
+NONE = Totals(UsdMicros(0), UsdMicros(0), UsdMicros(0), UsdMicros(0), NO_USAGE, {})
 DOLLARS, TOKENS = CapUnit.USD_MICROS, CapUnit.TOKENS
 
 

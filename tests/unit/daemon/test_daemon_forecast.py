@@ -8,12 +8,12 @@ import pytest
 
 from agentcoord.config.sections import BudgetSection
 from agentcoord.daemon.forecast import Forecast, OpenTask, forecast
-from agentcoord.daemon.money_views import Forecasting
+from agentcoord.daemon.money_views import Forecasting, newest_ended
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import Task, TaskSpec
 from agentcoord.domain.usage import NO_USAGE, UsdMicros
-from agentcoord.store.budget_ledger import Spend, Totals
+from agentcoord.store.budget_ledger import Totals
 
 CENT = 10_000
 
@@ -108,15 +108,7 @@ def test_tasks_that_spent_in_this_run_are_its_own_and_the_others_are_history() -
         task("waits-for-you", TaskState.PARKED, 4 * CENT),
         *(task(f"old-{n}", TaskState.DONE, 4 * CENT) for n in range(9)),
     ]
-    spent = Spend(UsdMicros(4 * CENT), NO_USAGE)
-    totals = Totals(
-        UsdMicros(9 * CENT),
-        UsdMicros(0),
-        UsdMicros(0),
-        UsdMicros(0),
-        NO_USAGE,
-        {TaskId(name): spent for name in ("new-1", "new-2", "open")},
-        {},
-    )
-    found = Forecasting(BudgetSection()).of(tasks, totals)
+    totals = Totals(UsdMicros(9 * CENT), UsdMicros(0), UsdMicros(0), UsdMicros(0), NO_USAGE, {})
+    of_run = {TaskId(name) for name in ("new-1", "new-2", "open")}
+    found = Forecasting(BudgetSection()).of(tasks, newest_ended(tasks), of_run, totals)
     assert found == Forecast(UsdMicros(12 * CENT), UsdMicros(12 * CENT), 2, 6)

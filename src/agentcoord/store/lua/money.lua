@@ -33,18 +33,20 @@ local function book_reservation(id, amount, used, model, tokens)
   local spent = {}
   for _, key in ipairs(spend_keys(r)) do spent[#spent + 1] = redis.call('HINCRBY', key, 'spent', amount) end
   for _, key in ipairs(spend_keys(r)) do spent[#spent + 1] = redis.call('HINCRBY', key, 'tokens_spent', used) end
+  -- The run's hash is read whole all the time, so what grows with the number of tasks stands with the task.
   local run = P .. 'spend:run:' .. r[1]
-  local parts = {'task|' .. r[2], 'model|' .. model}
-  if (r[7] or '') ~= '' then parts[3] = 'worker|' .. r[7] end
-  for _, part in ipairs(parts) do redis.call('HINCRBY', run, part .. '|spent', amount) end
+  local parts = {{P .. 'spend:task:' .. r[2], r[1]}, {run, 'model|' .. model}}
+  if (r[7] or '') ~= '' then parts[3] = {run, 'worker|' .. r[7]} end
+  for _, part in ipairs(parts) do redis.call('HINCRBY', part[1], part[2] .. '|spent', amount) end
   local task = redis.call('EXISTS', task_key(r[2])) == 1 and task_key(r[2])
   if task then redis.call('HINCRBY', task, 'cost', amount) end
   for i = 1, #tokens, 2 do
     if tokens[i + 1] ~= '0' then
       redis.call('HINCRBY', run, tokens[i], tokens[i + 1])
       if task then redis.call('HINCRBY', task, tokens[i], tokens[i + 1]) end
-      for _, part in ipairs(parts) do redis.call('HINCRBY', run, part .. '|' .. tokens[i], tokens[i + 1]) end
+      for _, part in ipairs(parts) do redis.call('HINCRBY', part[1], part[2] .. '|' .. tokens[i], tokens[i + 1]) end
     end
   end
+  redis.call('SADD', P .. 'spenders:' .. r[1], r[2])
   return spent
 end

@@ -120,7 +120,9 @@ class Store:
             await clock.sleep(LOADING_PAUSE_S)
         epoch = await read_text(client, keys.of("epoch"))
         settings = await read_hash(client, keys.of("settings"))
-        memory = Memory(client, keys, scripts, await read_text(client, keys.of(MARK)) or "")
+        reader = TaskReader(client, keys)
+        mark = await read_text(client, keys.of(MARK)) or ""
+        memory = Memory(client, keys, scripts, mark, reader.forget)
         locks = FileLocks(client, keys, scripts, clock)
         spreader = Spreader(scripts, clock)
         dispatcher = Dispatcher(
@@ -132,7 +134,6 @@ class Store:
             paused=settings.get("paused") == "1",
         )
         spreader.on_ready = dispatcher.wake
-        reader = TaskReader(client, keys)
         taking = TakingBack(scripts, clock, reader, spreader, locks.nudge, dispatcher.wake)
         return cls(
             client=client,
@@ -210,4 +211,5 @@ class Store:
             if names:
                 removed += await self.client.unlink(*names)
         self.queue.dispatcher.paused = False
+        self.queue.reader.forget()
         return removed

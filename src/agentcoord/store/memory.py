@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import field
 from types import MappingProxyType
 from typing import Any
@@ -66,6 +66,8 @@ class Memory:
     scripts: Scripts
     mark: str
     """What the server is expected to know; empty while there is nothing to lose."""
+    on_restored: Callable[[], None]
+    """Called, without awaiting, when what was read before is worth nothing."""
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when somebody found that the memory is gone; cleared by `restore`."""
 
@@ -163,6 +165,7 @@ class Memory:
         async with calling("mark the memory"):
             await self.client.set(self.keys.of(MARK), mark)
         self.mark = mark
+        self.on_restored()
         self.lost.clear()
 
     async def _remove_the_rest(self) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from itertools import pairwise
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from redis.asyncio import Redis
 
@@ -39,12 +39,10 @@ from agentcoord.store.setback_records import (
 )
 from agentcoord.store.spreading import DEAD_STATES, Spreader
 from agentcoord.store.taking_back import Decide, TakingBack
-from agentcoord.store.task_reading import TaskReader
+from agentcoord.store.task_reading import ENDED, TaskReader
 from agentcoord.store.task_records import TURNS_FIELD, counted_fields
 from agentcoord.values import dataclass
 
-READ_BATCH = 500
-"""Tasks read in one round trip."""
 _LOOKS = 5
 """How often all tasks are read again because others were loaded meanwhile."""
 _T = TypeVar("_T")
@@ -111,7 +109,7 @@ class TaskQueue:
 
     async def count_turn(self, claim: Claim) -> None:
         """Add to the task's turns, whether or not the claim still holds. The ledger books what it cost."""
-        await self.scripts.run(ScriptName.BOOK, claim.task.id, TURNS_FIELD, 1)
+        await self.scripts.run(ScriptName.BOOK, claim.task.id, ENDED, TURNS_FIELD, 1)
 
     async def verify(self, claim: Claim) -> None:
         """Raise LeaseLostError unless the claim holds and its lease lasts at this moment."""
@@ -214,7 +212,7 @@ class TaskQueue:
 
     async def count(self, claim: Claim, setback: Setback) -> None:
         """Count a setback within the attempt, whether or not the claim still holds."""
-        await self.scripts.run(ScriptName.BOOK, claim.task.id, *setback_args(setback))
+        await self.scripts.run(ScriptName.BOOK, claim.task.id, ENDED, *setback_args(setback))
 
     async def history(self, task: TaskId) -> tuple[AttemptEnd, ...]:
         """Return how a task's attempts ended, the oldest first; at most 50 are kept."""
@@ -320,9 +318,7 @@ class TaskQueue:
 
     async def all(self) -> list[Task]:
         """Return every task in plan order."""
-        async with calling("list the tasks"):
-            ids = cast("list[str]", await self.client.zrange(self.keys.of("order"), 0, -1))
-        return [task for piece in _pieces(ids, READ_BATCH) for task in await self.reader.read(piece)]
+        return await self.reader.all()
 
     async def counts(self) -> dict[TaskState, int]:
         """Return how many tasks are in each state; every state is there."""

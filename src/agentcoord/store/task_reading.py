@@ -1,16 +1,27 @@
 """Reading tasks and their histories, many in one round trip.
 
 Separate from the queue, which moves them, because whoever takes tasks back reads them too.
+
+Theory of operation of `all()`. A task that has ended stays as it is until a person does something about
+it, and a daemon that runs for weeks has thousands of those. So they are read once and remembered. Every
+script that changes a task which has ended, or makes it one that has not, counts up `revised` in the same
+step; when that is another number, everything is read anew. Nothing is remembered of tasks under way.
+An ended task's `open_needs` may be older than that: needs that are done count down in it unseen, and
+nobody asks for it before the task is brought back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import field
+from itertools import islice
+from typing import Final
 
 from redis.asyncio import Redis
 
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.setbacks import AttemptEnd
+from agentcoord.domain.states import ENDED_STATES
 from agentcoord.domain.task import Task
 from agentcoord.store.keys import Keys
 from agentcoord.store.scripts import calling
@@ -18,13 +29,45 @@ from agentcoord.store.setback_records import decode_attempt_end
 from agentcoord.store.task_records import decode_task
 from agentcoord.values import dataclass
 
+READ_BATCH: Final = 500
+"""Tasks read in one round trip."""
+REMEMBERED_MOST: Final = 5_000
+"""So many ended tasks are remembered, at about one kilobyte and their description each; others are read."""
+ENDED: Final = ",".join(sorted(ENDED_STATES))
+"""As scripts take it that must know whether a task has ended."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class TaskReader:
     """Reads only. Every method may raise StoreUnavailableError."""
 
     client: Redis
     keys: Keys
+    _ended: dict[str, Task] = field(default_factory=dict)
+    """Ended tasks as they were when `revised` had this number, or later."""
+    _revised: str | None = None
+
+    async def all(self) -> list[Task]:
+        """Return every task in plan order, none older than the call."""
+        async with calling("list the tasks"), self.client.pipeline(transaction=False) as pipe:
+            pipe.get(self.keys.of("revised"))
+            pipe.zrange(self.keys.of("order"), 0, -1)
+            revised, ids = await pipe.execute()
+        if revised != self._revised:
+            self._ended, self._revised = {}, revised
+        ended = self._ended  # Of this number, also when somebody else has meanwhile seen another.
+        unknown = [task for task in ids if task not in ended]
+        read: dict[str, Task] = {}
+        for start in range(0, len(unknown), READ_BATCH):
+            read |= {task.id: task for task in await self.read(unknown[start : start + READ_BATCH])}
+        tasks = [task for each in ids if (task := read.get(each) or ended.get(each)) is not None]
+        new = (task for task in read.values() if task.state in ENDED_STATES)
+        ended.update({task.id: task for task in islice(new, max(0, REMEMBERED_MOST - len(ended)))})
+        return tasks
+
+    def forget(self) -> None:
+        """Read everything anew: the server's memory was removed or replaced."""
+        self._ended, self._revised = {}, None
 
     async def read(self, ids: Sequence[str]) -> list[Task]:
         """Return these tasks; one that is not there is passed over."""

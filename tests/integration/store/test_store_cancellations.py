@@ -127,6 +127,8 @@ OPERATIONS: dict[str, Operation] = {
     "BudgetLedger.reconcile": lambda s: s.store.ledger.reconcile([]),
     "BudgetLedger.end": lambda s: s.store.ledger.end(["r", "never"]),
     "BudgetLedger.task_spent": lambda s: s.store.ledger.task_spent(TaskId("a")),
+    "BudgetLedger.by_task": lambda s: s.store.ledger.by_task("r"),
+    "BudgetLedger.spenders": lambda s: s.store.ledger.spenders("r", [s.task]),
     "BudgetLedger.totals": lambda s: s.store.ledger.totals(run="r", day="d"),
     "EventLog.append": lambda s: s.store.events.append(EVENTS),
     "EventLog.read": lambda s: s.store.events.read(after=0),

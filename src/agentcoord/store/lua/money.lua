@@ -47,6 +47,8 @@ local function book_reservation(id, amount, used, model, tokens)
       for _, part in ipairs(parts) do redis.call('HINCRBY', part[1], part[2] .. '|' .. tokens[i], tokens[i + 1]) end
     end
   end
+  -- A task that has ended is read once (docs/decisions/0002-queue-layout.md): this is to be read too.
+  if task and redis.call('HEXISTS', task, 'ended_at') == 1 then redis.call('INCR', P .. 'revised') end
   redis.call('SADD', P .. 'spenders:' .. r[1], r[2])
   return spent
 end

@@ -5,7 +5,7 @@
 -- Returns {1, ''}; {0, the state it is in, '' when there is no such task}; {2, ''} when a wave is still to
 --       be told or another number of tasks is there, and nothing changed: look again; {3, the need of its
 --       own that has ended without a result, which forbids it}.
--- Cost  20 calls, one a need, 2 a kind of setback, and 3 to 6 a dependent: at most 5,000 of those.
+-- Cost  21 calls, one a need, 2 a kind of setback, and 3 to 6 a dependent: at most 5,000 of those.
 -- Invariant: its history, cost and place in line stay. `open` is right in every state again: a dependent
 --       that is done or held counts it too, keeps its state, and waits for it only if it comes back itself.
 local id, key = ARGV[16], task_key(ARGV[16])

@@ -1,7 +1,7 @@
 -- Ends reservations whose call will never be settled.
 -- ARGV  1 mark of the memory  2 model to book them on, '' to book nothing  then 1 each: reservation
 -- Returns {reservation that was there, ...}, or nil when the memory is gone.
--- Cost  8 calls a reservation that is given up, 20 one that is booked; at most 1,000.
+-- Cost  8 calls a reservation that is given up, 22 one that is booked; at most 1,000.
 -- Invariant: each is ended once. Where it is booked, a call whose answer had begun is assumed billed in full,
 --       and any other one as sent: whoever made it may have died between sending it and the answer.
 if has_forgotten(ARGV[1]) then return false end

@@ -4,7 +4,7 @@
 --       20 most lines kept of a history
 -- Returns {1, '', what `spread()` returns}, or {0, the need of its own that has ended without a result, if
 --       that is what forbids it}.
--- Cost  15 calls, one a need, 2 a kind of setback, and that of `spread()`.
+-- Cost  16 calls, one a need, 2 a kind of setback, and that of `spread()`.
 -- Invariant: its history stays. `open` is right in every state, so it is right as it stands.
 local id = ARGV[16]
 local task = redis.call('HMGET', task_key(id), 'state', 'onfail', 'open')

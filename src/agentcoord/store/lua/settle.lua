@@ -2,7 +2,7 @@
 -- ARGV  1 mark of the memory  2 reservation  3 actual amount  4 model  then kind, tokens, ...
 -- Returns {spent by its run, its task, its day, then tokens in that order}, {} when there is no such reservation (settled or released
 --       before), or nil when the memory is gone.
--- Cost  21 calls and 5 a kind of token.
+-- Cost  23 calls and 5 a kind of token.
 -- Invariant: books once, because booking removes the reservation.
 if has_forgotten(ARGV[1]) then return false end
 local tokens, used = {unpack(ARGV, 5, #ARGV)}, 0

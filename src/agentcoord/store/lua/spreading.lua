@@ -6,7 +6,7 @@
 --       13 words after the id of another need that keeps a dependent from coming back
 --       14 words before all that of a skipped one  15 most dependents in this call
 -- `spread()` returns {flat list of id, need, state of each that ended, how many may run now, 1 when more is left}.
--- Cost  3 calls, and 2 to 8 a dependent; of one brought back also 1 a need of its own. Bounded by ARGV[15]
+-- Cost  3 calls, and 2 to 9 a dependent; of one brought back also 1 a need of its own. Bounded by ARGV[15]
 --       dependents and needs, or those of one dependent.
 -- Invariant: a wave is told whole before the next that began after it, and what it causes before that, so
 --       that `open` is right at each step: the needs that are not done, or for a task with the rule "run"
@@ -55,6 +55,7 @@ local function tell_return(dependent)
   if not (dead[task[1]] and task[3]) then return nil, 0 end
   local other, looked = dead_need(dependent, dead)
   if other then
+    redis.call('INCR', P .. 'revised')
     local before = task[2] == skip and ARGV[14] or ''
     redis.call('HSET', task_key(dependent), 'cause', other, 'why', before .. ARGV[9] .. other .. ARGV[13])
     return nil, looked

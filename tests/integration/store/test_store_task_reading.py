@@ -1,0 +1,119 @@
+"""Ended tasks are read once, and what is remembered of them is never other than what the server has."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+from redis import Redis
+from store_kit import HandClock, claim, land, load, open_store, spec
+
+from agentcoord.domain.files import FileLines
+from agentcoord.domain.ids import ProjectId, TaskId
+from agentcoord.domain.setbacks import Setback
+from agentcoord.domain.states import ENDED_STATES, ReviewState, TaskState
+from agentcoord.domain.task import Claim
+from agentcoord.domain.usage import Usage, UsdMicros
+from agentcoord.store import Caps, Store
+from agentcoord.store.memory import RestoredTask
+from agentcoord.store.scripts import ScriptName
+from agentcoord.store.setback_records import HISTORY_LINES
+from agentcoord.store.task_reading import TaskReader
+
+_S = TaskState
+Change = Callable[[Store, Claim], Awaitable[object]]
+
+
+def hashes_read(url: str) -> int:
+    """How many hashes the server has handed out whole, since ever."""
+    with Redis.from_url(url) as client:
+        return int(client.info("commandstats").get("cmdstat_hgetall", {}).get("calls", 0))
+
+
+async def _retry_that_is_told_later(store: Store, _: Claim) -> None:
+    """What needs it and another dead task stays as it ended, with the other for a cause."""
+    retried = ("fails", TaskState.FAILED, Setback.ASKED, "asked for again", HISTORY_LINES)
+    await store.queue.scripts.run(ScriptName.RETRY, *store.queue.spreader.args(0), *retried)
+    read = {task.id: task for task in await store.queue.all()}
+    assert (read[TaskId("both")].dead_need, read[TaskId("fails")].state) == ("fails", _S.QUEUED)
+    await store.queue.spreader.finish()
+
+
+async def _lose_and_restore(store: Store, _: Claim) -> None:
+    """The whole memory, and one task comes back in another state."""
+    await store.memory.begin()
+    rows = await store.memory.rows(["lands"])
+    fields = {**rows[0].fields, "review": "accepted"}
+    row = replace(rows[0], fields=fields)
+    back = [RestoredTask(row, _S.DONE, ready=False, undone_needs=(), open_needs=0)]
+    mark = store.memory.mark
+    await store.client.flushall()
+    await store.memory.restore(mark, back, {})
+
+
+async def _begin_again_with_the_same_names(store: Store, _: Claim) -> None:
+    await store.cleanup(everything=True)
+    await load(store, spec("lands"), spec("fails"))
+
+
+async def _settle_late(store: Store, claim: Claim) -> None:
+    await store.ledger.settle("late", actual=UsdMicros(3), usage=Usage(1, 0, 0, 0, 2), model="m")
+
+
+CHANGES: dict[str, Change] = {
+    "accepted": lambda s, _: s.queue.set_review(TaskId("lands"), ReviewState.ACCEPTED),
+    "trimmed": lambda s, _: s.queue.set_landed(TaskId("lands"), [FileLines("b.py", 1, 0)]),
+    "rejected": lambda s, _: s.queue.reject(TaskId("lands"), why="no"),
+    "tried again": lambda s, _: s.queue.retry(TaskId("alone")),
+    "its cause changed": _retry_that_is_told_later,
+    "turned late": lambda s, c: s.queue.count_turn(c),
+    "paid for late": _settle_late,
+    "counted late": lambda s, c: s.queue.count(c, Setback.UNPROVEN),
+    "restored": _lose_and_restore,
+    "begun anew": _begin_again_with_the_same_names,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_change_of_an_ended_task_is_read(change: str, valkey_url: str, project_id: ProjectId) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(
+            store, spec("lands", priority=5), spec("fails", priority=4), spec("cancelled"), spec("alone")
+        )
+        await load(store, spec("both", "fails", "cancelled"), spec("waits", "lands"))
+        held = await claim(store)
+        await store.ledger.reserve(
+            "late", run="r", task=held.task.id, day="d", amount=UsdMicros(5), caps=Caps()
+        )
+        await land(store, held, "a.py", "b.py")
+        await store.queue.cancel(TaskId("waits"), why="not needed")
+        await store.queue.fail(await claim(store), why="red")
+        await store.queue.cancel(TaskId("cancelled"), why="not wanted")
+        await store.queue.cancel(TaskId("alone"), why="not wanted")
+        before = await store.queue.all()
+        assert {task.state for task in before} <= ENDED_STATES
+        await CHANGES[change](store, held)
+        after = await store.queue.all()
+        assert after == await TaskReader(store.client, store.keys).all()
+        assert after != before
+
+
+async def test_ended_tasks_are_read_once_and_those_under_way_each_time(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, *(spec(f"t{n}") for n in range(20)))
+        for _ in range(18):
+            await land(store, await claim(store))
+        held = await claim(store)
+        first = await store.queue.all()
+        before = hashes_read(valkey_url)
+        again = await store.queue.all()
+        assert hashes_read(valkey_url) - before == 2
+        assert again == first
+        assert [task is other for task, other in zip(first, again, strict=True)] == [True] * 18 + [False] * 2
+        await land(store, held)
+        now = await store.queue.all()
+        assert [task.state for task in now] == [_S.DONE] * 19 + [_S.QUEUED]
+        assert now == await TaskReader(store.client, store.keys).all()

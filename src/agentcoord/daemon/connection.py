@@ -201,8 +201,9 @@ class Connection:
         events = subscription.take_all()
         if Topic.EVENTS in topics:
             await self._send_events(events)
-        for line in await due.lines_due():
-            await self._send(line)
+        async with contextlib.aclosing(due.lines_due()) as lines:
+            async for line in lines:
+                await self._send(line)
 
     async def _send_events(self, events: list[Event]) -> None:
         """Send those not seen yet, in order."""

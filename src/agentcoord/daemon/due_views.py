@@ -6,7 +6,10 @@ what has changed is told from what that subscriber was sent last.
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+
 from agentcoord.clock import Clock
+from agentcoord.daemon.seen_tasks import SeenTasks
 from agentcoord.daemon.snapshot import Views, pages
 from agentcoord.daemon.worker_row import FleetBoard
 from agentcoord.wire.codec import encode_notification
@@ -28,7 +31,8 @@ class DueViews:
         self._status_version = -1
         self._sent_at = 0.0
         self._status_at = 0.0
-        self._last: dict[str, object] = {}
+        self._workers: object = None
+        self._seen = SeenTasks()
 
     def is_owed(self) -> bool:
         version = self._board.version
@@ -37,32 +41,23 @@ class DueViews:
     def owe_everything(self) -> None:
         """What was about to be sent was not: look at all of it again."""
         self._version = self._status_version = -1
-        self._last.clear()
+        self._workers = None
+        self._seen.forget()
 
-    async def lines_due(self) -> list[bytes]:
-        """Encode the views that are due now."""
+    async def lines_due(self) -> AsyncGenerator[bytes]:
+        """Encode the views that are due now, a line at a time: all tasks of a long run fill the memory."""
         now, version = self._clock.monotonic(), self._board.version
-        lines = []
         if version != self._version and now - self._sent_at >= PUBLISH_PERIOD_S:
             self._version, self._sent_at = version, now
             if Topic.WORKERS in self._topics:
                 workers = self._views.workers()
-                if self._last.get("workers") != workers:
-                    self._last["workers"] = workers
-                    lines.append(encode_notification(Notification.WORKERS, {"workers": workers}))
+                if self._workers != workers:
+                    self._workers = workers
+                    yield encode_notification(Notification.WORKERS, {"workers": workers})
             if Topic.TASKS in self._topics:
-                lines += await self._task_lines()
+                for page in pages(await self._views.tasks_new_to(self._seen)):
+                    yield encode_notification(Notification.TASKS, {"tasks": page})
         if version != self._status_version and now - self._status_at >= STATUS_PERIOD_S:
             self._status_version, self._status_at = version, now
             if Topic.STATUS in self._topics:
-                lines.append(encode_notification(Notification.STATUS, await self._views.status()))
-        return lines
-
-    async def _task_lines(self) -> list[bytes]:
-        tasks = await self._views.tasks()
-        known = self._last.setdefault("tasks", {})
-        assert isinstance(known, dict)
-        rows = [task for task in tasks if known.get(task["id"]) != task]
-        known.clear()
-        known.update({task["id"]: task for task in tasks})
-        return [encode_notification(Notification.TASKS, {"tasks": page}) for page in pages(rows)]
+                yield encode_notification(Notification.STATUS, await self._views.status())

@@ -210,6 +210,7 @@ class MemoryKeeper:
         values |= {_HASH + name: stored for name, stored in hashes.items()}
         values[_OPEN] = {name: each.to_stored() for name, each in store.ledger.mirror.open.items()}
         await asyncio.to_thread(self._kept.put, values)
+        store.ledger.mirror.forget_kept(hashes)
         self._settings_told = False
         self._highest = max([self._highest, *(int(row.fields.get("token", 0)) for row in rows)])
         await self._look()

@@ -22,6 +22,7 @@ from agentcoord.clock import Clock
 from agentcoord.daemon.event_hub import EventHub, Subscription
 from agentcoord.daemon.night_writer import NightWriter
 from agentcoord.daemon.run_book import RunBook
+from agentcoord.daemon.seen_tasks import SeenTasks
 from agentcoord.daemon.snapshot import Views
 from agentcoord.daemon.to_its_end import to_its_end
 from agentcoord.daemon.worker_row import FleetBoard
@@ -92,7 +93,7 @@ class NightRecorder:
         self._snapshot_due = True
         self._since_snapshot = 0
         self._snapshot_bytes = 0
-        self._tasks: dict[str, Mapping[str, Any]] = {}
+        self._tasks = SeenTasks()
         self._workers: dict[str, Mapping[str, Any]] = {}
         self._status: dict[str, Any] = {}
         self._detailed: set[str] = set()
@@ -165,9 +166,10 @@ class NightRecorder:
 
     async def _with_snapshot(self, events: list[bytes]) -> list[bytes]:
         """Everything as it is now; events that came before it follow it, so that none is lost."""
-        status, tasks, workers = await self._views.status(), await self._views.tasks(), self._views.workers()
+        self._tasks.forget()
+        status, workers = await self._views.status(), self._views.workers()
+        tasks = list(await self._views.tasks_new_to(self._tasks))
         self._status = dict(status)
-        self._tasks = {row["id"]: row for row in tasks}
         self._workers = {row["name"]: row for row in workers}
         params = {"status": status, "tasks": tasks, "workers": workers}
         line = self._line(self._clock.now_ms(), Kept.SNAPSHOT, params)
@@ -178,12 +180,11 @@ class NightRecorder:
         """Rows and fields that are other than they were when they were last written."""
         now_ms = self._clock.now_ms()
         lines = []
-        tasks, workers = await self._views.tasks(), self._views.workers()
+        changed_tasks = list(await self._views.tasks_new_to(self._tasks))
+        workers = self._views.workers()
         if set(self._workers) - {row["name"] for row in workers}:
             self._snapshot_due = True  # A row that is gone can only be told by a snapshot.
-        changed_tasks = [row for row in tasks if self._tasks.get(row["id"]) != row]
         changed_workers = [row for row in workers if self._workers.get(row["name"]) != row]
-        self._tasks |= {row["id"]: row for row in changed_tasks}
         self._workers |= {row["name"]: row for row in changed_workers}
         if changed_tasks:
             lines.append(self._line(now_ms, Kept.TASKS, {"tasks": changed_tasks}))
@@ -199,7 +200,7 @@ class NightRecorder:
 
     async def _told(self, events: Iterable[Event]) -> list[bytes]:
         """What is to be read of tasks about which something happened, or of which nothing is kept yet."""
-        new = [TaskId(task) for task in self._tasks if task not in self._detailed]
+        new = [task for task in self._tasks if task not in self._detailed]
         wanted = dict.fromkeys(new[:DETAILS_A_ROUND])
         landed: list[TaskId] = []
         for event in events:

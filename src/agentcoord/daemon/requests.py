@@ -18,7 +18,7 @@ from agentcoord.daemon.params import Answer, Params, no_such_task, number_of, re
 from agentcoord.daemon.pausing import pause, paused_why, resume
 from agentcoord.daemon.reviewing import Reviewing
 from agentcoord.daemon.run_book import RunBook
-from agentcoord.daemon.snapshot import Views, pages
+from agentcoord.daemon.snapshot import Views
 from agentcoord.daemon.subset_proofs import SubsetProofs
 from agentcoord.daemon.task_views import FILES_SHOWN
 from agentcoord.daemon.transcript_views import transcript_piece
@@ -133,10 +133,8 @@ class Requests:
         if params.get("dead") is True:
             dead, next_offset = await self._views.dead(offset)
             return {"tasks": dead, "next_offset": next_offset}
-        tasks = await self._views.tasks()
-        page = next(pages(tasks[offset:]), [])
-        following = offset + len(page)
-        return {"tasks": page, "next_offset": following if following < len(tasks) else None}
+        page, next_offset = await self._views.tasks(offset)
+        return {"tasks": page, "next_offset": next_offset}
 
     async def _task(self, params: Params) -> Answer:
         task_id = task_id_of(params)

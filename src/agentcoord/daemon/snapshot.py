@@ -10,7 +10,7 @@ import asyncio
 import json
 import resource
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +31,7 @@ from agentcoord.daemon.pausing import paused_why
 from agentcoord.daemon.review_views import check_views, flag_views
 from agentcoord.daemon.run_book import RunBook
 from agentcoord.daemon.run_counts import RunCounter
+from agentcoord.daemon.seen_tasks import SeenTasks
 from agentcoord.daemon.setback_views import dead_letters, dead_task_view, fell_with, history_view
 from agentcoord.daemon.task_run import SUMMARY_NAME
 from agentcoord.daemon.task_views import TaskViews, needs_you, nothing_left_to_do
@@ -139,10 +140,19 @@ class Views:
             "ready": self._state.ready,
         }
 
-    async def tasks(self) -> list[TaskView]:
+    async def tasks(self, offset: int = 0) -> tuple[list[TaskView], int | None]:
+        """A page of the tasks from `offset` on, and where the next one begins. No other rows are made."""
         tasks = await self._all()
         by_id = {task.id: task for task in tasks}
-        return [self._rows.of(task, by_id) for task in tasks]
+        page = next(pages(self._rows.of(task, by_id) for task in tasks[offset:]), [])
+        following = offset + len(page)
+        return page, following if following < len(tasks) else None
+
+    async def tasks_new_to(self, seen: SeenTasks) -> Iterator[TaskView]:
+        """The rows that are new to a reader, each made when it is asked for."""
+        tasks = await self._all()
+        by_id = {task.id: task for task in tasks}
+        return seen.news(tasks, lambda task: self._rows.of(task, by_id))
 
     async def dead(self, offset: int) -> tuple[list[DeadTaskView], int | None]:
         """A page of the dead letters from `offset` on, and where the next one begins."""
@@ -244,7 +254,7 @@ class Views:
             "seq": seq,
             "status": await self.status(),
             # Those that fit a line; the others come as rows right afterwards.
-            "tasks": next(pages(await self.tasks()), []),
+            "tasks": (await self.tasks())[0],
             "workers": self.workers(),
             "events": [event.to_dict() for event in self._shop.hub.recent if event.seq <= seq][
                 -SNAPSHOT_EVENTS:
@@ -284,7 +294,7 @@ def read_summary(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def pages(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
+def pages(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
     """Cut rows into lists that each fit a line; no rows, no list."""
     page: list[_Row] = []
     page_bytes = 0

@@ -80,6 +80,13 @@ class SpendMirror:
                 for scope, spent in zip(reserved.scopes, of_unit, strict=False):
                     told[scope] = max(told.get(scope, 0), spent)
 
+    def forget_kept(self, hashes: Mapping[str, Mapping[str, str]]) -> None:
+        """Forget sums that are no newer than these hashes, which are on the disk: one a task for ever."""
+        for kind, told in (("spent", self.spent), ("tokens_spent", self.tokens_spent)):
+            for scope, stored in hashes.items():
+                if told.get(scope, 0) <= int(stored.get(kind, 0)):
+                    told.pop(scope, None)
+
 
 def with_mirror(
     hashes: Mapping[str, Mapping[str, str]],

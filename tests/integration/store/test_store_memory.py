@@ -7,7 +7,7 @@ from store_kit import HandClock, claim, land, load, open_store, spec, states
 
 from agentcoord.domain.ids import FencingToken, ProjectId, TaskId
 from agentcoord.domain.states import TaskState
-from agentcoord.domain.usage import NO_USAGE, UsdMicros
+from agentcoord.domain.usage import NO_USAGE, Usage, UsdMicros
 from agentcoord.errors import StoreUnavailableError
 from agentcoord.store import Caps, Store
 from agentcoord.store.memory import RestoredTask
@@ -98,3 +98,18 @@ async def test_what_is_put_back_goes_on_as_it_was(valkey_url: str, project_id: P
         await land(store, again)
         assert (await states(store))["b"] is _S.QUEUED
         assert await store.questions.ask(TaskId("b"), "Next?", "no", 1) == 4
+
+
+async def test_of_what_is_on_the_disk_no_sum_is_remembered(valkey_url: str, project_id: ProjectId) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        mirror = store.ledger.mirror
+        for name in ("a", "b"):
+            await _reserve(store, name)
+            await store.ledger.settle(name, actual=UsdMicros(7), usage=Usage(1, 0, 0, 0, 2), model="m")
+        assert set(mirror.spent.values()) == {14}
+        assert set(mirror.tokens_spent.values()) == {6}
+        names = sorted(mirror.spent)
+        mirror.forget_kept({name: {"spent": "13", "tokens_spent": "6"} for name in names})
+        assert (sorted(mirror.spent), mirror.tokens_spent) == (names, {})
+        mirror.forget_kept(await store.memory.hashes(names))
+        assert mirror.spent == {}

@@ -215,3 +215,29 @@ def test_all_threads_share_two_heaps(tmp_path: Path) -> None:
 
     assert heaps("apart") > 2
     assert heaps("together") <= 2
+
+
+def test_a_large_piece_that_was_let_go_of_leaves_no_hole_in_the_heap() -> None:
+    """The second of two pieces of a megabyte lies outside of the heap, as the first one did."""
+    code = (
+        "import ctypes, sys\n"
+        "from agentcoord.daemon.memory_heaps import keep_memory_together\n"
+        "if sys.argv[1] == 'together': keep_memory_together()\n"
+        "libc = ctypes.CDLL(None)\n"
+        "libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]\n"
+        "class Counts(ctypes.Structure):\n"
+        "    names = 'arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost'\n"
+        "    _fields_ = [(name, ctypes.c_size_t) for name in names.split()]\n"
+        "libc.mallinfo2.restype = Counts\n"
+        "before = libc.mallinfo2().hblks\n"
+        "libc.free(libc.malloc(ctypes.c_size_t(1_000_000)))\n"
+        "libc.malloc(ctypes.c_size_t(1_000_000))\n"
+        "print(libc.mallinfo2().hblks - before)\n"
+    )
+
+    def outside(how: str) -> int:
+        program = [sys.executable, "-c", code, how]
+        return int(subprocess.run(program, check=True, timeout=20, capture_output=True).stdout)
+
+    assert outside("apart") == 0
+    assert outside("together") == 1

@@ -16,8 +16,12 @@ from pathlib import Path
 from redis import Redis
 
 from agentcoord.config.paths import ProjectPaths
+from agentcoord.store.keys import Keys
 
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+OF_A_TASK = ("t:", "b:", "spend:task:", "h:")
+"""What a task leaves for good: its state, its specification, what it has cost, and, when something went
+against it, how its attempts ended. A cap, a review, an undo or a retry ask for them on any later day;
+`agentcoord cleanup --all` removes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class Sample:
     children: int
     """Direct ones, zombies included."""
     keys: int
+    """Of the server, beside those that each task leaves for good."""
     redis_mb: float
     state_mb: float
     """The state folder without logs, which are bounded, and without the server's file, which it rewrites."""
@@ -48,8 +53,9 @@ def look(paths: ProjectPaths, temporary: Path, port: int, pid: int, at_s: float,
     words = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         page = answer.read().decode()
-    with Redis(unix_socket_path=os.fspath(paths.redis_socket)) as redis:
-        keys, used = int(redis.dbsize()), int(redis.info("memory")["used_memory"])
+    with Redis(unix_socket_path=os.fspath(paths.redis_socket), decode_responses=True) as redis:
+        keys = _keys_beside_tasks(redis, Keys(paths.project_id).prefix)
+        used = int(redis.info("memory")["used_memory"])
     state = sum(_disk_bytes(path) for path in paths.state_dir.iterdir() if path.name not in ("logs", "redis"))
     return Sample(
         at_s=at_s,
@@ -64,6 +70,14 @@ def look(paths: ProjectPaths, temporary: Path, port: int, pid: int, at_s: float,
         state_mb=state / 1024**2,
         leftovers=len(list(temporary.iterdir())),
     )
+
+
+def _keys_beside_tasks(redis: Redis, prefix: str) -> int:
+    """Count what is not one of the keys of a task that is there: these may be no more for more tasks."""
+    tasks = [str(task) for task in redis.zrange(prefix + "order", 0, -1)]
+    suffixes = {str(name).removeprefix(prefix) for name in redis.scan_iter(count=1000)}
+    own = {family + task for family in OF_A_TASK for task in tasks}
+    return len(suffixes - own)
 
 
 def _metric(page: str, name: str) -> float:
@@ -99,7 +113,7 @@ BOUNDS = (
     Bound("descriptors", lambda s: s.descriptors, 6.0, 0.0),
     Bound("threads", lambda s: s.threads, 6.0, 0.0),
     Bound("children", lambda s: s.children, 3.0, 0.0),
-    Bound("keys", lambda s: s.keys, 30.0, 3.0),
+    Bound("keys beside those of tasks", lambda s: s.keys, 30.0, 0.0),
     Bound("the server's memory, MB", lambda s: s.redis_mb, 2.0, 0.02),
     Bound("state folder, MB", lambda s: s.state_mb, 8.0, 0.1),
     Bound("leftovers", lambda s: s.leftovers, 3.0, 0.0),

@@ -109,7 +109,7 @@ async def make_briefing(
         for need in task.spec.needs
         if need in tasks
     ]
-    rejected = rejections_of(task, await shop.lander.history())
+    rejected = rejections_of(task, await shop.lander.history_of(task.id))
     return Briefing(
         project_name=shop.repo.root.name,
         role=at.spec.role,

@@ -128,12 +128,16 @@ class Lander:
         `since_ms`, here and below: when the task was loaded. A plan of another night may have had a
         task of the same name, whose landings are its own.
         """
-        history = await self.history()
-        return next((r for r in reversed(history) if r.task == task and r.stands(since_ms=since_ms)), None)
+        history = await self.history_of(task)
+        return next((r for r in reversed(history) if r.stands(since_ms=since_ms)), None)
 
     async def history(self) -> list[LandedRecord]:
         """Return every landing, undone ones included, newest last."""
-        return landed_records(await asyncio.to_thread(self._journal.load))
+        return await asyncio.to_thread(lambda: landed_records(self._journal.load()))
+
+    async def history_of(self, task: TaskId) -> list[LandedRecord]:
+        """Return every landing of `task`, undone ones and those of namesakes included, newest last."""
+        return await asyncio.to_thread(lambda: landed_records(self._journal.of_task(task)))
 
     async def diff(self, task: TaskId, *, since_ms: int = 0) -> str:
         """Return what `task` landed as a unified diff, also after it was undone.

@@ -245,6 +245,12 @@ async def test_history_and_landed_answer_from_the_journal_also_after_a_restart(t
     assert record is not None
     assert [f.path for f in record.files] == ["a.py", "b.py"]
     assert await again.landed(TaskId("c")) is None
+    assert await again.history_of(A) == history[:1]
+    await again.undo(B)
+    (undone,) = await again.history_of(B)
+    assert undone == (await again.history())[1]
+    assert undone.undone_at_ms is not None
+    assert await again.landed(B) is None
 
 
 async def test_the_diff_of_a_task_is_what_it_landed_whatever_came_after(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ class AgentCoord:
         return cast("CostsView", await self._ask(Method.COSTS))
 
     async def stats(self) -> StatsView:
-        """How the run went: turns, checks, landings, waits."""
+        """How the run went: throughput, turns, checks, landings, waits, success."""
         return cast("StatsView", await self._ask(Method.STATS))
 
     async def diff(self, task_id: str) -> str:

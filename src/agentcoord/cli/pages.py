@@ -19,7 +19,7 @@ TYPE_CHECKING = False  # As in `typing`, which a fast command does not import.
 if TYPE_CHECKING:
     from typing import Any
 
-    from agentcoord.wire.answers import CostsView, StatsView
+    from agentcoord.wire.answers import CostsView, StatsView, SuccessView
     from agentcoord.wire.messages import SpendView, StatusView, TaskView, TokensView, WorkerView
     from agentcoord.wire.task_views import LockView, TaskDetail
 
@@ -231,6 +231,7 @@ def stats_page(view: StatsView, width: int) -> list[Line]:
             ("run", view["run"]),
             ("time", span(round(view["wall_s"] * 1000))),
             ("tasks", f"{view['tasks_done']} done, {view['tasks_failed']} failed"),
+            ("throughput", f"{plural(round(view['tasks_per_hour']), 'task')} an hour"),
             ("workers", f"{view['max_parallel']} at once at most"),
             ("model", f"{plural(view['turns'], 'turn')}, {plural(view['tool_calls'], 'tool call')}"),
             ("checks", f"{plural(view['checks_run'], 'run')}, {view['check_s']:.1f} s"),
@@ -239,8 +240,14 @@ def stats_page(view: StatsView, width: int) -> list[Line]:
             ("waits", f"{view['lock_waits']} for locks, {view['rate_limit_waits']} for rate limits"),
             ("events", f"{view['events']:,}"),
             ("daemon", f"{view['memory_mb']:.0f} MB, loop {view['loop_lag_ms_max']:.0f} ms late at most"),
+            *((one_line(each["name"]), _success(each)) for each in (*view["by_role"], *view["by_model"])),
         ]
     )
+
+
+def _success(view: SuccessView) -> str:
+    attempts = view["landed"] + view["failed"]
+    return f"{view['landed']} of {plural(attempts, 'attempt')} landed, {100 * view['landed'] // attempts}%"
 
 
 def locks_page(locks: Sequence[LockView], width: int) -> list[Line]:

@@ -70,7 +70,7 @@ def costs(context: typer.Context, as_json: Json = False) -> None:
 
 @commands.command(epilog=example("agentcoord stats"))
 def stats(context: typer.Context, as_json: Json = False) -> None:
-    """Show what this run did: turns, checks, landings, waits."""
+    """Show what this run did: throughput, turns, checks, landings, waits, success."""
     _read(context, STATS, as_json)
 
 

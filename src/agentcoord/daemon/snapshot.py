@@ -33,6 +33,7 @@ from agentcoord.daemon.run_book import RunBook
 from agentcoord.daemon.run_counts import RunCounter
 from agentcoord.daemon.seen_tasks import SeenTasks
 from agentcoord.daemon.setback_views import dead_letters, dead_task_view, fell_with, history_view
+from agentcoord.daemon.success_views import success_views, with_own_faults
 from agentcoord.daemon.task_run import SUMMARY_NAME
 from agentcoord.daemon.task_views import TaskViews, needs_you, nothing_left_to_do
 from agentcoord.daemon.worker_row import worker_view
@@ -213,10 +214,17 @@ class Views:
         ended = [task.ended_at_ms for task in tasks if task.ended_at_ms is not None]
         all_over = bool(tasks) and all(task.state in ENDED_STATES for task in tasks)
         until = max(ended) if all_over and ended else self._shop.clock.now_ms()
+        wall_s = (until - min(begun)) / 1000 if begun else 0.0
+        done = sum(task.state is TaskState.DONE for task in tasks)
+        histories = await self._shop.store.queue.histories(with_own_faults(tasks))
+        specs = [*self._shop.settings.workers, *(row.spec for row in self._shop.board.rows.values())]
+        roles = {str(spec.name): str(spec.role) for spec in specs}
+        by_role, by_model = success_views(tasks, histories, roles, self._shop.retries.model_of)
         return {
             "run": self._runs.run,
-            "wall_s": (until - min(begun)) / 1000 if begun else 0.0,
-            "tasks_done": sum(task.state is TaskState.DONE for task in tasks),
+            "wall_s": wall_s,
+            "tasks_per_hour": round(done * 3600 / wall_s, 1) if wall_s > 0 else 0.0,
+            "tasks_done": done,
             "tasks_failed": sum(task.state is TaskState.FAILED for task in tasks),
             "max_parallel": counts.max_parallel,
             "turns": sum(task.turns for task in tasks),
@@ -231,6 +239,8 @@ class Views:
             "lock_waits": counts.kinds[EventKind.LOCK_WAITED],
             "rate_limit_waits": counts.kinds[EventKind.RATE_LIMITED],
             "events": self._shop.hub.seq,
+            "by_role": by_role,
+            "by_model": by_model,
             "loop_lag_ms_max": round(self._lag.max_ms, 1),
             "memory_mb": round(_peak_memory_mb(), 1),
         }

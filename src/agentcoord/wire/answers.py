@@ -56,9 +56,18 @@ class CostsView(TypedDict):
     scripted: bool
 
 
+class SuccessView(TypedDict):
+    """Attempts of a role or a model; those that a person or the environment ended are not counted."""
+
+    name: str
+    landed: int
+    failed: int
+
+
 class StatsView(TypedDict):
     run: str
     wall_s: float
+    tasks_per_hour: float
     tasks_done: int
     tasks_failed: int
     max_parallel: int
@@ -74,6 +83,8 @@ class StatsView(TypedDict):
     lock_waits: int
     rate_limit_waits: int
     events: int
+    by_role: list[SuccessView]
+    by_model: list[SuccessView]
     loop_lag_ms_max: float
     memory_mb: float
 

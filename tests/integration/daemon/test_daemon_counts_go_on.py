@@ -9,7 +9,8 @@ from daemon_kit import create, daemonlet, finish, until
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.run_counts import RunCounter
 from agentcoord.domain.events import EventKind
-from agentcoord.domain.ids import ProjectId
+from agentcoord.domain.ids import ProjectId, TaskId
+from agentcoord.domain.setbacks import OWN_FAULTS
 from agentcoord.domain.states import TaskState
 
 
@@ -32,3 +33,21 @@ async def test_the_next_daemon_knows_what_this_one_did_and_counts_on(
         assert counter.counts.max_parallel == 1
         for task in following:
             task.cancel()
+
+
+async def test_stats_tell_how_often_work_landed_by_role_and_by_model(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        d.model.turns["t"] = [[finish()], [create("src/new.py", "Y = 2\n"), finish()]]
+        await d.load("t")
+        async with d.working():
+            await d.wait_until("t", TaskState.DONE)
+        stats = await d.views.stats()
+        history = await d.store.queue.history(TaskId("t"))
+        own = [end for end in history if end.setback in OWN_FAULTS]
+        (by_role,) = stats["by_role"]
+        assert (by_role["landed"], by_role["failed"]) == (1, len(own))
+        assert sum(each["landed"] for each in stats["by_model"]) == 1
+        assert sum(each["failed"] for each in stats["by_model"]) == len(own)
+        assert stats["tasks_per_hour"] > 0

@@ -111,6 +111,7 @@ def worker_view(name: str, **changes: Any) -> WorkerView:
 STATS: StatsView = {
     "run": "r1",
     "wall_s": 61.0,
+    "tasks_per_hour": 59.0,
     "tasks_done": 1,
     "tasks_failed": 1,
     "max_parallel": 5,
@@ -126,6 +127,8 @@ STATS: StatsView = {
     "lock_waits": 1,
     "rate_limit_waits": 0,
     "events": 1234,
+    "by_role": [{"name": "testing-engineer", "landed": 7, "failed": 1}],
+    "by_model": [{"name": "claude-haiku-5-5", "landed": 7, "failed": 1}],
     "loop_lag_ms_max": 8.0,
     "memory_mb": 50.0,
 }

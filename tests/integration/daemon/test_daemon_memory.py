@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import signal
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -312,3 +313,19 @@ def test_what_a_full_disk_tore_is_written_again_and_takes_nothing_with_it(tmp_pa
     assert not kept.holds("b", "long enough")
     kept.put({"b": "long enough", "c": 2})
     assert KeptFile(path).read() == {"a": 1, "b": "long enough", "c": 2}
+
+
+def test_of_a_large_value_only_a_digest_is_in_memory(tmp_path: Path) -> None:
+    path, count = tmp_path / "kept.jsonl", 500
+    tracemalloc.start()
+    try:
+        kept = KeptFile.open(path)
+        for n in range(count):
+            kept.put({f"t:task-{n}": {"body": f"{n}" + "x" * 5_000}})
+        written = tracemalloc.get_traced_memory()[0]
+        again = KeptFile.open(path)
+        opened = tracemalloc.get_traced_memory()[0] - written
+    finally:
+        tracemalloc.stop()
+    assert max(written, opened) < 500 * count
+    assert len(kept) == len(again) == count

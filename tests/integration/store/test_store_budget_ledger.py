@@ -140,6 +140,19 @@ async def test_totals_are_told_apart_by_task_and_by_model(valkey_url: str, proje
         assert await store.ledger.spenders("other", asked) == await store.ledger.spenders("run", []) == set()
 
 
+async def test_what_is_read_of_a_run_all_the_time_does_not_grow_with_its_tasks(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        sizes = []
+        for n in range(20):
+            await _reserve(store, f"r{n}", 50, Caps(), task=f"t{n}")
+            await _settle(store, f"r{n}", 10, "haiku")
+            sizes.append(await store.client.hlen(store.keys.run_spend("run")))
+        assert sizes == [sizes[0]] * 20
+        assert len(await store.ledger.by_task("run")) == 20
+
+
 async def test_what_a_crash_left_before_its_answer_is_booked_as_sent_and_once(
     valkey_url: str, project_id: ProjectId
 ) -> None:

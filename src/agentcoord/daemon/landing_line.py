@@ -25,21 +25,22 @@ from agentcoord.workspace.staged import Staged
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Offer:
-    """What one place would land, as those behind it count on it."""
+    """What one place would land, as those behind it count on it.
 
-    place: Place
+    It does not know its place: the two would keep each other, and with them the landed contents and a list
+    of the whole tree, until the collector comes, which on a daemon is seldom.
+    """
+
     staged: Staged
-
-    @property
-    def landed(self) -> bool:
-        return self.place.landed and self.place.offer is self
+    landed: bool = False
+    withdrawn: bool = False
 
     @property
     def open(self) -> bool:
         """Whether it may still land."""
-        return not self.place.landed and self.place.offer is self
+        return not (self.landed or self.withdrawn)
 
 
 @dataclass(slots=True, eq=False)
@@ -48,11 +49,15 @@ class Place:
 
     _line: LandingLine
     offer: Offer | None = None
-    landed: bool = False
     counts_on: tuple[Offer, ...] = ()
     """The offers before it that its own was put on top of."""
     void: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when one of these will not land, and it matters to checks."""
+
+    def has_landed(self) -> None:
+        """What it offers is in the tree."""
+        if self.offer is not None:
+            self.offer.landed = True
 
     async def offers_before(self) -> tuple[Offer, ...]:
         """Return what those before it would land, first one first; wait until each has shown it.
@@ -77,7 +82,7 @@ class Place:
         self.void.clear()
         if not self._may_stand:
             self.void.set()  # While it was staged, somebody left.
-        self.offer = Offer(self, staged)
+        self.offer = Offer(staged)
         self._line.tell()
 
     async def unless_void(self, work: Coroutine[Any, Any, T]) -> T | None:
@@ -162,7 +167,7 @@ class LandingLine:
 
     def leave(self, place: Place) -> None:
         """Take a place out; what counted on an offer that has not landed becomes void."""
-        if not place.landed:
+        if place.offer is None or not place.offer.landed:
             self.withdraw(place)
         if place in self.places:
             self.places.remove(place)
@@ -171,7 +176,10 @@ class LandingLine:
     def withdraw(self, place: Place) -> None:
         """Let nobody count on its offer any more."""
         offer, place.offer = place.offer, None
-        if offer is not None and self._matters(offer.staged):
+        if offer is None:
+            return
+        offer.withdrawn = True
+        if self._matters(offer.staged):
             for other in self.places:
                 if offer in other.counts_on:
                     other.void.set()

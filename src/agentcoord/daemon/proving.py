@@ -321,7 +321,7 @@ class Prover:
             if isinstance(outcome, TreeMoved):
                 await steps.back_to_checking()
                 return outcome
-            place.landed = True
+            place.has_landed()
             self.merges += len(staged.merged)
             await steps.finish(outcome, staged.merged)
         return Landed(outcome, staged.merged)

@@ -6,7 +6,6 @@ Separate from `compose`, which builds the parts. Every coroutine here is a child
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import Callable
 
 import structlog
@@ -15,6 +14,7 @@ from agentcoord.daemon.baseline import BaselineKeeper
 from agentcoord.daemon.chores import Chores
 from agentcoord.daemon.companions import Loop
 from agentcoord.daemon.fleet import Fleet
+from agentcoord.daemon.memory_heaps import pass_over_what_is_there
 from agentcoord.daemon.memory_keeper import MemoryKeeper
 from agentcoord.daemon.shutdown import Shutdown
 from agentcoord.daemon.snapshot import DaemonState
@@ -106,10 +106,7 @@ class Daemon:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._warm_copies(), name="copies")
             group.create_task(self._warm_model(), name="model")
-        # What is there by now stays. The collector would look through all of it again and again, a tenth
-        # of a second each time with the SDK in memory, in which nothing else runs.
-        gc.collect()
-        gc.freeze()
+        pass_over_what_is_there()
 
     async def _warm_copies(self) -> None:
         """A task that needs a copy says what is wrong with it."""

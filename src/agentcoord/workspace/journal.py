@@ -18,7 +18,6 @@ from typing import Any
 
 from agentcoord.domain.files import FileVersion
 from agentcoord.domain.ids import FencingToken, TaskId
-from agentcoord.domain.ids import TaskId
 from agentcoord.errors import WorkspaceError
 from agentcoord.workspace.blobs import sync_folder, write_all
 from agentcoord.workspace.history import Operation, Phase, Record, Swap

@@ -241,3 +241,28 @@ def test_a_large_piece_that_was_let_go_of_leaves_no_hole_in_the_heap() -> None:
 
     assert outside("apart") == 0
     assert outside("together") == 1
+
+
+def test_garbage_of_a_night_does_not_wait_for_all_that_was_imported() -> None:
+    """Objects that keep themselves, and grow old before they are let go of, beside many that stay."""
+    code = (
+        "import collections, gc, sys\n"
+        "from agentcoord.daemon.memory_heaps import pass_over_what_is_there\n"
+        "stay = [[n] for n in range(400_000)]\n"
+        "if sys.argv[1] == 'over': pass_over_what_is_there()\n"
+        "else: gc.collect(); gc.freeze()\n"
+        "class Node:\n"
+        "    alive = 0\n"
+        "    def __init__(self): Node.alive += 1; self.me = self\n"
+        "    def __del__(self): Node.alive -= 1\n"
+        "recent, most = collections.deque(maxlen=5_000), 0\n"
+        "for _ in range(200_000):\n    recent.append(Node())\n    most = max(most, Node.alive)\n"
+        "print(most)\n"
+    )
+
+    def waits(how: str) -> int:
+        program = [sys.executable, "-c", code, how]
+        return int(subprocess.run(program, check=True, timeout=20, capture_output=True).stdout)
+
+    assert waits("over") < 40_000
+    assert waits("frozen alone") > 80_000

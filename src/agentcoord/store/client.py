@@ -104,6 +104,16 @@ class _InOrder(BlockingConnectionPool):
         super().__init__(*args, **options)
         self._room = asyncio.Semaphore(CONNECTIONS)
         self._lent: set[AbstractConnection] = set()
+        self.connects = 0
+        """How often one was made: with another number, the server may be another, or have gone back."""
+
+    def make_connection(self) -> AbstractConnection:
+        connection: AbstractConnection = super().make_connection()  # type: ignore[no-untyped-call]  # Untyped.
+        connection.register_connect_callback(self._note_connect)  # type: ignore[no-untyped-call]  # Untyped.
+        return connection
+
+    async def _note_connect(self, _connection: AbstractConnection) -> None:
+        self.connects += 1
 
     async def get_connection(self, *args: Any, **options: Any) -> AbstractConnection:
         await self._room.acquire()

@@ -5,7 +5,9 @@ Separate from the queue, which moves them, because whoever takes tasks back read
 Theory of operation of `all()`. A task that has ended stays as it is until a person does something about
 it, and a daemon that runs for weeks has thousands of those. So they are read once and remembered. Every
 script that changes a task which has ended, or makes it one that has not, counts up `revised` in the same
-step; when that is another number, everything is read anew. Nothing is remembered of tasks under way.
+step; when that is another number, everything is read anew. So it is when a connection was made anew: a server
+that was killed, or a replica that took over, has lost its last moment, and what had ended goes on there.
+Nothing is remembered of tasks under way, nor with a Cluster, whose connections are not ours to count.
 An ended task's `open_needs` may be older than that: needs that are done count down in it unseen, and
 nobody asks for it before the task is brought back.
 """
@@ -45,7 +47,8 @@ class TaskReader:
     keys: Keys
     _ended: dict[str, Task] = field(default_factory=dict)
     """Ended tasks as they were when `revised` had this number, or later."""
-    _revised: str | None = None
+    _revised: object = None
+    """The number, and how many connections had been made."""
 
     async def all(self) -> list[Task]:
         """Return every task in plan order, none older than the call."""
@@ -53,8 +56,9 @@ class TaskReader:
             pipe.get(self.keys.of("revised"))
             pipe.zrange(self.keys.of("order"), 0, -1)
             revised, ids = await pipe.execute()
-        if revised != self._revised:
-            self._ended, self._revised = {}, revised
+        connects = getattr(getattr(self.client, "connection_pool", None), "connects", None)
+        if connects is None or (revised, connects) != self._revised:
+            self._ended, self._revised = {}, (revised, connects)
         ended = self._ended  # Of this number, also when somebody else has meanwhile seen another.
         unknown = [task for task in ids if task not in ended]
         read: dict[str, Task] = {}

@@ -15,6 +15,7 @@ from agentcoord.domain.setbacks import Setback
 from agentcoord.domain.states import ENDED_STATES, ReviewState, TaskState
 from agentcoord.domain.task import Claim
 from agentcoord.domain.usage import Usage, UsdMicros
+from agentcoord.errors import StoreUnavailableError
 from agentcoord.store import Caps, Store
 from agentcoord.store.memory import RestoredTask
 from agentcoord.store.scripts import ScriptName
@@ -117,3 +118,21 @@ async def test_ended_tasks_are_read_once_and_those_under_way_each_time(
         now = await store.queue.all()
         assert [task.state for task in now] == [_S.DONE] * 19 + [_S.QUEUED]
         assert now == await TaskReader(store.client, store.keys).all()
+
+
+async def test_a_server_that_has_gone_back_is_read_anew(valkey_url: str, project_id: ProjectId) -> None:
+    """Killed, it has lost its last moment; nothing that counts says so, but connections are made anew."""
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, spec("a"), spec("b"))
+        await land(store, await claim(store))
+        assert [task.state for task in await store.queue.all()] == [_S.DONE, _S.QUEUED]
+        with Redis.from_url(valkey_url) as other:
+            other.hset(store.keys.task("a"), "state", _S.LANDING)
+            other.client_kill_filter(_type="normal", skipme=True)
+        seen = None
+        while seen is None:
+            try:
+                seen = await store.queue.all()
+            except StoreUnavailableError:  # Told once to each connection that was cut.
+                continue
+        assert [task.state for task in seen] == [_S.LANDING, _S.QUEUED]

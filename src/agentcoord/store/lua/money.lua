@@ -37,18 +37,24 @@ local function book_reservation(id, amount, used, model, tokens)
   local run = P .. 'spend:run:' .. r[1]
   local parts = {{P .. 'spend:task:' .. r[2], r[1]}, {run, 'model|' .. model}}
   if (r[7] or '') ~= '' then parts[3] = {run, 'worker|' .. r[7]} end
-  for _, part in ipairs(parts) do redis.call('HINCRBY', part[1], part[2] .. '|spent', amount) end
-  local task = redis.call('EXISTS', task_key(r[2])) == 1 and task_key(r[2])
-  if task then redis.call('HINCRBY', task, 'cost', amount) end
+  for _, part in ipairs(parts) do
+    local key, of = unpack(part)
+    redis.call('HINCRBY', key, of .. '|spent', amount)
+  end
+  local there = redis.call('EXISTS', task_key(r[2])) == 1
+  if there then redis.call('HINCRBY', task_key(r[2]), 'cost', amount) end
   for i = 1, #tokens, 2 do
     if tokens[i + 1] ~= '0' then
       redis.call('HINCRBY', run, tokens[i], tokens[i + 1])
-      if task then redis.call('HINCRBY', task, tokens[i], tokens[i + 1]) end
-      for _, part in ipairs(parts) do redis.call('HINCRBY', part[1], part[2] .. '|' .. tokens[i], tokens[i + 1]) end
+      if there then redis.call('HINCRBY', task_key(r[2]), tokens[i], tokens[i + 1]) end
+      for _, part in ipairs(parts) do
+        local key, of = unpack(part)
+        redis.call('HINCRBY', key, of .. '|' .. tokens[i], tokens[i + 1])
+      end
     end
   end
   -- A task that has ended is read once (docs/decisions/0002-queue-layout.md): this is to be read too.
-  if task and redis.call('HEXISTS', task, 'ended_at') == 1 then redis.call('INCR', P .. 'revised') end
+  if there and redis.call('HEXISTS', task_key(r[2]), 'ended_at') == 1 then redis.call('INCR', P .. 'revised') end
   redis.call('SADD', P .. 'spenders:' .. r[1], r[2])
   return spent
 end

@@ -25,8 +25,9 @@ local function drop_reservation(id)
 end
 
 -- Turns a reservation into what was spent: `amount`, and `used` tokens of which `tokens` tells the kinds, a
--- flat list of kind, count. The task's own totals grow too, whoever holds it now. Returns what was spent since ever by its run, its task and its day, then the
--- tokens of the same three; nothing when there is no such reservation.
+-- flat list of kind, count. The task's own totals grow too, whoever holds it now. Returns what was spent
+-- since ever by its run, its task and its day, then the tokens of the same three; nothing when there is no
+-- such reservation.
 local function book_reservation(id, amount, used, model, tokens)
   local r = drop_reservation(id)
   if not r then return {} end

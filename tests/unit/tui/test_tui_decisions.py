@@ -254,13 +254,23 @@ class TestRates:
             "data": {"usage": {"output_tokens": 60}, "cost_usd_micros": 1_000_000},
         }
         old = turn | {"at_ms": 0}
-        rates = rates_of([old, turn], now_ms=3_600_000, parts=60)
-        assert rates.tokens_a_minute == (0.0,) * 59 + (60.0,)
+        usage = {"input_tokens": 10, "cache_read_tokens": 30, "output_tokens": 40}
+        cached = turn | {"at_ms": 1_000, "data": {"usage": usage}}
+        waited = {"kind": "lock.waited", "at_ms": 1_900_000, "data": {}}
+        limited = {"kind": "rate.limited", "at_ms": 1_900_000, "data": {}}
+        rates = rates_of(
+            [old, cached, waited, limited, turn], now_ms=3_600_000, parts=60, short_parts=2, workers=0
+        )
+        assert rates.tokens_a_minute == (80.0, *(0.0,) * 58, 60.0)
         assert rates.usd_last_hour == pytest.approx(1.0)
+        assert rates.cached == (0.75, None)
+        assert (rates.waits, rates.rate_limits, rates.idle) == ((0.0, 1.0), 1, (None, None))
 
     def test_bars_reach_from_the_lowest_to_the_highest(self) -> None:
         assert spark([0, 1, 2]) == "▁▅█"
         assert spark([0, 0]) == "▁▁"
+        assert spark([0.5, None, 0], top=1.0) == "▅ ▁"
+        assert spark([None, 0]) == " ▁"
 
 
 class TestPure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.strip import Strip
 
 from agentcoord.tui.model import DashboardModel
-from agentcoord.tui.rates import rate_lines, rates_of
+from agentcoord.tui.rates import NAME_CELLS, VALUE_CELLS, rate_lines, rates_of
 from agentcoord.tui.styled import Line, Span
 from agentcoord.tui.widgets.toned import Toned
 
@@ -24,7 +24,14 @@ class RatePanel(Toned):
         width = self.size.width - 2
         if not self.display or width <= 0:
             return
-        lines = rate_lines(rates_of(model.events, now_ms=now_ms, parts=width), model.status, width=width)
+        rates = rates_of(
+            model.events,
+            now_ms=now_ms,
+            parts=width,
+            short_parts=max(1, width - NAME_CELLS - VALUE_CELLS),
+            workers=model.status["workers_total"] if model.status else 0,
+        )
+        lines = rate_lines(rates, model.status, width=width)
         if lines != self._lines:
             self._lines = lines
             self.refresh()

@@ -205,6 +205,33 @@ async def test_a_replay_beside_new_events_has_no_gap_and_no_duplicate(
         await telling
 
 
+async def test_ten_dashboards_that_come_and_go_see_every_event_once(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d, served(d), asyncio.TaskGroup() as group:
+
+        async def watch(looks: int) -> list[int]:
+            """Follow the events; leave after every few, and come back for the rest."""
+            seen: list[int] = []
+            while not seen or seen[-1] < 1_000:
+                async with ControlClient.connect(d.paths.socket, client_name="test") as client:
+                    topics = [Topic.EVENTS, Topic.TASKS, Topic.WORKERS, Topic.STATUS]
+                    notices = await client.subscribe(topics, since=(d.hub.epoch, seen[-1] if seen else 0))
+                    async for notice in notices:
+                        if "event" in notice.params:
+                            seen.append(notice.params["event"]["seq"])
+                            if len(seen) % looks == 0 or seen[-1] == 1_000:
+                                break
+            return seen
+
+        watching = [group.create_task(watch(50 + 70 * number)) for number in range(10)]
+        for number in range(1_000):
+            d.hub.emit(EventKind.ERROR, number=number)
+            if number % 20 == 0:
+                await asyncio.sleep(0.001)
+    assert [watched.result() for watched in watching] == [list(range(1, 1_001))] * 10
+
+
 async def test_events_that_are_no_longer_kept_are_a_resync_not_a_silent_gap(
     valkey_url: str, project_id: ProjectId
 ) -> None:

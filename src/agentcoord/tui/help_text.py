@@ -88,11 +88,11 @@ _LEAST_CELLS: Final = 20
 _SIGNS_A_LINE: Final = 5
 
 
-def help_lines(width: int) -> list[Line]:
-    """The whole help, for a view of so many cells."""
+def help_lines(width: int, first: str = "") -> list[Line]:
+    """The whole help, for a view of so many cells; the part with the title `first` before all others."""
     lines: list[Line] = []
     room = max(_LEAST_CELLS, width - _KEY_CELLS - 4)
-    for title, keys in KEYS:
+    for title, keys in sorted(KEYS, key=lambda part: part[0] != first):
         lines.append((Span(f" {title}", Tone.TITLE),))
         for key, text in keys:
             for i, part in enumerate(wrap(text, room)):

@@ -251,6 +251,15 @@ class TestKeys:
             await n.press("escape")
             assert isinstance(n.app.screen, MainScreen)
 
+    @pytest.mark.parametrize(
+        ("keys", "first"), [("", "Everywhere"), ("v", "Review"), ("L", "Log"), ("1 enter", "Worker")]
+    )
+    async def test_the_help_begins_with_the_keys_of_the_screen(self, keys: str, first: str) -> None:
+        async with night() as n:
+            await n.press(*keys.split(), "question_mark")
+            view = n.app.screen.query_one(LinesView)
+            assert plain_text(view.lines[0]).strip() == first
+
     @pytest.mark.parametrize("size", [(80, 24), (50, 20), (200, 60)])
     async def test_no_word_of_the_help_is_cut_off(self, size: tuple[int, int]) -> None:
         async with night(size=size) as n:

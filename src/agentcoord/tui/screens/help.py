@@ -32,13 +32,15 @@ class HelpScreen(ModalScreen[None]):
     }
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first: str = "") -> None:
+        """`first`: the title of the part that stands before all others."""
         super().__init__()
+        self._first = first
         self._wrapped_for = 0
 
     def on_mount(self) -> None:
         """Something to be laid out, so that the view has a size."""
-        self.query_one(LinesView).set_lines(help_lines(self.app.size.width))
+        self.query_one(LinesView).set_lines(help_lines(self.app.size.width, self._first))
 
     def compose(self) -> ComposeResult:
         view = LinesView(id="help")
@@ -50,4 +52,4 @@ class HelpScreen(ModalScreen[None]):
         """Its width is known once it has been laid out."""
         if event.view.size.width != self._wrapped_for:
             self._wrapped_for = event.view.size.width
-            event.view.set_lines(help_lines(self._wrapped_for))
+            event.view.set_lines(help_lines(self._wrapped_for, self._first))

@@ -36,6 +36,8 @@ if TYPE_CHECKING:  # The shapes of one task are for those screens that show one.
 class LiveScreen(Screen[None]):
     """A screen that is told what changed in the model."""
 
+    HELP: ClassVar[str] = ""
+    """The title of the part of the help that is about this screen."""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("question_mark", "show_help", "Help", show=False),
         Binding("p", "pause", "Pause or resume", show=False),
@@ -78,7 +80,7 @@ class LiveScreen(Screen[None]):
 
     def action_show_help(self) -> None:
         """Show what every key does."""
-        self.app.push_screen(HelpScreen())
+        self.app.push_screen(HelpScreen(self.HELP))
 
     def action_pause(self) -> None:
         """Pause the run, or resume a paused one."""

@@ -29,6 +29,7 @@ SHOWN_LEVELS: Final = ("info", "warning", "error")
 class LogScreen(PagerScreen):
     """Everything that the daemon logged, or what it said of one task or worker."""
 
+    HELP = "Log"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("L", "level", "Level", show=False),
         Binding("b", "bind", "Bound or all", show=False),

@@ -40,6 +40,7 @@ _NOTHING: Final = (Span(" Nothing waits for a review.", Tone.MUTED),)
 class ReviewScreen(HunkScreen):
     """Walks through what landed."""
 
+    HELP = "Review"
     AUTO_FOCUS = "#case"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012 - as Screen declares it
     BINDINGS: ClassVar[list[BindingType]] = [

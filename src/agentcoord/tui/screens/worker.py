@@ -32,6 +32,7 @@ READ_S: Final = 0.5
 class WorkerScreen(PagerScreen):
     """A worker's conversation; follows until a person scrolls away."""
 
+    HELP = "Worker"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "task", "Its task", show=False),
         Binding("x", "kill", "Kill", show=False),

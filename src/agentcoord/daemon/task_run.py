@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import json
 from dataclasses import replace
+from functools import partial
 from typing import assert_never
 
 import structlog
@@ -286,16 +287,13 @@ class TaskRunner:
             await queue.move(claim, TaskState.LANDING, TaskState.CHECKING)
             await queue.count(claim, Setback.TREE_MOVED)
 
-        async def verify() -> None:
-            await queue.verify(claim)
-
         async def finish(files: tuple[LandedFile, ...], merged: tuple[str, ...]) -> None:
             await self._finish(claim, at, files, merged)
 
         async def offered() -> None:
             await self._release_locks(task.id)  # Whoever takes one of these files now begins with the offer.
 
-        steps = LandingSteps(offered, begin_landing, back_to_checking, verify, finish)
+        steps = LandingSteps(offered, begin_landing, back_to_checking, partial(queue.renew, claim), finish)
         try:
             return await shop.prover.prove_and_land(claim, workspace, changes, steps, at.time_spent)
         except LandingRefusedError as error:

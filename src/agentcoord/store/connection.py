@@ -134,7 +134,7 @@ class Store:
             paused=settings.get("paused") == "1",
         )
         spreader.on_ready = dispatcher.wake
-        taking = TakingBack(scripts, clock, reader, spreader, locks.nudge, dispatcher.wake)
+        taking = TakingBack(scripts, clock, reader, spreader, lease_ms, locks.nudge, dispatcher.wake)
         return cls(
             client=client,
             keys=keys,

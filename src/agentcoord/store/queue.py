@@ -118,6 +118,15 @@ class TaskQueue:
         if deadline is None or float(deadline) <= self.clock.now_ms():
             raise await self._refusal(claim)
 
+    async def renew(self, claim: Claim) -> None:
+        """Renew a claim's lease, also one past its deadline that nobody took.
+
+        A clock that was set, or a pause of the machine, is no reason to throw work away. Raises LeaseLostError
+        when the claim has ended.
+        """
+        if await self.heartbeat([claim]):
+            raise await self._refusal(claim)
+
     async def complete(
         self, claim: Claim, landed: Sequence[LandedFile], *, current: TaskState = TaskState.LANDING
     ) -> None:

@@ -34,6 +34,7 @@ class TakingBack:
     clock: Clock
     reader: TaskReader
     spreader: Spreader
+    lease_ms: int
     on_lease_ended: Callable[[TaskId], None]
     on_ready: Callable[[], None]
     """Called, without awaiting, when tasks may have become ready."""
@@ -64,7 +65,7 @@ class TakingBack:
         taken: list[TaskId] = []
         more = 1
         while more:
-            named, readied, more = await self.scripts.run(ScriptName.REAP, now_ms, BATCH, 0)
+            named, readied, more = await self.scripts.run(ScriptName.REAP, now_ms, BATCH, 0, self.lease_ms)
             if readied:
                 self.on_ready()
             setback_of = {
@@ -86,7 +87,9 @@ class TakingBack:
         taken: list[TaskId] = []
         more = 1
         while more:
-            named, readied, more = await self.scripts.run(ScriptName.REAP, self.clock.now_ms(), BATCH, 1)
+            named, readied, more = await self.scripts.run(
+                ScriptName.REAP, self.clock.now_ms(), BATCH, 1, self.lease_ms
+            )
             setback_of = dict.fromkeys(named[::2], Setback.RESTARTED)
             now_taken = await self._take(setback_of, decide, model_of, why=why, only_if_lapsed=False)
             taken += now_taken

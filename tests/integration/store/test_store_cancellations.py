@@ -81,6 +81,7 @@ OPERATIONS: dict[str, Operation] = {
     "TaskQueue.claim": lambda s: s.store.queue.claim(ANYBODY),
     "TaskQueue.heartbeat": lambda s: s.store.queue.heartbeat([s.held]),
     "TaskQueue.move": lambda s: s.store.queue.move(s.held, _S.RUNNING, _S.CHECKING),
+    "TaskQueue.renew": lambda s: s.store.queue.renew(s.held),
     "TaskQueue.count_turn": lambda s: s.store.queue.count_turn(s.held),
     "TaskQueue.verify": lambda s: s.store.queue.verify(s.held),
     "TaskQueue.complete": lambda s: s.store.queue.complete(s.held, [landed("x")], current=_S.RUNNING),

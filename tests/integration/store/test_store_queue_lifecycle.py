@@ -29,6 +29,7 @@ from agentcoord.errors import IllegalMoveError, LeaseLostError, PlanError, Store
 from agentcoord.store import LoadOutcome, Store
 
 _S = TaskState
+DAY_MS = 86_400_000
 
 
 async def test_loading_twice_changes_nothing(valkey_url: str, project_id: ProjectId) -> None:
@@ -266,7 +267,14 @@ async def test_verify_refuses_an_expired_lease_and_a_heartbeat_mends_it(
             await store.queue.verify(held)
         assert await store.queue.heartbeat([held]) == frozenset()
         await store.queue.verify(held)
+        clock.time_ms += LEASE_MS
+        await store.queue.renew(held)
+        await store.queue.verify(held)
         assert await store.queue.reap() == ()
+        clock.time_ms += LEASE_MS
+        assert await store.queue.reap() == ("t",)
+        with pytest.raises(LeaseLostError, match="has expired"):
+            await store.queue.renew(held)
 
 
 async def test_one_heartbeat_call_serves_all(valkey_url: str, project_id: ProjectId) -> None:
@@ -519,3 +527,35 @@ async def test_only_a_done_task_is_reviewed(valkey_url: str, project_id: Project
         await land(store, await claim(store))
         await store.queue.set_review(TaskId("t"), ReviewState.UNDONE)
         assert (await task_of(store, "t")).review is ReviewState.UNDONE
+
+
+async def test_a_lease_of_a_clock_that_was_set_back_ends_when_one_of_now_would(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    clock = HandClock()
+    async with open_store(valkey_url, project_id, clock) as store:
+        await load(store, spec("t"))
+        clock.time_ms += DAY_MS
+        await claim(store)
+        clock.time_ms -= DAY_MS
+        assert await store.queue.reap() == ()
+        clock.time_ms += LEASE_MS - 1
+        assert await store.queue.reap() == ()
+        clock.time_ms += 1
+        assert await store.queue.reap() == ("t",)
+
+
+async def test_nobody_waits_for_a_time_that_a_clock_set_back_has_moved_away(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    clock = HandClock()
+    async with open_store(valkey_url, project_id, clock) as store:
+        await load(store, spec("t"))
+        clock.time_ms += DAY_MS
+        await store.queue.requeue(await claim(store), why="later", counts_attempt=True, delay_ms=5_000)
+        clock.time_ms -= 900
+        await store.queue.reap()
+        assert (await store.queue.next_due_ms()) == clock.time_ms + 5_900, "clocks are corrected all the time"
+        clock.time_ms -= DAY_MS
+        await store.queue.reap()
+        assert (await claim(store)).task.id == "t"

@@ -147,7 +147,7 @@ if ARGV[at] ~= '0' then
     for _ = 1, count do
       local id, token = ARGV[at], ARGV[at + 1]
       local state = held_state(id, token)
-      if state and held[state] then put_back(id, token, state, queued, blocked, '', false, 0) end
+      if state and held[state] then put_back(id, token, state, queued, blocked, '', false, 0, now) end
       at = at + 2
     end
     return at

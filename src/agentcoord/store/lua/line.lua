@@ -50,9 +50,10 @@ local function drop_lease(id, token)
   redis.call('HDEL', P .. 'held', id)
 end
 
--- Takes a held task from its holder and puts it back in line. `due_ms` > 0: not before that time.
+-- Takes a held task from its holder and puts it back in line. `due_ms` > 0: not before that time, as was
+-- said at `now`.
 -- A need that was rejected, or is tried again, since the task was handed out must be done before.
-local function put_back(id, token, from, queued, blocked, why, counts_attempt, due_ms)
+local function put_back(id, token, from, queued, blocked, why, counts_attempt, due_ms, now)
   drop_lease(id, token)
   look_into(id)
   local waits = tonumber(redis.call('HGET', task_key(id), 'open') or '0') > 0
@@ -61,7 +62,7 @@ local function put_back(id, token, from, queued, blocked, why, counts_attempt, d
   if waits then return end
   if due_ms > 0 then
     redis.call('ZADD', P .. 'delay', due_ms, id)
-    redis.call('HSET', task_key(id), 'due', string.format('%.0f', due_ms))
+    redis.call('HSET', task_key(id), 'due', string.format('%.0f', due_ms), 'delayed_at', now)
   else
     make_ready(id)
   end

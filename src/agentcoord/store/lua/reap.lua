@@ -1,13 +1,28 @@
 -- Readies delayed tasks whose time has come, and names the leases that have run out.
 -- ARGV  1 now_ms  2 most of each kind  3 whether to name every lease, whatever its deadline ('1')
+--       4 lease_ms
 -- Returns {flat list of "<token>:<id>", deadline; delayed tasks made ready; 1 when more may be left}.
--- Cost  2 calls and 3 a delayed task; bounded by ARGV[2].
+-- Cost  4 calls and 3 a delayed task; bounded by ARGV[2].
 -- Invariant: ends no lease: who is told of one decides what becomes of its task, and `set_back.lua` looks
---       again whether it has run out.
+--       again whether it has run out. A clock that was set back leaves nothing waiting for the old time: no
+--       lease lasts longer than one that is given now, and no task waits that was told to later than now.
+local SET_BACK_MS = 1000  -- Clocks are corrected by less than this all the time.
+local now, latest = tonumber(ARGV[1]), tonumber(ARGV[1]) + tonumber(ARGV[4])
 local most = tonumber(ARGV[2])
 local lapsed = redis.call('ZRANGEBYSCORE', P .. 'lease', '-inf', ARGV[3] == '1' and '+inf' or ARGV[1],
   'WITHSCORES', 'LIMIT', 0, most)
+local too_late = {}
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', P .. 'lease', string.format('(%.0f', latest), '+inf',
+  'LIMIT', 0, most)) do
+  too_late[#too_late + 1] = string.format('%.0f', latest)
+  too_late[#too_late + 1] = member
+end
+in_chunks('ZADD', P .. 'lease', too_late)
 local due = redis.call('ZRANGEBYSCORE', P .. 'delay', '-inf', ARGV[1], 'LIMIT', 0, most)
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'delay', '(' .. ARGV[1], '+inf', 'LIMIT', 0, most)) do
+  local since = redis.call('HGET', task_key(id), 'delayed_at')
+  if since and tonumber(since) > now + SET_BACK_MS then due[#due + 1] = id end
+end
 for _, id in ipairs(due) do
   redis.call('ZREM', P .. 'delay', id)
   make_ready(id)

@@ -29,7 +29,8 @@ for i = 18, #ARGV, 11 do
     note_setback(id, kind, now, why, to, ARGV[i + 6], most)
     if ARGV[i + 10] ~= '' then count_setback(id, ARGV[i + 10]) end
     if to == queued then
-      put_back(id, token, state, queued, blocked, why, ARGV[i + 7] == '1', tonumber(ARGV[i + 8]))
+      put_back(id, token, state, queued, blocked, why, ARGV[i + 7] == '1', tonumber(ARGV[i + 8]),
+        now)
     else
       drop_lease(id, token)
       if ARGV[i + 1] == '' then

@@ -121,8 +121,8 @@ class TaskQueue:
     async def renew(self, claim: Claim) -> None:
         """Renew a claim's lease, also one past its deadline that nobody took.
 
-        A clock that was set, or a pause of the machine, is no reason to throw work away. Raises LeaseLostError
-        when the claim has ended.
+        A clock that was set, or a pause of the machine, is no reason to throw work away. Raises
+        LeaseLostError when the claim has ended.
         """
         if await self.heartbeat([claim]):
             raise await self._refusal(claim)

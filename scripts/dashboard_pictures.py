@@ -43,7 +43,7 @@ PICTURES = (
     ("help", (120, 66), ("question_mark",)),
     ("confirm", (120, 40), ("x",)),
 )
-COMMITTED = ("dashboard", "task", "worker", "log", "help", "review", "replay")
+COMMITTED = ("dashboard", "task", "worker", "log", "diff", "help", "review", "replay")
 """Drawn without `--all`."""
 REPORTS = (
     ("report", (1100, 2700), ("--blink-settings=preferredColorScheme=1",)),

@@ -214,7 +214,7 @@ def _run(make: Callable[[], DashboardApp]) -> int:
         # Textual would believe these and never look at the terminal again, whose size they do not follow.
         os.environ.pop(name, None)
     app = make()
-    app.theme = theme_for(app.console.color_system)
+    app.theme = theme_for(app.console.color_system, os.environ.get("COLORFGBG", ""))
     app.run()
     return app.return_code or ExitCode.OK
 

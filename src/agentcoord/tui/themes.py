@@ -37,6 +37,8 @@ DAY: Final = Theme(
 THEMES: Final = (NIGHT, DAY)
 FEW_COLOURS: Final = "ansi-dark"
 """Textual's theme of the terminal's own sixteen colours; ours would all become white and grey there."""
+FEW_LIGHT_COLOURS: Final = "ansi-light"
+_LIGHT_GREYS: Final = ("7", "15")
 THEME_NAMES: Final = (
     *(theme.name for theme in THEMES),
     "ansi-dark",
@@ -50,6 +52,13 @@ THEME_NAMES: Final = (
 """What `:theme` completes; every other one of Textual's can be named too."""
 
 
-def theme_for(colours: str | None) -> str:
-    """The theme to begin with, by what Rich calls the terminal's colours."""
-    return FEW_COLOURS if colours in ("standard", "windows") else NIGHT.name
+def theme_for(colours: str | None, colorfgbg: str = "") -> str:
+    """The theme to begin with, by what Rich calls the terminal's colours.
+
+    `colorfgbg`: the variable COLORFGBG by which many terminals tell the numbers of their colours: that of the
+    background is last, and 7 and 15 are light.
+    """
+    light = colorfgbg.rpartition(";")[2] in _LIGHT_GREYS
+    if colours in ("standard", "windows"):
+        return FEW_LIGHT_COLOURS if light else FEW_COLOURS
+    return DAY.name if light else NIGHT.name

@@ -282,9 +282,11 @@ async def test_capital_j_and_k_walk_through_the_hunks() -> None:
         await n.see("▶ · 1/2 @@ -1 +1 @@")
 
 
-async def test_plus_accepts_a_hunk_and_minus_marks_it_to_be_taken_out() -> None:
+@pytest.mark.parametrize("plus", ["plus", "equals_sign"])
+async def test_plus_accepts_a_hunk_and_minus_marks_it_to_be_taken_out(plus: str) -> None:
+    """On many keyboards it is the same key as the equals sign."""
     async with two_hunks() as n:
-        await n.press("plus")
+        await n.press(plus)
         await n.see("✔ 1/2")
         await n.see("▶ · 2/2")
         await n.press("minus")

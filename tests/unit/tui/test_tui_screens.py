@@ -33,7 +33,7 @@ from agentcoord.tui.screens.main import MainScreen
 from agentcoord.tui.screens.task_detail import TaskDetailScreen
 from agentcoord.tui.screens.worker import WorkerScreen
 from agentcoord.tui.styled import plain_text
-from agentcoord.tui.themes import FEW_COLOURS, NIGHT, theme_for
+from agentcoord.tui.themes import DAY, FEW_COLOURS, NIGHT, theme_for
 from agentcoord.tui.widgets.header_bar import HeaderBar
 from agentcoord.tui.widgets.lines_view import LinesView
 from agentcoord.wire.messages import Method, Notification
@@ -455,6 +455,22 @@ def test_until_somebody_wants_them_the_other_screens_are_not_imported() -> None:
 )
 def test_a_terminal_of_sixteen_colours_is_drawn_with_those(colours: str | None, theme: str) -> None:
     assert theme_for(colours) == theme
+
+
+@pytest.mark.parametrize(
+    ("colorfgbg", "theme"),
+    [
+        ("0;15", DAY.name),
+        ("0;default;15", DAY.name),
+        ("0;7", DAY.name),
+        ("15;0", NIGHT.name),
+        ("12;8", NIGHT.name),
+        ("nonsense", NIGHT.name),
+    ],
+)
+def test_a_light_terminal_that_says_so_is_drawn_light(colorfgbg: str, theme: str) -> None:
+    assert theme_for("truecolor", colorfgbg) == theme
+    assert theme_for("standard", colorfgbg) == ("ansi-light" if theme == DAY.name else "ansi-dark")
 
 
 async def test_with_sixteen_colours_grey_words_are_grey_and_the_badge_can_be_read() -> None:

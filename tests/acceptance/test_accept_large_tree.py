@@ -387,7 +387,8 @@ def wait_for_who_keeps_the_interpreter(loop: OwnTimeLoop) -> None:
 
     def keep() -> None:
         begin.wait()
-        sum(range(10_000_000))
+        for _ in range(5):  # The first may pass while this thread sleeps of its own will.
+            sum(range(10_000_000))
 
     keeping = threading.Thread(target=keep)
     keeping.start()
@@ -401,7 +402,7 @@ def wait_for_who_keeps_the_interpreter(loop: OwnTimeLoop) -> None:
 )
 def test_the_clock_notices_a_loop_that_is_held_up(hold_up: Callable[[OwnTimeLoop], None]) -> None:
     """Else the test above could not fail."""
-    assert len(held_up_by(hold_up, Watch())) == 1
+    assert held_up_by(hold_up, Watch())
 
 
 def look_around(_: OwnTimeLoop) -> None:

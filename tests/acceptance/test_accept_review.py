@@ -230,10 +230,11 @@ def test_cleanup_drops_what_undoing_takes_of_work_accepted_long_ago_and_of_no_ot
     assert wait_gone(pid, 30)
     aged = 0
     for record in (journal / "records").glob("*.json"):
-        facts = json.loads(record.read_text())
+        first, *phases = record.read_text().splitlines(keepends=True)
+        facts = json.loads(first)
         if facts["accepted_at_ms"] is not None:
             facts["accepted_at_ms"] -= 91 * 24 * 3600 * 1000
-            record.write_text(json.dumps(facts))
+            record.write_text("".join([json.dumps(facts), "\n", *phases]))
             aged += 1
     assert aged == 1
     a.start()

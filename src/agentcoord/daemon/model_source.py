@@ -20,6 +20,7 @@ from agentcoord.errors import LlmAuthError
 from agentcoord.llm.api import Model, Progress, Provider, Turn, TurnRequest
 from agentcoord.llm.client import AnthropicModel, Capabilities, StreamTimeouts
 from agentcoord.values import dataclass
+from agentcoord.wire.messages import NO_MODEL
 
 THREE_WAYS = "set ANTHROPIC_API_KEY, or ANTHROPIC_BASE_URL for another server, or try `agentcoord demo`"
 
@@ -85,7 +86,7 @@ async def open_named_model(settings: Settings, env: Mapping[str, str]) -> AsyncI
         base_url = models.base_url or env.get("ANTHROPIC_BASE_URL") or None
         key = env.get("ANTHROPIC_API_KEY")
         if not (base_url or key or token):
-            yield ModelSource(None, f"none: {THREE_WAYS}")
+            yield ModelSource(None, f"{NO_MODEL}{THREE_WAYS}")
             return
         words = base_url or "api.anthropic.com"
     async with _open(settings, provider, base_url, key, token) as model:

@@ -283,7 +283,7 @@ class Traffic:
                 await self.lane.connect()
             except StoreError as error:
                 self._care.set()
-                self._calls.not_sent(in_hand.popleft(), error)
+                self._calls.not_answered(in_hand.popleft(), error)
         return True
 
     async def _repeat_unsettled(self) -> bool:

@@ -67,30 +67,27 @@ class UnderWay:
         """The connection is of no use any more, and nobody knows what ran of what is unanswered."""
         self.take_in_hand_what_was_refused()
         for call in self.sent:
-            self._give_up_or_keep(call, error)
+            self.not_answered(call, error)
         self.sent.clear()
 
     def let_go_of_what_is_in_hand(self, error: StoreError) -> None:
         """The server stays away: nobody waits for these to be sent."""
         for call in self.in_hand:
-            self._give_up_or_keep(call, error)
+            self.not_answered(call, error)
         self.in_hand.clear()
 
-    def not_sent(self, call: Call | Ahead, error: StoreError) -> None:
-        """There was no connection for it. Repeating a hand-out that was not sent comes to the same."""
-        self._give_up_or_keep(call, error)
+    def not_answered(self, call: Call | Ahead, error: StoreError) -> None:
+        """Tell whoever asked; a hand-out is kept to be repeated, which is harmless if it was never sent."""
+        if isinstance(call, Ahead):
+            tell(call.answer, error)
+        else:
+            self.unsettled.append(call)
 
     def tell_ahead(self, error: StoreError) -> None:
         """There will be no answer: tell whoever waits for another script than the hand-out."""
         for call in (*self.sent, *self.refused_unseen, *self.in_hand):
             if isinstance(call, Ahead):
                 tell(call.answer, error)
-
-    def _give_up_or_keep(self, call: Call | Ahead, error: StoreError) -> None:
-        if isinstance(call, Ahead):
-            tell(call.answer, error)
-        else:
-            self.unsettled.append(call)
 
 
 def answer_with(answer: asyncio.Future[_T], result: _T) -> None:

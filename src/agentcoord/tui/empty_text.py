@@ -6,10 +6,9 @@ from agentcoord.tui.filtering import TaskFilter
 from agentcoord.tui.model import DashboardModel
 from agentcoord.tui.styled import Line, Span, Tone
 from agentcoord.tui.text import one_line
+from agentcoord.wire.messages import NO_MODEL
 
 _Lines = tuple[Line, ...]
-_NO_MODEL = "none: "
-"""What the daemon's words about its model begin with when it has none; then it says what to set."""
 
 
 def no_tasks(model: DashboardModel, task_filter: TaskFilter) -> _Lines:
@@ -29,8 +28,8 @@ def no_workers(model: DashboardModel) -> _Lines:
     if model.status is None:
         return ()
     source = one_line(model.status["model_source"])
-    if source.startswith(_NO_MODEL):
-        return (_say("No model, so no workers:"), _command(source.removeprefix(_NO_MODEL)))
+    if source.startswith(NO_MODEL):
+        return (_say("No model, so no workers:"), _command(source.removeprefix(NO_MODEL)))
     return (_say("No workers. Start one:"), _command("agentcoord spawn --role backend-engineer"))
 
 

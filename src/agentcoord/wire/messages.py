@@ -22,6 +22,9 @@ from agentcoord.wire.protocol import Notification as Notification  # noqa: PLC04
 from agentcoord.wire.protocol import RpcCode as RpcCode  # noqa: PLC0414
 from agentcoord.wire.protocol import Topic as Topic  # noqa: PLC0414
 
+NO_MODEL = "none: "
+"""What `model_source` begins with where there is none; what to set follows."""
+
 
 class ErrorData(TypedDict):
     """`error.data` of every error answer."""
@@ -153,7 +156,7 @@ class StatusView(TypedDict):
     project: ProjectView
     run: str
     model_source: str
-    """`api.anthropic.com`, a base URL, or `rehearsal (scripted)`; or `none: ` and what to set."""
+    """`api.anthropic.com`, a base URL, or `rehearsal (scripted)`; or `NO_MODEL` and what to set."""
     scripted: bool
     """Whether the model is the rehearsal server: nothing costs money."""
     sandbox: str

@@ -35,6 +35,7 @@ from agentcoord.daemon.chores import Chores
 from agentcoord.daemon.equipping import build_workshop
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.fleet import Fleet
+from agentcoord.daemon.memory_keeper import MemoryKeeper
 from agentcoord.daemon.model_source import ModelSource
 from agentcoord.daemon.requests import Requests
 from agentcoord.daemon.retrying import Retries
@@ -320,6 +321,20 @@ async def until(is_so: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not is_so():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
+
+
+def keeper_of(d: Daemonlet) -> MemoryKeeper:
+    """The keeper of the memory, as a daemon has one."""
+    return MemoryKeeper(
+        d.store,
+        d.hub,
+        d.runs,
+        d.shop.lander,
+        d.paths.kept_file,
+        let_go=d.fleet.let_go_of_all,
+        between_landings=d.shop.prover.between_landings,
+        restored=d.shop.board.touch,
+    )
 
 
 class OwnValkey:

@@ -11,7 +11,18 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from daemon_kit import Daemonlet, Held, OwnValkey, bash, create, daemonlet, finish, own_valkey, until
+from daemon_kit import (
+    Daemonlet,
+    Held,
+    OwnValkey,
+    bash,
+    create,
+    daemonlet,
+    finish,
+    keeper_of,
+    own_valkey,
+    until,
+)
 from redis import Redis
 
 from agentcoord.daemon.kept_file import OLD_LINES_MOST, KeptFile
@@ -38,19 +49,6 @@ def valkey() -> Iterator[OwnValkey]:
 def wipe(valkey: OwnValkey) -> None:
     with Redis(unix_socket_path=str(valkey.socket)) as client:
         client.flushall()
-
-
-def keeper_of(d: Daemonlet) -> MemoryKeeper:
-    return MemoryKeeper(
-        d.store,
-        d.hub,
-        d.runs,
-        d.shop.lander,
-        d.paths.kept_file,
-        let_go=d.fleet.let_go_of_all,
-        between_landings=d.shop.prover.between_landings,
-        restored=d.shop.board.touch,
-    )
 
 
 @asynccontextmanager

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from daemon_kit import Daemonlet, OwnValkey, daemonlet, own_valkey
+from daemon_kit import Daemonlet, OwnValkey, daemonlet, keeper_of, own_valkey
 from redis import Redis
 from structlog.testing import capture_logs
 
 from agentcoord.daemon.event_hub import QUEUE_EVENTS
 from agentcoord.daemon.kept_file import KeptFile
-from agentcoord.daemon.memory_keeper import MemoryKeeper, restore_at_start
+from agentcoord.daemon.memory_keeper import restore_at_start
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import ProjectId
 from agentcoord.errors import DaemonError, StoreUnavailableError
@@ -24,19 +24,6 @@ PROJECT = ProjectId("p")
 def valkey() -> Iterator[OwnValkey]:
     with own_valkey() as server:
         yield server
-
-
-def keeper_of(d: Daemonlet) -> MemoryKeeper:
-    return MemoryKeeper(
-        d.store,
-        d.hub,
-        d.runs,
-        d.shop.lander,
-        d.paths.kept_file,
-        let_go=d.fleet.let_go_of_all,
-        between_landings=d.shop.prover.between_landings,
-        restored=d.shop.board.touch,
-    )
 
 
 async def load(d: Daemonlet, task: str) -> None:

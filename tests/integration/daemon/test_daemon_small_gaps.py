@@ -8,11 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from daemon_kit import WORKER, Daemonlet, Held, MovedClock, create, daemonlet, finish, own_valkey, until
+from daemon_kit import (
+    WORKER,
+    Daemonlet,
+    Held,
+    MovedClock,
+    create,
+    daemonlet,
+    finish,
+    keeper_of,
+    own_valkey,
+    until,
+)
 
 from agentcoord.daemon.chores import ORPHAN_AFTER_S, Chores
 from agentcoord.daemon.kept_file import KeptFile
-from agentcoord.daemon.memory_keeper import MemoryKeeper
 from agentcoord.daemon.pausing import pause
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.hunks import read_diff
@@ -32,16 +42,7 @@ async def test_a_persons_pause_is_kept_although_no_task_tells_of_it(
 ) -> None:
     async with daemonlet(valkey_url, project_id) as d, asyncio.TaskGroup() as group:
         await d.store.memory.begin()
-        keeper = MemoryKeeper(
-            d.store,
-            d.hub,
-            d.runs,
-            d.shop.lander,
-            d.paths.kept_file,
-            let_go=d.fleet.let_go_of_all,
-            between_landings=d.shop.prover.between_landings,
-            restored=d.shop.board.touch,
-        )
+        keeper = keeper_of(d)
         tasks = [group.create_task(d.hub.run()), group.create_task(keeper.run())]
 
         def paused_in_file() -> str:

@@ -235,12 +235,8 @@ def test_a_large_piece_that_was_let_go_of_leaves_no_hole_in_the_heap() -> None:
         "print(libc.mallinfo2().hblks - before)\n"
     )
 
-    def outside(how: str) -> int:
-        program = [sys.executable, "-c", code, how]
-        return int(subprocess.run(program, check=True, timeout=20, capture_output=True).stdout)
-
-    assert outside("apart") == 0
-    assert outside("together") == 1
+    assert _number_printed(code, "apart") == 0
+    assert _number_printed(code, "together") == 1
 
 
 def test_garbage_of_a_night_does_not_wait_for_all_that_was_imported() -> None:
@@ -260,9 +256,11 @@ def test_garbage_of_a_night_does_not_wait_for_all_that_was_imported() -> None:
         "print(most)\n"
     )
 
-    def waits(how: str) -> int:
-        program = [sys.executable, "-c", code, how]
-        return int(subprocess.run(program, check=True, timeout=20, capture_output=True).stdout)
+    assert _number_printed(code, "over") < 40_000
+    assert _number_printed(code, "frozen alone") > 80_000
 
-    assert waits("over") < 40_000
-    assert waits("frozen alone") > 80_000
+
+def _number_printed(code: str, how: str) -> int:
+    """Run `code` in an interpreter of its own."""
+    program = [sys.executable, "-c", code, how]
+    return int(subprocess.run(program, check=True, timeout=20, capture_output=True).stdout)

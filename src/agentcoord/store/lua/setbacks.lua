@@ -16,7 +16,8 @@ local function note_setback(id, kind, at, why, to, model, most)
   redis.call('LTRIM', P .. 'h:' .. id, -tonumber(most), -1)
 end
 
--- Begins a task anew that had ended or was parked: who remembers ended tasks reads them again. Its counts of setbacks become those of before.
+-- Begins a task anew that had ended or was parked: who remembers ended tasks reads them again. Its counts of
+-- setbacks become those of before.
 local function bring_back(id, from, queued, blocked)
   local key = task_key(id)
   redis.call('INCR', P .. 'revised')

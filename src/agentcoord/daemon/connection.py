@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import replace
-from typing import Any
 
 import structlog
 
@@ -48,6 +47,16 @@ log = structlog.get_logger("control")
 
 
 @dataclass(frozen=True, slots=True)
+class Beginning:
+    """What a subscription begins with."""
+
+    answer: bytes
+    seq: int
+    """Up to this event the answer tells everything."""
+    missed: list[Event]
+
+
+@dataclass(frozen=True, slots=True)
 class Desk:
     """What every connection answers from."""
 
@@ -70,9 +79,13 @@ class Desk:
                 log.error("request_failed", method=request.method, exc_info=error)
             return encode_error(request.id, code, message, data)
 
-    async def begin(self, params: dict[str, Any]) -> tuple[SubscribeView, list[Event]]:
-        """Answer `subscribe`: the events after `since`, or a snapshot where they are gone."""
-        since = params.get("since")
+    async def begin(self, request: Request) -> Beginning:
+        """Answer `subscribe`. Who does not read the answer holds up its line, not all that it tells."""
+        view, missed = await self._since(request.params.get("since"))
+        return Beginning(encode_result(request.id, view), view["seq"], missed)
+
+    async def _since(self, since: object) -> tuple[SubscribeView, list[Event]]:
+        """The events after `since`, or a snapshot where they are gone."""
         epoch, seq = self.hub.epoch, self.hub.seq
         if isinstance(since, dict) and since.get("epoch") == epoch:
             after = since.get("seq")
@@ -96,24 +109,33 @@ class Connection:
         self._seen = 0
 
     async def run(self) -> None:
-        decoder = FrameDecoder()
+        """Answer until the client goes. That it is gone ends here: an error that passes a task group
+        ties all frames on its way, and their megabytes, into a knot that only the collector unties.
+        """
         async with asyncio.TaskGroup() as group:
             try:
-                while chunk := await self._heard():
-                    for frame in decoder.feed(chunk):
-                        match frame:
-                            case Request(method=Method.SUBSCRIBE):
-                                await self._subscribe(frame, group)
-                            case Request():
-                                await self._send(await self._desk.respond(frame))
-                            case Malformed():
-                                data: ErrorData = {"exit_code": int(ExitCode.ERROR), "mend": ""}
-                                await self._send(encode_error(frame.id, frame.code, frame.message, data))
-                            case _:
-                                pass  # Answers and notices mean nothing from a client.
+                await self._answer_all(group)
+            except (OSError, TimeoutError, WireError) as error:
+                log.info("client_gone", error=repr(error))
+                self._writer.transport.abort()
             finally:
                 if self._publishing is not None:
                     self._publishing.cancel()
+
+    async def _answer_all(self, group: asyncio.TaskGroup) -> None:
+        decoder = FrameDecoder()
+        while chunk := await self._heard():
+            for frame in decoder.feed(chunk):
+                match frame:
+                    case Request(method=Method.SUBSCRIBE):
+                        await self._subscribe(frame, group)
+                    case Request():
+                        await self._send(await self._desk.respond(frame))
+                    case Malformed():
+                        data: ErrorData = {"exit_code": int(ExitCode.ERROR), "mend": ""}
+                        await self._send(encode_error(frame.id, frame.code, frame.message, data))
+                    case _:
+                        pass  # Answers and notices mean nothing from a client.
 
     async def _heard(self) -> bytes:
         """What the client says next; nothing at its end, or when it has been silent for too long."""
@@ -149,18 +171,17 @@ class Connection:
             with desk.hub.subscribed() as subscription:
                 try:
                     try:
-                        view, missed = await desk.begin(request.params)
-                        answer = encode_result(request.id, view)
+                        begun = await desk.begin(request)
                     except AgentCoordError as error:
                         code, message, data = failure_of(error)
                         await self._send(encode_error(request.id, code, message, data))
                         return
-                    await self._send(answer)
+                    await self._send(begun.answer)
                 finally:
                     started.set()  # The next request is answered after this one.
-                self._seen = view["seq"]
+                self._seen = begun.seq
                 if Topic.EVENTS in topics:
-                    await self._send_events(missed)
+                    await self._send_events(begun.missed)
                 await self._follow(subscription, topics)
         except (OSError, TimeoutError) as error:
             # The reader then ends too, and the client connects again; closing would wait for it to read.

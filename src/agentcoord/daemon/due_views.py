@@ -10,10 +10,11 @@ from collections.abc import AsyncGenerator
 
 from agentcoord.clock import Clock
 from agentcoord.daemon.seen_tasks import SeenTasks
-from agentcoord.daemon.snapshot import Views, pages
+from agentcoord.daemon.snapshot import Pages, Views
 from agentcoord.daemon.worker_row import FleetBoard
-from agentcoord.wire.codec import encode_notification
+from agentcoord.wire.messages import TaskView
 from agentcoord.wire.protocol import Notification, Topic
+from agentcoord.wire.quick_json import encode_notification
 
 PUBLISH_PERIOD_S = 0.25
 STATUS_PERIOD_S = 1.0
@@ -55,9 +56,13 @@ class DueViews:
                     self._workers = workers
                     yield encode_notification(Notification.WORKERS, {"workers": workers})
             if Topic.TASKS in self._topics:
-                for page in pages(await self._views.tasks_new_to(self._seen)):
-                    yield encode_notification(Notification.TASKS, {"tasks": page})
+                for line in map(_tasks_line, Pages(await self._views.tasks_new_to(self._seen))):
+                    yield line
         if version != self._status_version and now - self._status_at >= STATUS_PERIOD_S:
             self._status_version, self._status_at = version, now
             if Topic.STATUS in self._topics:
                 yield encode_notification(Notification.STATUS, await self._views.status())
+
+
+def _tasks_line(page: list[TaskView]) -> bytes:
+    return encode_notification(Notification.TASKS, {"tasks": page})

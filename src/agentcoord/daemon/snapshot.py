@@ -12,7 +12,7 @@ import resource
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from agentcoord import __version__
 from agentcoord.config.paths import ProjectPaths
@@ -114,6 +114,7 @@ class Views:
             state = "paused"
         busy = self._shop.board.busy
         at_the_end = await self._at_the_end(tasks, totals)
+        questions, why = await self._shop.store.questions.open(), await paused_why(self._shop)
         return {
             "state": state,
             "version": __version__,
@@ -134,9 +135,9 @@ class Views:
             "tokens": tokens_view(totals.usage),
             "forecast_usd": p50_usd(at_the_end),
             "forecast_p90_usd": p90_usd(at_the_end),
-            "needs_you": needs_you(tasks, await self._shop.store.questions.open()),
+            "needs_you": needs_you(tasks, questions),
             "baseline": self._baseline(),
-            "paused_why": await paused_why(self._shop),
+            "paused_why": why,
             "ended": nothing_left_to_do(tasks),
             "ready": self._state.ready,
         }
@@ -144,10 +145,13 @@ class Views:
     async def tasks(self, offset: int = 0) -> tuple[list[TaskView], int | None]:
         """A page of the tasks from `offset` on, and where the next one begins. No other rows are made."""
         tasks = await self._all()
-        by_id = {task.id: task for task in tasks}
-        page = next(pages(self._rows.of(task, by_id) for task in tasks[offset:]), [])
+        page = self._page(tasks, offset)
         following = offset + len(page)
         return page, following if following < len(tasks) else None
+
+    def _page(self, tasks: Sequence[Task], offset: int = 0) -> list[TaskView]:
+        by_id = {task.id: task for task in tasks}
+        return next(Pages(self._rows.of(task, by_id) for task in tasks[offset:]), [])
 
     async def tasks_new_to(self, seen: SeenTasks) -> Iterator[TaskView]:
         """The rows that are new to a reader, each made when it is asked for."""
@@ -166,7 +170,7 @@ class Views:
             dead_task_view(self._rows.of(task, by_id), histories[task.id], fell_with(tasks, task.id))
             for task in wanted
         ]
-        page = next(pages(rows), [])
+        page = next(Pages(rows), [])
         following = offset + len(page)
         return page, following if following < len(dead) else None
 
@@ -259,12 +263,13 @@ class Views:
 
     async def snapshot(self) -> Snapshot:
         seq = self._shop.hub.seq
+        tasks, status = await self._all(), await self.status()
         return {
             "epoch": self._shop.hub.epoch,
             "seq": seq,
-            "status": await self.status(),
+            "status": status,
             # Those that fit a line; the others come as rows right afterwards.
-            "tasks": (await self.tasks())[0],
+            "tasks": self._page(tasks),
             "workers": self.workers(),
             "events": [event.to_dict() for event in self._shop.hub.recent if event.seq <= seq][
                 -SNAPSHOT_EVENTS:
@@ -304,19 +309,34 @@ def read_summary(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def pages(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
-    """Cut rows into lists that each fit a line; no rows, no list."""
-    page: list[_Row] = []
-    page_bytes = 0
-    for row in rows:
-        row_bytes = len(json.dumps(row))
-        if page and (page_bytes + row_bytes > PAGE_BYTES or len(page) == PAGE_ROWS):
-            yield page
-            page, page_bytes = [], 0
-        page.append(row)
-        page_bytes += row_bytes
-    if page:
-        yield page
+class Pages(Generic[_Row]):
+    """Cuts rows into lists that each fit a line; no rows, no list.
+
+    No generator, which would hold on to the list that it gave last for as long as its reader takes.
+    """
+
+    def __init__(self, rows: Iterable[_Row]) -> None:
+        self._rows = iter(rows)
+        self._left_over: _Row | None = None
+
+    def __iter__(self) -> Iterator[list[_Row]]:
+        return self
+
+    def __next__(self) -> list[_Row]:
+        page: list[_Row] = []
+        page_bytes = 0
+        row = self._left_over or next(self._rows, None)
+        while row is not None and len(page) < PAGE_ROWS:
+            row_bytes = len(json.dumps(row))
+            if page and page_bytes + row_bytes > PAGE_BYTES:
+                break
+            page.append(row)
+            page_bytes += row_bytes
+            row = next(self._rows, None)
+        self._left_over = row
+        if not page:
+            raise StopIteration
+        return page
 
 
 def _peak_memory_mb() -> float:

@@ -21,6 +21,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from agentcoord.errors import StoreError
@@ -104,16 +105,23 @@ class _InOrder(BlockingConnectionPool):
         super().__init__(*args, **options)
         self._room = asyncio.Semaphore(CONNECTIONS)
         self._lent: set[AbstractConnection] = set()
-        self.connects = 0
-        """How often one was made: with another number, the server may be another, or have gone back."""
+        self.server = ""
+        """Which process the newest connection is to: with another, the server may have gone back."""
+        self._connects = 0
 
     def make_connection(self) -> AbstractConnection:
         connection: AbstractConnection = super().make_connection()  # type: ignore[no-untyped-call]  # Untyped.
         connection.register_connect_callback(self._note_connect)  # type: ignore[no-untyped-call]  # Untyped.
         return connection
 
-    async def _note_connect(self, _connection: AbstractConnection) -> None:
-        self.connects += 1
+    async def _note_connect(self, connection: AbstractConnection) -> None:
+        self._connects += 1
+        await connection.send_command("INFO", "server")
+        try:
+            told = str(await connection.read_response())
+        except ResponseError:  # It may be forbidden. Then each connection may be to another.
+            told = f"run_id:connection {self._connects}"
+        self.server = next((line for line in told.splitlines() if line.startswith("run_id:")), told)
 
     async def get_connection(self, *args: Any, **options: Any) -> AbstractConnection:
         await self._room.acquire()

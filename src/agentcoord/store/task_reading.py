@@ -5,15 +5,18 @@ Separate from the queue, which moves them, because whoever takes tasks back read
 Theory of operation of `all()`. A task that has ended stays as it is until a person does something about
 it, and a daemon that runs for weeks has thousands of those. So they are read once and remembered. Every
 script that changes a task which has ended, or makes it one that has not, counts up `revised` in the same
-step; when that is another number, everything is read anew. So it is when a connection was made anew: a server
+step; when that is another number, everything is read anew. So it is when the server is another process: one
 that was killed, or a replica that took over, has lost its last moment, and what had ended goes on there.
-Nothing is remembered of tasks under way, nor with a Cluster, whose connections are not ours to count.
+Who asks while somebody reads many waits for that, once, and an ended task that reads as it did before stays
+the object that it was: forty readers at once would otherwise have forty of each in memory.
+Nothing is remembered of tasks under way, nor with a Cluster, whose connections are not ours to ask.
 An ended task's `open_needs` may be older than that: needs that are done count down in it unseen, and
 nobody asks for it before the task is brought back.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import field
 from itertools import islice
@@ -33,6 +36,8 @@ from agentcoord.values import dataclass
 
 READ_BATCH: Final = 500
 """Tasks read in one round trip."""
+MANY: Final = 100
+"""So many that it is worth waiting for somebody who is reading them."""
 REMEMBERED_MOST: Final = 5_000
 """So many ended tasks are remembered, at about one kilobyte and their description each; others are read."""
 ENDED: Final = ",".join(sorted(ENDED_STATES))
@@ -48,7 +53,11 @@ class TaskReader:
     _ended: dict[str, Task] = field(default_factory=dict)
     """Ended tasks as they were when `revised` had this number, or later."""
     _revised: object = None
-    """The number, and how many connections had been made."""
+    """The number, and which server gave it."""
+    _before: dict[str, Task] = field(default_factory=dict)
+    """What was remembered at the number before."""
+    _reading_many: asyncio.Event | None = None
+    """Set when whoever reads many has remembered them."""
 
     async def all(self) -> list[Task]:
         """Return every task in plan order, none older than the call."""
@@ -56,22 +65,38 @@ class TaskReader:
             pipe.get(self.keys.of("revised"))
             pipe.zrange(self.keys.of("order"), 0, -1)
             revised, ids = await pipe.execute()
-        connects = getattr(getattr(self.client, "connection_pool", None), "connects", None)
-        if connects is None or (revised, connects) != self._revised:
-            self._ended, self._revised = {}, (revised, connects)
+        server = getattr(getattr(self.client, "connection_pool", None), "server", None)
+        if server is None or (revised, server) != self._revised:
+            self._before, self._ended, self._revised = self._ended, {}, (revised, server)
         ended = self._ended  # Of this number, also when somebody else has meanwhile seen another.
         unknown = [task for task in ids if task not in ended]
-        read: dict[str, Task] = {}
-        for start in range(0, len(unknown), READ_BATCH):
-            read |= {task.id: task for task in await self.read(unknown[start : start + READ_BATCH])}
-        tasks = [task for each in ids if (task := read.get(each) or ended.get(each)) is not None]
-        new = (task for task in read.values() if task.state in ENDED_STATES)
-        ended.update({task.id: task for task in islice(new, max(0, REMEMBERED_MOST - len(ended)))})
-        return tasks
+        if len(unknown) >= MANY and self._reading_many is not None:
+            await self._reading_many.wait()
+            unknown = [task for task in unknown if task not in ended]
+        read = await self._read_and_remember(unknown, ended)
+        return [task for each in ids if (task := read.get(each) or ended.get(each)) is not None]
+
+    async def _read_and_remember(self, ids: Sequence[str], ended: dict[str, Task]) -> dict[str, Task]:
+        done = asyncio.Event()
+        if len(ids) >= MANY:
+            self._reading_many = done
+        try:
+            read: dict[str, Task] = {}
+            for start in range(0, len(ids), READ_BATCH):
+                for task in await self.read(ids[start : start + READ_BATCH]):
+                    before = self._before.get(task.id)
+                    read[task.id] = before if before == task else task
+            new = (task for task in read.values() if task.state in ENDED_STATES)
+            ended.update({task.id: task for task in islice(new, max(0, REMEMBERED_MOST - len(ended)))})
+            return read
+        finally:
+            done.set()
+            if self._reading_many is done:
+                self._reading_many = None
 
     def forget(self) -> None:
         """Read everything anew: the server's memory was removed or replaced."""
-        self._ended, self._revised = {}, None
+        self._ended, self._before, self._revised = {}, {}, None
 
     async def read(self, ids: Sequence[str]) -> list[Task]:
         """Return these tasks; one that is not there is passed over."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +15,9 @@ from daemon_kit import PATIENCE_S, Daemonlet, daemonlet, own_valkey, until
 
 from agentcoord.daemon.connection import Desk
 from agentcoord.daemon.control import MAX_CLIENTS, ControlServer
+from agentcoord.daemon.snapshot import PAGE_ROWS
 from agentcoord.domain.events import EventKind
-from agentcoord.domain.ids import ProjectId
+from agentcoord.domain.ids import ProjectId, TaskId
 from agentcoord.wire.client import ControlClient
 from agentcoord.wire.messages import FRAME_BYTES, Method, RpcCode, Topic
 
@@ -313,3 +315,28 @@ async def test_an_event_that_fits_no_line_is_told_without_its_particulars(
         await client.hear()
         d.hub.emit(EventKind.ERROR, files=["x" * 1_000] * 1_200)
         assert (await client.hear())["params"]["event"]["data"] == {"left_out": "too long for one line"}
+
+
+def rows_in_memory() -> int:
+    """How many rows of tasks there are."""
+    gc.collect()
+    return sum(isinstance(each, dict) and "runs_here" in each for each in gc.get_objects())
+
+
+async def test_who_does_not_read_holds_up_a_line_and_not_all_that_it_tells(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    subscribe = b'{"jsonrpc":"2.0","id":1,"method":"subscribe","params":{"topics":["tasks"]}}\n'
+    async with daemonlet(valkey_url, project_id) as d, served(d):
+        names = [f"t{n}" for n in range(PAGE_ROWS)]
+        await d.load(*names)
+        for name in names:
+            await d.store.queue.cancel(TaskId(name), why="not needed")
+        before = rows_in_memory()
+        with ExitStack() as clients:
+            for _ in range(3):
+                client = clients.enter_context(socket.socket(socket.AF_UNIX))
+                client.connect(str(d.paths.socket))
+                client.sendall(subscribe)
+                await asyncio.to_thread(client.recv, 1)
+            assert rows_in_memory() - before < PAGE_ROWS

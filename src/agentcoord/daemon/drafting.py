@@ -18,9 +18,10 @@ import structlog
 
 from agentcoord.agent.drafting import DRAFT_TASK, BadDraftError, DraftBriefing, draft_plan
 from agentcoord.agent.prompts import repository_map
-from agentcoord.agent.window import ROOMY_TOKENS, ContextWindow
+from agentcoord.agent.window import ContextWindow
 from agentcoord.daemon.params import Answer, Params, bad_params, refused, text_of
-from agentcoord.daemon.task_setup import caps_of, read_instructions
+from agentcoord.daemon.task_caps import caps_of
+from agentcoord.daemon.task_setup import read_instructions
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.ids import RunId, TaskId
 from agentcoord.domain.states import TaskState
@@ -28,7 +29,7 @@ from agentcoord.domain.task import Task, TaskSpec
 from agentcoord.domain.usage import usd
 from agentcoord.domain.worker import WorkerSpec
 from agentcoord.errors import RpcError
-from agentcoord.llm.api import SpendRefused
+from agentcoord.llm.api import ROOMY_TOKENS, SpendRefused
 from agentcoord.wire.protocol import ExitCode, RpcCode
 from agentcoord.workspace.user_tree import list_tree
 

@@ -7,7 +7,7 @@ the review in any case; `checks.on_tamper` says whether it keeps the change from
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from agentcoord.config.sections import ChecksSection
 from agentcoord.domain.files import ChangeSet
@@ -16,7 +16,6 @@ from agentcoord.errors import WorkspaceError
 from agentcoord.review.checks import CheckReport, commands_for
 from agentcoord.review.flag_book import FlagBook, fingerprint_of, why_held
 from agentcoord.review.flags import ChangedFile, Flag, FlagKind, in_order
-from agentcoord.review.tamper import find_flags
 from agentcoord.workspace.changes import MAX_LANDED_FILE_BYTES
 from agentcoord.workspace.pool import Staged, Workspace
 
@@ -38,7 +37,7 @@ class Flagging:
         Raises WorkspaceError when the copy changed meanwhile.
         """
         commands = [command for _, command in commands_for(task.spec.check, self._checks.commands)]
-        found = await asyncio.to_thread(find_flags, await _contents(workspace, changes), commands)
+        found = await asyncio.to_thread(_find_flags, await _contents(workspace, changes), commands)
         shrunk = [Flag(FlagKind.SHRUNK, path, 0, "it loses over 80% of what it held") for path in staged.held]
         flags = in_order([*found, *shrunk, *_fewer_tests(report, staged.stamp.files.keys())])
         noted = await asyncio.to_thread(
@@ -49,6 +48,12 @@ class Flagging:
         if self._checks.on_tamper != "hold":
             flags = tuple(flag for flag in flags if flag.kind is FlagKind.SHRUNK)
         return why_held(task.id, flags) if any(flag.holds for flag in flags) else ""
+
+
+def _find_flags(files: Sequence[ChangedFile], commands: Collection[str]) -> tuple[Flag, ...]:
+    from agentcoord.review.tamper import find_flags  # See `later`. Blocking, as the rest of it.
+
+    return find_flags(files, commands)
 
 
 def _fewer_tests(report: CheckReport, there: Collection[str]) -> Iterator[Flag]:

@@ -14,12 +14,13 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
 
 import structlog
 
 from agentcoord.clock import Clock
-from agentcoord.daemon.handing_back import set_back
-from agentcoord.daemon.task_run import HAND_BACK_TIMEOUT_S, TaskRunner
+from agentcoord.daemon.handing_back import HAND_BACK_TIMEOUT_S, set_back
+from agentcoord.daemon.later import task_runner
 from agentcoord.daemon.task_turns import TaskTurns
 from agentcoord.daemon.to_its_end import to_its_end
 from agentcoord.daemon.worker_row import WorkerRow
@@ -32,6 +33,9 @@ from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import Claim
 from agentcoord.domain.worker import Role, WorkerSpec, WorkerState, worker_of
 from agentcoord.errors import AgentCoordError, DaemonError, LeaseLostError, StoreUnavailableError
+
+if TYPE_CHECKING:
+    from agentcoord.daemon.task_run import TaskRunner
 
 BACK_OFF_FIRST_S = 1.0
 BACK_OFF_MOST_S = 60.0
@@ -319,7 +323,8 @@ class Fleet:
     async def _run(self, row: WorkerRow, turns: TaskTurns, claim: Claim) -> None:
         """Run a claim to its end. Cut off, it leaves the claim to whoever did so."""
         try:
-            await self._run_unless_silent(TaskRunner(self._shop, row, turns), claim)
+            runner = (await task_runner())(self._shop, row, turns)
+            await self._run_unless_silent(runner, claim)
         except Exception as error:  # noqa: BLE001 - the worker's boundary: told, and raised again by `_begin_next`
             turns.held.pop(claim.token)
             await self._give_back_for_sure(row, claim, error)
@@ -363,9 +368,10 @@ class Fleet:
 
     async def _hand_back_all(self, row: WorkerRow, turns: TaskTurns) -> None:
         """Queue again what a worker that was cut off has left."""
+        runner_of = await task_runner()
         async with asyncio.TaskGroup() as group:
             for claim in turns.held.values():
-                runner = TaskRunner(self._shop, row, turns)
+                runner = runner_of(self._shop, row, turns)
                 group.create_task(runner.hand_back(claim, "its worker was stopped"))
 
     async def _give_back_for_sure(self, row: WorkerRow, claim: Claim, error: Exception) -> None:

@@ -14,6 +14,9 @@ from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import Claim
 from agentcoord.store.spreading import EndedByNeed
 
+HAND_BACK_TIMEOUT_S = 10.0
+"""How long it may take where a worker is stopped."""
+
 
 async def set_back(
     shop: Workshop, claim: Claim, setback: Setback, verdict: Verdict, why: str, *, worker: str

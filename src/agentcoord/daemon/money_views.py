@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from agentcoord.config.sections import BudgetSection
 from agentcoord.daemon.forecast import ENOUGH, MOST_SAMPLES, Forecast, OpenTask, forecast
-from agentcoord.daemon.task_setup import caps_of
+from agentcoord.daemon.task_caps import caps_of
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.states import ENDED_STATES, SETTLED_STATES
 from agentcoord.domain.task import Task

@@ -10,10 +10,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
+from typing import TYPE_CHECKING
 
 from agentcoord import __version__
-from agentcoord.daemon.drafting import Drafting
 from agentcoord.daemon.fleet import Fleet
+from agentcoord.daemon.later import drafting
 from agentcoord.daemon.params import Answer, Params, no_such_task, number_of, refused, task_id_of, text_of
 from agentcoord.daemon.pausing import pause, paused_why, resume
 from agentcoord.daemon.reviewing import Reviewing
@@ -32,6 +33,9 @@ from agentcoord.domain.worker import Role
 from agentcoord.errors import RpcError
 from agentcoord.wire.protocol import PIECE_CHARS, PROTOCOL_VERSION, ExitCode, Method, RpcCode
 from agentcoord.workspace.names import runs_on_your_machine
+
+if TYPE_CHECKING:
+    from agentcoord.daemon.drafting import Drafting
 
 MAX_SPAWN = 16
 
@@ -63,6 +67,7 @@ class Requests:
         self._drain = drain
         self._on_load = on_load
         self._forgetting = forgetting
+        self._drafting: Drafting | None = None
         reviewing = self._reviewing = Reviewing(shop, views, on_load)
         self._methods: dict[str, Callable[[Params], Awaitable[Answer]]] = {
             Method.HELLO: self._hello,
@@ -74,7 +79,7 @@ class Requests:
             Method.STATS: self._stats,
             Method.LOCKS: self._locks,
             Method.LOAD: self._load,
-            Method.DRAFT: Drafting(shop, lambda: tuple(fleet.specs or shop.settings.workers)).draft,
+            Method.DRAFT: self._draft,
             Method.SPAWN: self._spawn,
             Method.KILL: self._kill,
             Method.PAUSE: self._pause,
@@ -231,6 +236,13 @@ class Requests:
     async def _resume(self, _params: Params) -> Answer:
         await resume(self._shop)
         return {"paused": False}
+
+    async def _draft(self, params: Params) -> Answer:
+        drafting_of = await drafting()
+        if self._drafting is None:
+            workers = self._shop.settings.workers
+            self._drafting = drafting_of(self._shop, lambda: tuple(self._fleet.specs or workers))
+        return await self._drafting.draft(params)
 
     async def _drain_now(self, _params: Params) -> Answer:
         self._drain()

@@ -23,7 +23,7 @@ from agentcoord.daemon.params import (
 from agentcoord.daemon.rejections import ask_again
 from agentcoord.daemon.review_views import blame_view
 from agentcoord.daemon.snapshot import Views
-from agentcoord.daemon.task_setup import caps_of
+from agentcoord.daemon.task_caps import caps_of
 from agentcoord.daemon.to_its_end import to_its_end
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind

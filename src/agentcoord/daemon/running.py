@@ -14,6 +14,7 @@ from agentcoord.daemon.baseline import BaselineKeeper
 from agentcoord.daemon.chores import Chores
 from agentcoord.daemon.companions import Loop
 from agentcoord.daemon.fleet import Fleet
+from agentcoord.daemon.later import import_ahead
 from agentcoord.daemon.memory_heaps import pass_over_what_is_there
 from agentcoord.daemon.memory_keeper import MemoryKeeper
 from agentcoord.daemon.shutdown import Shutdown
@@ -121,6 +122,7 @@ class Daemon:
         if not self.work_waits:
             # A daemon that is stopped right away need not wait for the import to end.
             await self.shop.clock.sleep(WARM_UP_AFTER_S)
+        await import_ahead()
         await self._accompanied(self.warm_up_model)
 
     async def _hurry(self, stopping: asyncio.Task[None]) -> None:

@@ -34,7 +34,7 @@ from agentcoord.daemon.run_counts import RunCounter
 from agentcoord.daemon.seen_tasks import SeenTasks
 from agentcoord.daemon.setback_views import dead_letters, dead_task_view, fell_with, history_view
 from agentcoord.daemon.success_views import success_views, with_own_faults
-from agentcoord.daemon.task_run import SUMMARY_NAME
+from agentcoord.daemon.task_files import SUMMARY_NAME
 from agentcoord.daemon.task_views import TaskViews, needs_you, nothing_left_to_do
 from agentcoord.daemon.worker_row import worker_view
 from agentcoord.daemon.workshop import Workshop

@@ -27,12 +27,13 @@ from agentcoord.agent.loop import (
 )
 from agentcoord.agent.replies import begun_on_nothing
 from agentcoord.daemon.declared_files import take_declared
-from agentcoord.daemon.handing_back import set_back
+from agentcoord.daemon.handing_back import HAND_BACK_TIMEOUT_S, set_back
 from agentcoord.daemon.landing_line import Offer
 from agentcoord.daemon.machine_faults import fault_of
 from agentcoord.daemon.pausing import pause
 from agentcoord.daemon.proofs import Held, Landed, LandingSteps, Red
 from agentcoord.daemon.retrying import setback_of
+from agentcoord.daemon.task_files import SUMMARY_NAME
 from agentcoord.daemon.task_setup import make_loop, wants_fresh_copy
 from agentcoord.daemon.task_turns import TaskTurns
 from agentcoord.daemon.time_spent import Stretch
@@ -66,9 +67,6 @@ from agentcoord.review.checks import feedback
 from agentcoord.store.budget_ledger import CapScope
 from agentcoord.values import dataclass
 from agentcoord.workspace.pool import Workspace
-
-HAND_BACK_TIMEOUT_S = 10.0
-SUMMARY_NAME = "summary.json"
 
 log = structlog.get_logger("task")
 

@@ -12,19 +12,18 @@ from agentcoord.agent.loop import AgentLoop
 from agentcoord.agent.prompts import Briefing, repository_map
 from agentcoord.agent.retrospect import earlier_attempts
 from agentcoord.agent.transcript import Transcript
-from agentcoord.agent.window import ROOMY_TOKENS, ContextWindow
-from agentcoord.config.sections import BudgetSection
+from agentcoord.agent.window import ContextWindow
 from agentcoord.daemon.adapters import LockedFiles, SandboxedShell, TaskQuestions, TaskReporter, policy_for
 from agentcoord.daemon.booked_gateway import BookedGateway
 from agentcoord.daemon.rejections import rejected_diff, rejections_of
+from agentcoord.daemon.task_caps import caps_of
+from agentcoord.daemon.task_files import transcript_file
 from agentcoord.daemon.worker_row import TaskAtHand
 from agentcoord.daemon.workshop import Workshop
-from agentcoord.domain.ids import TaskId
 from agentcoord.domain.ladder import Rung
 from agentcoord.domain.task import Claim, Task
-from agentcoord.domain.usage import UsdMicros, usd_micros
 from agentcoord.errors import AgentError
-from agentcoord.store.budget_ledger import Caps
+from agentcoord.llm.api import ROOMY_TOKENS
 from agentcoord.workspace.pool import Workspace
 
 INSTRUCTION_FILES = ("AGENTS.md", "CLAUDE.md")
@@ -66,11 +65,6 @@ async def make_loop(
         stopping=shop.stopping,
         custom_tools=models.custom_tools,
     )
-
-
-def transcript_file(home: Path, task_id: TaskId, attempt: int) -> Path:
-    """Where the conversation of an attempt lies."""
-    return home / task_id / f"attempt-{attempt}.jsonl"
 
 
 def wants_fresh_copy(home: Path, task: Task) -> bool:
@@ -130,19 +124,6 @@ async def make_briefing(
     )
 
 
-def caps_of(task: Task, budget: BudgetSection) -> Caps:
-    """The caps that a task's calls are held under; None where there is none."""
-    own, own_tokens = task.spec.budget_usd_micros, task.spec.budget_tokens
-    return Caps(
-        run=_cap(budget.run_usd),
-        task=own if own is not None else _cap(budget.task_usd),
-        day=_cap(budget.day_usd),
-        run_tokens=budget.run_tokens or None,
-        task_tokens=own_tokens if own_tokens is not None else budget.task_tokens or None,
-        day_tokens=budget.day_tokens or None,
-    )
-
-
 def read_instructions(root: Path, most_bytes: int) -> str:
     """The project's instructions to agents: `AGENTS.md`, else `CLAUDE.md`, else nothing. Blocking."""
     for name in INSTRUCTION_FILES:
@@ -151,7 +132,3 @@ def read_instructions(root: Path, most_bytes: int) -> str:
             with path.open("rb") as file:
                 return file.read(most_bytes).decode("utf-8", "replace")
     return ""
-
-
-def _cap(dollars: float) -> UsdMicros | None:
-    return usd_micros(dollars) if dollars > 0 else None

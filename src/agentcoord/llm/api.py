@@ -20,6 +20,9 @@ Block = dict[str, Any]
 Message = dict[str, Any]
 """`{"role": "user" | "assistant", "content": [Block, ...]}`."""
 
+ROOMY_TOKENS = 200_000
+"""The context window of a model of which nothing else is known, and the size from which nothing is short."""
+
 
 class StopReason(StrEnum):
     """Why the model stopped. Any other word the server says is kept as `UNKNOWN`."""

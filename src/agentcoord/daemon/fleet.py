@@ -12,14 +12,14 @@ invariant: they pass through and stop the daemon.
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 import structlog
 
 from agentcoord.clock import Clock
-from agentcoord.daemon.handing_back import HAND_BACK_TIMEOUT_S, set_back
+from agentcoord.daemon.broken_runs import STORE_AWAY, BrokenRuns
+from agentcoord.daemon.handing_back import HAND_BACK_TIMEOUT_S
 from agentcoord.daemon.later import task_runner
 from agentcoord.daemon.task_turns import TaskTurns
 from agentcoord.daemon.to_its_end import to_its_end
@@ -27,12 +27,9 @@ from agentcoord.daemon.worker_row import WorkerRow
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import FencingToken
-from agentcoord.domain.retries import Verdict
-from agentcoord.domain.setbacks import Setback
-from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import Claim
 from agentcoord.domain.worker import Role, WorkerSpec, WorkerState, worker_of
-from agentcoord.errors import AgentCoordError, DaemonError, LeaseLostError, StoreUnavailableError
+from agentcoord.errors import DaemonError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from agentcoord.daemon.task_run import TaskRunner
@@ -41,7 +38,6 @@ BACK_OFF_FIRST_S = 1.0
 BACK_OFF_MOST_S = 60.0
 STORE_AWAY_MOST_S = 5.0
 """How long a worker waits at most before it asks a store that was away again."""
-STORE_AWAY = "the store is away"
 MAX_WORKERS = 64
 STOP_GRACE_S = 20.0
 """How long a stopping worker may take to end its model turn or tool call before it is cut off."""
@@ -68,8 +64,7 @@ class Fleet:
         self._killed: set[str] = set()
         self._silent: dict[FencingToken, str] = {}
         """Claims whose run was cut off because it showed no sign of life, and the words for it."""
-        self._owed: dict[FencingToken, Claim] = {}
-        """Claims of runs that broke while the store was away: their leases are kept until it is back."""
+        self._broken = BrokenRuns(shop, clock)
         self._over = asyncio.Event()
         self._draining = False
         self.on_drained: Callable[[], None] = lambda: None
@@ -78,7 +73,7 @@ class Fleet:
     @property
     def claims(self) -> list[Claim]:
         """What is held right now, by a run or by a worker that waits to give it back."""
-        return [*self._shop.board.claims, *self._owed.values()]
+        return [*self._shop.board.claims, *self._broken.owed.values()]
 
     @property
     def specs(self) -> list[WorkerSpec]:
@@ -151,7 +146,7 @@ class Fleet:
             run.cancel()
             return
         self.restarts += 1
-        self._tell_crash(row, DaemonError(f"{why}, and cannot be cancelled"))
+        self._broken.tell_crash(row, DaemonError(f"{why}, and cannot be cancelled"))
         self._silent.pop(claim.token)
         self._turns[row.spec.name].begin_nothing()
         for at in row.tasks:
@@ -271,7 +266,7 @@ class Fleet:
                     raise
                 pause_s = back_off_s
                 self.restarts += 1
-                self._tell_crash(row, error)
+                self._broken.tell_crash(row, error)
                 self._shop.board.set_own_state(row, WorkerState.CRASHED, f"restarts in {back_off_s:.0f} s")
             if pause_s and self._goes_on:
                 await self._clock.sleep(pause_s)
@@ -287,7 +282,7 @@ class Fleet:
             return
         else:
             self._ahead.add(name)
-        claim = await self._claim(row, turns)
+        claim = await turns.claim(self._shop.store.queue)
         if claim is None:
             self._not_ahead(name)
             return
@@ -296,30 +291,6 @@ class Fleet:
         self._runs[claim.token] = run
         run.add_done_callback(lambda _: self._run_over(turns, claim))
 
-    async def _claim(self, row: WorkerRow, turns: TaskTurns) -> Claim | None:
-        """Wait for a task; None when the worker may begin none any more, for one of its own comes first."""
-        if turns.idle:
-            return await self._shop.store.queue.claim(row.spec)
-        claims: list[Claim] = []
-
-        async def claim() -> None:
-            claims.append(await self._shop.store.queue.claim(row.spec))
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                claiming = group.create_task(claim(), name=f"claim:{row.spec.name}")
-                watching = group.create_task(turns.until_not_free())
-                await asyncio.wait({claiming, watching}, return_when=asyncio.FIRST_COMPLETED)
-                claiming.cancel()
-                watching.cancel()
-        except ExceptionGroup as group_of_one:
-            raise group_of_one.exceptions[0] from None
-        except asyncio.CancelledError:
-            for each in claims:  # It came in the same moment.
-                turns.began(each)
-            raise
-        return claims[0] if claims else None
-
     async def _run(self, row: WorkerRow, turns: TaskTurns, claim: Claim) -> None:
         """Run a claim to its end. Cut off, it leaves the claim to whoever did so."""
         try:
@@ -327,7 +298,7 @@ class Fleet:
             await self._run_unless_silent(runner, claim)
         except Exception as error:  # noqa: BLE001 - the worker's boundary: told, and raised again by `_begin_next`
             turns.held.pop(claim.token)
-            await self._give_back_for_sure(row, claim, error)
+            await self._broken.give_back(row, claim, error)
             turns.broken.append(error)
         else:
             turns.held.pop(claim.token)
@@ -364,7 +335,7 @@ class Fleet:
             if isinstance(error, AssertionError):
                 raise error
             if not isinstance(error, StoreUnavailableError):
-                self._tell_crash(row, error)
+                self._broken.tell_crash(row, error)
 
     async def _hand_back_all(self, row: WorkerRow, turns: TaskTurns) -> None:
         """Queue again what a worker that was cut off has left."""
@@ -373,47 +344,3 @@ class Fleet:
             for claim in turns.held.values():
                 runner = runner_of(self._shop, row, turns)
                 group.create_task(runner.hand_back(claim, "its worker was stopped"))
-
-    async def _give_back_for_sure(self, row: WorkerRow, claim: Claim, error: Exception) -> None:
-        """Give a broken run's claim back, if need be when the store is there again."""
-        self._owed[claim.token] = claim
-        try:
-            while not await to_its_end(self._give_back(row, claim, error)):
-                self._shop.board.set_own_state(row, WorkerState.WAITING, STORE_AWAY)
-                await self._clock.sleep(BACK_OFF_FIRST_S)
-        finally:
-            del self._owed[claim.token]
-
-    async def _give_back(self, row: WorkerRow, claim: Claim, error: Exception) -> bool:
-        """Queue the task again, the attempt counted, or fail it when they are spent.
-
-        False when the store is away. What has landed already never fails: the next claim finds it in
-        the journal and says done.
-        """
-        task, shop = claim.task, self._shop
-        why = f"the worker crashed: {error!r}"
-        store_away = isinstance(error, StoreUnavailableError)
-        setback = Setback.STORE_AWAY if store_away else Setback.CRASHED
-        try:
-            if await shop.lander.landed(task.id, since_ms=task.queued_at_ms) is not None:
-                verdict = Verdict(TaskState.QUEUED, counts_attempt=False)
-            else:
-                verdict = shop.retries.decide(task, setback)
-            told = verdict.told(why)
-            await set_back(shop, claim, setback, verdict, told, worker=row.spec.name)
-        except LeaseLostError:
-            pass  # It ended or moved on before the crash.
-        except StoreUnavailableError:
-            return False
-        except (AgentCoordError, OSError) as failure:
-            # The lease runs out by itself, and the reaper queues the task again.
-            log.warning("give_back_failed", task=task.id, error=str(failure))
-        return True
-
-    def _tell_crash(self, row: WorkerRow, error: Exception) -> None:
-        self._shop.hub.emit(
-            EventKind.WORKER_CRASHED, worker=row.spec.name, error=f"{type(error).__name__}: {error}"
-        )
-        log.error(
-            "worker_crashed", worker=row.spec.name, traceback="".join(traceback.format_exception(error))
-        )

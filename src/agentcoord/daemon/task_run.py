@@ -12,27 +12,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from dataclasses import replace
 from functools import partial
 from typing import assert_never
 
 import structlog
 
-from agentcoord.agent.loop import (
-    AgentLoop,
-    ClaimsFinished,
-    GaveUp,
-    Interrupted,
-    OutOfMoney,
-)
+from agentcoord.agent.loop import AgentLoop, ClaimsFinished, Interrupted
 from agentcoord.agent.replies import begun_on_nothing
+from agentcoord.daemon.attempt_ends import AttemptEnds, Ended, parked
 from agentcoord.daemon.declared_files import take_declared
 from agentcoord.daemon.handing_back import HAND_BACK_TIMEOUT_S, set_back
 from agentcoord.daemon.landing_line import Offer
-from agentcoord.daemon.machine_faults import fault_of
-from agentcoord.daemon.pausing import pause
+from agentcoord.daemon.permissions import as_let_land, is_let_land, spend_permission
 from agentcoord.daemon.proofs import Held, Landed, LandingSteps, Red
-from agentcoord.daemon.retrying import setback_of
 from agentcoord.daemon.task_files import SUMMARY_NAME
 from agentcoord.daemon.task_setup import make_loop, wants_fresh_copy
 from agentcoord.daemon.task_turns import TaskTurns
@@ -44,42 +36,23 @@ from agentcoord.domain.events import EventKind
 from agentcoord.domain.files import LandedFile
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.ladder import Rung
-from agentcoord.domain.retries import Verdict
 from agentcoord.domain.setbacks import Setback
 from agentcoord.domain.states import TaskState
-from agentcoord.domain.task import Claim, Task
+from agentcoord.domain.task import Claim
 from agentcoord.errors import (
-    AgentCoordError,
     AgentError,
     LandingRefusedError,
     LeaseLostError,
-    LlmAuthError,
     LlmError,
-    LlmRequestError,
-    LlmRetryableError,
-    LlmSpendLimitError,
     ReviewError,
     SandboxError,
     StoreError,
     WorkspaceError,
 )
 from agentcoord.review.checks import feedback
-from agentcoord.store.budget_ledger import CapScope
-from agentcoord.values import dataclass
 from agentcoord.workspace.pool import Workspace
 
 log = structlog.get_logger("task")
-
-
-@dataclass(slots=True)
-class _Ended:
-    """How a claim ends in the store."""
-
-    setback: Setback
-    verdict: Verdict
-    why: str
-    keep_copy: bool
-    """The task goes on later from where it is."""
 
 
 class TaskRunner:
@@ -89,6 +62,8 @@ class TaskRunner:
         self._shop = shop
         self._row = row
         self._turns = turns
+        self._ends = AttemptEnds(shop, row.spec.name)
+        self._flag_book = shop.prover.flagging.book
         self._begun_on: tuple[Offer, ...] = ()
         """What others were about to land when the private copy was made, and it shows already."""
 
@@ -97,7 +72,7 @@ class TaskRunner:
 
         Cancelled, it lets go of the private copy and leaves the claim to `hand_back`.
         """
-        claim = await self._as_let_land(claim)
+        claim = await as_let_land(self._flag_book, claim)
         shop, task = self._shop, claim.task
         rung = shop.retries.rung_of(task)
         at = shop.board.began(self._row, claim, rung.model)
@@ -117,18 +92,18 @@ class TaskRunner:
         """Queue the task of a cancelled run again, unless the claim has ended. Bounded; raises nothing."""
         try:
             async with asyncio.timeout(HAND_BACK_TIMEOUT_S):
-                await self._end(claim, self._set_back(claim.task, Setback.STOPPED, why))
+                await self._end(claim, self._ends.set_back(claim.task, Setback.STOPPED, why))
         except (StoreError, TimeoutError) as error:
             # A lost lease means that it ended; else the next start of the daemon queues it again.
             log.info("not_handed_back", task=claim.task.id, error=repr(error))
 
-    async def _run_held(self, claim: Claim, at: TaskAtHand, rung: Rung) -> _Ended | None:
+    async def _run_held(self, claim: Claim, at: TaskAtHand, rung: Rung) -> Ended | None:
         """Return how the claim ends; None when it is done and stored already."""
         shop, task = self._shop, claim.task
         try:
             record = await shop.lander.landed(task.id, since_ms=task.queued_at_ms)
         except (WorkspaceError, OSError) as error:
-            return await self._broken(task, "the landing journal cannot be read", error)
+            return await self._ends.broken(task, "the landing journal cannot be read", error)
         if record is not None:
             # Landed, and then the daemon died before saying so.
             await to_its_end(self._finish(claim, at, record.files, ()))
@@ -137,7 +112,7 @@ class TaskRunner:
         with at.time_spent.on(Stretch.DECLARED):
             await take_declared(shop, at, claim)  # Before the copy, so that it has what others landed.
         if shop.stopping.is_set():
-            return await self._ended_by(task, Interrupted())
+            return await self._ends.of_outcome(task, Interrupted())
         try:
             self._begun_on = shop.prover.offers_of(task.spec.writes)
             ahead = [offer.staged for offer in self._begun_on]
@@ -145,13 +120,16 @@ class TaskRunner:
                 fresh = await asyncio.to_thread(wants_fresh_copy, shop.transcripts, task)
                 workspace = await shop.pool.acquire(task.id, task.attempt, fresh=fresh, ahead=ahead)
         except (WorkspaceError, OSError) as error:
-            return await self._without_copy(task, error)
+            return await self._ends.without_copy(task, error)
         keep = True
         try:
             if workspace.resumed:
                 self._begun_on = ()
-            elif await self._is_let_land(task.id):
-                return await self._lost_before_landing(task)
+            elif await is_let_land(self._flag_book, task.id):
+                # What a person let land is gone: nothing else lands under that permission.
+                await spend_permission(self._flag_book, task.id)
+                mend = f"agentcoord retry {task.id}"
+                return parked(f"the change that you let land is gone: its private copy was needed ({mend})")
             self._emit(
                 EventKind.TASK_CLAIMED,
                 task.id,
@@ -184,58 +162,41 @@ class TaskRunner:
             if released:
                 self._emit(EventKind.LOCKS_RELEASED, task, paths=list(released))
 
-    async def _attempt(self, claim: Claim, at: TaskAtHand, workspace: Workspace, rung: Rung) -> _Ended | None:
+    async def _attempt(self, claim: Claim, at: TaskAtHand, workspace: Workspace, rung: Rung) -> Ended | None:
         try:
             with at.time_spent.on(Stretch.BRIEFING):
                 loop = await make_loop(self._shop, at, claim, workspace, rung)
             return await self._converse(claim, at, workspace, loop)
-        except SandboxError as error:
-            return await self._without_sandbox(claim.task, error)
-        except LlmRetryableError as error:
-            why = f"the model cannot be reached: {error.message}"
-            least_wait_s = error.retry_after_s or 0.0
-            return self._set_back(claim.task, setback_of(error), why, least_wait_s=least_wait_s)
-        except (LlmSpendLimitError, LlmAuthError) as error:
-            await pause(self._shop, error.message)  # Every other task would meet the same.
-            return _parked(error.message)
-        except LlmRequestError as error:
-            why = f"the model's server refused the request: {error.message}"
-            return self._set_back(claim.task, Setback.REFUSED, why)
-        except LlmError as error:
-            why = f"the call to the model failed: {error.message}"
-            return self._set_back(claim.task, Setback.REFUSED, why)
-        except (WorkspaceError, OSError) as error:
-            return await self._broken(claim.task, "the private copy failed", error)
-        except (AgentError, ReviewError) as error:
-            return await self._broken(claim.task, "the attempt broke", error)
+        except (AgentError, LlmError, ReviewError, SandboxError, WorkspaceError, OSError) as error:
+            return await self._ends.of_error(claim.task, error)
 
     async def _converse(
         self, claim: Claim, at: TaskAtHand, workspace: Workspace, loop: AgentLoop
-    ) -> _Ended | None:
+    ) -> Ended | None:
         """Converse and prove in turn until the task ends one way or another."""
         settings, last_red = self._shop.settings, ""
         for check_round in range(settings.models.check_rounds + 1):
             async with self._turns.conversing(at):
                 outcome = await loop.run()
             if not isinstance(outcome, ClaimsFinished):
-                return await self._ended_by(claim.task, outcome)
+                return await self._ends.of_outcome(claim.task, outcome)
             await self._keep_summary(claim.task.id, outcome)
             async with self._turns.proving(at):
                 verdict = await self._prove(claim, at, workspace)
             match verdict:
                 case Landed():
-                    await self._spend_permission(claim.task.id)
+                    await spend_permission(self._flag_book, claim.task.id)
                     return None
                 case Held() if verdict.patch and not all(offer.landed for offer in self._begun_on):
                     why = "it was begun on another task's work, which has not landed"
                     # What it has learnt is paid for: the same conversation goes on, in another copy.
                     await loop.reject(begun_on_nothing(verdict.patch), fresh_copy=True)
-                    return self._set_back(claim.task, Setback.TREE_MOVED, why, keep_copy=False)
+                    return self._ends.set_back(claim.task, Setback.TREE_MOVED, why, keep_copy=False)
                 case Held():
                     await self._keep_patch(claim.task.id, verdict.patch)
-                    return _parked(verdict.why)
+                    return parked(verdict.why)
                 case Red():
-                    await self._spend_permission(claim.task.id)
+                    await spend_permission(self._flag_book, claim.task.id)
                     words = feedback(verdict.report, red_before=self._shop.prover.red_before)
                     # Into the transcript first: the next attempt is told from it what was red.
                     await loop.reject(words)
@@ -243,7 +204,7 @@ class TaskRunner:
                     print_of_it = verdict.report.fingerprint()
                     if print_of_it == last_red:
                         why = f"the same checks failed twice alike: {names}"
-                        return self._set_back(claim.task, Setback.UNPROVEN, why)
+                        return self._ends.set_back(claim.task, Setback.UNPROVEN, why)
                     last_red = print_of_it
                 case str():
                     names = verdict
@@ -252,7 +213,7 @@ class TaskRunner:
                     assert_never(verdict)
             if check_round == settings.models.check_rounds:
                 why = f"not proven after {check_round + 1} tries: {names}"
-                return self._set_back(claim.task, Setback.UNPROVEN, why)
+                return self._ends.set_back(claim.task, Setback.UNPROVEN, why)
             await self._back_to_running(claim, at)
         raise AssertionError("the last round returns")
 
@@ -269,12 +230,9 @@ class TaskRunner:
             listed = "\n".join(refused)
             return f"These files never land, whatever the scope says. Take them back:\n{listed}"
         if not changes.landable:
-            outside = (
-                f" (outside it you wrote: {', '.join(changes.out_of_scope[:10])})"
-                if changes.out_of_scope
-                else ""
-            )
-            return f"Nothing changed inside the project's scope{outside}; done means that some did."
+            outside = ", ".join(changes.out_of_scope[:10])
+            told = f" (outside it you wrote: {outside})" if outside else ""
+            return f"Nothing changed inside the project's scope{told}; done means that some did."
 
         async def begin_landing() -> None:
             await queue.move(claim, TaskState.CHECKING, TaskState.LANDING)
@@ -318,85 +276,7 @@ class TaskRunner:
             time_spent_ms=at.time_spent.to_dict(),
         )
 
-    async def _as_let_land(self, claim: Claim) -> Claim:
-        """The claim, on the attempt whose flagged change a person lets land, if there is one.
-
-        Its private copy and its transcript go by that attempt; its last turn is the claim to be
-        finished, which is simply heard again.
-        """
-        noted = await asyncio.to_thread(self._shop.prover.flagging.book.of, claim.task.id)
-        if noted is None or not noted.permitted:
-            return claim
-        return replace(claim, task=replace(claim.task, attempt=noted.attempt))
-
-    async def _is_let_land(self, task: TaskId) -> bool:
-        noted = await asyncio.to_thread(self._shop.prover.flagging.book.of, task)
-        return noted is not None and noted.permitted
-
-    async def _lost_before_landing(self, task: Task) -> _Ended:
-        """What a person let land is gone: nothing else lands under that permission."""
-        await self._spend_permission(task.id)
-        return _parked(
-            f"the change that you let land is gone: its private copy was needed (agentcoord retry {task.id})"
-        )
-
-    async def _spend_permission(self, task: TaskId) -> None:
-        """A person's word to land a flagged change is good for one try."""
-        if await self._is_let_land(task):
-            await asyncio.to_thread(self._shop.prover.flagging.book.set_permitted, task, permitted=False)
-
-    async def _ended_by(self, task: Task, outcome: GaveUp | OutOfMoney | Interrupted) -> _Ended:
-        match outcome:
-            case Interrupted():
-                return self._set_back(task, Setback.STOPPED, "the daemon stopped")
-            case OutOfMoney():
-                refused = outcome.refused
-                why = f"{refused.in_words} is reached"
-                self._emit(EventKind.BUDGET_REACHED, task.id, scope=refused.scope, unit=str(refused.unit))
-                if refused.scope != CapScope.TASK and not self._shop.store.queue.paused:
-                    # Nothing new is claimed; tasks under way go on until they end or meet the cap themselves.
-                    await pause(self._shop, why, for_the_day=refused.scope == CapScope.DAY)
-                return _parked(why)
-            case GaveUp():
-                return self._set_back(task, Setback.GAVE_UP, outcome.why)
-            case _:
-                assert_never(outcome)
-
-    def _set_back(
-        self, task: Task, setback: Setback, why: str, *, least_wait_s: float = 0.0, keep_copy: bool = True
-    ) -> _Ended:
-        """Another try, now or later, with the next model or the same; a person's decision; or the end."""
-        verdict = self._shop.retries.decide(task, setback, least_wait_s=least_wait_s)
-        return _Ended(setback, verdict, verdict.told(why), keep_copy and not verdict.counts_attempt)
-
-    async def _broken(self, task: Task, doing: str, error: AgentCoordError | OSError) -> _Ended:
-        """The attempt failed, unless the machine is at fault, which no other attempt would mend."""
-        fault = await self._machine_fault(task, error)
-        return fault or self._set_back(task, Setback.BROKEN, f"{doing}: {error}")
-
-    async def _without_copy(self, task: Task, error: AgentCoordError | OSError) -> _Ended:
-        return await self._machine_fault(task, error) or _parked(f"no private copy: {error}")
-
-    async def _machine_fault(self, task: Task, error: AgentCoordError | OSError) -> _Ended | None:
-        """Hold the whole run when every task would meet the same; the task costs no attempt."""
-        fault = await asyncio.to_thread(fault_of, error, self._shop.repo.root, self._shop.transcripts)
-        if fault is None:
-            return None
-        await pause(self._shop, fault)  # Every other task would meet the same.
-        return self._set_back(task, Setback.MACHINE, fault)
-
-    async def _without_sandbox(self, task: Task, error: SandboxError) -> _Ended:
-        """Nothing falls back: the task waits, and so does the run where no sandbox works any more."""
-        report = await self._shop.sandbox.probe()
-        if report.ok:
-            return _parked(f"the sandbox refused: {error.message}")
-        why = f"no sandbox works here: {'; '.join(report.reasons) or error.message}"
-        mend = f"{report.mend}, then " if report.mend else ""
-        # Every other task would meet the same. What was mended is found out at a start.
-        await pause(self._shop, f"{why}: {mend}agentcoordd restart and agentcoord ctl resume")
-        return self._set_back(task, Setback.MACHINE, why)
-
-    async def _end(self, claim: Claim, ended: _Ended) -> None:
+    async def _end(self, claim: Claim, ended: Ended) -> None:
         worker = self._row.spec.name
         await set_back(self._shop, claim, ended.setback, ended.verdict, ended.why, worker=worker)
 
@@ -418,8 +298,3 @@ class TaskRunner:
 
     def _emit(self, kind: EventKind, task: TaskId, **data: object) -> None:
         self._shop.hub.emit(kind, task=task, worker=self._row.spec.name, **data)
-
-
-def _parked(why: str) -> _Ended:
-    """A person must decide; the private copy is kept for that."""
-    return _Ended(Setback.PARKED, Verdict(TaskState.PARKED, counts_attempt=False), why, keep_copy=True)

@@ -5,8 +5,8 @@ next task. Three rules bound that. A worker has one conversation at a time, and 
 request under way. At most one of its tasks is in proof; whose conversation ends sooner waits for that. And
 it begins nothing new while a task of its own could go on: one whose checks were red comes back before
 anything new, when the conversation that was begun meanwhile has come to its end.
-A proof never waits for a conversation, so these waits come to an end. Deliberately absent: claiming, and
-what ends a run, which is the fleet's.
+A proof never waits for a conversation, so these waits come to an end. Deliberately absent: what ends a run,
+which is the fleet's.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from agentcoord.daemon.worker_row import FleetBoard, TaskAtHand, WorkerRow
 from agentcoord.domain.ids import FencingToken
 from agentcoord.domain.task import Claim
 from agentcoord.domain.worker import WorkerState
+from agentcoord.store.queue import TaskQueue
 
 
 class TaskTurns:
@@ -84,6 +85,31 @@ class TaskTurns:
         """Wait until the worker may begin no task, or something is to be looked at first."""
         while self.free and not (self._ended or self.broken):
             await self.change()
+
+    async def claim(self, queue: TaskQueue) -> Claim | None:
+        """Wait for a task; None when the worker may begin none any more, for one of its own comes first."""
+        spec = self._row.spec
+        if self.idle:
+            return await queue.claim(spec)
+        claims: list[Claim] = []
+
+        async def claim() -> None:
+            claims.append(await queue.claim(spec))
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                claiming = group.create_task(claim(), name=f"claim:{spec.name}")
+                watching = group.create_task(self.until_not_free())
+                await asyncio.wait({claiming, watching}, return_when=asyncio.FIRST_COMPLETED)
+                claiming.cancel()
+                watching.cancel()
+        except ExceptionGroup as group_of_one:
+            raise group_of_one.exceptions[0] from None
+        except asyncio.CancelledError:
+            for each in claims:  # It came in the same moment.
+                self.began(each)
+            raise
+        return claims[0] if claims else None
 
     async def change(self) -> None:
         """Wait until anything changes."""

@@ -12,7 +12,8 @@ import pytest
 from daemon_kit import WORKER, Daemonlet, Held, bash, create, daemonlet, finish, own_valkey, until
 
 from agentcoord.clock import SystemClock
-from agentcoord.daemon.fleet import STORE_AWAY, Fleet
+from agentcoord.daemon.broken_runs import STORE_AWAY
+from agentcoord.daemon.fleet import Fleet
 from agentcoord.daemon.pausing import pause
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import FencingToken, ProjectId, RunId, TaskId

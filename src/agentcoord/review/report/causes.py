@@ -2,7 +2,7 @@
 
 The daemon says each cause in one sentence; this sorts those sentences, and what it cannot sort is
 `OTHER` with the sentence beside it. Places that word these sentences: `daemon/task_run.py`,
-`agent/loop.py`, `daemon/fleet.py`.
+`daemon/attempt_ends.py`, `agent/loop.py`, `daemon/broken_runs.py`.
 """
 
 from __future__ import annotations

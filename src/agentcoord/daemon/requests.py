@@ -15,24 +15,21 @@ from typing import TYPE_CHECKING
 from agentcoord import __version__
 from agentcoord.daemon.fleet import Fleet
 from agentcoord.daemon.later import drafting
-from agentcoord.daemon.params import Answer, Params, no_such_task, number_of, refused, task_id_of, text_of
+from agentcoord.daemon.params import Answer, Params, no_such_task, number_of, task_id_of, text_of
 from agentcoord.daemon.pausing import pause, paused_why, resume
 from agentcoord.daemon.reviewing import Reviewing
 from agentcoord.daemon.run_book import RunBook
 from agentcoord.daemon.snapshot import Views
 from agentcoord.daemon.subset_proofs import SubsetProofs
-from agentcoord.daemon.task_views import FILES_SHOWN
+from agentcoord.daemon.task_requests import TaskRequests
 from agentcoord.daemon.transcript_views import transcript_piece
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
-from agentcoord.domain.ids import TaskId
 from agentcoord.domain.plan import read_plan
-from agentcoord.domain.states import ENDED_STATES, HELD_STATES, SETTLED_STATES, TaskState
-from agentcoord.domain.task import Task
+from agentcoord.domain.states import HELD_STATES, SETTLED_STATES, TaskState
 from agentcoord.domain.worker import Role
 from agentcoord.errors import RpcError
-from agentcoord.wire.protocol import PIECE_CHARS, PROTOCOL_VERSION, ExitCode, Method, RpcCode
-from agentcoord.workspace.names import runs_on_your_machine
+from agentcoord.wire.protocol import PROTOCOL_VERSION, ExitCode, Method, RpcCode
 
 if TYPE_CHECKING:
     from agentcoord.daemon.drafting import Drafting
@@ -69,6 +66,7 @@ class Requests:
         self._forgetting = forgetting
         self._drafting: Drafting | None = None
         reviewing = self._reviewing = Reviewing(shop, views, on_load)
+        of_task = TaskRequests(shop, fleet, reviewing)
         self._methods: dict[str, Callable[[Params], Awaitable[Answer]]] = {
             Method.HELLO: self._hello,
             Method.STATUS: self._status,
@@ -86,10 +84,10 @@ class Requests:
             Method.RESUME: self._resume,
             Method.DRAIN: self._drain_now,
             Method.CLEANUP: self._cleanup,
-            Method.RETRY: self._retry,
-            Method.CANCEL: self._cancel,
-            Method.ANSWER: self._answer,
-            Method.DIFF: self._diff,
+            Method.RETRY: of_task.retry,
+            Method.CANCEL: of_task.cancel,
+            Method.ANSWER: of_task.answer,
+            Method.DIFF: of_task.diff,
             Method.BLAME: reviewing.blame,
             Method.TRANSCRIPT: partial(transcript_piece, shop),
             Method.LAND: reviewing.land,
@@ -284,78 +282,3 @@ class Requests:
         self._shop.hub.emit(EventKind.CLEANED, task=None, worker=None, **answer)
         self._shop.board.touch()
         return answer
-
-    async def _retry(self, params: Params) -> Answer:
-        task = await self._find(task_id_of(params))
-        if not await self._shop.store.queue.retry(task.id):
-            raise await self._not_retried(task)
-        self._shop.hub.emit(EventKind.TASK_QUEUED, task=task.id, why="asked for again")
-        self._shop.board.touch()
-        return await self._state_of(task.id)
-
-    async def _not_retried(self, task: Task) -> RpcError:
-        """Say what forbids to try a task again."""
-        if task.state in (TaskState.FAILED, TaskState.CANCELLED):
-            for need_id in task.spec.needs:
-                need = await self._shop.store.queue.get(need_id)
-                if need is not None and need.state in (TaskState.FAILED, TaskState.CANCELLED):
-                    return refused(
-                        f"{task.id} needs {need.id}, which is {need.word}",
-                        mend=f"agentcoord retry {need.id}, which brings back what ended because of it",
-                    )
-        return refused(
-            f"{task.id} is {task.word}; only failed, cancelled, skipped and parked tasks can be tried again"
-        )
-
-    async def _cancel(self, params: Params) -> Answer:
-        task_id = task_id_of(params)
-        why = text_of(params, "why", default="") or "cancelled by you"
-        # A task that is landing is either cancelled before its files go in, or it is done by then.
-        async with self._shop.prover.between_landings():
-            task = await self._find(task_id)
-            if task.state not in ENDED_STATES and await self._reviewing.has_landed(task):
-                raise refused(
-                    f"the files of {task_id} have landed; it will be done as soon as a worker is free",
-                    mend=f"agentcoord undo {task_id}",
-                )
-            if not await self._shop.store.queue.cancel(task_id, why=why):
-                raise refused(f"{task_id} is {(await self._find(task_id)).state} already")
-        self._fleet.interrupt(task_id)
-        self._shop.hub.emit(EventKind.TASK_CANCELLED, task=task_id, why=why)
-        self._shop.board.touch()
-        return await self._state_of(task_id)
-
-    async def _answer(self, params: Params) -> Answer:
-        task = await self._find(task_id_of(params))
-        if not await self._shop.store.questions.answer(task.id, text_of(params, "text")):
-            raise RpcError(
-                f"{task.id} has no open question",
-                code=RpcCode.NOT_FOUND,
-                exit_code=ExitCode.NOT_FOUND,
-                mend="agentcoord status lists what needs you",
-            )
-        return {"id": task.id}
-
-    async def _diff(self, params: Params) -> Answer:
-        task_id = task_id_of(params)
-        task = await self._shop.store.queue.get(task_id)
-        if task is None:
-            await self._reviewing.known_to_journal(task_id)
-        offset = number_of(params, "offset", default=0, least=0)
-        text = await self._shop.lander.diff(task_id, since_ms=task.queued_at_ms if task else 0)
-        following = offset + PIECE_CHARS
-        runs_here = [path for path in task.files if runs_on_your_machine(path)] if task else []
-        return {
-            "text": text[offset:following],
-            "next_offset": following if following < len(text) else None,
-            "runs_here": runs_here[:FILES_SHOWN],
-        }
-
-    async def _find(self, task_id: TaskId) -> Task:
-        task = await self._shop.store.queue.get(task_id)
-        if task is None:
-            raise no_such_task(task_id)
-        return task
-
-    async def _state_of(self, task_id: TaskId) -> Answer:
-        return {"id": task_id, "state": str((await self._find(task_id)).state)}

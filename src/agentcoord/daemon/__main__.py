@@ -20,8 +20,7 @@ from pathlib import Path
 def main() -> int:
     """Be the daemon."""
     gc.disable()  # Until all is imported (`service`).
-    with without("rich", "opentelemetry"):
-        import structlog  # noqa: F401 - now, without them
+    import_libraries()
     from agentcoord.daemon.service import run_foreground
     from agentcoord.daemon.start_args import StartArgs
     from agentcoord.errors import AgentCoordError, DaemonAlreadyRunningError
@@ -41,6 +40,13 @@ def main() -> int:
     except AgentCoordError as error:
         sys.stderr.write(f"error: {error.message}\n")
         return ExitCode.REFUSED if isinstance(error, DaemonAlreadyRunningError) else ExitCode.ERROR
+
+
+def import_libraries() -> None:
+    """Import what the rest is built on, without what these libraries have no use for here."""
+    with without("rich", "opentelemetry"):
+        import redis.asyncio  # noqa: F401 - now, without them
+        import structlog  # noqa: F401
 
 
 @contextmanager

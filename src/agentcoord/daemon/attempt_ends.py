@@ -21,11 +21,13 @@ from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import Task
 from agentcoord.errors import (
     AgentCoordError,
+    AgentError,
     LlmAuthError,
     LlmError,
     LlmRequestError,
     LlmRetryableError,
     LlmSpendLimitError,
+    ReviewError,
     SandboxError,
     WorkspaceError,
 )
@@ -49,8 +51,12 @@ def parked(why: str) -> Ended:
     return Ended(Setback.PARKED, Verdict(TaskState.PARKED, counts_attempt=False), why, keep_copy=True)
 
 
+Breaking = AgentError | LlmError | ReviewError | SandboxError | WorkspaceError | OSError
+"""What may break an attempt off; what the store says of its own state passes."""
+
+
 class AttemptEnds:
-    """Judges the ends of one worker's attempts."""
+    """Judges the ends of one worker's attempts, and holds the run where every task would meet the same."""
 
     def __init__(self, shop: Workshop, worker: str) -> None:
         self._shop = shop
@@ -80,7 +86,7 @@ class AttemptEnds:
             case _:
                 assert_never(outcome)
 
-    async def of_error(self, task: Task, error: AgentCoordError | OSError) -> Ended:
+    async def of_error(self, task: Task, error: Breaking) -> Ended:
         """What an error means that broke the attempt off."""
         match error:
             case SandboxError():
@@ -100,8 +106,10 @@ class AttemptEnds:
                 return self.set_back(task, Setback.REFUSED, why)
             case WorkspaceError() | OSError():
                 return await self.broken(task, "the private copy failed", error)
-            case _:
+            case AgentError() | ReviewError():
                 return await self.broken(task, "the attempt broke", error)
+            case _:
+                assert_never(error)
 
     def set_back(
         self, task: Task, setback: Setback, why: str, *, least_wait_s: float = 0.0, keep_copy: bool = True

@@ -48,7 +48,7 @@ log = structlog.get_logger("control")
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """What a subscription begins with."""
+    """What a subscription begins with, or begins again with."""
 
     answer: bytes
     seq: int
@@ -83,6 +83,12 @@ class Desk:
         """Answer `subscribe`. Who does not read the answer holds up its line, not all that it tells."""
         view, missed = await self._since(request.params.get("since"))
         return Beginning(encode_result(request.id, view), view["seq"], missed)
+
+    async def lagged(self) -> Beginning:
+        """What a client is told that could not follow."""
+        snapshot = await self.views.snapshot()
+        line = encode_notification(Notification.LAGGED, {"snapshot": snapshot})
+        return Beginning(line, snapshot["seq"], [])
 
     async def _since(self, since: object) -> tuple[SubscribeView, list[Event]]:
         """The events after `since`, or a snapshot where they are gone."""
@@ -166,27 +172,34 @@ class Connection:
         await started.wait()
 
     async def _publish(self, request: Request, topics: frozenset[str], started: asyncio.Event) -> None:
-        desk = self._desk
         try:
-            with desk.hub.subscribed() as subscription:
+            with self._desk.hub.subscribed() as subscription:
                 try:
-                    try:
-                        begun = await desk.begin(request)
-                    except AgentCoordError as error:
-                        code, message, data = failure_of(error)
-                        await self._send(encode_error(request.id, code, message, data))
-                        return
-                    await self._send(begun.answer)
+                    missed = await self._answer_subscribe(request)
                 finally:
                     started.set()  # The next request is answered after this one.
-                self._seen = begun.seq
+                if missed is None:
+                    return
                 if Topic.EVENTS in topics:
-                    await self._send_events(begun.missed)
+                    await self._send_events(missed)
+                del missed  # They may be thousands, and what follows lasts.
                 await self._follow(subscription, topics)
         except (OSError, TimeoutError) as error:
             # The reader then ends too, and the client connects again; closing would wait for it to read.
             log.info("subscriber_dropped", error=repr(error))
             self._writer.transport.abort()
+
+    async def _answer_subscribe(self, request: Request) -> list[Event] | None:
+        """Answer, and return the events that were missed; None when it was refused."""
+        try:
+            begun = await self._desk.begin(request)
+        except AgentCoordError as error:
+            code, message, data = failure_of(error)
+            await self._send(encode_error(request.id, code, message, data))
+            return None
+        await self._send(begun.answer)
+        self._seen = begun.seq
+        return begun.missed
 
     async def _follow(self, subscription: Subscription, topics: frozenset[str]) -> None:
         """Send what is new, for ever."""
@@ -213,12 +226,13 @@ class Connection:
             subscription.lagged = False  # Should it lag again meanwhile, the next round tells.
             subscription.take_all()
             try:
-                snapshot = await desk.views.snapshot()
+                anew = await desk.lagged()
             except StoreError:
                 subscription.lagged = True
                 raise
-            self._seen = snapshot["seq"]
-            await self._send(encode_notification(Notification.LAGGED, {"snapshot": snapshot}))
+            self._seen = anew.seq
+            await self._send(anew.answer)
+            del anew
         events = subscription.take_all()
         if Topic.EVENTS in topics:
             await self._send_events(events)

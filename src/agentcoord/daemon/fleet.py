@@ -282,19 +282,20 @@ class Fleet:
             return
         else:
             self._ahead.add(name)
+        runner_of = await task_runner()  # Before the claim: nobody holds one for as long as that may take.
         claim = await turns.claim(self._shop.store.queue)
         if claim is None:
             self._not_ahead(name)
             return
         turns.began(claim)
-        run = runs.create_task(self._run(row, turns, claim), name=f"run:{claim.task.id}")
+        runner = runner_of(self._shop, row, turns)
+        run = runs.create_task(self._run(runner, row, turns, claim), name=f"run:{claim.task.id}")
         self._runs[claim.token] = run
         run.add_done_callback(lambda _: self._run_over(turns, claim))
 
-    async def _run(self, row: WorkerRow, turns: TaskTurns, claim: Claim) -> None:
+    async def _run(self, runner: TaskRunner, row: WorkerRow, turns: TaskTurns, claim: Claim) -> None:
         """Run a claim to its end. Cut off, it leaves the claim to whoever did so."""
         try:
-            runner = (await task_runner())(self._shop, row, turns)
             await self._run_unless_silent(runner, claim)
         except Exception as error:  # noqa: BLE001 - the worker's boundary: told, and raised again by `_begin_next`
             turns.held.pop(claim.token)
@@ -339,6 +340,8 @@ class Fleet:
 
     async def _hand_back_all(self, row: WorkerRow, turns: TaskTurns) -> None:
         """Queue again what a worker that was cut off has left."""
+        if not turns.held:
+            return
         runner_of = await task_runner()
         async with asyncio.TaskGroup() as group:
             for claim in turns.held.values():

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 _RUNNER: Final = "agentcoord.daemon.task_run"
 _DRAFTING: Final = "agentcoord.daemon.drafting"
-AHEAD: Final = (_RUNNER, "agentcoord.review.tamper")
+AHEAD: Final = (_RUNNER, _DRAFTING, "agentcoord.review.tamper")
 
 
 async def import_ahead() -> None:
-    """Import what the first task will need."""
+    """Import all of it. Raises ImportError and OSError; whoever needs a part then meets the same."""
     for module in AHEAD:
         await asyncio.to_thread(import_module, module)
 

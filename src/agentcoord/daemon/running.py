@@ -122,7 +122,7 @@ class Daemon:
         if not self.work_waits:
             # A daemon that is stopped right away need not wait for the import to end.
             await self.shop.clock.sleep(WARM_UP_AFTER_S)
-        await import_ahead()
+        await self._accompanied(import_ahead)
         await self._accompanied(self.warm_up_model)
 
     async def _hurry(self, stopping: asyncio.Task[None]) -> None:

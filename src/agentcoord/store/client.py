@@ -105,9 +105,10 @@ class _InOrder(BlockingConnectionPool):
         super().__init__(*args, **options)
         self._room = asyncio.Semaphore(CONNECTIONS)
         self._lent: set[AbstractConnection] = set()
-        self.server = ""
-        """Which process the newest connection is to: with another, the server may have gone back."""
-        self._connects = 0
+        self.servers = 0
+        """How often a new connection found another process, or another's copy: it may have gone back."""
+        self._server: tuple[str, ...] = ()
+        self._connects = self._newest = 0
 
     def make_connection(self) -> AbstractConnection:
         connection: AbstractConnection = super().make_connection()  # type: ignore[no-untyped-call]  # Untyped.
@@ -115,13 +116,19 @@ class _InOrder(BlockingConnectionPool):
         return connection
 
     async def _note_connect(self, connection: AbstractConnection) -> None:
-        self._connects += 1
-        await connection.send_command("INFO", "server")
+        self._connects = number = self._connects + 1
+        await connection.send_command("INFO", "server", "replication")
         try:
             told = str(await connection.read_response())
-        except ResponseError:  # It may be forbidden. Then each connection may be to another.
-            told = f"run_id:connection {self._connects}"
-        self.server = next((line for line in told.splitlines() if line.startswith("run_id:")), told)
+        except ResponseError:  # It may be forbidden.
+            told = ""
+        names = ("run_id:", "master_replid:")
+        # Who says nothing of himself may be another each time.
+        server = tuple(line for line in told.splitlines() if line.startswith(names)) or (str(number),)
+        if number > self._newest and server != self._server:
+            self.servers += 1
+            self._server = server
+        self._newest = max(number, self._newest)
 
     async def get_connection(self, *args: Any, **options: Any) -> AbstractConnection:
         await self._room.acquire()

@@ -7,8 +7,9 @@ it, and a daemon that runs for weeks has thousands of those. So they are read on
 script that changes a task which has ended, or makes it one that has not, counts up `revised` in the same
 step; when that is another number, everything is read anew. So it is when the server is another process: one
 that was killed, or a replica that took over, has lost its last moment, and what had ended goes on there.
-Who asks while somebody reads many waits for that, once, and an ended task that reads as it did before stays
-the object that it was: forty readers at once would otherwise have forty of each in memory.
+Who asks while somebody reads many waits for that, and hears when the store is away as that one does; and an
+ended task that reads as it did before stays the object that it was. Forty readers at once would otherwise
+have forty of each in memory.
 Nothing is remembered of tasks under way, nor with a Cluster, whose connections are not ours to ask.
 An ended task's `open_needs` may be older than that: needs that are done count down in it unseen, and
 nobody asks for it before the task is brought back.
@@ -17,7 +18,8 @@ nobody asks for it before the task is brought back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import field
 from itertools import islice
 from typing import Final
@@ -28,6 +30,7 @@ from agentcoord.domain.ids import TaskId
 from agentcoord.domain.setbacks import AttemptEnd
 from agentcoord.domain.states import ENDED_STATES
 from agentcoord.domain.task import Task
+from agentcoord.errors import StoreUnavailableError
 from agentcoord.store.keys import Keys
 from agentcoord.store.scripts import calling
 from agentcoord.store.setback_records import decode_attempt_end
@@ -37,11 +40,21 @@ from agentcoord.values import dataclass
 READ_BATCH: Final = 500
 """Tasks read in one round trip."""
 MANY: Final = 100
-"""So many that it is worth waiting for somebody who is reading them."""
+"""So many ended tasks are worth waiting for somebody who is reading them."""
 REMEMBERED_MOST: Final = 5_000
 """So many ended tasks are remembered, at about one kilobyte and their description each; others are read."""
 ENDED: Final = ",".join(sorted(ENDED_STATES))
 """As scripts take it that must know whether a task has ended."""
+
+
+@dataclass(slots=True)
+class _Filling:
+    """Somebody reads many."""
+
+    ended: dict[str, Task]
+    """What he will have remembered them in."""
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    failure: StoreUnavailableError | None = None
 
 
 @dataclass(slots=True)
@@ -53,11 +66,12 @@ class TaskReader:
     _ended: dict[str, Task] = field(default_factory=dict)
     """Ended tasks as they were when `revised` had this number, or later."""
     _revised: object = None
-    """The number, and which server gave it."""
+    """The number, and how many servers had given one by then."""
     _before: dict[str, Task] = field(default_factory=dict)
     """What was remembered at the number before."""
-    _reading_many: asyncio.Event | None = None
-    """Set when whoever reads many has remembered them."""
+    _never_known: int = 0
+    """How many were read at the last look and could not be remembered: so many are unknown each time."""
+    _filling: _Filling | None = None
 
     async def all(self) -> list[Task]:
         """Return every task in plan order, none older than the call."""
@@ -65,34 +79,51 @@ class TaskReader:
             pipe.get(self.keys.of("revised"))
             pipe.zrange(self.keys.of("order"), 0, -1)
             revised, ids = await pipe.execute()
-        server = getattr(getattr(self.client, "connection_pool", None), "server", None)
-        if server is None or (revised, server) != self._revised:
-            self._before, self._ended, self._revised = self._ended, {}, (revised, server)
-        ended = self._ended  # Of this number, also when somebody else has meanwhile seen another.
-        unknown = [task for task in ids if task not in ended]
-        if len(unknown) >= MANY and self._reading_many is not None:
-            await self._reading_many.wait()
-            unknown = [task for task in unknown if task not in ended]
-        read = await self._read_and_remember(unknown, ended)
+        servers = getattr(getattr(self.client, "connection_pool", None), "servers", None)
+        if (revised, servers) != self._revised:
+            self._before, self._ended = self._ended or self._before, {}
+            self._revised = (revised, servers)
+        # Of this number, also when somebody else has meanwhile seen another.
+        ended = self._ended if servers is not None else {}
+        while True:
+            unknown = [task for task in ids if task not in ended]
+            many = len(unknown) - self._never_known >= MANY
+            if not (many and (other := self._filling) is not None and other.ended is ended):
+                break
+            await other.over.wait()
+            if other.failure is not None:
+                raise StoreUnavailableError(other.failure.message, mend=other.failure.mend)
+        with self._filling_of(ended) if many else nullcontext():
+            read = await self._read_and_remember(unknown, ended)
         return [task for each in ids if (task := read.get(each) or ended.get(each)) is not None]
 
-    async def _read_and_remember(self, ids: Sequence[str], ended: dict[str, Task]) -> dict[str, Task]:
-        done = asyncio.Event()
-        if len(ids) >= MANY:
-            self._reading_many = done
+    @contextmanager
+    def _filling_of(self, ended: dict[str, Task]) -> Iterator[None]:
+        """Tell others inside the block that somebody reads many, and at its end how that went."""
+        filling = self._filling = _Filling(ended)
         try:
-            read: dict[str, Task] = {}
-            for start in range(0, len(ids), READ_BATCH):
-                for task in await self.read(ids[start : start + READ_BATCH]):
-                    before = self._before.get(task.id)
-                    read[task.id] = before if before == task else task
-            new = (task for task in read.values() if task.state in ENDED_STATES)
-            ended.update({task.id: task for task in islice(new, max(0, REMEMBERED_MOST - len(ended)))})
-            return read
+            yield
+        except StoreUnavailableError as error:
+            filling.failure = error
+            raise
         finally:
-            done.set()
-            if self._reading_many is done:
-                self._reading_many = None
+            filling.over.set()
+            if self._filling is filling:
+                self._filling = None
+
+    async def _read_and_remember(self, ids: Sequence[str], ended: dict[str, Task]) -> dict[str, Task]:
+        read: dict[str, Task] = {}
+        for start in range(0, len(ids), READ_BATCH):
+            for task in await self.read(ids[start : start + READ_BATCH]):
+                before = self._before.get(task.id)
+                read[task.id] = before if before == task else task
+        new = (task for task in read.values() if task.state in ENDED_STATES)
+        remembered: dict[str, Task] = {
+            task.id: task for task in islice(new, max(0, REMEMBERED_MOST - len(ended)))
+        }
+        self._never_known = len(read) - len(remembered)
+        ended.update(remembered)
+        return read
 
     def forget(self) -> None:
         """Read everything anew: the server's memory was removed or replaced."""

@@ -19,6 +19,7 @@ from agentcoord.daemon.snapshot import PAGE_ROWS
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import ProjectId, TaskId
 from agentcoord.wire.client import ControlClient
+from agentcoord.wire.codec import FrameDecoder
 from agentcoord.wire.messages import FRAME_BYTES, Method, RpcCode, Topic
 
 
@@ -340,3 +341,27 @@ async def test_who_does_not_read_holds_up_a_line_and_not_all_that_it_tells(
                 client.sendall(subscribe)
                 await asyncio.to_thread(client.recv, 1)
             assert rows_in_memory() - before < PAGE_ROWS
+
+
+async def test_what_a_client_sent_goes_with_it_and_waits_for_no_collector(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    def decoders() -> int:
+        return sum(isinstance(each, FrameDecoder) for each in gc.get_objects())
+
+    async with daemonlet(valkey_url, project_id) as d, served(d):
+        gc.collect()
+        before = decoders()
+        gc.disable()
+        try:
+            with ExitStack() as clients:
+                for _ in range(3):
+                    client = clients.enter_context(socket.socket(socket.AF_UNIX))
+                    client.connect(str(d.paths.socket))
+                    ask = b'{"jsonrpc":"2.0","id":1,"method":"workers","params":{}}\n'
+                    await asyncio.to_thread(client.sendall, ask + b"x" * 100_000)
+                    await asyncio.to_thread(client.recv, 1)  # The rest stays unread, which cuts the line.
+                assert decoders() == before + 3
+            await until(lambda: decoders() == before)
+        finally:
+            gc.enable()

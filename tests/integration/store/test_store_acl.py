@@ -7,6 +7,7 @@ import inspect
 import re
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -24,9 +25,10 @@ import test_store_queue_claims
 import test_store_queue_lifecycle
 from redis import Redis
 from server_kit import RunningServer, command, free_port, private_folder, redis_binary, running
-from store_kit import HandClock, claim, load, open_store, spec
+from store_kit import HandClock, claim, land, load, open_store, spec
 
 from agentcoord.domain.ids import ProjectId
+from agentcoord.domain.states import TaskState
 from agentcoord.errors import StoreUnavailableError
 from agentcoord.store import Store
 
@@ -161,6 +163,24 @@ async def test_everything_is_removed_with_these_rights_and_put_back(
 async def _restored(store: Store) -> None:
     await store.memory.restore("m", [], {"settings": {"run": "r"}}, questions=[(1, "a")])
     assert await store.get_setting("run") == "r"
+
+
+@pytest.mark.system_redis
+async def test_where_the_server_may_not_be_asked_who_it_is_each_connection_may_be_to_another(
+    limited: Limited, project_id: ProjectId
+) -> None:
+    async with open_store(limited.url(project_id), project_id, HandClock()) as store:
+        await load(store, spec("a"))
+        await land(store, await claim(store))
+        assert [task.state for task in await store.queue.all()] == [TaskState.DONE]
+        await store.client.hset(store.keys.task("a"), "state", TaskState.LANDING)
+        assert [task.state for task in await store.queue.all()] == [TaskState.DONE], "remembered"
+        limited.server.client.client_kill_filter(_type="normal", skipme=True)
+        seen = None
+        while seen is None:
+            with suppress(StoreUnavailableError):  # Told once to each connection that was cut.
+                seen = await store.queue.all()
+        assert [task.state for task in seen] == [TaskState.LANDING]
 
 
 def test_no_command_is_missing_in_the_documented_rights_and_none_is_too_many() -> None:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
 import pytest
 from redis import Redis
-from server_kit import private_folder, start, stop, valkey_binary
+from server_kit import private_folder, running, start, stop, valkey_binary
 from store_kit import HandClock, claim, land, load, open_store, spec
 
 from agentcoord.domain.files import FileLines
 from agentcoord.domain.ids import ProjectId, TaskId
 from agentcoord.domain.setbacks import Setback
 from agentcoord.domain.states import ENDED_STATES, ReviewState, TaskState
-from agentcoord.domain.task import Claim
+from agentcoord.domain.task import Claim, Task
 from agentcoord.domain.usage import Usage, UsdMicros
 from agentcoord.errors import StoreUnavailableError
 from agentcoord.store import Caps, Store
@@ -163,16 +163,85 @@ async def test_many_readers_at_once_share_what_they_read(valkey_url: str, projec
         assert [n for n in range(MANY) if again[n] is not first[n]] == [7]
 
 
-async def test_who_waited_for_another_reader_reads_what_that_one_did_not(
-    valkey_url: str, project_id: ProjectId
+class SlowReader(TaskReader):
+    """Reads when it may, or fails then."""
+
+    async def read(self, ids: Sequence[str]) -> list[Task]:
+        self.reads += 1
+        await self.may_read.wait()
+        if self.fails:
+            raise StoreUnavailableError("away")
+        return await super().read(ids)
+
+    def __init__(self, store: Store, *, fails: bool) -> None:
+        super().__init__(store.client, store.keys)
+        self.may_read = asyncio.Event()
+        self.fails = fails
+        self.reads = 0
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_where_a_reader_leaves_or_fails_the_others_share_what_follows(
+    fails: bool, valkey_url: str, project_id: ProjectId
 ) -> None:
     async with open_store(valkey_url, project_id, HandClock()) as store:
         await load(store, *(spec(f"t{n}") for n in range(MANY)))
-        reader = store.queue.reader
+        for n in range(MANY):
+            await store.queue.cancel(TaskId(f"t{n}"), why="not needed")
+        reader = SlowReader(store, fails=fails)
         async with asyncio.TaskGroup() as group:
-            one, other = group.create_task(reader.all()), group.create_task(reader.all())
-            while reader._reading_many is None:  # noqa: ASYNC110 - it lasts for a moment, and nobody tells of it
+            first = group.create_task(_read_or_refused(reader))
+            while reader.reads == 0:  # noqa: ASYNC110 - for a moment, and nobody tells of it
                 await asyncio.sleep(0)
-            one.cancel()
-        assert one.cancelled()
-        assert len(other.result()) == MANY
+            others = [group.create_task(_read_or_refused(reader)) for _ in range(3)]
+            filling = reader._filling
+            assert filling is not None
+            while len(filling.over._waiters) < len(others):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0)
+            if not fails:
+                first.cancel()
+            reader.may_read.set()
+        told = [each.result() for each in others]
+        if fails:
+            assert (told, reader.reads) == ([["away"]] * 3, 1)
+        else:
+            assert (len(told[0]), reader.reads) == (MANY, 2)
+            assert all(task is same for each in told[1:] for task, same in zip(told[0], each, strict=True))
+
+
+async def _read_or_refused(reader: TaskReader) -> list[object]:
+    try:
+        return [*await reader.all()]
+    except StoreUnavailableError as error:
+        return [error.message]
+
+
+async def test_a_server_that_was_another_in_between_is_read_anew(project_id: ProjectId) -> None:
+    """It is the same process as before, and has meanwhile taken over what the other one knew."""
+    with private_folder() as folder:
+        homes = [folder / "a", folder / "b"]
+        for home in homes:
+            home.mkdir()
+        with running(valkey_binary(), homes[0]) as one, running(valkey_binary(), homes[1]) as other:
+            there = folder / "s"
+            there.symlink_to(one.socket_path)
+            async with open_store(f"unix://{there}", project_id, HandClock()) as store:
+                await load(store, spec("a"))
+                await land(store, await claim(store))
+                assert [task.state for task in await store.queue.all()] == [_S.DONE]
+                for server in (other, one):
+                    there.unlink()
+                    there.symlink_to(server.socket_path)
+                    for each in (one, other):
+                        each.client.client_kill_filter(_type="normal", skipme=True)
+                    await _reach(store)
+                one.client.hset(store.keys.task("a"), "state", _S.LANDING)
+                assert [task.state for task in await store.queue.all()] == [_S.LANDING]
+
+
+async def _reach(store: Store) -> None:
+    """Have every connection made anew: each that was cut says so once."""
+    while True:
+        with suppress(StoreUnavailableError):
+            await store.ping()
+            return

@@ -1,0 +1,23 @@
+"""What the daemon's process imports until it is ready, and what it leaves for later."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+UNTIL_READY = """
+import sys
+from agentcoord.daemon.__main__ import import_libraries
+import_libraries()
+import agentcoord.daemon.service, agentcoord.daemon.compose
+print(*sys.modules)
+"""
+
+
+def test_the_agent_and_what_libraries_have_no_use_for_are_not_imported_until_it_is_ready() -> None:
+    told = subprocess.run([sys.executable, "-c", UNTIL_READY], capture_output=True, text=True, check=True)
+    modules = set(told.stdout.split())
+    assert {"redis.asyncio", "structlog", "agentcoord.daemon.running"} <= modules
+    wasted = ("opentelemetry", "rich", "anthropic", "agentcoord.agent.loop", "agentcoord.review.tamper")
+    assert not modules & set(wasted)
+    assert not [name for name in modules if name.startswith(("opentelemetry.", "rich.", "pydantic"))]

@@ -9,6 +9,8 @@ PARALLEL := --numprocesses auto --maxschedchunk 1
 DEMO_DIR ?= $(or $(TMPDIR),/tmp)/agentcoord-demo-$(shell date +%Y%m%d-%H%M%S)
 # The demo's and the tests' commands are our own, so root may run them.
 export AGENTCOORD_ALLOW_ROOT := 1
+# Where it is set, every pytest worker would compile all of the tests anew, each time: ten seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help run test calm check lint types imports docs-check fmt bench bench-cost bench-loop bench-night bench-daemon bench-sandbox bench-store bench-tui bench-workspace prove soak coverage nights redteam folding dashboard-pictures dashboard-grids report-in-browser clean sandbox constraints

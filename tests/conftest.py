@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def valkey_url() -> Iterator[str]:
+def our_valkey_url() -> Iterator[str]:
     """The URL of a throw-away Valkey on a private Unix socket; a server that won't start is an error."""
     # Not pytest's tmp_path: its long names overrun the 103 bytes that a socket path may have.
     folder = Path(tempfile.mkdtemp(prefix="ac-valkey-"))
@@ -70,6 +70,16 @@ def valkey_url() -> Iterator[str]:
         finally:
             server.kill()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def valkey_url(our_valkey_url: str) -> str:
+    """The URL of the server under test. Who asks for another kind of server puts its own in this place.
+
+    A fixture of its own: pytest ends a server and starts the next whenever the parameter changes that stands
+    under the server's own name.
+    """
+    return our_valkey_url
 
 
 @pytest.fixture

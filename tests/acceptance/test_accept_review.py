@@ -21,7 +21,7 @@ CONFIG = """
 scope = ["*.py", "tests/**"]
 
 [checks]
-tests = "python3 -m pytest -q -p no:cacheprovider"
+tests = "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 python3 -m pytest -q -p no:cacheprovider"
 """
 TESTS = """import calc
 

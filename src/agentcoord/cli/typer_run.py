@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 import typer
 from typer.main import get_command
@@ -17,7 +19,13 @@ def run_app(app: typer.Typer, program: str, words: Sequence[str], invocation: In
     Raises what the command raises.
     """
     try:
-        get_command(app).main(args=list(words), prog_name=program, obj=invocation)
+        _command_of(app).main(args=list(words), prog_name=program, obj=invocation)
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else ExitCode.OK
     return ExitCode.OK
+
+
+@cache
+def _command_of(app: typer.Typer) -> Any:
+    """All commands, made once: it takes most of the time of a command that a process runs as its second."""
+    return get_command(app)

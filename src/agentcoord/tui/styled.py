@@ -42,6 +42,10 @@ class Tone(StrEnum):
     """What is defined or called."""
 
 
+OF_CODE = frozenset(tone for tone in Tone if tone in ("added", "removed") or tone.startswith("code-"))
+"""Tones of code and of what changes in it: only `LinesView` draws them."""
+
+
 class Ground(StrEnum):
     """What lies behind a piece of text; each but the first is a component class `ground--<value>`."""
 

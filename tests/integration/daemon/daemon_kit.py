@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -66,6 +67,8 @@ PATIENCE_S = 20.0
 T = TypeVar("T")
 WORKER = worker_of("Backend-Engineer-1", Role.BACKEND_ENGINEER)
 EDITOR = "str_replace_based_edit_tool"
+PYTEST = f"PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 {sys.executable} -m pytest -q -p no:cacheprovider"
+"""A check's own pytest. What is installed here for our tests would take longer to import than all it runs."""
 
 
 def call(tool: str, **arguments: object) -> Block:

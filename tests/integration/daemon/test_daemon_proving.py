@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon_kit import Daemonlet, create, daemonlet, finish, until
+from daemon_kit import PYTEST, Daemonlet, create, daemonlet, finish, until
 
 from agentcoord.domain.ids import ProjectId, TaskId
 from agentcoord.domain.states import TaskState
@@ -181,7 +180,7 @@ async def test_a_test_that_the_one_before_mended_excuses_nothing_any_more(
         "src/test_it.py": test.encode(),
         ".gitignore": b"*.pyc\n__pycache__\n",
     }
-    command = f"{sys.executable} -m pytest -q -p no:cacheprovider src"
+    command = f"{PYTEST} src"
     async with daemonlet(
         valkey_url, project_id, files=files, checks={"tests": command}, attempts=1, workers=TWO
     ) as d:

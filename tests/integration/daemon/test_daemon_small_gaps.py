@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from daemon_kit import (
+    PYTEST,
     WORKER,
     Daemonlet,
     Held,
@@ -148,7 +148,7 @@ async def test_a_test_that_is_red_again_after_an_undo_is_excused_again(
         "src/test_it.py": b"import app\n\ndef test_old():\n    assert app.GOOD\n",
         ".gitignore": b"*.pyc\n__pycache__\n",
     }
-    command = f"{sys.executable} -m pytest -q -p no:cacheprovider src"
+    command = f"{PYTEST} src"
     async with daemonlet(valkey_url, project_id, files=files, checks={"tests": command}, attempts=1) as d:
         await d.shop.prover.run_baseline()
         d.model.turns["mends"] = [mend]

@@ -13,7 +13,9 @@ from agentcoord.review.verdict import KnownTests
 from agentcoord.sandbox.policy import Result
 from agentcoord.workspace.files import SafeTree
 
-PYTEST = f"{sys.executable} -m pytest -q -p no:cacheprovider -p no:xdist tests"
+PYTEST = f"{sys.executable} -m pytest -q -p no:cacheprovider tests"
+PLAIN = {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+"""Without the plugins that are installed for our own tests: they take longer to import than all else."""
 TESTS = """
 import pathlib
 import pytest
@@ -48,7 +50,7 @@ def runs_in(root: Path, known: KnownTests) -> CheckRuns:
         child = await asyncio.create_subprocess_shell(
             command,
             cwd=root,
-            env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **env},
+            env={"PATH": os.environ["PATH"], **PLAIN, **env},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )

@@ -34,10 +34,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-def valkey_url(request: pytest.FixtureRequest, valkey_url: str) -> str:
+def valkey_url(request: pytest.FixtureRequest) -> str:
     """The URL of the server under test: our own, or in a test of the contract one kind after the other."""
     kind = getattr(request, "param", "valkey")
-    return valkey_url if kind == "valkey" else str(request.getfixturevalue(f"{kind}_url"))
+    return str(request.getfixturevalue("our_valkey_url" if kind == "valkey" else f"{kind}_url"))
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,13 @@ over: they only look.
 
 from __future__ import annotations
 
+import os
 import random
-import shutil
 import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -33,6 +33,7 @@ from agentcoord.llm.rehearsal.scripts import load_scripts
 DEMO = Path(agentcoord.__file__).parent / "cli" / "demo"
 PLAN_FILE = Path(__file__).parents[3] / "config" / "plans" / "overnight.toml"
 EDITOR = "str_replace_based_edit_tool"
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 TOOLS = {"bash", EDITOR, "search", "finish_task", "ask_human"}
 
 Tree = Mapping[str, str]
@@ -135,17 +136,35 @@ def merge_text(path: str, base: str, mine: str, current: str) -> str:
     return done.stdout
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Where a tree lies while its suite runs: in memory where the system has a place there.
+
+    The project's own tests open databases on disk all the time, and would mostly wait for it.
+    """
+    with tempfile.TemporaryDirectory(dir=MEMORY, prefix="ac-demo-") as base:
+        yield Path(base)
+
+
 def run_suite(tree: Tree, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run the project's own check on a tree."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Run the project's own check on a tree, in a new folder and with its temporary files there.
+
+    What is compiled may be written: the project's tests start its program dozens of times.
+    """
     for path, text in tree.items():
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     check = tomllib.loads(tree["agentcoord.toml"])["checks"]["tests"].split()
     assert check[0] == "python3"
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return subprocess.run(
-        [sys.executable, "-B", *check[1:]], cwd=folder, capture_output=True, text=True, timeout=50
+        [sys.executable, *check[1:]],
+        cwd=folder,
+        env={**env, "TMPDIR": str(folder.parent)},
+        capture_output=True,
+        text=True,
+        timeout=50,
     )
 
 
@@ -189,8 +208,8 @@ def trees_along(order: Sequence[str]) -> list[Tree]:
     return trees[1:]
 
 
-def test_the_project_is_green_before_the_night(tmp_path: Path) -> None:
-    done = run_suite(original_tree(), tmp_path / "project")
+def test_the_project_is_green_before_the_night(folder: Path) -> None:
+    done = run_suite(original_tree(), folder / "project")
     assert done.returncode == 0, done.stderr
 
 
@@ -233,25 +252,25 @@ def test_a_script_is_a_believable_piece_of_work(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(PLAN))
-def test_a_task_that_lands_alone_leaves_the_suite_green_and_its_tests_run(name: str, tmp_path: Path) -> None:
+def test_a_task_that_lands_alone_leaves_the_suite_green_and_its_tests_run(name: str, folder: Path) -> None:
     tree = land_alone(name)
-    assert_green(tree, tmp_path / "project", [name])
+    assert_green(tree, folder / "project", [name])
     if PLAN[name].tags != ("docs",):
         assert any(path.startswith("tests/") and path not in original_tree() for path in tree)
 
 
 @pytest.mark.parametrize("count", range(1, len(PLAN) + 1))
-def test_every_landing_of_the_most_urgent_order_leaves_the_suite_green(count: int, tmp_path: Path) -> None:
+def test_every_landing_of_the_most_urgent_order_leaves_the_suite_green(count: int, folder: Path) -> None:
     order = some_order(lambda names: max(names, key=lambda name: PLAN[name].priority))[:count]
     assert len(order) == count
-    assert_green(trees_along(order)[-1], tmp_path / "project", order)
+    assert_green(trees_along(order)[-1], folder / "project", order)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_any_other_order_ends_in_the_same_green_tree(seed: int, tmp_path: Path) -> None:
+def test_any_other_order_ends_in_the_same_green_tree(seed: int, folder: Path) -> None:
     order = some_order(random.Random(seed).choice)
     trees = trees_along(order)
-    assert_green(trees[4], tmp_path / "project", order[:5])
+    assert_green(trees[4], folder / "project", order[:5])
     assert trees[-1] == trees_along(some_order(lambda names: names[0]))[-1]
 
 
@@ -261,11 +280,11 @@ def test_two_tasks_that_run_side_by_side_change_the_same_file_and_merge() -> Non
     assert changed == ["connection-pooling", "health-checks"]
 
 
-def test_the_first_claim_to_be_finished_is_wrong_once_and_the_check_sees_it(tmp_path: Path) -> None:
+def test_the_first_claim_to_be_finished_is_wrong_once_and_the_check_sees_it(folder: Path) -> None:
     claims = {name: [tool for tool, _ in s.calls()].count("finish_task") for name, s in SCRIPTS.items()}
     assert {name for name, count in claims.items() if count > 1} == {"connection-pooling"}
     half_done = play(SCRIPTS["connection-pooling"], original_tree(), until_finish=1)
-    done = run_suite(half_done, tmp_path / "project")
+    done = run_suite(half_done, folder / "project")
     assert done.returncode == 1
     assert "test_a_failed_write_leaves_nothing_behind" in done.stderr
 

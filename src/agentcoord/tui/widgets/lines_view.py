@@ -10,7 +10,7 @@ from textual.geometry import Size
 from textual.message import Message
 from textual.strip import Strip
 
-from agentcoord.tui.styled import Line, width_of
+from agentcoord.tui.styled import OF_CODE, Ground, Line, width_of
 from agentcoord.tui.widgets.growing import Growing
 from agentcoord.values import dataclass
 
@@ -29,9 +29,24 @@ class LinesView(Growing, can_focus=True):
         Binding("home,g", "scroll_home", "Top", show=False),
         Binding("end,G", "scroll_end", "Bottom", show=False),
     ]
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"tone--{tone}" for tone in OF_CODE} | {
+        f"ground--{ground}" for ground in Ground
+    }
     DEFAULT_CSS = """
     LinesView {
         overflow: auto auto;
+        & > .tone--added { color: $text-success; background: $success 12%; }
+        & > .tone--removed { color: $text-error; background: $error 12%; }
+        & > .tone--code-keyword { color: $text-primary; }
+        & > .tone--code-string { color: $text-success; }
+        & > .tone--code-number { color: $text-warning; }
+        & > .tone--code-comment { color: $foreground 60%; text-style: italic; }
+        & > .tone--code-name { color: $text-accent; }
+        & > .ground--added { background: $success 12%; }
+        & > .ground--removed { background: $error 12%; }
+        & > .ground--added-word { background: $success 38%; text-style: bold; }
+        & > .ground--removed-word { background: $error 38%; text-style: bold; }
+        & > .ground--cursor { background: $primary 30%; text-style: bold; }
     }
     """
 

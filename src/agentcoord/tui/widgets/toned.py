@@ -14,15 +14,18 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from agentcoord.tui.styled import Ground, Line, Span, Tone
+from agentcoord.tui.styled import OF_CODE, Ground, Line, Span, Tone
 
 
 class Toned(Widget):
-    """A widget with a component class for each tone."""
+    """A widget with a component class for each tone of words; those of code and changes are `LinesView`'s.
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = (
-        {f"tone--{tone}" for tone in Tone} | {"tone--cursor"} | {f"ground--{ground}" for ground in Ground}
-    )
+    Whatever changes the style of a widget has Textual apply each of its component classes anew.
+    """
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"tone--{tone}" for tone in Tone if tone not in OF_CODE} | {
+        "tone--cursor"
+    }
     DEFAULT_CSS = """
     Toned {
         & > .tone--plain { color: $foreground; }
@@ -36,18 +39,6 @@ class Toned(Widget):
         & > .tone--title { color: $text-primary; text-style: bold; }
         & > .tone--badge { color: $text; background: $warning 70%; text-style: bold; }
         &:ansi > .tone--badge { color: ansi_black; background: ansi_yellow; }
-        & > .tone--added { color: $text-success; background: $success 12%; }
-        & > .tone--removed { color: $text-error; background: $error 12%; }
-        & > .tone--code-keyword { color: $text-primary; }
-        & > .tone--code-string { color: $text-success; }
-        & > .tone--code-number { color: $text-warning; }
-        & > .tone--code-comment { color: $foreground 60%; text-style: italic; }
-        & > .tone--code-name { color: $text-accent; }
-        & > .ground--added { background: $success 12%; }
-        & > .ground--removed { background: $error 12%; }
-        & > .ground--added-word { background: $success 38%; text-style: bold; }
-        & > .ground--removed-word { background: $error 38%; text-style: bold; }
-        & > .ground--cursor { background: $primary 30%; text-style: bold; }
         & > .tone--cursor { background: $primary 18%; }
         &:focus > .tone--cursor { background: $primary 45%; }
     }

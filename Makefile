@@ -13,7 +13,7 @@ export AGENTCOORD_ALLOW_ROOT := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test calm check lint types imports docs-check fmt bench bench-cost bench-loop bench-night bench-daemon bench-sandbox bench-store bench-tui bench-workspace prove soak coverage nights redteam folding dashboard-pictures dashboard-grids report-in-browser clean sandbox constraints
+.PHONY: help run test calm check lint types imports docs-check fmt bench bench-cost bench-loop bench-night bench-daemon bench-sandbox bench-store bench-tui bench-workspace prove soak coverage nights redteam folding btrfs dashboard-pictures dashboard-grids report-in-browser clean sandbox constraints
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,7 +36,7 @@ run: $(VENV)/.run sandbox ## Play the demo night: ten tasks, six workers, a scri
 	@$(BIN)/agentcoord demo --dir "$(DEMO_DIR)"
 
 test: $(VENV)/.dev sandbox ## Run every test, in parallel, with a real Valkey; as root, the attacks also as an ordinary user
-	@these="not folding"; \
+	@these="not folding and not btrfs"; \
 	without() { these="$$these and not $$1"; echo "$$2 cannot be installed here: its tests are left out$$3"; }; \
 	sh scripts/install_redis.sh || without system_redis redis-server " (all others use the Valkey that comes along)"; \
 	sh scripts/install_promtool.sh $(BIN) || without promtool promtool; \
@@ -49,7 +49,7 @@ calm: $(VENV)/.dev sandbox ## What judges the event loop's time, by itself: 50,0
 	@$(BIN)/python -m pytest --quiet -m alone tests/acceptance
 
 coverage: $(VENV)/.dev sandbox ## Branch coverage of store, workspace, agent and daemon; lists the lines that no test runs
-	@rm -rf .coverage; $(BIN)/python -m coverage run -m pytest $(PARALLEL) --quiet --timeout 180 -m "not alone and not folding" || echo "some tests failed: this counts what ran"
+	@rm -rf .coverage; $(BIN)/python -m coverage run -m pytest $(PARALLEL) --quiet --timeout 180 -m "not alone and not folding and not btrfs" || echo "some tests failed: this counts what ran"
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python scripts/coverage_by_room.py
 
@@ -63,6 +63,9 @@ redteam: $(VENV)/.dev sandbox ## The attacks alone; as root, also as an ordinary
 
 folding: $(VENV)/.dev ## As root, with ntfs-3g or exfat-fuse: landing and undo on disks that take upper and lower case for the same
 	@scripts/on_folding_disk.sh $(BIN)/python -m pytest --quiet -m folding tests/integration/workspace
+
+btrfs: $(VENV)/.dev ## As root, with btrfs-progs: private copies that begin as snapshots of one another
+	@scripts/on_btrfs_disk.sh $(BIN)/python -m pytest --quiet -m btrfs tests/integration/workspace
 
 check: lint types imports docs-check test ## Lint, types, import layers, documentation, tests
 

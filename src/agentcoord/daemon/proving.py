@@ -212,7 +212,7 @@ class Prover:
                 staged = await proof.stage(workspace, changes, ahead=ahead)
             if isinstance(staged, MergeConflict):
                 place.counts_on = before
-                return Held(f"the same lines changed under it: {', '.join(staged.paths)}", staged.patch)
+                return Held(staged.why, staged.patch)
             place.show(staged, before)
             await steps.offered()
             with spent.on(Stretch.CHECKS_AGAIN if last is not None else Stretch.CHECKS):

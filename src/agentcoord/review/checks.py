@@ -34,6 +34,9 @@ _TESTS_TOLD = 15
 _FAILING_LINE = re.compile(
     r"(?i)\b(error|fail(ed|ure)?|traceback|assert\w*|exception|panic|expected|undefined|cannot)\b"
 )
+_PLACE = re.compile(r"(^\s*\S*\w\.\w+):\d+(?::\d+)?", re.MULTILINE)
+"""`src/shop.py:12:5`: the file, and where in it."""
+_LINES_COMPARED = 200
 _VOLATILE = re.compile(r"0x[0-9a-fA-F]+|\d+(\.\d+)?\s?m?s\b|\b\d+\.\d+\b|/tmp/\S+")
 
 
@@ -78,12 +81,20 @@ class CheckReport:
         return tuple(outcome for outcome in self.outcomes if not outcome.ok)
 
     def fingerprint(self) -> str:
-        """A hash of which checks failed and how, blind to times, addresses and temporary paths."""
-        parts = [
-            f"{each.name}:{each.exit_code}:{_VOLATILE.sub('', failing_lines(each.output))}"
-            for each in self.red
-        ]
+        """A hash of which checks failed and how, blind to times, addresses, line numbers and temporary paths.
+
+        What linters say names a place and often no failure, so such lines count too.
+        """
+        parts = [f"{each.name}:{each.exit_code}:{_how_it_failed(each)}" for each in self.red]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _how_it_failed(outcome: CheckOutcome) -> str:
+    lines = [
+        line for line in outcome.output.splitlines() if _FAILING_LINE.search(line) or _PLACE.search(line)
+    ]
+    said = "\n".join(lines[:_LINES_COMPARED])
+    return _VOLATILE.sub("", _PLACE.sub(r"\1", said))
 
 
 def failing_lines(output: str, *, most: int = 40) -> str:

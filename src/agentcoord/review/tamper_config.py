@@ -17,10 +17,11 @@ from typing import Any
 from agentcoord.review.flags import ChangedFile, Flag, FlagKind, is_test, text_of
 
 _WHOLE = re.compile(
-    r"(^|/)(pytest\.ini|\.pytest\.ini|tox\.ini|noxfile\.py|\.coveragerc|\.?ruff\.toml|\.?mypy\.ini|\.flake8|\.pylintrc"
+    r"(^|/)(\.?pytest\.(ini|toml)|tox\.ini|noxfile\.py|\.coveragerc|\.?ruff\.toml|\.?mypy\.ini|\.flake8|\.pylintrc"
     r"|pyrightconfig\.json|agentcoord\.toml|codecov\.ya?ml|\.codecov\.ya?ml|phpunit\.xml(\.dist)?|\.rspec"
     r"|\.mocharc\.\w+|(jest|vitest|karma|playwright|cypress|ava|nyc|eslint)\.conf(ig)?\.\w+|\.nycrc(\.json)?"
-    r"|\.eslintrc(\.\w+)?|\.golangci\.ya?ml|clippy\.toml|\.swiftlint\.yml)$"
+    r"|\.eslintrc(\.\w+)?|\.eslintignore|biome\.jsonc?|\.golangci\.ya?ml|clippy\.toml|nextest\.toml|\.swiftlint\.yml"
+    r"|\.rubocop\.yml|phpstan\.neon(\.dist)?|\.bandit|\.pre-commit-config\.yaml)$"
 )
 _TOML_TABLES = frozenset(
     {
@@ -40,6 +41,22 @@ _TOML_TABLES = frozenset(
 _CFG_SECTION = re.compile(r"^(tool:pytest|pytest|coverage|flake8|mypy|pylint|tox|testenv)")
 _PACKAGE_KEYS = ("scripts", "jest", "c8", "nyc", "mocha", "ava", "eslintConfig")
 _MAKEFILE = re.compile(r"(^|/)(GNU)?[Mm]akefile$|\.mk$|(^|/)[Jj]ustfile$")
+_PREFERRED_MAKEFILE = re.compile(r"(^|/)(GNUmakefile|makefile)$")
+"""`make` reads these instead of a `Makefile`."""
+_TARGET = re.compile(r"^([^\s:#=][^:#=]*?)\s*::?(?![=:])")
+_VARIABLE = re.compile(r"^\s*(?:override\s+|export\s+)*([\w.-]+)\s*(?:[:?!+]|::)?=")
+_BUILD = re.compile(
+    r"(^|/)(Cargo\.toml|pom\.xml|build\.gradle(\.kts)?|tsconfig[\w.-]*\.json|vite\.config\.\w+)$"
+)
+_SWITCHED_OFF = re.compile(
+    r"^\s*(?:doc)?test\s*=\s*false|<(?:maven\.test\.skip|skip(?:Tests|ITs)?)>\s*true|testFailureIgnore>\s*true"
+    r"|ignoreFailures\s*=\s*true|enabled\s*=\s*false|\bexclude\b|passWithNoTests"
+    r"|\"(?:strict\w*|no[A-Z]\w*|allUnreachable\w*)\"\s*:\s*false|\"skipLibCheck\"\s*:\s*true"
+)
+"""Lines of files that build as well as check, where they make the checks see less."""
+_STRICT = re.compile(r"\"(?:strict\w*|no[A-Z]\w*)\"\s*:\s*true")
+_PYTHON_MARK = re.compile(r"^\s*(?:@|pytestmark\b).*(?:time_?out|reruns|retries|flaky)", re.IGNORECASE)
+"""What a Python test says of its own patience; its other numbers are its assertions' (`tamper_tests`)."""
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _AT_LEAST = re.compile(
     r"fail[_-]under|coverage|threshold|\bmin(?:imum)?\b|\bmin_|branches|functions|statements", re.IGNORECASE
@@ -81,7 +98,7 @@ def silenced_flags(file: ChangedFile) -> list[Flag]:
 
 def _added(file: ChangedFile) -> list[Flag]:
     """A new configuration file can overrule the one that was used."""
-    if _WHOLE.search(file.path):
+    if _WHOLE.search(file.path) or _PREFERRED_MAKEFILE.search(file.path):
         return [Flag(FlagKind.CONFIGURATION_CHANGED, file.path, 1, "a new file that configures checks")]
     return []
 
@@ -103,6 +120,39 @@ def _changed_setting(file: ChangedFile, run_by_checks: Collection[str]) -> str:
         gone = Counter(text_of(file.before).splitlines()) - Counter(text_of(file.after).splitlines())
         if any(line.strip() and not line.lstrip().startswith("#") for line in gone):
             return "lines of it were changed or taken out"
+        return _said_anew(text_of(file.before), text_of(file.after))
+    if _BUILD.search(file.path):
+        return _switched_off(text_of(file.before), text_of(file.after))
+    return ""
+
+
+def _said_anew(before: str, after: str) -> str:
+    """What a longer makefile says of the targets and variables that it had: `make` takes the last word."""
+    for what, pattern in (("target", _TARGET), ("variable", _VARIABLE)):
+        said = [Counter(m[1] for m in map(pattern.match, each.splitlines()) if m) for each in (before, after)]
+        again = sorted(
+            name
+            for name, times in (said[1] - said[0]).items()
+            if times and not name.startswith(".") and (name in said[0] or _is_used(name, before))
+        )
+        if again:
+            return f"it says anew what the {what} {again[0]} is"
+    return ""
+
+
+def _is_used(variable: str, text: str) -> bool:
+    return f"$({variable})" in text or f"${{{variable}}}" in text
+
+
+def _switched_off(before: str, after: str) -> str:
+    """What makes checks see less in a file that builds as well."""
+    old, new = Counter(before.splitlines()), Counter(after.splitlines())
+    for line in new - old:
+        if _SWITCHED_OFF.search(line[:_LINE_CHARS]):
+            return f"it says {line.strip()[:80]}"
+    for line in old - new:
+        if _STRICT.search(line[:_LINE_CHARS]) and not any(line.strip().rstrip(",") in each for each in new):
+            return f"it says {line.strip()[:80]} no more"
     return ""
 
 
@@ -145,11 +195,12 @@ def _may_hold_thresholds(file: ChangedFile, run_by_checks: Collection[str]) -> b
     known = name in ("pyproject.toml", "setup.cfg", "package.json")
     return bool(
         known or _WHOLE.search(file.path) or _MAKEFILE.search(file.path) or file.path in run_by_checks
-    ) or (is_test(file.path) and not file.path.endswith(".py"))
+    ) or is_test(file.path)
 
 
 def _threshold_flags(file: ChangedFile) -> list[Flag]:
     """Lines that differ in a number alone, where the number is a bar that was made easier to pass."""
+    marks_alone = is_test(file.path) and file.path.endswith(".py")
     before: dict[str, list[str]] = {}
     after_lines = text_of(file.after).splitlines()
     same = Counter(after_lines)
@@ -165,6 +216,8 @@ def _threshold_flags(file: ChangedFile) -> list[Flag]:
             same[line] -= 1
             continue
         old = before.get(_NUMBER.sub("#", line).strip())
+        if marks_alone and not _PYTHON_MARK.search(line[:_LINE_CHARS]):
+            continue
         if old and _is_easier(old.pop(0), line):
             words = f"is now {line.strip()[:120]}"
             flags.append(Flag(FlagKind.THRESHOLD_LOWERED, file.path, number, words))
@@ -175,7 +228,7 @@ def _is_easier(before: str, after: str) -> bool:
     pairs = list(zip(_NUMBER.findall(before), _NUMBER.findall(after), strict=False))
     lower = any(float(new) < float(old) for old, new in pairs)
     higher = any(float(new) > float(old) for old, new in pairs)
-    if _AT_MOST.search(after):
+    if _AT_MOST.search(after) or _PYTHON_MARK.search(after):
         return higher
     return lower and _AT_LEAST.search(after) is not None
 

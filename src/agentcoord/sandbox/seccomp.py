@@ -9,7 +9,8 @@ A classic BPF program over `struct seccomp_data` (number, architecture, instruct
    then falls back to `clone`, whose flags are an argument: any new namespace gets EPERM.
 3. `socket` and `socketpair` know four families (Unix, IPv4, IPv6, netlink); all others get
    EAFNOSUPPORT: AF_VSOCK reaches the hypervisor and AF_ALG the kernel's crypto.
-4. `ioctl` cannot push input into a terminal (TIOCSTI, TIOCLINUX).
+4. `ioctl` cannot push input into a terminal (TIOCSTI, TIOCLINUX), nor make subvolumes and snapshots (Btrfs):
+   a thousand snapshots of a copy are made in seconds, and emptied one file after the other when they go.
 5. The list in `syscalls.DENIED` gets EPERM.
 6. Everything else is allowed: this is the second wall, behind the namespaces.
 
@@ -44,6 +45,8 @@ OFFSET_ARG1_LOW = 24
 CLONE_NEW_ANY = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
 SOCKET_FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK
 TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
+# BTRFS_IOC_SNAP_CREATE, SUBVOL_CREATE, SNAP_CREATE_V2, SUBVOL_CREATE_V2: linux/btrfs.h.
+SUBVOLUMES = (0x50009401, 0x5000940E, 0x50009417, 0x50009418)
 
 NEXT = ""
 
@@ -82,7 +85,7 @@ def filter_program(machine: Machine) -> bytes:
         _Step(LOAD_WORD, OFFSET_ARG0_LOW, label="clone"),
         _Step(JUMP_ANY_BIT, CLONE_NEW_ANY, if_true="deny", if_false="allow"),
         _Step(LOAD_WORD, OFFSET_ARG1_LOW, label="ioctl"),
-        *(_Step(JUMP_EQUAL, request, if_true="deny") for request in TERMINAL_INPUT),
+        *(_Step(JUMP_EQUAL, request, if_true="deny") for request in TERMINAL_INPUT + SUBVOLUMES),
         _Step(RETURN, ALLOW),
         _Step(LOAD_WORD, OFFSET_ARG0_LOW, label="family"),
         *(_Step(JUMP_EQUAL, family, if_true="allow") for family in SOCKET_FAMILIES),

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from agentcoord.workspace.blobs import BlobStore
 from agentcoord.workspace.files import SafeTree
 from agentcoord.workspace.manifest import Entry, Manifest
-from agentcoord.workspace.mirror import CopyPlaces, wait_for_tick
+from agentcoord.workspace.mirror import wait_for_tick
+from agentcoord.workspace.places import CopyPlaces
 from agentcoord.workspace.signatures import changed_ns_of, signature_of
 from agentcoord.workspace.staged import Staged
 from agentcoord.workspace.user_tree import Kind

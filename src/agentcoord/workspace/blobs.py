@@ -15,10 +15,9 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
 from agentcoord.errors import WorkspaceError
 
@@ -26,11 +25,8 @@ _FICLONE = 0x40049409
 """include/uapi/linux/fs.h; the number is the same on x86-64 and ARM."""
 _IN_MEMORY_BYTES = 1 << 20
 _COPY_BYTES = 1 << 20
-_SYNCS_AT_ONCE = 8
 _GRACE_S = 24 * 3600
 """A content this young is kept even when nothing refers to it yet: something may be about to."""
-
-Item = TypeVar("Item")
 
 
 class BlobStore:
@@ -201,20 +197,6 @@ def write_all(descriptor: int, content: bytes) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(descriptor, view) :]
-
-
-def together(wait: Callable[[Item], None], items: Collection[Item]) -> None:
-    """Call `wait` for each item, several at once: a file system syncs what is asked for together in one go.
-
-    Raises what one of them raised, after all have ended.
-    """
-    if len(items) < 2:
-        for item in items:
-            wait(item)
-        return
-    with ThreadPoolExecutor(min(len(items), _SYNCS_AT_ONCE)) as waiting:
-        for ended in [waiting.submit(wait, item) for item in items]:
-            ended.result()
 
 
 def sync_folder(folder: Path) -> None:

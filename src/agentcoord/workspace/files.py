@@ -47,7 +47,7 @@ class SafeTree:
             size = os.fstat(descriptor).st_size
             if size > limit:
                 raise WorkspaceError(f"{path!r} has {size} bytes; at most {limit} can be read")
-            content = _read_up_to(descriptor, limit + 1)
+            content = read_up_to(descriptor, limit + 1)
         if len(content) > limit:
             raise WorkspaceError(f"{path!r} grew beyond {limit} bytes while it was read")
         return content
@@ -165,10 +165,17 @@ def replace_file(folder: int, name: str, content: bytes, mode: int, *, durable: 
 
 def write_new_file(folder: int, name: str, content: bytes, mode: int, *, durable: bool = False) -> None:
     """Create `name` within the open `folder`; it must not exist, not even as a symlink."""
+    with new_file(folder, name, mode, durable=durable) as descriptor:
+        write_all(descriptor, content)
+
+
+@contextlib.contextmanager
+def new_file(folder: int, name: str, mode: int, *, durable: bool = False) -> Iterator[int]:
+    """Create `name` as `write_new_file` does, for the body to fill; gone again when that raises OSError."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(name, flags, 0o600, dir_fd=folder)
     try:
-        write_all(descriptor, content)
+        yield descriptor
         with contextlib.suppress(PermissionError):  # It is ours: a file system without modes (exFAT) refuses.
             os.fchmod(descriptor, mode)
         if durable:
@@ -190,7 +197,8 @@ def sha256_of(descriptor: int) -> str:
     return digest.hexdigest()
 
 
-def _read_up_to(descriptor: int, limit: int) -> bytes:
+def read_up_to(descriptor: int, limit: int) -> bytes:
+    """Read an open file on from where it stands."""
     pieces = []
     left = limit
     while left and (piece := os.read(descriptor, min(left, _CHUNK_BYTES))):

@@ -20,7 +20,9 @@ def lines_changed(before: bytes, after: bytes) -> tuple[int, int] | None:
     old, new = old[start:], new[start:]
     end = _alike(old[::-1], new[::-1])
     old, new = old[: len(old) - end], new[: len(new) - end]
-    shared = set(old) & set(new)
+    shared = set(old).intersection(new)
+    if not shared:
+        return len(new), len(old)
     old_shared = [line for line in old if line in shared]
     new_shared = [line for line in new if line in shared]
     edits = _fewest_edits(old_shared, new_shared)

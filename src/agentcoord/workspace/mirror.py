@@ -26,6 +26,7 @@ from agentcoord.workspace.beneath import (
     checked_path,
     in_words,
     open_beneath,
+    open_folder,
     opened_parent,
     opened_root,
 )
@@ -33,8 +34,10 @@ from agentcoord.workspace.blobs import BlobStore
 from agentcoord.workspace.files import replace_file
 from agentcoord.workspace.manifest import Entry, Manifest
 from agentcoord.workspace.names import is_git_folder
+from agentcoord.workspace.places import CopyPlaces
 from agentcoord.workspace.repository import Repository
 from agentcoord.workspace.signatures import Signature, changed_ns_of, is_racy, signature_of
+from agentcoord.workspace.subvolumes import is_subvolume, note_no_reading
 from agentcoord.workspace.user_tree import Kind, Listing, folders_of, kind_of, link_hash, list_tree
 from agentcoord.workspace.walk import Found, folders_above, remove_beneath, walk
 
@@ -48,26 +51,13 @@ _PLACING = ".agentcoord-place.tmp"
 
 
 @dataclass(frozen=True, slots=True)
-class CopyPlaces:
-    """Where one copy and what belongs to it are kept."""
+class _Target:
+    """The copy that is brought up to date."""
 
-    home: Path
-
-    @property
-    def tree(self) -> Path:
-        return self.home / "tree"
-
-    @property
-    def shadow_git(self) -> Path:
-        return self.home / "git"
-
-    @property
-    def manifest(self) -> Path:
-        return self.home / "manifest.json"
-
-    @property
-    def binding(self) -> Path:
-        return self.home / "binding.json"
+    fd: int
+    tree: Path
+    quiet: bool
+    """Whether it shares its inodes with others, so that none is to be written for a mere reading."""
 
 
 def shared_folders(repo: Repository, share: Sequence[str]) -> dict[str, Path]:
@@ -108,16 +98,18 @@ def update_copy(
     _refuse_full_disk(places.home, listing.size_bytes(stale))
     _remove_junk(places.tree, listing, found, mounts)
     entries = known.entries.copied() if stale or gone else known.entries
+    quiet = is_subvolume(places.tree)
     with opened_root(repo.root) as source_fd, opened_root(places.tree) as target_fd:
+        target = _Target(target_fd, places.tree, quiet)
         for path in [*gone, *stale]:
             entries.drop(path)
         for path in stale:
             ignored = path in listing.ignored
-            entry = _copy(
-                source_fd, target_fd, places.tree, path, listing.files[path], blobs, ignored=ignored
-            )
+            entry = _copy(source_fd, target, path, listing.files[path], blobs, ignored=ignored)
             if entry is not None:
                 entries.put(path, entry)
+        for folder in sorted(listing.folders - found.folders) if quiet else ():
+            _note_no_reading_of_folder(target_fd, folder)
     for mount in (GIT_MOUNT, *mounts):
         _make_mount_target(places.tree, mount)
     manifest = Manifest(entries, listing.nested)
@@ -172,8 +164,7 @@ def _remove_junk(tree: Path, listing: Listing, found: Found, mounts: Sequence[st
 
 def _copy(
     source_fd: int,
-    target_fd: int,
-    tree: Path,
+    target: _Target,
     path: str,
     listed: Signature,
     blobs: BlobStore,
@@ -182,7 +173,7 @@ def _copy(
 ) -> Entry | None:
     """Copy one path; None when the user removed it, or it cannot be read, by now."""
     if kind_of(listed) is Kind.LINK:
-        return _copy_link(source_fd, target_fd, tree, path, ignored=ignored)
+        return _copy_link(source_fd, target, path, ignored=ignored)
     try:
         source = open_beneath(source_fd, path, READ)
     except OSError:
@@ -200,7 +191,7 @@ def _copy(
         os.close(source)
     executable = bool(before.st_mode & 0o100)
     mode = 0o755 if executable else 0o644
-    signature = _place(target_fd, tree, path, sha256, content, mode, blobs)
+    signature = _place(target, path, sha256, content, mode, blobs)
     proven = _proven(before, begun_ns) if calm else None
     return Entry(Kind.FILE, executable, sha256, proven, signature, ignored)
 
@@ -212,21 +203,21 @@ def _proven(found: os.stat_result, begun_ns: int) -> Signature | None:
 
 
 def _place(
-    target_fd: int, tree: Path, path: str, sha256: str, content: bytes | None, mode: int, blobs: BlobStore
+    target: _Target, path: str, sha256: str, content: bytes | None, mode: int, blobs: BlobStore
 ) -> Signature:
     try:
-        with opened_parent(target_fd, path, make=True) as (folder, name):
-            _clear_folder(tree, path, folder, name)
+        with opened_parent(target.fd, path, make=True) as (folder, name):
+            _clear_folder(target.tree, path, folder, name)
             if content is not None and not (content and blobs.shares_blocks):
                 replace_file(folder, name, content, mode)
             else:
-                _place_stored(folder, name, sha256, mode, blobs)
+                _place_stored(folder, name, sha256, mode, blobs, quiet=target.quiet)
             return signature_of(os.stat(name, dir_fd=folder, follow_symlinks=False))
     except OSError as error:
         raise in_words(error, path) from error
 
 
-def _place_stored(folder: int, name: str, sha256: str, mode: int, blobs: BlobStore) -> None:
+def _place_stored(folder: int, name: str, sha256: str, mode: int, blobs: BlobStore, *, quiet: bool) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(_PLACING, dir_fd=folder)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -234,12 +225,14 @@ def _place_stored(folder: int, name: str, sha256: str, mode: int, blobs: BlobSto
     try:
         blobs.copy_to(sha256, target)
         os.fchmod(target, mode)
+        if quiet:
+            note_no_reading(target)
     finally:
         os.close(target)
     os.rename(_PLACING, name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
-def _copy_link(source_fd: int, target_fd: int, tree: Path, path: str, *, ignored: bool) -> Entry | None:
+def _copy_link(source_fd: int, place: _Target, path: str, *, ignored: bool) -> Entry | None:
     try:
         with opened_parent(source_fd, path) as (folder, name):
             begun_ns, before = time.time_ns(), os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -247,8 +240,8 @@ def _copy_link(source_fd: int, target_fd: int, tree: Path, path: str, *, ignored
     except OSError:
         return None
     try:
-        with opened_parent(target_fd, path, make=True) as (folder, name):
-            _clear_folder(tree, path, folder, name)
+        with opened_parent(place.fd, path, make=True) as (folder, name):
+            _clear_folder(place.tree, path, folder, name)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=folder)
             os.symlink(target, name, dir_fd=folder)
@@ -257,6 +250,15 @@ def _copy_link(source_fd: int, target_fd: int, tree: Path, path: str, *, ignored
         raise in_words(error, path) from error
     executable = bool(before.st_mode & 0o100)
     return Entry(Kind.LINK, executable, link_hash(target), _proven(before, begun_ns), signature, ignored)
+
+
+def _note_no_reading_of_folder(target_fd: int, path: str) -> None:
+    with contextlib.suppress(OSError):
+        folder = open_folder(target_fd, path)
+        try:
+            note_no_reading(folder)
+        finally:
+            os.close(folder)
 
 
 def _clear_folder(tree: Path, path: str, folder: int, name: str) -> None:

@@ -20,6 +20,7 @@ from agentcoord.errors import WorkspaceError
 from agentcoord.workspace.blobs import BlobStore, sync_folder, write_all
 
 _PACK = "pack-"
+_SHA256_CHARS = 64
 _INDEX_BYTES = 64 << 20
 """Of one pack; a landing has a thousandth of that at most."""
 
@@ -36,8 +37,12 @@ class PackedContents:
     def __init__(self, home: Path) -> None:
         self.home = home
         self._loose = BlobStore(home, durable=True)
-        self._packs: dict[Path, dict[str, _Place]] = {}
-        """The packs that were looked into, and what is in each. Replaced whole: others may be reading it."""
+        self._packs: dict[str, dict[str, _Place]] = {}
+        """What is in each pack that was looked into. Replaced whole: others may be reading it."""
+        self._places: dict[str, _Place] = {}
+        """All that is in them: a journal may have thousands."""
+        self._alone: frozenset[str] = frozenset()
+        """The other contents that were there at the last look."""
 
     def put(self, content: bytes) -> str:
         """Store one content, onto the disk, and return its SHA-256."""
@@ -72,8 +77,7 @@ class PackedContents:
     def names(self) -> set[str]:
         """Return the SHA-256 of every content."""
         self._look_around()
-        loose = {path.name for path in self.home.glob("[0-9a-f]*") if len(path.name) == 64}
-        return loose.union(*self._packs.values())
+        return set(self._alone).union(self._places)
 
     def drop_all(self, contents: Collection[str], fault: Callable[[str], None]) -> int:
         """Remove contents; return how many bytes that freed. `fault` hears each step before it is taken."""
@@ -87,8 +91,8 @@ class PackedContents:
                     fault("pack kept contents")
                     self._write_pack(kept)
                 fault("drop pack")
-                pack.unlink(missing_ok=True)
-                self._packs = {known: places for known, places in self._packs.items() if known != pack}
+                (self.home / pack).unlink(missing_ok=True)
+                self._know({known: places for known, places in self._packs.items() if known != pack})
                 freed |= {sha256: index[sha256].size for sha256 in gone}
         for sha256 in sorted(contents):
             fault("drop content")
@@ -97,30 +101,39 @@ class PackedContents:
 
     def _has(self, sha256: str, size: int) -> bool:
         """Whether it is stored, as far as one knows since looking around."""
-        place = self._known_place(sha256)
+        place = self._places.get(sha256)
         if place is not None:
             return place.size == size
-        with contextlib.suppress(FileNotFoundError):
-            return (self.home / sha256).stat().st_size == size
+        if sha256 in self._alone:
+            with contextlib.suppress(FileNotFoundError):
+                return (self.home / sha256).stat().st_size == size
         return False
 
     def _place_of(self, sha256: str) -> _Place | None:
         """Where a content is packed; None when it is in no pack."""
-        place = self._known_place(sha256)
+        place = self._places.get(sha256)
         if place is not None and place.pack.exists():
             return place
         if place is None and (self.home / sha256).exists():
             return None
         self._look_around()
-        return self._known_place(sha256)
-
-    def _known_place(self, sha256: str) -> _Place | None:
-        return next((index[sha256] for index in self._packs.values() if sha256 in index), None)
+        return self._places.get(sha256)
 
     def _look_around(self) -> None:
         """Look into the packs that are new, and forget those that are gone."""
-        there = sorted(self.home.glob(f"{_PACK}*"))
-        self._packs = {pack: self._packs.get(pack) or _index_of(pack) for pack in there}
+        try:
+            with os.scandir(self.home) as entries:
+                there = {entry.name for entry in entries}
+        except FileNotFoundError:
+            there = set()
+        self._alone = frozenset(name for name in there if len(name) == _SHA256_CHARS)
+        packs = {name for name in there if name.startswith(_PACK)}
+        if packs != self._packs.keys() or not all(self._packs.values()):
+            self._know({name: self._packs.get(name) or _index_of(self.home / name) for name in sorted(packs)})
+
+    def _know(self, packs: dict[str, dict[str, _Place]]) -> None:
+        self._packs = packs
+        self._places = {sha256: place for index in packs.values() for sha256, place in index.items()}
 
     def _write_pack(self, contents: dict[str, bytes]) -> None:
         index = json.dumps([[sha256, len(content)] for sha256, content in contents.items()]).encode("ascii")
@@ -136,7 +149,8 @@ class PackedContents:
         temporary.replace(pack)
         sync_folder(self.home)
         places = _places(pack, len(index) + 1, [(sha256, len(c)) for sha256, c in contents.items()])
-        self._packs = {**self._packs, pack: dict(places)}
+        self._packs = {**self._packs, pack.name: dict(places)}
+        self._places.update(self._packs[pack.name])
 
 
 def _index_of(pack: Path) -> dict[str, _Place]:

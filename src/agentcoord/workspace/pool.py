@@ -20,13 +20,15 @@ from agentcoord.errors import WorkspaceError
 from agentcoord.workspace.ahead import put_ahead
 from agentcoord.workspace.blobs import BlobStore
 from agentcoord.workspace.manifest import Manifest
-from agentcoord.workspace.mirror import CopyPlaces, shared_folders, update_copy
+from agentcoord.workspace.mirror import shared_folders, update_copy
+from agentcoord.workspace.places import CopyPlaces
 from agentcoord.workspace.proof import ProofTree
 from agentcoord.workspace.repository import Repository, refuse_inside
 from agentcoord.workspace.scope import ScopeRules
 from agentcoord.workspace.shadow_git import write_shadow_git
 from agentcoord.workspace.slots import Binding, Slot, remove_strays
 from agentcoord.workspace.staged import MergeConflict, Staged, StagedFile, TreeMoved
+from agentcoord.workspace.subvolumes import begin_copy
 from agentcoord.workspace.threads import run_to_end
 from agentcoord.workspace.user_tree import TreeStamp, list_tree, paths_moved
 from agentcoord.workspace.workspace import Workspace
@@ -108,7 +110,7 @@ class WorkspacePool:
             wanted = Binding(task, attempt)
             manifest = None
             if slot.binding == wanted and not fresh:
-                manifest = await asyncio.to_thread(Manifest.load, slot.places.manifest)
+                manifest = await asyncio.to_thread(slot.kept_manifest)
             resumed = manifest is not None
             if manifest is None:
                 await run_to_end(slot.unbind)
@@ -253,7 +255,10 @@ class WorkspacePool:
         return slot.manifest
 
     def _update(self, slot: Slot, mounts: tuple[str, ...]) -> Manifest:
+        # At best of one that nobody works in; what somebody did is mended by the resync.
+        others = sorted((s for s in (*self._proofs, *self._slots) if s is not slot), key=lambda s: s.busy)
         try:
+            begin_copy(slot.places, [other.places for other in others])
             known = slot.manifest or Manifest.load(slot.places.manifest) or Manifest()
             slot.manifest = None
             manifest = update_copy(self._repo, slot.places, known, self._blobs, mounts)

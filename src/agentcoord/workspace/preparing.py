@@ -7,6 +7,7 @@ Separate from `landing`, which carries out what was prepared. Blocking.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 
 from agentcoord.clock import Clock
@@ -38,15 +39,15 @@ class Preparer:
         self._swapper = swapper
         self._clock = clock
         self._fault = fault
+        self._beside = ThreadPoolExecutor(1)
+        """Its thread begins when first needed, and ends with it."""
 
     def landing(self, task: TaskId, token: FencingToken, title: str, staged: Staged) -> Record | TreeMoved:
         """Prepare a landing; TreeMoved when a target is not its base. Raises WorkspaceError."""
-        current = {f.path: self._read_current(f.path) for f in staged.files}
+        current = self._read_targets([f.path for f in staged.files])
         moved = tuple(f.path for f in staged.files if not _is_base(current[f.path], f.base))
         if moved:
             return TreeMoved(moved)
-        contents = [c for c in current.values() if c is not None] + [f.content for f in staged.files]
-        self._store(contents)
         lines = count_lines([Pair(f.path, current[f.path], f.content) for f in staged.files])
         record = landing_record(
             self._next_number(),
@@ -58,7 +59,8 @@ class Preparer:
             lines,
             self._swapper.missing_folders(current),
         )
-        return self._prepare(record, record.made_folders)
+        old = [content for content in current.values() if content is not None]
+        return self._prepare(record, old, [f.content for f in staged.files], record.made_folders)
 
     def undo(self, task: TaskId, since_ms: int, rejected: str) -> Record | TreeMoved | UndoOutcome:
         """Prepare the undo of a task; an outcome when nothing is to be done, or something is in the way."""
@@ -73,8 +75,7 @@ class Preparer:
         if plan.conflicts:
             return UndoOutcome(conflicts=plan.conflicts, patch=reverse_patch(self._journal, landings))
         record = undo_record(self._next_number(), self._clock.now_ms(), landings, plan, rejected=rejected)
-        self._store([c for s in plan.steps for c in (s.current, s.wanted) if c is not None])
-        return self._prepare(record, ())
+        return self._prepare_undo(record, plan)
 
     def plan_without(
         self, task: TaskId, hunks: Collection[str], read: Callable[[str], bytes | None], since_ms: int
@@ -99,22 +100,20 @@ class Preparer:
             return TreeMoved(tuple(sorted(p for p in paths if wanted.get(p, "") != proven.get(p, ""))))
         landings = standing_landings(self._journal.load(), task, since_ms)
         record = undo_record(self._next_number(), self._clock.now_ms(), landings, plan, in_part=True)
-        self._store([c for s in plan.steps for c in (s.current, s.wanted) if c is not None])
-        return self._prepare(record, ())
+        return self._prepare_undo(record, plan)
 
-    def _store(self, contents: Sequence[bytes]) -> None:
-        self._fault("blobs")
-        try:
-            self._journal.blobs.put_all(contents)
-        except OSError as error:
-            raise in_words(error, "the journal") from error
+    def _prepare_undo(self, record: Record, plan: UndoPlan) -> Record | TreeMoved:
+        wanted = [step.wanted for step in plan.steps if step.wanted is not None]
+        return self._prepare(record, [step.current for step in plan.steps], wanted, ())
 
-    def _prepare(self, record: Record, new_folders: Sequence[str]) -> Record | TreeMoved:
+    def _prepare(
+        self, record: Record, old: Sequence[bytes], new: Sequence[bytes], new_folders: Sequence[str]
+    ) -> Record | TreeMoved:
         """Put everything that the swaps need on the disk."""
+        self._write_down(record, [*old, *new])
         try:
-            self._fault("record prepared")
-            self._journal.write(record)
-            self._swapper.put_siblings(record.swaps, new_folders)
+            contents = {version_of(each, 0).sha256: each for each in new}
+            self._swapper.put_siblings(record.swaps, new_folders, contents)
         except (FileNotFoundError, NotADirectoryError):
             # The user removed a folder between our look and our writing.
             forget(self._journal, self._swapper, record)
@@ -123,13 +122,35 @@ class Preparer:
             raise in_words(error, "the user's tree or the journal") from error
         return record
 
+    def _write_down(self, record: Record, contents: Sequence[bytes]) -> None:
+        """Put a record and its contents on the disk, which waits for both at once.
+
+        A record alone is of no harm: as long as it is prepared nobody asks for its contents.
+        """
+        self._fault("blobs")
+        storing = self._beside.submit(self._journal.blobs.put_all, contents)
+        try:
+            self._fault("record prepared")
+            self._journal.write(record)
+        except OSError as error:
+            raise in_words(error, "the journal") from error
+        finally:
+            wait([storing])
+        try:
+            storing.result()
+        except OSError as error:
+            raise in_words(error, "the journal") from error
+
     def landed_with(self, task: TaskId, token: FencingToken) -> Record | None:
         """Return the landing of a task with this token, if it stands."""
         standing = standing_landings(self._journal.load(), task)
         return next((r for r in standing if r.token == token), None)
 
     def _read_current(self, path: str) -> bytes | None:
-        return self._swapper.read_target(path, limit=MAX_LANDED_FILE_BYTES)
+        return self._read_targets([path])[path]
+
+    def _read_targets(self, paths: Sequence[str]) -> dict[str, bytes | None]:
+        return self._swapper.read_targets(paths, limit=MAX_LANDED_FILE_BYTES)
 
     def _next_number(self) -> int:
         return max((r.number for r in self._journal.load()), default=0) + 1

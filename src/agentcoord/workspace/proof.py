@@ -13,7 +13,7 @@ from agentcoord.domain.files import ChangeSet
 from agentcoord.workspace.blobs import BlobStore
 from agentcoord.workspace.files import SafeTree
 from agentcoord.workspace.manifest import Manifest
-from agentcoord.workspace.mirror import CopyPlaces
+from agentcoord.workspace.places import CopyPlaces
 from agentcoord.workspace.repository import Repository
 from agentcoord.workspace.staged import MergeConflict, Staged
 from agentcoord.workspace.staging import stage_changes

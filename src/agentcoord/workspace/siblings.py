@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections.abc import Iterator
 
 from agentcoord.workspace.beneath import READ
-from agentcoord.workspace.files import sha256_of, write_new_file
+from agentcoord.workspace.blobs import write_all
+from agentcoord.workspace.files import new_file, sha256_of
 from agentcoord.workspace.leases import is_at_rest
 
 
@@ -26,13 +28,13 @@ def write_sibling(
         there = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         there = None
-    like_target = there is not None and stat.S_ISREG(there.st_mode)
-    mode = there.st_mode & 0o777 if there is not None and like_target else created_mode
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(sibling, dir_fd=folder)
-    write_new_file(folder, sibling, content, mode, durable=durable)
-    if there is not None and like_target:
-        _take_over(folder, name, sibling, there, mode)
+    if there is not None and not stat.S_ISREG(there.st_mode):
+        there = None
+    mode = created_mode if there is None else there.st_mode & 0o777
+    with _new_sibling(folder, sibling, mode, durable=durable) as descriptor:
+        write_all(descriptor, content)
+        if there is not None:
+            _take_over(folder, name, there, descriptor)
 
 
 def sync_sibling(folder: int, sibling: str) -> None:
@@ -82,20 +84,28 @@ def read_at(folder: int, name: str) -> bytes | None:
         return source.read() if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
 
 
-def _take_over(folder: int, name: str, sibling: str, there: os.stat_result, mode: int) -> None:
-    """Give the sibling the group, owner and extended attributes of the target, as far as we may."""
+@contextlib.contextmanager
+def _new_sibling(folder: int, sibling: str, mode: int, *, durable: bool) -> Iterator[int]:
+    with contextlib.ExitStack() as stack:
+        try:
+            made = stack.enter_context(new_file(folder, sibling, mode, durable=durable))
+        except FileExistsError:
+            os.unlink(sibling, dir_fd=folder)
+            made = stack.enter_context(new_file(folder, sibling, mode, durable=durable))
+        yield made
+
+
+def _take_over(folder: int, name: str, there: os.stat_result, target: int) -> None:
+    """Give the open `target` the group, owner and extended attributes of `name`, as far as we may."""
     with contextlib.suppress(OSError):
-        os.chown(sibling, there.st_uid, there.st_gid, dir_fd=folder, follow_symlinks=False)
+        ours = os.fstat(target)
+        if (ours.st_uid, ours.st_gid) != (there.st_uid, there.st_gid):
+            os.fchown(target, there.st_uid, there.st_gid)
     with contextlib.suppress(OSError, AttributeError):
         source = os.open(name, READ, dir_fd=folder)
         try:
-            target = os.open(sibling, READ, dir_fd=folder)
-            try:
-                for attribute in os.listxattr(source):
-                    with contextlib.suppress(OSError):
-                        os.setxattr(target, attribute, os.getxattr(source, attribute))
-                os.fchmod(target, mode)
-            finally:
-                os.close(target)
+            for attribute in os.listxattr(source):
+                with contextlib.suppress(OSError):
+                    os.setxattr(target, attribute, os.getxattr(source, attribute))
         finally:
             os.close(source)

@@ -11,7 +11,7 @@ from agentcoord.domain.ids import TaskId
 from agentcoord.values import dataclass
 from agentcoord.workspace.blobs import BlobStore
 from agentcoord.workspace.manifest import Manifest
-from agentcoord.workspace.mirror import CopyPlaces
+from agentcoord.workspace.places import CopyPlaces
 from agentcoord.workspace.user_tree import Kind
 from agentcoord.workspace.walk import remove_beneath
 
@@ -47,6 +47,10 @@ class Slot:
             self.used_at_ns = self.places.binding.stat().st_mtime_ns
         except (OSError, ValueError, KeyError, TypeError):
             self.binding = None
+
+    def kept_manifest(self) -> Manifest | None:
+        """Read what the copy was given; None when that is gone, or the copy is. Blocking."""
+        return Manifest.load(self.places.manifest) if self.places.has_files() else None
 
     def bind(self, binding: Binding) -> None:
         """Bind the copy, durably against a crash of the daemon. Blocking."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import field
 
 from agentcoord.domain.files import FileVersion
@@ -43,6 +44,17 @@ class MergeConflict:
     paths: tuple[str, ...]
     patch: str
     """All of the task's changes against what it started from, as a unified diff."""
+    one_name: Mapping[str, str] = field(default_factory=dict)
+    """New files of which the user has one already under another spelling, which on this disk is the same."""
+
+    @property
+    def why(self) -> str:
+        """What is in the way, in words for a person."""
+        told = [f"{new} and your {old} are one file on this disk" for new, old in self.one_name.items()]
+        lines = [path for path in self.paths if path not in self.one_name]
+        if lines:
+            told.append(f"the same lines changed under it: {', '.join(lines)}")
+        return "; ".join(told)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ written. Separate from `landing`, which puts the same bytes into the user's tree
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from agentcoord.domain.files import Change, ChangeSet, FileVersion
@@ -18,6 +18,7 @@ from agentcoord.workspace.changes import MAX_LANDED_FILE_BYTES
 from agentcoord.workspace.diffs import Pair, merge, unified_diff
 from agentcoord.workspace.files import SafeTree
 from agentcoord.workspace.manifest import Entry, Manifest
+from agentcoord.workspace.one_name import users_name_of
 from agentcoord.workspace.signatures import size_of
 from agentcoord.workspace.staged import MergeConflict, Staged, StagedFile
 from agentcoord.workspace.user_tree import Kind
@@ -87,7 +88,8 @@ def stage_changes(
             decisions[change.path] = _decide(change, contents[change.path], there, read)
     conflicts = tuple(path for path, d in decisions.items() if d.conflict)
     if conflicts:
-        return MergeConflict(conflicts, unified_diff(_pairs(changes.landable, contents, read)))
+        patch = unified_diff(_pairs(changes.landable, contents, read))
+        return MergeConflict(conflicts, patch, _other_names(changes, conflicts, current, user_root))
     staged = []
     for change in changes.landable:
         content = decisions[change.path].content
@@ -162,6 +164,14 @@ def _clashes(path: str, current: Manifest, user_root: Path) -> bool:
     if any(folder in current.entries for folder in folders_above(path)):
         return True
     return path not in current.entries and os.path.lexists(f"{user_root}/{path}")
+
+
+def _other_names(
+    changes: ChangeSet, conflicts: Collection[str], current: Manifest, user_root: Path
+) -> dict[str, str]:
+    new = [change.path for change in changes.landable if change.base is None and change.path in conflicts]
+    others = {path: users_name_of(path, current.entries, user_root) for path in new}
+    return {path: other for path, other in others.items() if other is not None}
 
 
 def _pairs(landable: Iterable[Change], contents: dict[str, bytes], read: _Read) -> list[Pair]:

@@ -12,20 +12,23 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 
 from agentcoord.errors import LandingRefusedError
-from agentcoord.workspace.beneath import READ, in_words, open_beneath, opened_parent, opened_root
-from agentcoord.workspace.blobs import together
+from agentcoord.workspace.beneath import opened_parent, opened_root
 from agentcoord.workspace.exchanges import Exchanges, Position
 from agentcoord.workspace.history import Swap
 from agentcoord.workspace.one_name import may_be_one
 from agentcoord.workspace.packs import PackedContents
 from agentcoord.workspace.renames import Renames
 from agentcoord.workspace.siblings import hash_at, sync_sibling, write_sibling
+from agentcoord.workspace.targets import reached, read_target
+from agentcoord.workspace.walk import folders_above
 
+_AT_ONCE = 8
 _GONE = (FileNotFoundError, NotADirectoryError)
 """The user removed the file, or a folder above it."""
 
@@ -44,43 +47,27 @@ class Swapper:
         self._blobs = blobs
         self._exchanges = Exchanges(blobs, renames, fault)
         self._fault = fault
+        self._waiting = ThreadPoolExecutor(_AT_ONCE)
+        """Its threads begin when first needed, and end with it."""
 
-    def read_target(self, path: str, *, limit: int) -> bytes | None:
-        """Return the user's file, None when there is none.
+    def read_targets(self, paths: Iterable[str], *, limit: int) -> dict[str, bytes | None]:
+        """Return the user's files, None where there is none.
 
         Raises LandingRefusedError when something else than a plain regular file of at most
         `limit` bytes is there, or stands where a folder above it must be.
         """
-        try:
-            with opened_root(self._root) as root_fd:
-                descriptor = open_beneath(root_fd, path, READ)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise LandingRefusedError(in_words(error, path).message, [path]) from error
-        try:
-            found = os.fstat(descriptor)
-            problem = _problem_with(found, limit)
-            if problem is not None:
-                raise LandingRefusedError(f"{path!r} {problem}", [path])
-            with os.fdopen(os.dup(descriptor), "rb") as source:
-                return source.read(limit + 1)
-        finally:
-            os.close(descriptor)
+        with opened_root(self._root) as root_fd:
+            return {path: read_target(root_fd, path, limit) for path in paths}
 
     def missing_folders(self, paths: Iterable[str]) -> tuple[str, ...]:
         """Return the folders above `paths` that do not exist, topmost first."""
-        missing: dict[str, None] = {}
-        for path in paths:
-            components = path.split("/")[:-1]
-            for count in range(1, len(components) + 1):
-                folder = "/".join(components[:count])
-                if not (self._root / folder).is_dir():
-                    missing[folder] = None
-        return tuple(missing)
+        folders = dict.fromkeys(folder for path in paths for folder in folders_above(path))
+        return tuple(folder for folder in folders if not (self._root / folder).is_dir())
 
-    def put_siblings(self, swaps: Sequence[Swap], made_folders: Sequence[str]) -> None:
-        """Write the new contents beside their targets, and all of it to the disk.
+    def put_siblings(
+        self, swaps: Sequence[Swap], made_folders: Sequence[str], contents: Mapping[str, bytes]
+    ) -> None:
+        """Write the new contents, by their SHA-256, beside their targets, and all of it to the disk.
 
         Raises OSError, and LandingRefusedError where the system lets nobody write.
         """
@@ -88,19 +75,19 @@ class Swapper:
             for folder in made_folders:
                 with contextlib.suppress(FileExistsError), opened_parent(root_fd, folder) as (above, name):
                     os.mkdir(name, 0o755, dir_fd=above)
-        for number, swap in enumerate(swaps):
-            self._fault(f"sibling {number}")
-            if swap.after is not None:
-                content = self._blobs.read(swap.after.sha256)
-                try:
-                    with self._folder(swap) as (descriptor, name):
-                        write_sibling(descriptor, name, swap.sibling, content, swap.after.mode, durable=False)
-                except OSError as error:
-                    _refuse_what_is_closed(error, swap)
-                    raise
-        # Only now: a disk that has all of them to write at once is done sooner than one after the other.
-        together(self._sync_sibling, [swap for swap in swaps if swap.after is not None])
-        self.sync_folders(swaps)
+            for number, swap in enumerate(swaps):
+                self._fault(f"sibling {number}")
+                if swap.after is not None:
+                    content, mode = contents[swap.after.sha256], swap.after.mode
+                    try:
+                        with reached(root_fd, swap.path) as (descriptor, name):
+                            write_sibling(descriptor, name, swap.sibling, content, mode, durable=False)
+                    except OSError as error:
+                        _refuse_what_is_closed(error, swap)
+                        raise
+            # Only now: a disk that has all of them to write at once is done sooner than one after the other.
+            written = [partial(_sync_sibling, root_fd, swap) for swap in swaps if swap.after is not None]
+            self._together([*written, *_folder_syncs(root_fd, swaps)])
 
     def put_all_in(self, swaps: Sequence[Swap]) -> tuple[str, ...]:
         """Put all new contents in, or none; return the paths that were not their base.
@@ -110,18 +97,19 @@ class Swapper:
         names for the same.
         """
         done: list[Swap] = []
-        for number, swap in enumerate(swaps):
-            self._fault(f"swap {number}")
-            try:
-                went_in = self.put_in(swap)
-            except OSError as error:
-                self.put_all_back(done)
-                _refuse_what_is_closed(error, swap)
-                raise
-            if not went_in:
-                self._refuse_twins(swap, done)
-                return (swap.path, *self.put_all_back(done))
-            done.append(swap)
+        with opened_root(self._root) as root_fd:
+            for number, swap in enumerate(swaps):
+                self._fault(f"swap {number}")
+                try:
+                    went_in = self._put_in(root_fd, swap)
+                except OSError as error:
+                    self.put_all_back(done)
+                    _refuse_what_is_closed(error, swap)
+                    raise
+                if not went_in:
+                    self._refuse_twins(swap, done)
+                    return (swap.path, *self.put_all_back(done))
+                done.append(swap)
         return ()
 
     def _refuse_twins(self, swap: Swap, done: Sequence[Swap]) -> None:
@@ -138,7 +126,7 @@ class Swapper:
         with (
             contextlib.suppress(*_GONE),
             opened_root(self._root) as root_fd,
-            _reached(root_fd, path) as (at, name),
+            reached(root_fd, path) as (at, name),
         ):
             return hash_at(at, name) == swap.after.sha256
         return False
@@ -157,11 +145,8 @@ class Swapper:
 
     def put_in(self, swap: Swap) -> bool:
         """Put the new content in; False, with nothing changed, when the base was not there."""
-        try:
-            with self._folder(swap) as (folder, name):
-                return self._exchanges.put_in(folder, name, swap)
-        except _GONE:
-            return False  # The user removed the file or a folder above it.
+        with opened_root(self._root) as root_fd:
+            return self._put_in(root_fd, swap)
 
     def put_back(self, swap: Swap) -> bool:
         """Take the new content out again; False where the user saved on top and no clean merge exists."""
@@ -196,10 +181,15 @@ class Swapper:
         A sibling with a content that no record knows is stored first: it is a save of the
         user's that a newer save replaced.
         """
-        for number, swap in enumerate(swaps):
-            self._fault(f"clear {number}")
-            with contextlib.suppress(*_GONE), self._folder(swap) as (folder, _):
-                self._exchanges.remove_sibling(folder, swap)
+
+        def in_turn(root_fd: int) -> Iterator[Callable[[], None]]:
+            for number, swap in enumerate(swaps):
+                self._fault(f"clear {number}")
+                yield partial(self._clear, root_fd, swap)
+
+        with opened_root(self._root) as root_fd:
+            # Together: on a busy disk each removal waits until others' writes are through.
+            self._together(in_turn(root_fd))
         self.remove_empty(made_folders)
 
     def remove_empty(self, folders: Sequence[str]) -> None:
@@ -211,29 +201,53 @@ class Swapper:
 
     def sync_folders(self, swaps: Sequence[Swap]) -> None:
         """Put the names in all folders of `swaps`, and in those above, on the disk."""
-        folders = {""}
-        for swap in swaps:
-            components = swap.path.split("/")[:-1]
-            folders |= {"/".join(components[:n]) for n in range(1, len(components) + 1)}
-        together(self._sync_folder, folders)
+        with opened_root(self._root) as root_fd:
+            self._together(_folder_syncs(root_fd, swaps))
 
-    def _sync_folder(self, folder: str) -> None:
-        inside = f"{folder}/." if folder else "."
-        with (
-            contextlib.suppress(*_GONE),
-            opened_root(self._root) as root_fd,
-            _reached(root_fd, inside) as (descriptor, _),
-        ):
-            os.fsync(descriptor)
+    def _put_in(self, root_fd: int, swap: Swap) -> bool:
+        try:
+            with reached(root_fd, swap.path) as (folder, name):
+                return self._exchanges.put_in(folder, name, swap)
+        except _GONE:
+            return False  # The user removed the file or a folder above it.
 
-    def _sync_sibling(self, swap: Swap) -> None:
-        with self._folder(swap) as (descriptor, _):
-            sync_sibling(descriptor, swap.sibling)
+    def _clear(self, root_fd: int, swap: Swap) -> None:
+        with contextlib.suppress(*_GONE), reached(root_fd, swap.path) as (folder, _):
+            self._exchanges.remove_sibling(folder, swap)
+
+    def _together(self, works: Iterable[Callable[[], None]]) -> None:
+        """Do what mostly waits for the disk at once: a file system does what is asked for together in one go.
+
+        Raises what one of them raised, after all have ended.
+        """
+        begun: list[Future[None]] = []
+        try:
+            begun.extend(map(self._waiting.submit, works))
+        finally:
+            wait(begun)
+        for each in begun:
+            each.result()
 
     @contextlib.contextmanager
     def _folder(self, swap: Swap) -> Iterator[tuple[int, str]]:
-        with opened_root(self._root) as root_fd, _reached(root_fd, swap.path) as opened:
+        with opened_root(self._root) as root_fd, reached(root_fd, swap.path) as opened:
             yield opened
+
+
+def _sync_sibling(root_fd: int, swap: Swap) -> None:
+    with reached(root_fd, swap.path) as (descriptor, _):
+        sync_sibling(descriptor, swap.sibling)
+
+
+def _folder_syncs(root_fd: int, swaps: Sequence[Swap]) -> list[Callable[[], None]]:
+    folders = {"", *(folder for swap in swaps for folder in folders_above(swap.path))}
+    return [partial(_sync_folder, root_fd, folder) for folder in folders]
+
+
+def _sync_folder(root_fd: int, folder: str) -> None:
+    inside = f"{folder}/." if folder else "."
+    with contextlib.suppress(*_GONE), reached(root_fd, inside) as (descriptor, _):
+        os.fsync(descriptor)
 
 
 def _refuse_what_is_closed(error: OSError, swap: Swap) -> None:
@@ -244,28 +258,3 @@ def _refuse_what_is_closed(error: OSError, swap: Swap) -> None:
             [swap.path],
             mend="see whether the file is immutable (lsattr), its folder closed, or something mounted there",
         ) from error
-
-
-@contextlib.contextmanager
-def _reached(root_fd: int, path: str) -> Iterator[tuple[int, str]]:
-    """Open the folder of `path`; a symlink on the way counts as "no folder there any more"."""
-    with contextlib.ExitStack() as stack:
-        try:
-            opened = stack.enter_context(opened_parent(root_fd, path))
-        except OSError as error:
-            if error.errno in (errno.ELOOP, errno.EXDEV):
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from error
-            raise
-        yield opened
-
-
-def _problem_with(found: os.stat_result, limit: int) -> str | None:
-    if stat.S_ISDIR(found.st_mode):
-        return "is a folder in the user's tree"
-    if not stat.S_ISREG(found.st_mode):
-        return "is no regular file in the user's tree"
-    if found.st_mode & (stat.S_ISUID | stat.S_ISGID):
-        return "has a set-id bit in the user's tree"
-    if found.st_size > limit:
-        return f"has more than {limit >> 20} MB in the user's tree"
-    return None

@@ -17,7 +17,8 @@ from agentcoord.workspace.blobs import BlobStore
 from agentcoord.workspace.changes import find_changes, new_paths
 from agentcoord.workspace.files import SafeTree
 from agentcoord.workspace.manifest import Manifest
-from agentcoord.workspace.mirror import GIT_MOUNT, CopyPlaces
+from agentcoord.workspace.mirror import GIT_MOUNT
+from agentcoord.workspace.places import CopyPlaces
 from agentcoord.workspace.repository import Repository
 from agentcoord.workspace.scope import ScopeRules
 from agentcoord.workspace.user_tree import Kind

@@ -61,12 +61,32 @@ async def test_a_task_lands_and_is_undone_as_anywhere(world: World) -> None:
 async def test_a_new_file_that_is_the_users_under_another_spelling_is_a_conflict(
     world: World, path: str
 ) -> None:
-    ws = await world.work("a", {path: b"owned\n"})
-    assert isinstance(await world.stage(ws), MergeConflict)
+    ws = await world.work("a", {path: b"owned\n", "other.py": b"o\n"})
+    conflict = await world.stage(ws)
+    assert isinstance(conflict, MergeConflict)
+    (users,) = (each for each in FILES if each.casefold() == path.casefold())
+    assert conflict.why == f"{path} and your {users} are one file on this disk"
     ready = staged(world.repo, {path: (None, b"owned\n")})
     landed = await world.lander.land(TaskId("b"), TOKEN, "t", ready, verify=nothing_to_verify)
     assert isinstance(landed, TreeMoved)
     assert snapshot(world.root) == FILES
+
+
+async def test_where_lines_clash_as_well_both_are_told(world: World) -> None:
+    ws = await world.work("a", {"Readme.md": b"owned\n", "src/main.py": b"ours\n"})
+    write(world.root, "src/main.py", b"the user's\n")
+    conflict = await world.stage(ws)
+    assert isinstance(conflict, MergeConflict)
+    assert conflict.why == (
+        "Readme.md and your readme.md are one file on this disk; the same lines changed under it: src/main.py"
+    )
+
+
+async def test_a_folder_of_the_users_is_named_too(world: World) -> None:
+    ws = await world.work("a", {"SRC": b"a file\n"})
+    conflict = await world.stage(ws)
+    assert isinstance(conflict, MergeConflict)
+    assert conflict.why == "SRC and your src are one file on this disk"
 
 
 async def test_a_file_that_a_worker_renamed_by_case_alone_harms_nothing(world: World) -> None:

@@ -144,6 +144,17 @@ def test_the_fingerprint_is_blind_to_times_and_addresses_only() -> None:
     assert same[0].fingerprint() != report("FAILED test_y at 0x7fab in 0.31s").fingerprint()
 
 
+def test_what_a_linter_says_of_another_place_is_another_failure_and_of_a_moved_line_the_same() -> None:
+    def report(output: str) -> str:
+        outcome = CheckOutcome("lint", "ruff check", 1, f"{output}\nFound 1 error.", 1)
+        return CheckReport((outcome,), "t").fingerprint()
+
+    unused = report("src/a.py:1:8: F401 `os` imported but unused")
+    assert unused == report("src/a.py:31:8: F401 `os` imported but unused")
+    assert unused != report("src/a.py:1:8: F401 `re` imported but unused")
+    assert unused != report("src/b.py:1:8: F401 `os` imported but unused")
+
+
 def test_feedback_leads_with_failing_lines_and_says_what_was_red_before() -> None:
     output = "\n".join([*(f"line {n}" for n in range(500)), "E   AssertionError: 1 != 2", "done"])
     words = feedback(

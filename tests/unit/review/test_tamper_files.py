@@ -18,6 +18,7 @@ def kinds(path: str, before: str | None, after: str, *commands: str) -> list[Fla
     return [flag.kind for flag in flags(path, before, after, *commands)]
 
 
+MARK = "import pytest\n\n\n@pytest.mark.{}\ndef test_a():\n    assert f() == 1\n"
 PYPROJECT = """[project]
 name = "shop"
 
@@ -59,6 +60,8 @@ def test_only_the_tables_of_checks_in_a_shared_file_count() -> None:
         (".coveragerc", "[report]\nfail_under = 90\n", "[report]\nfail_under = 89.5\n"),
         ("pytest.ini", "[pytest]\ntimeout = 20\n", "[pytest]\ntimeout = 600\n"),
         ("jest.config.js", "  branches: 80,\n", "  branches: 8,\n"),
+        ("tests/test_a.py", MARK.format("timeout(5)"), MARK.format("timeout(500)")),
+        ("tests/test_a.py", MARK.format("flaky(reruns=1)"), MARK.format("flaky(reruns=50)")),
         ("Makefile", "test:\n\tpytest --cov-fail-under=90\n", "test:\n\tpytest --cov-fail-under=10\n"),
     ],
 )
@@ -77,9 +80,42 @@ def test_a_script_that_a_check_runs_is_configuration() -> None:
 
 
 def test_a_makefile_may_grow_but_not_change() -> None:
-    before = "test:\n\tpytest\n"
-    assert flags("Makefile", before, before + "docs:\n\tmkdocs\n") == ()
+    before = "test:\n\tpytest $(OPTIONS)\n"
+    assert flags("Makefile", before, before + "docs:\n\tmkdocs $(MORE)\nMORE = -q\n.PHONY: docs\n") == ()
     assert kinds("Makefile", before, "test:\n\ttrue\n") == [FlagKind.CONFIGURATION_CHANGED]
+
+
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        ("Makefile", "test:\n\ttrue\n"),
+        ("Makefile", "override OPTIONS := -k nothing\n"),
+        ("justfile", "test:\n  true\n"),
+    ],
+)
+def test_growth_that_overrules_what_a_makefile_says_is_configuration(path: str, more: str) -> None:
+    before = "test:\n\tpytest $(OPTIONS)\n"
+    (found,) = flags(path, before, before + more)
+    assert found.kind is FlagKind.CONFIGURATION_CHANGED
+    assert found.words.startswith("it says anew what the ")
+    assert kinds("GNUmakefile", None, before) == [FlagKind.CONFIGURATION_CHANGED]
+
+
+@pytest.mark.parametrize(
+    ("path", "before", "after", "honest"),
+    [
+        ("Cargo.toml", "[lib]\n", "[lib]\ntest = false\n", '[lib]\nname = "shop"\n'),
+        ("pom.xml", "<p/>\n", "<p/>\n<skipTests>true</skipTests>\n", "<p/>\n<version>2</version>\n"),
+        ("build.gradle", "test {\n}\n", "test {\n  enabled = false\n}\n", "test {\n}\njar {\n}\n"),
+        ("tsconfig.json", '{"strict": true,\n"x": 1}\n', '{"x": 1}\n', '{"strict": true,\n"x": 2}\n'),
+        ("tsconfig.json", '{"x": 1}\n', '{"x": 1,\n"noImplicitAny": false}\n', '{"x": 1,\n"outDir": "o"}\n'),
+    ],
+)
+def test_what_a_build_file_says_of_its_checks_is_configuration_and_the_rest_is_not(
+    path: str, before: str, after: str, honest: str
+) -> None:
+    assert kinds(path, before, after) == [FlagKind.CONFIGURATION_CHANGED]
+    assert flags(path, before, honest) == ()
 
 
 JAVASCRIPT = """describe('prices', () => {

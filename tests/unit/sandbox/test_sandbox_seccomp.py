@@ -96,6 +96,13 @@ def test_no_input_is_pushed_into_a_terminal(machine: Machine) -> None:
 
 
 @MACHINES
+def test_nobody_multiplies_a_copy_by_snapshots(machine: Machine) -> None:
+    for request in (0x50009401, 0x5000940E, 0x50009417, 0x50009418):
+        assert answer(machine, machine.numbers["ioctl"], 3, request) == EPERM
+    assert answer(machine, machine.numbers["ioctl"], 3, 0x40049409) == ALLOW  # FICLONE: a reflink.
+
+
+@MACHINES
 def test_a_call_of_another_architecture_kills_the_process(machine: Machine) -> None:
     assert answer(machine, 1, arch=0x40000003) == KILL_PROCESS
 

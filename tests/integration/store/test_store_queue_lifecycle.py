@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from msgspec.structs import replace
 from store_kit import (
@@ -10,6 +12,7 @@ from store_kit import (
     TESTER,
     HandClock,
     claim,
+    evalsha_calls,
     land,
     landed,
     load,
@@ -205,6 +208,23 @@ async def test_a_move_compares_before_it_sets(valkey_url: str, project_id: Proje
         await store.queue.move(held, _S.RUNNING, _S.CHECKING, why="its checks run")
         task = await task_of(store, "t")
         assert (task.state, task.why) == (_S.CHECKING, "its checks run")
+        await store.queue.complete(held, [], current=_S.CHECKING)
+        task = await task_of(store, "t")
+        assert (task.state, task.why) == (_S.DONE, ""), "what a move said does not outlive the claim"
+
+
+async def test_landings_of_one_call_are_told_apart(valkey_url: str, project_id: ProjectId) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, *(spec(f"t{i}") for i in range(4)))
+        held = [await claim(store) for _ in range(4)]
+        before = await evalsha_calls(store)
+        async with asyncio.TaskGroup() as group:
+            for i, each in enumerate(held):
+                files = [landed(f"{n} of {i}") for n in range(i % 3)]
+                group.create_task(store.queue.complete(each, files, current=_S.RUNNING))
+        assert await evalsha_calls(store) == before + 1
+        files_of = {task.id: task.files for task in await store.queue.all()}
+        assert files_of == {"t0": (), "t1": ("0 of 1",), "t2": ("0 of 2", "1 of 2"), "t3": ()}
 
 
 async def _every_use(store: Store, held: Claim) -> None:

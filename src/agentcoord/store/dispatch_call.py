@@ -81,9 +81,11 @@ class Appended:
     """The log's epoch, and the number of the first of them."""
 
 
-def head_of(lease_ms: int, heads: int, dispatcher: str, number: int, *, repeated: bool, version: str) -> str:
+def head_of(
+    deadline_ms: int, heads: int, dispatcher: str, number: int, *, repeated: bool, version: str
+) -> str:
     """Return what `dispatch.lua` takes as its second argument."""
-    return f"{lease_ms}\n{heads}\n{dispatcher}\n{number}\n{int(repeated)}\n{_STATE_LINES}\n{version}\n"
+    return f"{deadline_ms}\n{heads}\n{dispatcher}\n{number}\n{int(repeated)}\n{_STATE_LINES}\n{version}\n"
 
 
 @dataclass(eq=False, slots=True)

@@ -216,12 +216,13 @@ class Dispatcher:
 
     def arguments_of(self, call: Call, *, repeated: bool) -> list[str | int | bytes]:
         """Return a call as the script takes it (for `Traffic`)."""
-        version = self._routes.version
+        now_ms, version = self.clock.now_ms(), self._routes.version
+        deadline_ms = now_ms + self.lease_ms
         head = head_of(
-            self.lease_ms, HEADS_COMPARED, self.name, call.number, repeated=repeated, version=version
+            deadline_ms, HEADS_COMPARED, self.name, call.number, repeated=repeated, version=version
         )
         of_log = (self._spare_epoch, KEPT_EVENTS) if call.appended else ()
-        return [self.clock.now_ms(), head, *call.arguments(self._routes), *of_log]
+        return [now_ms, head, *call.arguments(self._routes), *of_log]
 
     def settle(self, call: Call, reply: Sequence[Any]) -> None:
         """Hand out the answers of a call (for `Traffic`)."""

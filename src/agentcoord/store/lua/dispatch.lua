@@ -1,9 +1,9 @@
 -- Books everything that the workers finished, takes back claims that nobody wants any more, and hands
 -- out tasks to everybody who waits for one: the one call of the moment.
 -- ARGV  1 now_ms
---       2 one a line: lease_ms, how many heads of a route to compare, name of the dispatcher, number of this
---         call, whether it may be a repetition ('1'), done, blocked, queued, running, csv of held states, the
---         version of the routes that the covers below were made from
+--       2 one a line: deadline in ms of what is handed out, how many heads of a route to compare, name of
+--         the dispatcher, number of this call, whether it may be a repetition ('1'), done, blocked, queued,
+--         running, csv of held states, the version of the routes that the covers below were made from
 --       3 how many moves; then 5 each: id, token, expected held state, next held state, why
 --       the finished, a line each: "<expected state> <how many words> <token>:<id>"; then the words of all of
 --         them that say what they landed, field and value in turn
@@ -34,10 +34,10 @@
 --       epoch their numbers start at 1 and have no holes; an entry of the log holds one group of them, and
 --       its id is the number of its last.
 local line = '([^\n]*)\n'
-local lease_ms, look, name, number, repeated, done, blocked, queued, running, held, covers_version =
+local deadline, look, name, number, repeated, done, blocked, queued, running, held, covers_version =
   string.match(ARGV[2], string.rep(line, 11))
 local now = tonumber(ARGV[1])
-lease_ms, look, repeated = tonumber(lease_ms), tonumber(look), repeated == '1'
+look, repeated = tonumber(look), repeated == '1'
 -- Two calls may be under way at most, and both may have to be answered again.
 local reply_key = P .. 'reply:' .. name .. ':' .. tonumber(number) % 2
 local epoch, version, memory = unpack(redis.call('MGET', P .. 'epoch', P .. 'routes:version', reply_key))
@@ -49,11 +49,12 @@ if not repeated and last_number >= tonumber(number) then return finish({}) end
 -- Whether any task that is not done declares what it writes.
 local any_writes = redis.call('EXISTS', P .. 'writes') == 1
 
--- From here on in the order in which it happens. What a call does not do it does not define either: defining
--- all of this each time was a tenth of a call.
+-- From here on in the order in which it happens. What a call does not do it does not define either: a function
+-- costs 1,100 instructions each time, as much as an argument. `part:` puts another file there.
 
 local found, at = {}, 4
 if ARGV[3] ~= '0' then
+  -- part: held
   -- HASH `held`: the state of each held task that is in another than the one it was handed out in.
   local function move_tasks(at, count)
     local found = {}
@@ -78,21 +79,19 @@ local results = {}
 if ARGV[at] ~= '' then
   -- Releases what needs these tasks, as far as the call's bound allows: the rest is left to `spread.lua`,
   -- and so is all of it while that has something to do, which must come first. Returns whose is left.
-  local function release_dependents(ids)
-    local has, left, waiting, rest = in_chunks('SMISMEMBER', P .. 'hd', ids), 1000, nil, {}
-    for i, id in ipairs(ids) do
-      if has[i] == 1 then
-        if waiting == nil then waiting = redis.call('EXISTS', P .. 'waves') == 1 end
-        local more = true
-        if not waiting and left > 0 then
-          local released
-          released, more = release_some(id, left, blocked, queued)
-          left = left - released
-        end
-        if more then
-          begin_wave('d', id)
-          rest[id] = true
-        end
+  local function release_dependents(needed)
+    -- part: waves
+    local left, waiting, rest = 1000, redis.call('EXISTS', P .. 'waves') == 1, {}
+    for _, id in ipairs(needed) do
+      local more = true
+      if not waiting and left > 0 then
+        local released
+        released, more = release_some(id, left, blocked, queued)
+        left = left - released
+      end
+      if more then
+        begin_wave('d', id)
+        rest[#rest + 1] = id
       end
     end
     return rest
@@ -137,8 +136,12 @@ if ARGV[at] ~= '' then
       in_chunks('HDEL', P .. 'busy', ended)
       in_chunks('HDEL', P .. 'writes', ended)
     end
-    if #ended > 0 then
-      for id in pairs(release_dependents(ended)) do results[at_of[id]] = '2' end
+    local needed = {}
+    for i, has in ipairs(in_chunks('SMISMEMBER', P .. 'hd', ended)) do
+      if has == 1 then needed[#needed + 1] = ended[i] end
+    end
+    if #needed > 0 then
+      for _, id in ipairs(release_dependents(needed)) do results[at_of[id]] = '2' end
     end
     return results, at
   end
@@ -149,6 +152,7 @@ end
 
 if ARGV[at] ~= '' then
   local holds = set_of(held)
+  -- part: held
   for token, id in string.gmatch(ARGV[at], '(%d+):([^\n]*)\n') do
     local state = held_state(id, token)
     if state and holds[state] then put_back(id, token, state, queued, blocked, '', false, 0, now) end
@@ -156,7 +160,6 @@ if ARGV[at] ~= '' then
 end
 at = at + 1
 
-local deadline = string.format('%.0f', now + lease_ms)
 if has_new_route then version = redis.call('GET', P .. 'routes:version') end
 
 -- The sets of tags of this call with the routes that each covers; made anew when a route came up since.
@@ -213,7 +216,7 @@ if repeated then
       of_token[token] = id
     end
     for i in ipairs(split(indexes, ',')) do
-      local token = string.format('%.0f', tonumber(first) + i - 1)
+      local token = string.format('%d', tonumber(first) + i - 1)
       local id = of_token[token]
       bodies[i] = false
       if id then
@@ -440,17 +443,17 @@ if not granted then
     end
     local last = redis.call('INCRBY', P .. 'events:last', total)
     local number_of = last - total
-    first_event = string.format('%.0f', number_of + 1)
+    first_event = string.format('%d', number_of + 1)
     for i = 1, groups do
       number_of = number_of + ARGV[at + 2 * i - 1]
-      redis.call('XADD', P .. 'events', 'MINID', '~', string.format('%.0f', math.max(0, last - kept)),
-        string.format('%.0f-0', number_of), 'e', ARGV[at + 2 * i])
+      redis.call('XADD', P .. 'events', 'MINID', '~', string.format('%d', math.max(0, last - kept)),
+        string.format('%d-0', number_of), 'e', ARGV[at + 2 * i])
     end
   end
   if granted[1] ~= '' or groups > 0 or repeated then
     -- Enough to answer again if this answer is lost: the rest is read back. A month, because a call is
     -- repeated whenever the server comes back.
-    local month_ms = 30 * 24 * 3600 * 1000
+    local month_ms = '2592000000'
     redis.call('SET', reply_key, table.concat({number, first_event, granted[1], granted[2]}, '|'), 'PX', month_ms)
   end
 end

@@ -30,7 +30,7 @@ if #unknown > 0 then return finish({'', unknown}) end
 local base = tonumber(ARGV[2])
 if not base then
   base = math.max(now, tonumber(redis.call('GET', P .. 'seq') or '0') + 1)
-  redis.call('SET', P .. 'seq', string.format('%.0f', base + tonumber(ARGV[3]) - 1))
+  redis.call('SET', P .. 'seq', string.format('%d', base + tonumber(ARGV[3]) - 1))
 end
 
 local function set_writes(id, writes)
@@ -56,7 +56,7 @@ local function add(id, rank, bonus_ms, route, needs, rule, writes, body)
     end
     if rule ~= run and dead[state] then cause = cause or need end
   end
-  local score = string.format('%.0f', rank - bonus_ms)
+  local score = string.format('%d', rank - bonus_ms)
   -- A claim looks the rule up.
   redis.call('SET', P .. 'b:' .. id, rule == '' and ARGV[1] .. ' ' .. needs .. '\n' .. body or body)
   redis.call('ZADD', P .. 'order', rank, id)
@@ -78,6 +78,7 @@ end
 -- The rule for needs decides how they are counted, so it changes only while none of them has ended
 -- without a result and nobody is still to be told that one did.
 local function may_change_rule(id)
+  -- part: waves
   return redis.call('EXISTS', P .. 'waves') == 0 and not dead_need(id, dead)
 end
 
@@ -87,7 +88,7 @@ local function edit(id, bonus_ms, route, rule, writes, body)
   local new_rule = (old[3] or '') ~= rule and may_change_rule(id)
   if not new_rule and bare(redis.call('GET', P .. 'b:' .. id)) == body then return 0 end
   if new_rule then set_rule(id, rule) end
-  local score = string.format('%.0f', tonumber(redis.call('ZSCORE', P .. 'order', id)) - bonus_ms)
+  local score = string.format('%d', tonumber(redis.call('ZSCORE', P .. 'order', id)) - bonus_ms)
   redis.call('SET', P .. 'b:' .. id, body)
   redis.call('HSET', task_key(id), 'route', route, 'score', score)
   set_writes(id, writes)
@@ -107,4 +108,4 @@ for i = 16, #ARGV, 8 do
     outcomes[#outcomes + 1] = 1
   end
 end
-return finish({string.format('%.0f', base), outcomes})
+return finish({string.format('%d', base), outcomes})

@@ -11,6 +11,7 @@ from store_kit import (
     NIGHT_MS,
     TESTER,
     HandClock,
+    calls_of,
     claim,
     evalsha_calls,
     land,
@@ -578,3 +579,29 @@ async def test_nobody_waits_for_a_time_that_a_clock_set_back_has_moved_away(
         clock.time_ms -= DAY_MS
         await store.queue.reap()
         assert (await claim(store)).task.id == "t"
+
+
+async def test_delayed_tasks_are_looked_at_only_when_the_clock_was_set_back(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    clock = HandClock()
+    async with open_store(valkey_url, project_id, clock) as store:
+        await load(store, *(spec(f"t{i}") for i in range(3)))
+        held = [await claim(store) for _ in range(3)]
+        for each in held[:2]:
+            await store.queue.requeue(each, why="later", counts_attempt=True, delay_ms=5_000)
+
+        async def looked_at() -> int:
+            before = await calls_of(store, "hget")
+            await store.queue.reap()
+            return await calls_of(store, "hget") - before
+
+        assert await looked_at() == 0
+        clock.time_ms -= DAY_MS
+        assert await looked_at() == 2
+        assert (await store.queue.counts())[_S.QUEUED] == 2
+        assert await looked_at() == 0, "once is enough"
+        await store.queue.requeue(held[2], why="later", counts_attempt=True, delay_ms=5_000)
+        clock.time_ms -= DAY_MS
+        assert await looked_at() == 1, "and again when it goes back further"
+        assert (await claim(store)).task.id == "t0"

@@ -29,6 +29,9 @@ local function put_back(id, token, from, queued, blocked, why, counts_attempt, d
   if waits then return end
   if due_ms > 0 then
     redis.call('ZADD', P .. 'delay', due_ms, id)
+    if tonumber(now) > tonumber(redis.call('GET', P .. 'delay:told') or '0') then
+      redis.call('SET', P .. 'delay:told', now)
+    end
     redis.call('HSET', task_key(id), 'due', string.format('%.0f', due_ms), 'delayed_at', now)
   else
     make_ready(id)

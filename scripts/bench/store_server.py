@@ -66,6 +66,8 @@ def bench_server(kind: str) -> Iterator[BenchServer]:
         port, path = _free_port(), Path(folder) / "s.sock"
         command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--unixsocket", str(path)]
         command += ["--save", "", "--appendonly", "no", "--dir", folder, "--loglevel", "warning"]
+        # As the embedded server has it (`daemon.redis_server`).
+        command += ["--zset-max-listpack-entries", "8"]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
             _give_a_core(process.pid)
             client = Redis(unix_socket_path=str(path))

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import replace
 
 import structlog
+from msgspec.structs import replace
 
 from agentcoord.clock import Clock
 from agentcoord.daemon.due_views import PUBLISH_PERIOD_S, DueViews

@@ -6,7 +6,8 @@ Separate from `flagging`, which finds what is flagged, and from `task_run`, whic
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.task import Claim

@@ -126,6 +126,8 @@ def _arguments(folder: Path, socket_path: Path, log_file: Path) -> list[str]:
         "loglevel": "notice",
         "databases": "1",
         "maxmemory-policy": "noeviction",
+        # Else up to 128 leases are one list, which is walked for each that is given, looked up or ended.
+        "zset-max-listpack-entries": "8",
     }
     return [word for name, value in options.items() for word in (f"--{name}", value)]
 

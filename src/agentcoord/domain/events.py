@@ -6,11 +6,10 @@ the daemon alone; `(epoch, seq)` lets a reader resume without a gap or a duplica
 
 from __future__ import annotations
 
-from dataclasses import field
 from enum import StrEnum
 from typing import Any
 
-from agentcoord.values import dataclass
+from msgspec import Struct, field
 
 
 class EventKind(StrEnum):
@@ -80,8 +79,7 @@ class EventKind(StrEnum):
     """`error`, `where`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """One fact. Not yet stored while `seq` is 0."""
 
     kind: EventKind

@@ -27,6 +27,7 @@ _STATES: tuple[str, ...] = (
     ",".join(sorted(HELD_STATES)),
 )
 """The states that the script is handed in every call."""
+_STATE_LINES = "\n".join(_STATES)
 
 
 @dataclass(eq=False, slots=True)
@@ -80,6 +81,13 @@ class Appended:
     """The log's epoch, and the number of the first of them."""
 
 
+def head_of(
+    deadline_ms: int, heads: int, dispatcher: str, number: int, *, repeated: bool, version: str
+) -> str:
+    """Return what `dispatch.lua` takes as its second argument."""
+    return f"{deadline_ms}\n{heads}\n{dispatcher}\n{number}\n{int(repeated)}\n{_STATE_LINES}\n{version}\n"
+
+
 @dataclass(eq=False, slots=True)
 class Ahead:
     """A call of another script after which tasks may be ready: the next hand-out follows at its heels."""
@@ -101,30 +109,36 @@ class Call:
     appended: tuple[Appended, ...]
 
     def arguments(self, routes: RoutesCovered) -> list[str | int | bytes]:
-        """Return the call as `dispatch.lua` takes it, from its seventh argument on."""
-        args: list[str | int | bytes] = [*_STATES, routes.version, len(self.moves)]
+        """Return the call as `dispatch.lua` takes it, from its third argument on, without the log's."""
+        args: list[str | int | bytes] = [len(self.moves)]
         for move in self.moves:
             args += (move.claim.task.spec.id, move.claim.token, move.current, move.to, move.why)
-        args.append(len(self.finished))
-        for finished in self.finished:
-            claim, fields = finished.claim, landed_fields(finished.landed)
-            args += (claim.task.spec.id, claim.token, finished.current, len(fields), *fields)
-        args.append(len(self.given_back))
-        for given in self.given_back:
-            args += given
+        args += _finished_arguments(self.finished)
+        args.append("".join(f"{token}:{task}\n" for task, token in self.given_back))
         numbers: dict[frozenset[str], int] = {}
-        asking: list[str | int | bytes] = [len(self.waiters)]
-        for waiter in self.waiters:
+        lines = []
+        for which, waiter in enumerate(self.waiters):
             worker = waiter.worker
-            asking += (worker.name, numbers.setdefault(worker.tags, len(numbers) + 1))
+            number = numbers.setdefault(worker.tags, len(numbers) + 1)
+            lines.append(f"{which} {number} {worker.name}\n")
         args.append(len(numbers))
         for tags in numbers:
             args += routes.covered_by(tags)
-        args += asking
-        args.append(len(self.appended))
+        args += ("".join(lines), len(self.appended))
         for appended in self.appended:
             args += (appended.count, appended.encoded)
         return args
+
+
+def _finished_arguments(finished: Sequence[Finished]) -> list[str | int | bytes]:
+    """Return a line for each in one text, and then the words of their landings."""
+    lines: list[str] = []
+    words: list[str | int] = []
+    for each in finished:
+        fields = landed_fields(each.landed) if each.landed else ()
+        lines.append(each.current + f" {len(fields)} {each.claim.token}:{each.claim.task.spec.id}\n")
+        words += fields
+    return ["".join(lines), *words]
 
 
 class RoutesCovered:
@@ -134,15 +148,16 @@ class RoutesCovered:
     """
 
     def __init__(self) -> None:
-        self.version: bytes | str = ""
+        self.version = ""
         self._routes: list[str] = []
         self._covered: dict[frozenset[str], tuple[str, str]] = {}
 
     def learn(self, version: bytes, routes: Sequence[bytes]) -> None:
         """Keep what a call told; `routes` is empty when the version was the right one."""
-        if version == self.version:
+        told = version.decode()
+        if told == self.version:
             return
-        self.version = version
+        self.version = told
         self._routes = [route.decode() for route in routes]
         self._covered.clear()
 

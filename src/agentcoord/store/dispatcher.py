@@ -23,7 +23,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import field
 from typing import Any, NamedTuple, TypeVar
@@ -34,7 +34,16 @@ from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import Claim
 from agentcoord.domain.worker import WorkerSpec
 from agentcoord.errors import LeaseLostError, StoreError
-from agentcoord.store.dispatch_call import Ahead, Appended, Call, Finished, Move, RoutesCovered, Waiter
+from agentcoord.store.dispatch_call import (
+    Ahead,
+    Appended,
+    Call,
+    Finished,
+    Move,
+    RoutesCovered,
+    Waiter,
+    head_of,
+)
 from agentcoord.store.dispatch_reply import Grant, claim_of, grants_of
 from agentcoord.store.gathered import Gathered, closing_error
 from agentcoord.store.lane import Lane
@@ -50,6 +59,8 @@ HALVED_FROM = 4
 """Answers that hand out fewer tasks than this are handed out at once."""
 KEPT_EVENTS = 100_000
 """About how many of the newest events are kept."""
+_STALE, _SOME_LEFT = b"02"
+"""What the script says of a finished task: the token is stale; some that need it are left to be told."""
 _T = TypeVar("_T")
 
 
@@ -92,12 +103,12 @@ class Dispatcher:
         """Whether nothing more is taken (for `Traffic`)."""
         return self._gathered.closing
 
-    async def claim(self, worker: WorkerSpec) -> Claim:
+    def claim(self, worker: WorkerSpec) -> Coroutine[Any, Any, Claim]:
         """Wait for a task that `worker` covers. Cancelled at any point, it leaves no task behind.
 
         Raises StoreUnavailableError when the server stays away, or the store is closing.
         """
-        return await self._wait_as(self._gathered.want(worker))
+        return self._wait_as(self._gathered.want(worker))
 
     async def move(self, claim: Claim, current: TaskState, to: TaskState, *, why: str) -> str:
         """Move a held task if it is in `current`; return the state it was in, empty for a stale token.
@@ -121,7 +132,7 @@ class Dispatcher:
         self._traffic.stir()
         await _answer_of(answer)
 
-    async def finish_and_claim(
+    def finish_and_claim(
         self,
         claim: Claim,
         landed: Sequence[LandedFile],
@@ -129,7 +140,7 @@ class Dispatcher:
         *,
         current: TaskState,
         on_finished: Callable[[], None],
-    ) -> Claim:
+    ) -> Coroutine[Any, Any, Claim]:
         """Do what `finish` does and then `claim`, in one call to the server when there is work.
 
         `on_finished` is called in between, without awaiting, also when the caller has been cancelled since.
@@ -138,7 +149,7 @@ class Dispatcher:
         waiter = self._gathered.want(worker)
         waiter.behind_own_finish = True
         self._gathered.finished.append(Finished(claim, landed, current, None, waiter, on_finished))
-        return await self._wait_as(waiter)
+        return self._wait_as(waiter)
 
     async def append(self, count: int, encoded: bytes) -> tuple[str, int]:
         """Store `count` events; return the log's epoch and the number of the first. Stored once, however
@@ -205,22 +216,29 @@ class Dispatcher:
 
     def arguments_of(self, call: Call, *, repeated: bool) -> list[str | int | bytes]:
         """Return a call as the script takes it (for `Traffic`)."""
-        head = (self.clock.now_ms(), self.lease_ms, HEADS_COMPARED, self.name, call.number, int(repeated))
-        return [*head, *call.arguments(self._routes), self._spare_epoch, KEPT_EVENTS]
+        now_ms, version = self.clock.now_ms(), self._routes.version
+        deadline_ms = now_ms + self.lease_ms
+        head = head_of(
+            deadline_ms, HEADS_COMPARED, self.name, call.number, repeated=repeated, version=version
+        )
+        of_log = (self._spare_epoch, KEPT_EVENTS) if call.appended else ()
+        return [now_ms, head, *call.arguments(self._routes), *of_log]
 
     def settle(self, call: Call, reply: Sequence[Any]) -> None:
         """Hand out the answers of a call (for `Traffic`)."""
-        found, results, deadline, *granted, version, routes, epoch, first_event = reply
+        words, bodies, *rest = reply
+        looked_up, found, routes = rest or ((), (), ())
+        results, deadline, first_token, waiters, version, epoch, first_event = words.split(b"|")
         self._routes.learn(version, routes)
         for move, state in zip(call.moves, found, strict=True):
             answer_with(move.answer, state.decode())
         for finished, result in zip(call.finished, results, strict=True):
-            self._booked(finished, result != 0)
-        if 2 in results:
+            self._booked(finished, result != _STALE)
+        if _SOME_LEFT in results:
             self._left_over.set()
         if call.appended:
             self._number(call.appended, epoch.decode(), int(first_event))
-        grants = grants_of(*granted)
+        grants = grants_of(first_token, waiters, bodies, looked_up)
         if len(grants) < HALVED_FROM or not self._traffic.may_overlap:
             self._hand_out(_Half(call, grants, int(deadline)))
             return

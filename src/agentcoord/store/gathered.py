@@ -11,7 +11,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import field
-from itertools import islice
 from typing import TypeVar
 
 from agentcoord.domain.ids import FencingToken, TaskId
@@ -79,7 +78,7 @@ class Gathered:
         for one in finished:
             if one.following is not None:
                 one.following.behind_own_finish = False
-        waiters = () if paused else tuple(islice(filter(_is_to_be_asked_for, self.waiters), BATCH))
+        waiters: tuple[Waiter, ...] = () if paused else self._to_be_asked_for()
         asked = self.moves or finished or self.given_back or waiters
         if not asked and not (self.appended and first):
             return None
@@ -94,6 +93,12 @@ class Gathered:
             waiters,
             _taken(self.appended),
         )
+
+    def _to_be_asked_for(self) -> tuple[Waiter, ...]:
+        hungry = [
+            each for each in self.waiters if each.hungry and not each.asked and not each.behind_own_finish
+        ]
+        return tuple(hungry[:BATCH])
 
     def close(self, under_way: Iterable[Call]) -> None:
         """Take no more; who waits for a task is told."""
@@ -160,10 +165,6 @@ class Gathered:
         """Raise StoreUnavailableError once closed."""
         if self.closing:
             raise closing_error()
-
-
-def _is_to_be_asked_for(waiter: Waiter) -> bool:
-    return waiter.hungry and not waiter.asked and not waiter.behind_own_finish
 
 
 def _taken(waiting: deque[_T]) -> tuple[_T, ...]:

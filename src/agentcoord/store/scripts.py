@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from enum import StrEnum
@@ -60,16 +61,19 @@ _GIVING_BACK = {ScriptName.UNLOCK_ALL, ScriptName.UNLOCK_DEAD, ScriptName.SETTLE
 """They take nothing worth mentioning, and run although the server is out of memory."""
 
 
+_OF_NEEDS = ("line", "held", "waves", "setbacks", "spreading")
 _PARTS: dict[ScriptName, tuple[str, ...]] = {
-    **dict.fromkeys((ScriptName.DISPATCH, ScriptName.LOAD, ScriptName.REAP), ("line",)),
-    **dict.fromkeys((ScriptName.RESTORE, ScriptName.LOCK), ("line",)),
-    **dict.fromkeys((ScriptName.SET_BACK, ScriptName.RETRY), ("line", "setbacks", "spreading")),
-    **dict.fromkeys((ScriptName.REJECT, ScriptName.SPREAD), ("line", "setbacks", "spreading")),
+    **dict.fromkeys((ScriptName.DISPATCH, ScriptName.LOAD, ScriptName.REAP, ScriptName.RESTORE), ("line",)),
+    ScriptName.LOCK: ("line", "held"),
+    **dict.fromkeys((ScriptName.SET_BACK, ScriptName.RETRY), _OF_NEEDS),
+    **dict.fromkeys((ScriptName.REJECT, ScriptName.SPREAD), _OF_NEEDS),
     **dict.fromkeys((ScriptName.RESERVE, ScriptName.SETTLE), ("money",)),
     **dict.fromkeys((ScriptName.MARK_STARTED, ScriptName.RELEASE), ("money",)),
 }
 """The files between the prelude and a script's own text. No more than it needs: each run defines all of
 their functions anew."""
+_PART_HERE = re.compile(r"^ *-- part: (\w+)$", re.MULTILINE)
+"""Where a script wants a file only on the way that needs it."""
 
 
 async def load_sources() -> dict[ScriptName, str]:
@@ -83,7 +87,8 @@ def _read_sources() -> dict[ScriptName, str]:
     text = {str(name): (folder / f"{name}.lua").read_text(encoding="utf-8") for name in files}
 
     def source_of(name: ScriptName) -> str:
-        return "\n".join([_shebang(name), *(text[part] for part in ("prelude", *_PARTS.get(name, ()), name))])
+        own = _PART_HERE.sub(lambda part: text[part[1]], text[name])
+        return "\n".join([_shebang(name), *(text[part] for part in ("prelude", *_PARTS.get(name, ()))), own])
 
     return {name: source_of(name) for name in ScriptName}
 

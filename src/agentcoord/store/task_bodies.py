@@ -22,6 +22,8 @@ PACKED_FROM_BYTES = 256
 """Shorter bodies stay plain JSON: packing would save nothing."""
 _PACKED_MARK = b"\0"
 """What a packed body begins with; a plain one begins with a bracket."""
+_DIGITS = b"0123456789"
+"""What the line before a body begins with."""
 _PACKED_FRAME = b'"],"python -m pytest -q tests/"],[",3,["testing"],["backend"],["docs"],["'
 """What most bodies have in common: packing refers to it. Stored bodies need it as it is: another frame
 takes another mark."""
@@ -34,14 +36,14 @@ MOST_BYTES = 1 << 24
 class _Body(msgspec.Struct, array_like=True, frozen=True):
     """A spec without its needs, read by position: new fields go to the end, with a default."""
 
-    id: str
+    id: TaskId
     title: str
     description: str
     priority: int
     tags: tuple[str, ...]
     writes: tuple[str, ...]
     check: str
-    budget_usd_micros: int | None
+    budget_usd_micros: UsdMicros | None
     budget_tokens: int | None = None
     """Left out where there is none, so that plans that do not set it pack to the bytes that are stored."""
 
@@ -87,7 +89,7 @@ def encode_body(spec: TaskSpec) -> bytes:
 
 def split_body(stored: bytes) -> tuple[bytes, bytes, bytes]:
     """Return when it was queued (ms), its needs, and the body; empty where the first two do not stand."""
-    if not stored[:1].isdigit():
+    if not stored or stored[0] not in _DIGITS:
         return b"", b"", stored
     line, _, body = stored.partition(b"\n")
     queued_at, _, needs = line.partition(b" ")
@@ -106,7 +108,7 @@ def decode_body(stored: bytes, needs: tuple[TaskId, ...] = ()) -> TaskSpec:
     except msgspec.DecodeError:
         body = msgspec.convert(json.loads(stored), _Body)
     return TaskSpec(
-        TaskId(body.id),
+        body.id,
         body.title,
         body.description,
         body.priority,
@@ -114,6 +116,6 @@ def decode_body(stored: bytes, needs: tuple[TaskId, ...] = ()) -> TaskSpec:
         needs,
         body.writes,
         body.check,
-        None if body.budget_usd_micros is None else UsdMicros(body.budget_usd_micros),
+        body.budget_usd_micros,
         body.budget_tokens,
     )

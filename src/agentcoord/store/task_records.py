@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from agentcoord.domain.files import FileLines, LandedFile
 from agentcoord.domain.ids import FencingToken, TaskId, WorkerName

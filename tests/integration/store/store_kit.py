@@ -107,15 +107,20 @@ def landed(path: str) -> LandedFile:
 
 async def evalsha_calls(store: Store) -> int:
     """How many scripts the server has run so far."""
+    return await calls_of(store, "evalsha")
+
+
+async def calls_of(store: Store, command: str) -> int:
+    """How often the server has carried out a command so far, those of scripts included."""
     client: object = store.client
     if not isinstance(client, RedisCluster):
-        return _evalsha_calls(await store.client.info("commandstats"))
+        return _calls_of(command, await store.client.info("commandstats"))
     nodes = await client.info("commandstats", target_nodes=RedisCluster.PRIMARIES)
-    return sum(_evalsha_calls(stats) for stats in nodes.values())
+    return sum(_calls_of(command, stats) for stats in nodes.values())
 
 
-def _evalsha_calls(stats: dict[str, Any]) -> int:
-    return int(stats.get("cmdstat_evalsha", {}).get("calls", 0))
+def _calls_of(command: str, stats: dict[str, Any]) -> int:
+    return int(stats.get(f"cmdstat_{command}", {}).get("calls", 0))
 
 
 async def start_claim(store: Store, group: asyncio.TaskGroup, worker: WorkerSpec) -> asyncio.Task[Claim]:

@@ -46,7 +46,9 @@ CONTRACT = (
 )
 Contract = Callable[[str, ProjectId], Awaitable[None]]
 HOW_TO = Path(__file__).parents[3] / "docs" / "how-to.md"
-NOT_THE_STORES_OWN = re.compile(r"evalsha_calls|start_claim|script_flush|client_kill|\.info\(|flushall|xtrim")
+NOT_THE_STORES_OWN = re.compile(
+    r"evalsha_calls|calls_of|start_claim|script_flush|client_kill|\.info\(|flushall|xtrim"
+)
 """What tests do beside the store, for which its user has no right."""
 CANCELS_HANDSHAKES = "test_a_cancellation_during_any_call_is_never_swallowed"
 """Python 3.11 leaves the socket of a cancelled TLS handshake to the garbage collector, which warns."""

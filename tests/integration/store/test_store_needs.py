@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 from redis import Redis
 from store_kit import HandClock, claim, evalsha_calls, land, load, open_store, spec, states, task_of
 from store_observer import assert_every_task_is_in_its_place
@@ -23,7 +24,7 @@ MANY = 5_000
 
 
 def ruled(rule: OnNeedFailed, name: str, *needs: str, priority: int = 3) -> TaskSpec:
-    return replace(spec(name, *needs, priority=priority), on_need_failed=rule)
+    return structs.replace(spec(name, *needs, priority=priority), on_need_failed=rule)
 
 
 def skipping(name: str, *needs: str) -> TaskSpec:

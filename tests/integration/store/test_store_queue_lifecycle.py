@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import asyncio
 
 import pytest
+from msgspec.structs import replace
 from store_kit import (
     LEASE_MS,
     NIGHT_MS,
     TESTER,
     HandClock,
+    calls_of,
     claim,
+    evalsha_calls,
     land,
     landed,
     load,
@@ -206,6 +209,23 @@ async def test_a_move_compares_before_it_sets(valkey_url: str, project_id: Proje
         await store.queue.move(held, _S.RUNNING, _S.CHECKING, why="its checks run")
         task = await task_of(store, "t")
         assert (task.state, task.why) == (_S.CHECKING, "its checks run")
+        await store.queue.complete(held, [], current=_S.CHECKING)
+        task = await task_of(store, "t")
+        assert (task.state, task.why) == (_S.DONE, ""), "what a move said does not outlive the claim"
+
+
+async def test_landings_of_one_call_are_told_apart(valkey_url: str, project_id: ProjectId) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, *(spec(f"t{i}") for i in range(4)))
+        held = [await claim(store) for _ in range(4)]
+        before = await evalsha_calls(store)
+        async with asyncio.TaskGroup() as group:
+            for i, each in enumerate(held):
+                files = [landed(f"{n} of {i}") for n in range(i % 3)]
+                group.create_task(store.queue.complete(each, files, current=_S.RUNNING))
+        assert await evalsha_calls(store) == before + 1
+        files_of = {task.id: task.files for task in await store.queue.all()}
+        assert files_of == {"t0": (), "t1": ("0 of 1",), "t2": ("0 of 2", "1 of 2"), "t3": ()}
 
 
 async def _every_use(store: Store, held: Claim) -> None:
@@ -559,3 +579,29 @@ async def test_nobody_waits_for_a_time_that_a_clock_set_back_has_moved_away(
         clock.time_ms -= DAY_MS
         await store.queue.reap()
         assert (await claim(store)).task.id == "t"
+
+
+async def test_delayed_tasks_are_looked_at_only_when_the_clock_was_set_back(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    clock = HandClock()
+    async with open_store(valkey_url, project_id, clock) as store:
+        await load(store, *(spec(f"t{i}") for i in range(3)))
+        held = [await claim(store) for _ in range(3)]
+        for each in held[:2]:
+            await store.queue.requeue(each, why="later", counts_attempt=True, delay_ms=5_000)
+
+        async def looked_at() -> int:
+            before = await calls_of(store, "hget")
+            await store.queue.reap()
+            return await calls_of(store, "hget") - before
+
+        assert await looked_at() == 0
+        clock.time_ms -= DAY_MS
+        assert await looked_at() == 2
+        assert (await store.queue.counts())[_S.QUEUED] == 2
+        assert await looked_at() == 0, "once is enough"
+        await store.queue.requeue(held[2], why="later", counts_attempt=True, delay_ms=5_000)
+        clock.time_ms -= DAY_MS
+        assert await looked_at() == 1, "and again when it goes back further"
+        assert (await claim(store)).task.id == "t0"

@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -17,6 +17,7 @@ from hypothesis.stateful import (
     rule,
 )
 from model_runs import run_machine
+from msgspec.structs import replace
 from store_kit import ANYBODY, LEASE_MS, HandClock, landed, open_store, spec
 
 from agentcoord.domain.ids import ProjectId, TaskId

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 from redis import Redis
 from store_kit import HandClock, claim, land, load, open_store, spec, spend, states, task_of
 from store_observer import assert_every_task_is_in_its_place

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from store_kit import (
     LEASE_MS,
     NIGHT_MS,
@@ -47,7 +47,7 @@ async def test_a_task_that_succeeds_at_once_has_no_counter_and_no_history(
         await store.queue.complete(await claim(store), [], current=_S.RUNNING)
         assert await evalsha_calls(store) == before + 2
         fields = await store.client.hgetall(store.keys.task("t"))
-        kept = "state route score queued_at token worker attempt started_at ended_at why"
+        kept = "state route score queued_at token worker attempt started_at ended_at"
         assert set(fields) == set(kept.split())
         assert await store.client.exists(store.keys.history("t")) == 0
         task = await task_of(store, "t")

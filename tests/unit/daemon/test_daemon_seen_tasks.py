@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import cast
+
+from msgspec.structs import replace
 
 from agentcoord.daemon.seen_tasks import SeenTasks
 from agentcoord.domain.ids import TaskId

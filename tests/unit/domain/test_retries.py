@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from agentcoord.domain.ids import FencingToken, TaskId
 from agentcoord.domain.lost_claims import ClaimEnd, ClaimFacts, end_of_claim, refusal_words
@@ -22,19 +23,19 @@ def decide(setback: Setback, task: Task = TASK, *, chance: float = 0.0, least_wa
 
 
 def with_before(setback: Setback, times: int, *, attempt: int = 1) -> Task:
-    return replace(TASK, attempt=attempt, setbacks={str(setback): times})
+    return structs.replace(TASK, attempt=attempt, setbacks={str(setback): times})
 
 
 @pytest.mark.parametrize("setback", sorted(OWN_FAULTS))
 def test_a_fault_of_its_own_costs_an_attempt_and_the_last_one_fails(setback: Setback) -> None:
     verdict = decide(setback)
     assert (verdict.to, verdict.counts_attempt) == (TaskState.QUEUED, True)
-    assert decide(setback, replace(TASK, attempt=3)) == Verdict(TaskState.FAILED)
+    assert decide(setback, structs.replace(TASK, attempt=3)) == Verdict(TaskState.FAILED)
 
 
 @pytest.mark.parametrize("setback", sorted(ENVIRONMENT_FAULTS))
 def test_a_fault_of_the_environment_costs_none_in_any_attempt(setback: Setback) -> None:
-    verdict = decide(setback, replace(TASK, attempt=3))
+    verdict = decide(setback, structs.replace(TASK, attempt=3))
     assert (verdict.to, verdict.counts_attempt) == (TaskState.QUEUED, False)
 
 
@@ -51,7 +52,7 @@ def test_a_kind_that_came_as_often_as_its_limit_ends_it() -> None:
 
 def test_kinds_are_counted_apart_and_what_was_before_a_retry_counts_no_more() -> None:
     assert decide(Setback.RESTARTED, with_before(Setback.OVERLOADED, 30)).to is TaskState.QUEUED
-    earlier = replace(TASK, earlier_setbacks={"restarted": 30})
+    earlier = structs.replace(TASK, earlier_setbacks={"restarted": 30})
     assert decide(Setback.RESTARTED, earlier).to is TaskState.QUEUED
     assert earlier.all_setbacks == {"restarted": 30}
 
@@ -86,7 +87,7 @@ def test_a_stop_in_order_has_no_limit() -> None:
 
 
 def test_without_a_policy_it_always_goes_back() -> None:
-    assert always_again(replace(TASK, attempt=99), Setback.LEASE_EXPIRED) == Verdict(TaskState.QUEUED)
+    assert always_again(structs.replace(TASK, attempt=99), Setback.LEASE_EXPIRED) == Verdict(TaskState.QUEUED)
     assert not always_again(TASK, Setback.RESTARTED).counts_attempt
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from agentcoord.domain.events import Event, EventKind
 from agentcoord.domain.ids import TaskId, project_id_of

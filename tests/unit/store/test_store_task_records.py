@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from agentcoord.domain.files import FileVersion, LandedFile
 from agentcoord.domain.ids import TaskId
@@ -62,7 +62,9 @@ def test_every_field_of_a_task_is_read_back() -> None:
         Usage(11, 11, 11, 11, 11),
     )
     unread = [
-        f.name for f in fields(Task) if f.name != "spec" and getattr(task, f.name) in (0, "", None, (), {})
+        name
+        for name in Task.__struct_fields__
+        if name != "spec" and getattr(task, name) in (0, "", None, (), {})
     ]
     assert unread == []
     assert task.all_setbacks == {"overloaded": 3, "crashed": 1}

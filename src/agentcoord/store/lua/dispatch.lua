@@ -1,28 +1,30 @@
 -- Books everything that the workers finished, takes back claims that nobody wants any more, and hands
 -- out tasks to everybody who waits for one: the one call of the moment.
--- ARGV  1 now_ms  2 lease_ms  3 how many heads of a route to compare  4 name of the dispatcher
---       5 number of this call  6 whether it may be a repetition ('1')
---       7 done  8 blocked  9 queued  10 running  11 csv of held states
---       12 the version of the routes that the covers below were made from
---       13 how many moves; then 5 each: id, token, expected held state, next held state, why
---       how many finished; then 4 each and its fields: id, token, expected state, how many words follow
---         that say what it landed, field and value in turn
---       how many given back; then 2 each: id, token
+-- ARGV  1 now_ms
+--       2 one a line: deadline in ms of what is handed out, how many heads of a route to compare, name of
+--         the dispatcher, number of this call, whether it may be a repetition ('1'), done, blocked, queued,
+--         running, csv of held states, the version of the routes that the covers below were made from
+--       3 how many moves; then 5 each: id, token, expected held state, next held state, why
+--       the finished, a line each: "<expected state> <how many words> <token>:<id>"; then the words of all of
+--         them that say what they landed, field and value in turn
+--       the given back, a line each: "<token>:<id>"
 --       how many sets of tags; then 2 each: csv of tags, the routes that they cover, a line
 --         feed before each
---       how many waiters; then 2 each: worker, number of its set of tags from 1
+--       the waiters, a line each: "<which, from 0> <number of its set of tags from 1> <worker>"
 --       how many groups of events; then 2 each: how many events, their JSON as one list
---       epoch to begin if the log of events is new, about how many events to keep
--- Returns {{the state a moved task was in; '' when its token is stale; moved only from the expected one},
---       {1 a finished task; 2 when some that need it are left to `spread.lua`; 0 when its token is stale or
---       it is not in the expected state},
---       deadline of what is handed out, token of the first (the others follow one by one), csv of the
---       waiters that it goes to, from 0, {the body of each, with what stands before it; nil when it is
---       not handed out after all}, {3 each of those that a claim has to look up: which one, from 1, its
---       attempt, flat list of its fields before or after this call},
---       the version of the routes, {every route} or {} when the version was the right one,
---       epoch of the log or '', number of the first event}; or {}, and nothing was done: a repetition of
---       this call has run already, so nobody hears it.
+--       with events: the epoch to begin if their log is new, about how many to keep
+--       Lines are ended by line feeds. An argument costs as much as four words of a line.
+-- Returns {words, {body of each handed out, with what stands before it; nil when it is not handed out after all}};
+--       and, unless all of it is empty, also
+--       {3 each of those that a claim has to look up: which one, from 1, its attempt, flat list of its
+--       fields before or after this call},
+--       {the state a moved task was in; '' when its token is stale; moved only from the expected one},
+--       {every route} or {} when the version was the right one;
+--       or {}, and nothing was done: a repetition of this call has run already, so nobody hears it.
+--       The words, with '|' between: a digit for each finished task (1; 2 when some that need it are left to
+--       `spread.lua`; 0 when its token is stale or it is not in the expected state), deadline of what is
+--       handed out, token of the first (the others follow one by one), csv of the waiters that it goes to,
+--       the version of the routes, epoch of the log or '', number of the first event.
 -- Cost  constant calls for the batch, one read of the heads a covered route, and about 1 a finished, 1 a
 --       handed-out task, 2 a released dependent; at most 1,000 of each kind, dependents included. Routes
 --       that nobody here covers cost nothing, except in the first call after a route came up.
@@ -31,26 +33,28 @@
 --       is a repeated move that finds its next state. Events of a repeated call are stored once. Within an
 --       epoch their numbers start at 1 and have no holes; an entry of the log holds one group of them, and
 --       its id is the number of its last.
-local now, lease_ms, look = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local number = ARGV[5]
+local line = '([^\n]*)\n'
+local deadline, look, name, number, repeated, done, blocked, queued, running, held, covers_version =
+  string.match(ARGV[2], string.rep(line, 11))
+local now = tonumber(ARGV[1])
+look, repeated = tonumber(look), repeated == '1'
 -- Two calls may be under way at most, and both may have to be answered again.
-local reply_key = P .. 'reply:' .. ARGV[4] .. ':' .. tonumber(number) % 2
-local repeated = ARGV[6] == '1'
+local reply_key = P .. 'reply:' .. name .. ':' .. tonumber(number) % 2
 local epoch, version, memory = unpack(redis.call('MGET', P .. 'epoch', P .. 'routes:version', reply_key))
 version, memory = version or '', memory or ''
 local last_number = tonumber(string.match(memory, '^%d+') or '0')
 -- A call that was given up may still be on its way, on the connection of before, when its repetition has
 -- run already: then nobody hears this answer, and nothing may be handed out by it.
 if not repeated and last_number >= tonumber(number) then return finish({}) end
-local done, blocked, queued, running = ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 -- Whether any task that is not done declares what it writes.
 local any_writes = redis.call('EXISTS', P .. 'writes') == 1
 
--- From here on in the order in which it happens. What a call does not do it does not define either: defining
--- all of this each time was a tenth of a call.
+-- From here on in the order in which it happens. What a call does not do it does not define either: a function
+-- costs 1,100 instructions each time, as much as an argument. `part:` puts another file there.
 
-local found, at = {}, 14
-if ARGV[13] ~= '0' then
+local found, at = {}, 4
+if ARGV[3] ~= '0' then
+  -- part: held
   -- HASH `held`: the state of each held task that is in another than the one it was handed out in.
   local function move_tasks(at, count)
     local found = {}
@@ -68,61 +72,62 @@ if ARGV[13] ~= '0' then
     end
     return found, at
   end
-  found, at = move_tasks(at, tonumber(ARGV[13]))
+  found, at = move_tasks(at, tonumber(ARGV[3]))
 end
 
 local results = {}
-if ARGV[at] ~= '0' then
+if ARGV[at] ~= '' then
   -- Releases what needs these tasks, as far as the call's bound allows: the rest is left to `spread.lua`,
   -- and so is all of it while that has something to do, which must come first. Returns whose is left.
-  local function release_dependents(ids)
-    local has, left, waiting, rest = in_chunks('SMISMEMBER', P .. 'hd', ids), 1000, nil, {}
-    for i, id in ipairs(ids) do
-      if has[i] == 1 then
-        if waiting == nil then waiting = redis.call('EXISTS', P .. 'waves') == 1 end
-        local more = true
-        if not waiting and left > 0 then
-          local released
-          released, more = release_some(id, left, blocked, queued)
-          left = left - released
-        end
-        if more then
-          begin_wave('d', id)
-          rest[id] = true
-        end
+  local function release_dependents(needed)
+    -- part: waves
+    local left, waiting, rest = 1000, redis.call('EXISTS', P .. 'waves') == 1, {}
+    for _, id in ipairs(needed) do
+      local more = true
+      if not waiting and left > 0 then
+        local released
+        released, more = release_some(id, left, blocked, queued)
+        left = left - released
+      end
+      if more then
+        begin_wave('d', id)
+        rest[#rest + 1] = id
       end
     end
     return rest
   end
 
-  local function finish_tasks(at, count)
-    local results, ids, members, starts = {}, {}, {}, {}
-    for i = 1, count do
-      ids[i], members[i], starts[i] = ARGV[at], ARGV[at + 1] .. ':' .. ARGV[at], at
-      at = at + 4 + ARGV[at + 3]
+  local function finish_tasks(lines, at)
+    local results, ids, members, states, words, count = {}, {}, {}, {}, {}, 0
+    for state, how_many, member, id in string.gmatch(lines, '(%S+) (%d+) (%d+:([^\n]*))\n') do
+      count = count + 1
+      ids[count], members[count], states[count], words[count] = id, member, state, how_many
     end
     local leased, moved = in_chunks('ZMSCORE', P .. 'lease', members), in_chunks('HMGET', P .. 'held', ids)
     local ended, ended_members, at_of, any_moved = {}, {}, {}, false
     for i = 1, count do
-      local id, from = ids[i], starts[i]
-      local expected = ARGV[from + 2]
+      local id, expected, from = ids[i], states[i], at
+      if words[i] ~= '0' then at = at + words[i] end
       local mine = leased[i] and not at_of[id]
       if mine and (moved[i] or running) ~= expected then
         mine = redis.call('HGET', task_key(id), 'state') == expected
       end
       if mine then
-        move_state(id, expected, done, 'ended_at', ARGV[1], 'why', '',
-          unpack(ARGV, from + 4, from + 3 + ARGV[from + 3]))
-        any_moved = any_moved or moved[i]
+        if moved[i] then
+          any_moved = true
+          move_state(id, expected, done, 'ended_at', ARGV[1], 'why', '', unpack(ARGV, from, at - 1))
+        else  -- A claim leaves no why, only a move does.
+          move_state(id, expected, done, 'ended_at', ARGV[1], unpack(ARGV, from, at - 1))
+        end
         ended[#ended + 1] = id
         ended_members[#ended] = members[i]
         at_of[id] = i
-        results[i] = 1
+        results[i] = '1'
       else
         local task = redis.call('HMGET', task_key(id), 'state', 'token')
-        results[i] = task[1] == done and task[2] == ARGV[from + 1] and 1 or 0
+        results[i] = task[1] == done and (task[2] or '') .. ':' .. id == members[i] and '1' or '0'
         -- The answer that said 2 may be the one that was lost.
-        if repeated and results[i] == 1 then results[i] = 1 + redis.call('EXISTS', P .. 'waves') end
+        if repeated and results[i] == '1' and redis.call('EXISTS', P .. 'waves') == 1 then results[i] = '2' end
       end
     end
     in_chunks('ZREM', P .. 'lease', ended_members)
@@ -131,38 +136,35 @@ if ARGV[at] ~= '0' then
       in_chunks('HDEL', P .. 'busy', ended)
       in_chunks('HDEL', P .. 'writes', ended)
     end
-    if #ended > 0 then
-      for id in pairs(release_dependents(ended)) do results[at_of[id]] = 2 end
+    local needed = {}
+    for i, has in ipairs(in_chunks('SMISMEMBER', P .. 'hd', ended)) do
+      if has == 1 then needed[#needed + 1] = ended[i] end
+    end
+    if #needed > 0 then
+      for _, id in ipairs(release_dependents(needed)) do results[at_of[id]] = '2' end
     end
     return results, at
   end
-  results, at = finish_tasks(at + 1, tonumber(ARGV[at]))
+  results, at = finish_tasks(ARGV[at], at + 1)
 else
   at = at + 1
 end
 
-if ARGV[at] ~= '0' then
-  local function take_back(at, count)
-    local held = count > 0 and set_of(ARGV[11])
-    for _ = 1, count do
-      local id, token = ARGV[at], ARGV[at + 1]
-      local state = held_state(id, token)
-      if state and held[state] then put_back(id, token, state, queued, blocked, '', false, 0, now) end
-      at = at + 2
-    end
-    return at
+if ARGV[at] ~= '' then
+  local holds = set_of(held)
+  -- part: held
+  for token, id in string.gmatch(ARGV[at], '(%d+):([^\n]*)\n') do
+    local state = held_state(id, token)
+    if state and holds[state] then put_back(id, token, state, queued, blocked, '', false, 0, now) end
   end
-  at = take_back(at + 1, tonumber(ARGV[at]))
-else
-  at = at + 1
 end
+at = at + 1
 
-local deadline = string.format('%.0f', now + lease_ms)
 if has_new_route then version = redis.call('GET', P .. 'routes:version') end
 
 -- The sets of tags of this call with the routes that each covers; made anew when a route came up since.
 local sets, routes, tag_sets = {}, {}, tonumber(ARGV[at])
-if ARGV[12] == version then
+if covers_version == version then
   for i = 1, tag_sets do
     local covered = split(ARGV[at + 2 * i], '\n')
     table.remove(covered, 1)  -- Each follows a line feed, since one of them may be empty.
@@ -214,7 +216,7 @@ if repeated then
       of_token[token] = id
     end
     for i in ipairs(split(indexes, ',')) do
-      local token = string.format('%.0f', tonumber(first) + i - 1)
+      local token = string.format('%d', tonumber(first) + i - 1)
       local id = of_token[token]
       bodies[i] = false
       if id then
@@ -232,8 +234,12 @@ if repeated then
 end
 if not granted then
   granted, first_event = {'', '', {}, {}}, ''
-  local waiters = tonumber(ARGV[at])
-  if waiters > 0 and redis.call('HGET', P .. 'settings', 'paused') ~= '1' then
+  if ARGV[at] ~= '' and redis.call('HGET', P .. 'settings', 'paused') ~= '1' then
+    local waiters = {}
+    for which, set, worker in string.gmatch(ARGV[at], '(%d+) (%d+) ([^\n]*)\n') do
+      waiters[#waiters + 1] = {which = which, set = sets[tonumber(set)], worker = worker}
+    end
+
     -- The heads of a route: tasks by score, read in steps as they are needed.
     -- `first` is the first that is not handed out; `whole`: nothing is left on the server behind the last.
     local heads = {}
@@ -254,46 +260,44 @@ if not granted then
     end
 
     -- The heads that a set of tags covers.
-    local function heads_of(set, waiters)
+    local function heads_of(set)
       set.heads = {}
       for n, route in ipairs(set.routes) do
         if not heads[route] then
           heads[route] = {route = route, ids = {}, scores = {}, writes = {}, taken = {}, first = 1, taken_behind = 0,
             whole = false}
-          read_on(heads[route], math.ceil(waiters / #set.routes) + (any_writes and look or 1))
+          read_on(heads[route], math.ceil(#waiters / #set.routes) + (any_writes and look or 1))
         end
         set.heads[n] = heads[route]
       end
       return set.heads
     end
 
-    local function grant_of(waiter, worker, head, place)
-      return {index = waiter, worker = worker, id = head.ids[place], head = head, writes = head.writes[place]}
+    local function grant_of(waiter, head, place)
+      return {which = waiter.which, worker = waiter.worker, id = head.ids[place], writes = head.writes[place]}
     end
 
     -- To each waiter the task with the lowest score.
-    local function hand_out(sets, at, count)
+    local function hand_out()
       local grants = {}
-      for i = 0, count - 1 do
-        local set = sets[tonumber(ARGV[at + 1])]
+      for _, waiter in ipairs(waiters) do
         local best, best_score
-        for _, head in ipairs(set.heads or heads_of(set, count)) do
+        for _, head in ipairs(waiter.set.heads or heads_of(waiter.set)) do
           if not head.whole and head.first > #head.ids then read_on(head, look + 1) end
           local score = head.scores[head.first]
           if score and not (best and best_score <= score) then best, best_score = head, score end
         end
         if best then
-          grants[#grants + 1] = grant_of(i, ARGV[at], best, best.first)
+          grants[#grants + 1] = grant_of(waiter, best, best.first)
           best.first = best.first + 1
         end
-        at = at + 2
       end
       return grants
     end
 
     -- The same where tasks declare what they write: among the first few of each route, one whose writes no
     -- running task declares goes before all others. `taken_behind`: how many behind the first are handed out.
-    local function hand_out_around_writes(sets, at, count)
+    local function hand_out_around_writes()
       -- Declared writes, one a line: '=path' is one file, '^prefix' any path that begins so.
       local busy_paths, busy_prefixes, anyone_busy = {}, {}, false
 
@@ -361,17 +365,15 @@ if not granted then
 
       for _, writes in ipairs(redis.call('HVALS', P .. 'busy')) do mark_busy(writes) end
       local grants = {}
-      for i = 0, count - 1 do
-        local set = sets[tonumber(ARGV[at + 1])]
-        local own_heads = set.heads or heads_of(set, count)
+      for _, waiter in ipairs(waiters) do
+        local own_heads = waiter.set.heads or heads_of(waiter.set)
         for _, head in ipairs(own_heads) do reach(head, look) end
         local head, place = choose(own_heads)
         if head then
           take(head, place)
-          grants[#grants + 1] = grant_of(i, ARGV[at], head, place)
+          grants[#grants + 1] = grant_of(waiter, head, place)
           if head.writes[place] then mark_busy(head.writes[place]) end
         end
-        at = at + 2
       end
       return grants
     end
@@ -400,7 +402,7 @@ if not granted then
       for i, grant in ipairs(grants) do
         local id, key, token = grant.id, task_key(grant.id), string.format('%d', first + i - 1)
         leases[2 * i - 1], leases[2 * i] = deadline, token .. ':' .. id
-        indexes[i] = grant.index
+        indexes[i] = grant.which
         if grant.writes then
           busy[#busy + 1] = id
           busy[#busy + 1] = grant.writes
@@ -426,10 +428,10 @@ if not granted then
       return {string.format('%d', first), table.concat(indexes, ','), bodies, looked_up}
     end
 
-    local grants = (any_writes and hand_out_around_writes or hand_out)(sets, at + 1, waiters)
+    local grants = (any_writes and hand_out_around_writes or hand_out)()
     if #grants > 0 then granted = lease(grants, deadline) end
   end
-  at = at + 1 + waiters * 2
+  at = at + 1
   local groups = tonumber(ARGV[at])
   if groups > 0 then
     local total = 0
@@ -441,19 +443,21 @@ if not granted then
     end
     local last = redis.call('INCRBY', P .. 'events:last', total)
     local number_of = last - total
-    first_event = string.format('%.0f', number_of + 1)
+    first_event = string.format('%d', number_of + 1)
     for i = 1, groups do
       number_of = number_of + ARGV[at + 2 * i - 1]
-      redis.call('XADD', P .. 'events', 'MINID', '~', string.format('%.0f', math.max(0, last - kept)),
-        string.format('%.0f-0', number_of), 'e', ARGV[at + 2 * i])
+      redis.call('XADD', P .. 'events', 'MINID', '~', string.format('%d', math.max(0, last - kept)),
+        string.format('%d-0', number_of), 'e', ARGV[at + 2 * i])
     end
   end
   if granted[1] ~= '' or groups > 0 or repeated then
     -- Enough to answer again if this answer is lost: the rest is read back. A month, because a call is
     -- repeated whenever the server comes back.
-    local month_ms = 30 * 24 * 3600 * 1000
+    local month_ms = '2592000000'
     redis.call('SET', reply_key, table.concat({number, first_event, granted[1], granted[2]}, '|'), 'PX', month_ms)
   end
 end
-return finish({found, results, deadline, granted[1], granted[2], granted[3], granted[4], version, routes, epoch or '',
-  first_event})
+local words = table.concat(
+  {table.concat(results), deadline, granted[1], granted[2], version, epoch or '', first_event}, '|')
+if #granted[4] + #found + #routes == 0 then return finish({words, granted[3]}) end
+return finish({words, granted[3], granted[4], found, routes})

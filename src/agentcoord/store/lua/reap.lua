@@ -2,7 +2,7 @@
 -- ARGV  1 now_ms  2 most of each kind  3 whether to name every lease, whatever its deadline ('1')
 --       4 lease_ms
 -- Returns {flat list of "<token>:<id>", deadline; delayed tasks made ready; 1 when more may be left}.
--- Cost  4 calls and 3 a delayed task; bounded by ARGV[2].
+-- Cost  5 calls and 3 a delayed task that is due; 1 each of up to ARGV[2] more when the clock was set back.
 -- Invariant: ends no lease: who is told of one decides what becomes of its task, and `set_back.lua` looks
 --       again whether it has run out. A clock that was set back leaves nothing waiting for the old time: no
 --       lease lasts longer than one that is given now, and no task waits that was told to later than now.
@@ -19,9 +19,19 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', P .. 'lease', string.format(
 end
 in_chunks('ZADD', P .. 'lease', too_late)
 local due = redis.call('ZRANGEBYSCORE', P .. 'delay', '-inf', ARGV[1], 'LIMIT', 0, most)
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'delay', '(' .. ARGV[1], '+inf', 'LIMIT', 0, most)) do
-  local since = redis.call('HGET', task_key(id), 'delayed_at')
-  if since and tonumber(since) > now + SET_BACK_MS then due[#due + 1] = id end
+
+-- STRING `delay:told`: the latest time at which a task was told to wait, or later. Only if that is to come are
+-- there any that wait for a time that the clock has been set back from; else looking at each would be for nothing.
+local told = tonumber(redis.call('GET', P .. 'delay:told'))
+if not told or told > now + SET_BACK_MS then
+  local waiting = redis.call('ZRANGEBYSCORE', P .. 'delay', '(' .. ARGV[1], '+inf', 'LIMIT', 0, most)
+  for _, id in ipairs(waiting) do
+    local since = redis.call('HGET', task_key(id), 'delayed_at')
+    if since and tonumber(since) > now + SET_BACK_MS then due[#due + 1] = id end
+  end
+  if #waiting < most and (told or #waiting > 0) then
+    redis.call('SET', P .. 'delay:told', string.format('%d', now + SET_BACK_MS))
+  end
 end
 for _, id in ipairs(due) do
   redis.call('ZREM', P .. 'delay', id)

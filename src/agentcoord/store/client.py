@@ -91,6 +91,7 @@ def _shared() -> dict[str, Any]:
         "decode_responses": True,
         "encoding_errors": know_odd_text(),
         "client_name": "agentcoord",
+        "driver_info": None,  # Else each connection reads the library's version from the disk, and tells it.
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import statistics
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +43,10 @@ class Sample:
     """Of the server, beside those that each task leaves for good."""
     redis_mb: float
     state_mb: float
-    """The state folder without logs, which are bounded, and without the server's file, which it rewrites."""
+    """The state folder without logs, which are bounded, without the server's file, which it rewrites, and
+    without the files of the private copies, which are as many as the tree's."""
+    strays: int
+    """Files of the fullest private copy beyond those of the tree."""
     leftovers: int
     """Entries of the temporary folder."""
 
@@ -56,7 +59,9 @@ def look(paths: ProjectPaths, temporary: Path, port: int, pid: int, at_s: float,
     with Redis(unix_socket_path=os.fspath(paths.redis_socket), decode_responses=True) as redis:
         keys = _keys_beside_tasks(redis, Keys(paths.project_id).prefix)
         used = int(redis.info("memory")["used_memory"])
-    state = sum(_disk_bytes(path) for path in paths.state_dir.iterdir() if path.name not in ("logs", "redis"))
+    copies = [*paths.workspaces_dir.glob("slots/*/tree"), *paths.workspaces_dir.glob("proofs/*/tree")]
+    files_of_tree = _files_below(paths.root, beside=".git")
+    state = _disk_bytes(paths.state_dir, beside=(*copies, paths.log_file.parent, paths.redis_dir))
     return Sample(
         at_s=at_s,
         pid=pid,
@@ -68,6 +73,7 @@ def look(paths: ProjectPaths, temporary: Path, port: int, pid: int, at_s: float,
         keys=keys,
         redis_mb=used / 1024**2,
         state_mb=state / 1024**2,
+        strays=max((_files_below(copy, beside=".git") - files_of_tree for copy in copies), default=0),
         leftovers=len(list(temporary.iterdir())),
     )
 
@@ -84,16 +90,24 @@ def _metric(page: str, name: str) -> float:
     return next(float(line.split()[1]) for line in page.splitlines() if line.startswith(f"{name} "))
 
 
-def _disk_bytes(path: Path) -> int:
-    total = path.lstat().st_blocks * 512
-    if path.is_dir() and not path.is_symlink():
-        for folder, names, files in os.walk(path):
-            for name in (*names, *files):
-                try:
-                    total += (Path(folder) / name).lstat().st_blocks * 512
-                except FileNotFoundError:
-                    continue  # The daemon works here.
+def _disk_bytes(path: Path, beside: Collection[Path]) -> int:
+    total = 0
+    for folder, names, files in os.walk(path):
+        names[:] = [name for name in names if Path(folder) / name not in beside]
+        for name in (*names, *files):
+            try:
+                total += (Path(folder) / name).lstat().st_blocks * 512
+            except FileNotFoundError:
+                continue  # The daemon works here.
     return total
+
+
+def _files_below(path: Path, *, beside: str) -> int:
+    found = 0
+    for _, names, files in os.walk(path):
+        names[:] = [name for name in names if name != beside]
+        found += len(files)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +130,7 @@ BOUNDS = (
     Bound("keys beside those of tasks", lambda s: s.keys, 30.0, 0.0),
     Bound("the server's memory, MB", lambda s: s.redis_mb, 2.0, 0.02),
     Bound("state folder, MB", lambda s: s.state_mb, 8.0, 0.1),
+    Bound("files of a copy that the tree has not", lambda s: s.strays, 20.0, 0.0),
     Bound("leftovers", lambda s: s.leftovers, 3.0, 0.0),
 )
 

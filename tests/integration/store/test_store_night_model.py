@@ -204,6 +204,9 @@ class NightMachine(ModelledNight):
         for name in expired:
             self._ended(name)
             self.model.put_back(name, counts=True)
+        for name in self.claims:  # None lasts longer than one that is given now.
+            task = self.model.tasks[name]
+            task.deadline_ms = min(task.deadline_ms, now_ms + LEASE_MS)
         self.model.ready_what_is_due(now_ms)
         self._serve(heard=False)
 

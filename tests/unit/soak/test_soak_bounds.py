@@ -21,13 +21,14 @@ FIELDS = {
     "keys beside those of tasks": "keys",
     "the server's memory, MB": "redis_mb",
     "state folder, MB": "state_mb",
+    "files of a copy that the tree has not": "strays",
     "leftovers": "leftovers",
 }
 
 
 def life(pid: int = 1, looks: int = 3 * THIRD) -> list[Sample]:
     """A daemon that does tasks and grows by nothing."""
-    return [Sample(2.0 * n, pid, DONE_A_LOOK * n, 100, 20, 8, 2, 40, 3, 10, 1) for n in range(looks)]
+    return [Sample(2.0 * n, pid, DONE_A_LOOK * n, 100, 20, 8, 2, 40, 3, 10, 0, 1) for n in range(looks)]
 
 
 def with_growth(bound: Bound, by: float) -> list[Sample]:

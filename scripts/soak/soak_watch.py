@@ -60,7 +60,7 @@ def look(paths: ProjectPaths, temporary: Path, port: int, pid: int, at_s: float,
         keys = _keys_beside_tasks(redis, Keys(paths.project_id).prefix)
         used = int(redis.info("memory")["used_memory"])
     copies = [*paths.workspaces_dir.glob("slots/*/tree"), *paths.workspaces_dir.glob("proofs/*/tree")]
-    files_of_tree = _files_below(paths.root, beside=".git")
+    files_of_tree = _files_of_tree(paths.root)
     state = _disk_bytes(paths.state_dir, beside=(*copies, paths.log_file.parent, paths.redis_dir))
     return Sample(
         at_s=at_s,
@@ -73,7 +73,7 @@ def look(paths: ProjectPaths, temporary: Path, port: int, pid: int, at_s: float,
         keys=keys,
         redis_mb=used / 1024**2,
         state_mb=state / 1024**2,
-        strays=max((_files_below(copy, beside=".git") - files_of_tree for copy in copies), default=0),
+        strays=max((_files_of_tree(copy) - files_of_tree for copy in copies), default=0),
         leftovers=len(list(temporary.iterdir())),
     )
 
@@ -102,10 +102,10 @@ def _disk_bytes(path: Path, beside: Collection[Path]) -> int:
     return total
 
 
-def _files_below(path: Path, *, beside: str) -> int:
+def _files_of_tree(path: Path) -> int:
     found = 0
     for _, names, files in os.walk(path):
-        names[:] = [name for name in names if name != beside]
+        names[:] = [name for name in names if name != ".git"]
         found += len(files)
     return found
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -17,25 +18,30 @@ if TYPE_CHECKING:
 _RUNNER: Final = "agentcoord.daemon.task_run"
 _DRAFTING: Final = "agentcoord.daemon.drafting"
 AHEAD: Final = (_RUNNER, _DRAFTING, "agentcoord.review.tamper")
+_imported: Final[dict[str, ModuleType]] = {}
+"""Whole ones; `sys.modules` has those that another thread is still importing too."""
 
 
 async def import_ahead() -> None:
     """Import all of it. Raises ImportError and OSError; whoever needs a part then meets the same."""
-    for module in AHEAD:
-        await asyncio.to_thread(import_module, module)
+    for name in AHEAD:
+        await _part(name)
 
 
 async def task_runner() -> type[TaskRunner]:
     """Return what runs a claim."""
-    await asyncio.to_thread(import_module, _RUNNER)
-    from agentcoord.daemon.task_run import TaskRunner  # By now it is there.
-
-    return TaskRunner
+    runner: type[TaskRunner] = (await _part(_RUNNER)).TaskRunner
+    return runner
 
 
 async def drafting() -> type[Drafting]:
     """Return what drafts plans."""
-    await asyncio.to_thread(import_module, _DRAFTING)
-    from agentcoord.daemon.drafting import Drafting  # By now it is there.
+    drafts: type[Drafting] = (await _part(_DRAFTING)).Drafting
+    return drafts
 
-    return Drafting
+
+async def _part(name: str) -> ModuleType:
+    """Import a module in a thread; one that is there needs none, and waits for none that is busy."""
+    if name not in _imported:
+        _imported[name] = await asyncio.to_thread(import_module, name)
+    return _imported[name]

@@ -104,8 +104,10 @@ class Views:
         }
 
     async def status(self) -> StatusView:
-        queue = self._shop.store.queue
-        tasks, totals = await self._all(), await self._totals()
+        return await self._status_of(await self._all())
+
+    async def _status_of(self, tasks: list[Task]) -> StatusView:
+        queue, totals = self._shop.store.queue, await self._totals()
         counts = {str(state): 0 for state in TaskState}
         for task in tasks:
             counts[task.state] += 1
@@ -263,7 +265,8 @@ class Views:
 
     async def snapshot(self) -> Snapshot:
         seq = self._shop.hub.seq
-        tasks, status = await self._all(), await self.status()
+        tasks = await self._all()
+        status = await self._status_of(tasks)
         return {
             "epoch": self._shop.hub.epoch,
             "seq": seq,

@@ -19,15 +19,16 @@ from agentcoord.store.scripts import ScriptName
 from agentcoord.store.task_records import landed_fields
 from agentcoord.values import dataclass
 
-_STATES: tuple[str, ...] = (
-    advance(TaskState.LANDING, TaskState.DONE),
-    TaskState.BLOCKED,
-    TaskState.QUEUED,
-    advance(TaskState.QUEUED, TaskState.RUNNING),
-    ",".join(sorted(HELD_STATES)),
+_STATE_LINES = "\n".join(
+    (
+        advance(TaskState.LANDING, TaskState.DONE),
+        TaskState.BLOCKED,
+        TaskState.QUEUED,
+        advance(TaskState.QUEUED, TaskState.RUNNING),
+        ",".join(sorted(HELD_STATES)),
+    )
 )
 """The states that the script is handed in every call."""
-_STATE_LINES = "\n".join(_STATES)
 
 
 @dataclass(eq=False, slots=True)

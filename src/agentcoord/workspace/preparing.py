@@ -130,13 +130,11 @@ class Preparer:
         self._fault("blobs")
         storing = self._beside.submit(self._journal.blobs.put_all, contents)
         try:
-            self._fault("record prepared")
-            self._journal.write(record)
-        except OSError as error:
-            raise in_words(error, "the journal") from error
-        finally:
-            wait([storing])
-        try:
+            try:
+                self._fault("record prepared")
+                self._journal.write(record)
+            finally:
+                wait([storing])
             storing.result()
         except OSError as error:
             raise in_words(error, "the journal") from error

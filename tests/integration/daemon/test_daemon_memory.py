@@ -61,6 +61,13 @@ async def keeping(d: Daemonlet) -> AsyncIterator[MemoryKeeper]:
         task.cancel()
 
 
+async def until_back(d: Daemonlet) -> None:
+    """Wait until the memory is known to be there again."""
+    async with asyncio.timeout(PATIENCE_S):
+        while d.store.memory.lost.is_set():
+            await d.store.ping()
+
+
 async def load(d: Daemonlet, *tasks: str, needs: str = "") -> None:
     """Load as a person does, so that the memory has its mark."""
     rows = [f'[[task]]\nid = "{task}"\ntitle = "{task}"\ntags = ["backend"]\n' for task in tasks]
@@ -145,8 +152,7 @@ async def test_a_cap_holds_to_the_cent_over_a_flush(valkey: OwnValkey) -> None:
             wipe(valkey)
             with pytest.raises(StoreUnavailableError, match="has lost"):
                 await reserve(d, "too early", 1)
-            while d.store.memory.lost.is_set():
-                await d.store.ping()
+            await until_back(d)
             assert await reserve(d, "too much", 111) is CapScope.RUN
             await settle(d, "under way", 100)
             assert await reserve(d, "fits", 310) is None
@@ -167,9 +173,7 @@ async def test_a_late_word_that_the_memory_is_gone_puts_nothing_older_back(valke
             await until(lambda: kept_state(d, "b") == "queued")
             await d.store.queue.cancel(TaskId("a"), why="not needed")
             assert "has lost" in d.store.memory.is_gone().message
-            async with asyncio.timeout(PATIENCE_S):
-                while d.store.memory.lost.is_set():
-                    await d.store.ping()
+            await until_back(d)
             assert (await d.task("a")).state is _S.CANCELLED
         assert not [event for event in d.hub.recent if event.kind is EventKind.ERROR]
 
@@ -265,8 +269,7 @@ async def test_what_a_person_removed_does_not_come_back(valkey: OwnValkey) -> No
         wipe(valkey)
         with pytest.raises((StoreUnavailableError, RpcError)):
             await requests.answer("status", {})
-        while d.store.memory.lost.is_set():
-            await d.store.ping()
+        await until_back(d)
         assert [task.id for task in await d.store.queue.all()] == ["b"]
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from redis.asyncio import RedisCluster
 
@@ -17,8 +17,10 @@ from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import Claim, Task, TaskSpec
 from agentcoord.domain.usage import NO_USAGE, Usage, UsdMicros
 from agentcoord.domain.worker import Role, WorkerSpec, worker_of
+from agentcoord.errors import StoreUnavailableError
 from agentcoord.store import Caps, Store
 
+_T = TypeVar("_T")
 NIGHT_MS = 1_790_000_000_000
 LEASE_MS = 60_000
 
@@ -131,3 +133,12 @@ async def start_claim(store: Store, group: asyncio.TaskGroup, worker: WorkerSpec
         while await evalsha_calls(store) == before:
             pass
     return waiting
+
+
+async def in_the_end(call: Callable[[], Awaitable[_T]]) -> _T:
+    """Repeat a call until it is answered: a connection that was cut, or leads to an old master, refuses."""
+    async with asyncio.timeout(40):
+        while True:
+            with suppress(StoreUnavailableError):
+                return await call()
+            await asyncio.sleep(0)

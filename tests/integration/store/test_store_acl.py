@@ -7,7 +7,6 @@ import inspect
 import re
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -25,7 +24,7 @@ import test_store_queue_claims
 import test_store_queue_lifecycle
 from redis import Redis
 from server_kit import RunningServer, command, free_port, private_folder, redis_binary, running
-from store_kit import HandClock, claim, land, load, open_store, spec
+from store_kit import HandClock, claim, in_the_end, land, load, open_store, spec
 
 from agentcoord.domain.ids import ProjectId
 from agentcoord.domain.states import TaskState
@@ -178,10 +177,7 @@ async def test_where_the_server_may_not_be_asked_who_it_is_each_connection_may_b
         await store.client.hset(store.keys.task("a"), "state", TaskState.LANDING)
         assert [task.state for task in await store.queue.all()] == [TaskState.DONE], "remembered"
         limited.server.client.client_kill_filter(_type="normal", skipme=True)
-        seen = None
-        while seen is None:
-            with suppress(StoreUnavailableError):  # Told once to each connection that was cut.
-                seen = await store.queue.all()
+        seen = await in_the_end(store.queue.all)
         assert [task.state for task in seen] == [TaskState.LANDING]
 
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TypeVar
 
 from busy_night import BusyNight
 from model_runs import seed_of_this_run
@@ -30,28 +28,17 @@ from server_kit import (
     valkey_binary,
     wait_until,
 )
-from store_kit import ANYBODY, HandClock, claim, load, open_store, spec, states
+from store_kit import ANYBODY, HandClock, claim, in_the_end, load, open_store, spec, states
 from store_observer import assert_every_task_is_in_its_place
 from store_watch import Watch
 
 from agentcoord.domain.ids import ProjectId
 from agentcoord.domain.states import TaskState
-from agentcoord.errors import StoreUnavailableError
 from agentcoord.store import Store
 from agentcoord.store.keys import Keys
 
 _S = TaskState
-_T = TypeVar("_T")
 TASKS = 60
-
-
-async def _in_the_end(call: Callable[[], Awaitable[_T]]) -> _T:
-    """Repeat a call until the servers have agreed on a new master."""
-    async with asyncio.timeout(40):
-        while True:
-            with suppress(StoreUnavailableError):
-                return await call()
-            await asyncio.sleep(0)
 
 
 async def test_a_master_that_dies_behind_sentinel_is_followed_and_loses_no_task(
@@ -76,10 +63,10 @@ async def _outlive(store: Store, master: RunningServer, replica: RunningServer) 
     held = await claim(store)
     master.client.wait(1, 5000)  # The replica has it all.
     await asyncio.to_thread(stop, master)
-    again = await _in_the_end(lambda: store.queue.claim(ANYBODY))
+    again = await in_the_end(lambda: store.queue.claim(ANYBODY))
     assert (held.task.id, again.task.id, again.task.attempt) == ("a", "b", 1)
     # Waiting has moved the clock past the deadline, but nobody took the lease.
-    assert await _in_the_end(lambda: store.queue.heartbeat([held, again])) == frozenset()
+    assert await in_the_end(lambda: store.queue.heartbeat([held, again])) == frozenset()
     await store.queue.verify(held)
     assert again.token > held.token
     assert await states(store) == {"a": _S.RUNNING, "b": _S.RUNNING}

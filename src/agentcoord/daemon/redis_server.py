@@ -21,6 +21,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from agentcoord.daemon.kept_server import STOP_TIMEOUT_S, kept_server, log_tail, stop
 from agentcoord.daemon.to_its_end import to_its_end
@@ -33,6 +34,13 @@ LOADING_TIMEOUT_S = 120.0
 LEFTOVER_GRACE_S = 2.0
 """How long a server whose daemon has just been killed may take to end by itself."""
 LOOK_EVERY_S = 0.05
+SERVER_ENV: Final = {
+    "PATH": "/usr/bin:/bin",
+    "LANG": "C.UTF-8",
+    # Huge pages where Linux has them for who asks: with a million tasks, finding pages is half of a claim.
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
+"""All that the server is given as its environment."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -101,7 +109,7 @@ class _Launch:
             stderr=asyncio.subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C on a foreground daemon must not reach it first.
             preexec_fn=_die_with_parent(),
-            env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
+            env=SERVER_ENV,
         )
         try:
             await _wait_for_answer(process, self.socket_path, self.log_file)
@@ -128,6 +136,9 @@ def _arguments(folder: Path, socket_path: Path, log_file: Path) -> list[str]:
         "maxmemory-policy": "noeviction",
         # Else up to 128 leases are one list, which is walked for each that is given, looked up or ended.
         "zset-max-listpack-entries": "8",
+        # Nor without huge pages where Linux gives them to everybody. A fork (to write the file anew) copies
+        # more at a time for it, of a memory that is small.
+        "disable-thp": "no",
     }
     return [word for name, value in options.items() for word in (f"--{name}", value)]
 

@@ -112,3 +112,26 @@ async def test_what_the_body_raises_leaves_as_it_is(home: Path) -> None:
     with pytest.raises(KeyError):
         async with embedded_server(home, home / "v.sock", home / "v.log", tell=print):
             raise KeyError("x")
+
+
+def has_huge_pages(pid: int, to_whom: str) -> bool:
+    """Whether the kernel may give this process huge pages, where it gives them `to_whom`."""
+    if to_whom == "madvise":
+        heap = Path(f"/proc/{pid}/smaps").read_text().partition("[heap]")[2].partition("VmFlags:")[2]
+        return " hg" in heap.partition("\n")[0]
+    return to_whom == "always" and "THP_enabled:\t1" in Path(f"/proc/{pid}/status").read_text()
+
+
+async def test_a_long_queue_lies_in_huge_pages_where_the_kernel_has_them(home: Path) -> None:
+    setting = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    to_whom = setting.read_text().partition("[")[2].partition("]")[0] if setting.exists() else "never"
+    before = children()
+    path = home / "v.sock"
+    async with (
+        embedded_server(home, path, home / "v.log", tell=print),
+        Store.open(unix_url(str(path)), ProjectId("p"), clock=SystemClock()) as store,
+    ):
+        (pid,) = children() - before
+        for n in range(4):
+            await store.set_setting(f"s{n}", "x" * 1_000_000)
+        assert has_huge_pages(pid, to_whom) == (to_whom != "never")

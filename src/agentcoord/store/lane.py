@@ -34,6 +34,8 @@ from agentcoord.store.scripts import ScriptName, calling
 from agentcoord.values import dataclass
 
 Argument = str | int | bytes
+LaneCall = tuple[ScriptName, Sequence[Argument]]
+"""A script and its arguments."""
 _DOING = "dispatch"
 _NOT_YET = object()
 
@@ -80,8 +82,8 @@ class Lane(Protocol):
         """
         ...
 
-    def send(self, script: ScriptName, args: Sequence[Argument]) -> None:
-        """Send a call; it may or may not run. Only while `is_open`."""
+    def send(self, calls: Sequence[LaneCall]) -> None:
+        """Send calls, in order and together; they may or may not run. Only while `is_open`."""
         ...
 
     def hang_up(self) -> None:
@@ -195,9 +197,13 @@ class _OwnConnection:
         self._wire, self._transport = _Wire(self._listener), transport
         transport.set_protocol(self._wire)
 
-    def send(self, script: ScriptName, args: Sequence[Argument]) -> None:
+    def send(self, calls: Sequence[LaneCall]) -> None:
         assert self._transport is not None
-        self._transport.write(_packed(("EVALSHA", self._shas[script], 1, self.prefix, *args)))
+        # One piece: each costs both sides a system call, and the server a waking up.
+        shas, prefix = self._shas, self.prefix
+        self._transport.write(
+            b"".join([_packed(("EVALSHA", shas[script], 1, prefix, *args)) for script, args in calls])
+        )
 
     def hang_up(self) -> None:
         if self._wire is not None:
@@ -223,7 +229,7 @@ class _ClusterLane:
     sources: Mapping[ScriptName, str]
     prefix: str
     _listener: Listener = field(init=False)
-    _waiting: deque[tuple[ScriptName, Sequence[Argument]]] = field(default_factory=deque)
+    _waiting: deque[LaneCall] = field(default_factory=deque)
     _parent: asyncio.TaskGroup = field(init=False)
     _calling: asyncio.Task[None] | None = None
     _hung_up: bool = True
@@ -252,8 +258,8 @@ class _ClusterLane:
             await self.drop()
             self._hung_up = False
 
-    def send(self, script: ScriptName, args: Sequence[Argument]) -> None:
-        self._waiting.append((script, args))
+    def send(self, calls: Sequence[LaneCall]) -> None:
+        self._waiting.extend(calls)
         if self._calling is None or self._calling.done():
             self._calling = self._parent.create_task(self._call_all(), name="store calls")
 

@@ -27,7 +27,7 @@ from typing import Any, Protocol
 from agentcoord.clock import Clock
 from agentcoord.errors import StoreError, StoreUnavailableError
 from agentcoord.store.dispatch_call import Ahead, Call
-from agentcoord.store.lane import Lane, Listener, ScriptsForgottenError
+from agentcoord.store.lane import Lane, LaneCall, Listener, ScriptsForgottenError
 from agentcoord.store.scripts import CALL_TIMEOUT_S, ScriptName
 from agentcoord.store.under_way import UnderWay, answer_with, tell
 from agentcoord.values import dataclass
@@ -165,12 +165,15 @@ class Traffic:
             self._care.set()
 
     def _send_all(self) -> None:
+        together: list[LaneCall] = []
         while not self._calls.must_wait and (call := self._next()) is not None:
             if not self.lane.is_open:
                 self._calls.in_hand.appendleft(call)
                 self._look_for_losses()
-                break
-            self._send(call)
+                return
+            together.append(self._under_way(call))
+        if together:
+            self.lane.send(together)
 
     def _guarded(self, work: Callable[[], None]) -> bool:
         """Keep a mistake of ours for `run`: what the event loop calls raises to nobody. False: it was one."""
@@ -189,7 +192,8 @@ class Traffic:
         calls = self._calls.calls_sent
         return self.desk.next_call(first=calls == 0) if calls < self.lane.depth else None
 
-    def _send(self, call: Call | Ahead) -> None:
+    def _under_way(self, call: Call | Ahead) -> LaneCall:
+        """Note that a call goes out now, and return it as the lane takes it."""
         if not self._calls.sent:
             loop = asyncio.get_running_loop()
             self._heard_at = loop.time()
@@ -197,9 +201,8 @@ class Traffic:
                 self._patience = loop.call_later(CALL_TIMEOUT_S, self._lose_patience)
         self._calls.sent.append(call)
         if isinstance(call, Ahead):
-            self.lane.send(call.script, call.args)
-        else:
-            self.lane.send(ScriptName.DISPATCH, self.desk.arguments_of(call, repeated=False))
+            return call.script, call.args
+        return ScriptName.DISPATCH, self.desk.arguments_of(call, repeated=False)
 
     def _lose_patience(self) -> None:
         """One timer for all answers: one for each would cost as much as a task."""
@@ -325,7 +328,7 @@ class Traffic:
     async def _send_again(self, call: Call) -> Any:
         self._repeated = asyncio.get_running_loop().create_future()
         try:
-            self.lane.send(ScriptName.DISPATCH, self.desk.arguments_of(call, repeated=True))
+            self.lane.send([(ScriptName.DISPATCH, self.desk.arguments_of(call, repeated=True))])
             return await self._repeated
         finally:
             self._repeated = None

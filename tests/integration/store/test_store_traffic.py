@@ -17,7 +17,7 @@ from agentcoord.domain.task import Claim
 from agentcoord.errors import StoreUnavailableError
 from agentcoord.store import Store, dispatcher, traffic
 from agentcoord.store.dispatch_call import Appended, Call, Waiter
-from agentcoord.store.lane import Listener, ScriptsForgottenError
+from agentcoord.store.lane import LaneCall, Listener, ScriptsForgottenError
 from agentcoord.store.scripts import BATCH, ScriptName
 
 _S = TaskState
@@ -205,9 +205,10 @@ class _ClosingLane:
             self.connections += 1
             self.is_open = True
 
-    def send(self, script: ScriptName, args: Sequence[str | int | bytes]) -> None:
-        number, repeated = str(args[1]).split("\n")[3:5]
-        self.sent.append(number + ("again" if repeated == "1" else ""))
+    def send(self, calls: Sequence[LaneCall]) -> None:
+        for _, args in calls:
+            number, repeated = str(args[1]).split("\n")[3:5]
+            self.sent.append(number + ("again" if repeated == "1" else ""))
 
     def hang_up(self) -> None:
         self.is_open = False

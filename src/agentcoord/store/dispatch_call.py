@@ -89,13 +89,25 @@ def head_of(
     return f"{deadline_ms}\n{heads}\n{dispatcher}\n{number}\n{int(repeated)}\n{_STATE_LINES}\n{version}\n"
 
 
+@dataclass(frozen=True, slots=True)
+class OneTask:
+    """A task that needs nothing and declares no writes, as the scripts take it."""
+
+    id: TaskId
+    bonus_ms: int
+    route: str
+    body: bytes
+
+
 @dataclass(eq=False, slots=True)
 class Ahead:
     """A call of another script after which tasks may be ready: the next hand-out follows at its heels."""
 
     script: ScriptName
-    args: Sequence[str | int | bytes]
+    arguments: Callable[[], Sequence[str | int | bytes]]
     answer: asyncio.Future[Any]
+    one: OneTask | None = None
+    """What it loads, if that may be handed over in the same breath."""
 
 
 @dataclass(frozen=True, slots=True)

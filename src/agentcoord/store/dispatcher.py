@@ -40,12 +40,14 @@ from agentcoord.store.dispatch_call import (
     Call,
     Finished,
     Move,
+    OneTask,
     RoutesCovered,
     Waiter,
     head_of,
 )
 from agentcoord.store.dispatch_reply import Grant, claim_of, grants_of
 from agentcoord.store.gathered import Gathered, closing_error
+from agentcoord.store.handing_over import HandOver, grant_of, taker_of
 from agentcoord.store.lane import Lane
 from agentcoord.store.place_in_line import HEADS_COMPARED
 from agentcoord.store.scripts import ScriptName
@@ -53,7 +55,7 @@ from agentcoord.store.traffic import Traffic
 from agentcoord.store.under_way import answer_with, tell
 from agentcoord.values import dataclass
 
-DISPATCHED = (ScriptName.DISPATCH, ScriptName.LOAD)
+DISPATCHED = (ScriptName.DISPATCH, ScriptName.LOAD, ScriptName.HAND_OVER)
 """The scripts that the dispatcher sends."""
 HALVED_FROM = 4
 """Answers that hand out fewer tasks than this are handed out at once."""
@@ -163,14 +165,22 @@ class Dispatcher:
         self._traffic.stir()
         return await _answer_of(appended.answer)
 
-    async def run_ahead(self, script: ScriptName, *args: str | int | bytes) -> Any:
+    async def run_ahead(
+        self,
+        script: ScriptName,
+        arguments: Callable[[], Sequence[str | int | bytes]],
+        *,
+        one: OneTask | None = None,
+    ) -> Any:
         """Run a script after which tasks may be ready; return its answer, strings as bytes.
+
+        `one` is what it loads, if that is a single task which may be handed over at once.
 
         It goes on when the caller is cancelled. Raises StoreUnavailableError (it may or may not have run; it
         is not repeated), StoreError when the server refuses.
         """
         self._gathered.refuse_when_closing()
-        ahead = Ahead(script, args, asyncio.get_running_loop().create_future())
+        ahead = Ahead(script, arguments, asyncio.get_running_loop().create_future(), one)
         self._gathered.ahead.append(ahead)
         self._gathered.make_all_hungry()
         self._traffic.send_now()
@@ -206,9 +216,36 @@ class Dispatcher:
             self._gathered.closing = True  # Also when it was cancelled: nobody will answer any more.
             self._traffic.give_up(closing_error())
 
-    def next_ahead(self) -> Ahead | None:
-        """Take the next script that goes before hand-outs (for `Traffic`)."""
-        return self._gathered.ahead.popleft() if self._gathered.ahead else None
+    def next_ahead(self, *, alone: bool) -> Ahead | HandOver | None:
+        """Take the next script that goes before hand-outs (for `Traffic`). `alone`: nothing is under way."""
+        if not self._gathered.ahead:
+            return None
+        ahead = self._gathered.ahead.popleft()
+        return (self._as_hand_over(ahead, ahead.one) if alone and ahead.one else None) or ahead
+
+    def _as_hand_over(self, ahead: Ahead, one: OneTask) -> HandOver | None:
+        if self.paused or not self._gathered.only_waiters:
+            return None
+        taker = taker_of(one.route, self._gathered.to_be_asked_for(), self._routes)
+        if taker is None or (call := self.next_call(first=True)) is None:
+            return None
+        return HandOver(ahead, one, call, *taker)
+
+    def arguments_of_hand_over(self, over: HandOver) -> list[str | int | bytes]:
+        """Return it as the script takes it (for `Traffic`)."""
+        over.sent_at_ms = now_ms = self.clock.now_ms()
+        return over.arguments(now_ms, now_ms + self.lease_ms, self.name, self._routes.version)
+
+    def settle_hand_over(self, over: HandOver, reply: Sequence[Any]) -> bool:
+        """Hand on what it did (for `Traffic`). False when it did nothing: the load must run after all."""
+        if not reply:
+            self._hand_out(_Half(over.call, (), 0))
+            self._gathered.make_all_hungry()
+            return False
+        rank, token = reply
+        answer_with(over.ahead.answer, [rank, [1]])
+        self._hand_out(_Half(over.call, (grant_of(over, token),), over.sent_at_ms + self.lease_ms))
+        return True
 
     def next_call(self, *, first: bool) -> Call | None:
         """Take all that has gathered (for `Traffic`). `first`: no other call of ours is under way."""

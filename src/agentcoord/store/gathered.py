@@ -78,7 +78,7 @@ class Gathered:
         for one in finished:
             if one.following is not None:
                 one.following.behind_own_finish = False
-        waiters: tuple[Waiter, ...] = () if paused else self._to_be_asked_for()
+        waiters: tuple[Waiter, ...] = () if paused else self.to_be_asked_for()
         asked = self.moves or finished or self.given_back or waiters
         if not asked and not (self.appended and first):
             return None
@@ -94,7 +94,13 @@ class Gathered:
             _taken(self.appended),
         )
 
-    def _to_be_asked_for(self) -> tuple[Waiter, ...]:
+    @property
+    def only_waiters(self) -> bool:
+        """Whether the next call would take nothing but those who wait, and no other script goes before it."""
+        return not (self.moves or self.finished or self.given_back or self.appended or self.ahead)
+
+    def to_be_asked_for(self) -> tuple[Waiter, ...]:
+        """Return those who wait and whom the next call would take."""
         hungry = [
             each for each in self.waiters if each.hungry and not each.asked and not each.behind_own_finish
         ]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 from agentcoord.clock import Clock
 from agentcoord.domain.graph import find_cycles, topological_order
@@ -16,6 +17,7 @@ from agentcoord.domain.ids import TaskId
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import OnNeedFailed, TaskSpec
 from agentcoord.errors import PlanError
+from agentcoord.store.dispatch_call import OneTask
 from agentcoord.store.dispatcher import Dispatcher
 from agentcoord.store.place_in_line import encode_writes, priority_bonus_ms
 from agentcoord.store.scripts import BATCH, ScriptName
@@ -80,12 +82,15 @@ class Loader:
     async def _load_piece(
         self, piece: Sequence[TaskSpec], rank_of: dict[TaskId, int], base: str
     ) -> tuple[str, Sequence[int]]:
-        args: list[str | int | bytes] = [self.clock.now_ms(), base, len(rank_of), *_WORDS]
-        for spec in piece:
-            rule = "" if spec.on_need_failed is OnNeedFailed.FAIL else spec.on_need_failed
-            args += [spec.id, rank_of[spec.id], priority_bonus_ms(spec.priority), spec.route]
-            args += [",".join(needs_of(spec)), rule, encode_writes(spec.writes), encode_body(spec)]
-        reply: Any = await self.dispatcher.run_ahead(ScriptName.LOAD, *args)
+        words = [_words_of(spec, rank_of[spec.id]) for spec in piece]
+
+        as_words: Sequence[tuple[str | int | bytes, ...]] = words
+
+        def arguments() -> list[str | int | bytes]:
+            return [self.clock.now_ms(), base, len(rank_of), *_WORDS, *chain.from_iterable(as_words)]
+
+        one = _alone(words) if len(rank_of) == 1 else None
+        reply: Any = await self.dispatcher.run_ahead(ScriptName.LOAD, arguments, one=one)
         first_rank, outcomes = reply[0].decode(), reply[1]
         if first_rank == "":
             raise _plan_error(
@@ -95,6 +100,33 @@ class Loader:
                 ]
             )
         return first_rank, outcomes
+
+
+class _Words(NamedTuple):
+    """A task as the script takes it."""
+
+    id: TaskId
+    rank: int
+    bonus_ms: int
+    route: str
+    needs: str
+    rule: str
+    writes: str
+    body: bytes
+
+
+def _words_of(spec: TaskSpec, rank: int) -> _Words:
+    rule = "" if spec.on_need_failed is OnNeedFailed.FAIL else spec.on_need_failed
+    needs, writes = ",".join(needs_of(spec)), encode_writes(spec.writes)
+    bonus_ms = priority_bonus_ms(spec.priority)
+    return _Words(spec.id, rank, bonus_ms, spec.route, needs, rule, writes, encode_body(spec))
+
+
+def _alone(words: Sequence[_Words]) -> OneTask | None:
+    """Return the only task that is loaded, if it may be handed to whoever waits as soon as it is there."""
+    if len(words) > 1 or words[0].needs or words[0].rule or words[0].writes:
+        return None
+    return OneTask(words[0].id, words[0].bonus_ms, words[0].route, words[0].body)
 
 
 def _pieces(ordered: Sequence[TaskSpec]) -> Iterator[list[TaskSpec]]:
@@ -113,8 +145,8 @@ def _pieces(ordered: Sequence[TaskSpec]) -> Iterator[list[TaskSpec]]:
 
 def _needs_first(specs: Sequence[TaskSpec]) -> list[TaskSpec]:
     """Return the specs so that each comes after those it needs. Raises PlanError if that cannot be."""
-    twice = [task for task, count in Counter(spec.id for spec in specs).items() if count > 1]
-    if twice:
+    if len({spec.id for spec in specs}) < len(specs):
+        twice = [task for task, count in Counter(spec.id for spec in specs).items() if count > 1]
         raise _plan_error([f"task {task} is there twice" for task in twice])
     if not any(spec.needs for spec in specs):
         return list(specs)

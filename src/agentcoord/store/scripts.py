@@ -35,6 +35,7 @@ class ScriptName(StrEnum):
 
     LOAD = "load"
     DISPATCH = "dispatch"
+    HAND_OVER = "hand_over"
     HEARTBEAT = "heartbeat"
     BOOK = "book"
     SET_BACK = "set_back"

@@ -27,9 +27,10 @@ from typing import Any, Protocol
 from agentcoord.clock import Clock
 from agentcoord.errors import StoreError, StoreUnavailableError
 from agentcoord.store.dispatch_call import Ahead, Call
+from agentcoord.store.handing_over import HandOver
 from agentcoord.store.lane import Lane, LaneCall, Listener, ScriptsForgottenError
 from agentcoord.store.scripts import CALL_TIMEOUT_S, ScriptName
-from agentcoord.store.under_way import UnderWay, answer_with, tell
+from agentcoord.store.under_way import Sent, UnderWay, answer_with, tell
 from agentcoord.values import dataclass
 
 REPEAT_AFTER_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
@@ -49,10 +50,12 @@ class Desk(Protocol):
     def closing(self) -> bool: ...
     @property
     def handing_out(self) -> bool: ...
-    def next_ahead(self) -> Ahead | None: ...
+    def next_ahead(self, *, alone: bool) -> Ahead | HandOver | None: ...
     def next_call(self, *, first: bool) -> Call | None: ...
     def arguments_of(self, call: Call, *, repeated: bool) -> list[str | int | bytes]: ...
+    def arguments_of_hand_over(self, over: HandOver) -> list[str | int | bytes]: ...
     def settle(self, call: Call, reply: Sequence[Any]) -> None: ...
+    def settle_hand_over(self, over: HandOver, reply: Sequence[Any]) -> bool: ...
     def refuse(self, call: Call, error: StoreError) -> None: ...
     def tell_everybody(self, unsettled: Sequence[Call], error: StoreError) -> None: ...
     def wake(self) -> None: ...
@@ -184,15 +187,17 @@ class Traffic:
             self._care.set()
         return self._broken is None
 
-    def _next(self) -> Call | Ahead | None:
+    def _next(self) -> Sent | None:
         if self._calls.in_hand:
             return self._calls.in_hand.popleft()
-        if len(self._calls.sent) < MOST_UNDER_WAY and (ahead := self.desk.next_ahead()) is not None:
-            return ahead
+        if len(self._calls.sent) < MOST_UNDER_WAY and not self._calls.hands_over:
+            ahead = self.desk.next_ahead(alone=not self._calls.sent)
+            if ahead is not None:
+                return ahead
         calls = self._calls.calls_sent
         return self.desk.next_call(first=calls == 0) if calls < self.lane.depth else None
 
-    def _under_way(self, call: Call | Ahead) -> LaneCall:
+    def _under_way(self, call: Sent) -> LaneCall:
         """Note that a call goes out now, and return it as the lane takes it."""
         if not self._calls.sent:
             loop = asyncio.get_running_loop()
@@ -201,7 +206,9 @@ class Traffic:
                 self._patience = loop.call_later(CALL_TIMEOUT_S, self._lose_patience)
         self._calls.sent.append(call)
         if isinstance(call, Ahead):
-            return call.script, call.args
+            return call.script, call.arguments()
+        if isinstance(call, HandOver):
+            return ScriptName.HAND_OVER, self.desk.arguments_of_hand_over(call)
         return ScriptName.DISPATCH, self.desk.arguments_of(call, repeated=False)
 
     def _lose_patience(self) -> None:
@@ -233,8 +240,8 @@ class Traffic:
             return
         self._told_again = 0
         call = self._calls.sent.popleft()
-        if not self._guarded(lambda: self._hand_on(call, reply)) and isinstance(call, Call):
-            self._calls.unsettled.appendleft(call)  # `give_up` tells those who were not reached.
+        if not self._guarded(lambda: self._hand_on(call, reply)):
+            self._calls.keep(call)
         self._tell_scripts_once_all_is_in()
         self.stir()
 
@@ -246,12 +253,18 @@ class Traffic:
             self.lane.hang_up()
             self._care.set()
 
-    def _hand_on(self, call: Call | Ahead, reply: Any) -> None:
+    def _hand_on(self, call: Sent, reply: Any) -> None:
         if isinstance(call, Ahead):
             if isinstance(reply, StoreError):
                 tell(call.answer, reply)
             else:
                 answer_with(call.answer, reply)
+        elif isinstance(call, HandOver):
+            if isinstance(reply, StoreError):
+                tell(call.ahead.answer, reply)
+                self.desk.refuse(call.call, reply)
+            elif not self.desk.settle_hand_over(call, reply):
+                self._calls.in_hand.append(call.ahead)
         elif isinstance(reply, StoreError):
             self.desk.refuse(call, reply)
         else:

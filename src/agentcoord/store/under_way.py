@@ -15,22 +15,24 @@ from typing import Any, TypeVar
 
 from agentcoord.errors import StoreError
 from agentcoord.store.dispatch_call import Ahead, Call
+from agentcoord.store.handing_over import HandOver
 from agentcoord.values import dataclass
 
 _T = TypeVar("_T")
+Sent = Call | Ahead | HandOver
 
 
 @dataclass(slots=True)
 class UnderWay:
     """The calls of one dispatcher."""
 
-    sent: deque[Call | Ahead] = field(default_factory=deque)
+    sent: deque[Sent] = field(default_factory=deque)
     """Sent, and not answered yet; in order."""
-    refused_unseen: deque[Call | Ahead] = field(default_factory=deque)
+    refused_unseen: deque[Sent] = field(default_factory=deque)
     """Those that the server did not run, because it had forgotten the script; while others are unanswered."""
     unsettled: deque[Call] = field(default_factory=deque)
     """Calls that may have run, and whose answers never came; in order."""
-    in_hand: deque[Call | Ahead] = field(default_factory=deque)
+    in_hand: deque[Sent] = field(default_factory=deque)
     """The next to be sent, as soon as there is a connection."""
 
     @property
@@ -46,13 +48,18 @@ class UnderWay:
     @property
     def calls_sent(self) -> int:
         """How many hand-outs are unanswered."""
-        return sum(isinstance(call, Call) for call in self.sent)
+        return sum(not isinstance(call, Ahead) for call in self.sent)
+
+    @property
+    def hands_over(self) -> bool:
+        """Whether a hand-over is unanswered: if it did nothing, what it would have loaded must come first."""
+        return any(isinstance(call, HandOver) for call in self.sent)
 
     def not_settled(self) -> Iterator[Call]:
         """Hand-outs whose answers have not come."""
         for call in (*self.sent, *self.refused_unseen, *self.unsettled, *self.in_hand):
-            if isinstance(call, Call):
-                yield call
+            if not isinstance(call, Ahead):
+                yield call if isinstance(call, Call) else call.call
 
     def refuse_oldest_unseen(self) -> None:
         """The oldest call did not run."""
@@ -76,18 +83,26 @@ class UnderWay:
             self.not_answered(call, error)
         self.in_hand.clear()
 
-    def not_answered(self, call: Call | Ahead, error: StoreError) -> None:
+    def not_answered(self, call: Sent, error: StoreError) -> None:
         """Tell whoever asked; a hand-out is kept to be repeated, which is harmless if it was never sent."""
-        if isinstance(call, Ahead):
+        if isinstance(call, HandOver):
+            tell(call.ahead.answer, error)
+            self.unsettled.append(call.call)
+        elif isinstance(call, Ahead):
             tell(call.answer, error)
         else:
             self.unsettled.append(call)
 
+    def keep(self, call: Sent) -> None:
+        """Its answer was not handed out to its end: `tell_everybody` tells those who were not reached."""
+        if not isinstance(call, Ahead):
+            self.unsettled.appendleft(call if isinstance(call, Call) else call.call)
+
     def tell_ahead(self, error: StoreError) -> None:
         """There will be no answer: tell whoever waits for another script than the hand-out."""
         for call in (*self.sent, *self.refused_unseen, *self.in_hand):
-            if isinstance(call, Ahead):
-                tell(call.answer, error)
+            if not isinstance(call, Call):
+                tell((call if isinstance(call, Ahead) else call.ahead).answer, error)
 
 
 def answer_with(answer: asyncio.Future[_T], result: _T) -> None:

@@ -16,6 +16,7 @@ CONTRACT = {
     "test_store_dispatcher",
     "test_store_event_log",
     "test_store_file_locks",
+    "test_store_handing_over",
     "test_store_lock_sets",
     "test_store_memory",
     "test_store_questions",

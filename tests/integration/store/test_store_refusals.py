@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from server_kit import (
     valkey_binary,
     wait_until,
 )
-from store_kit import LEASE_MS, HandClock, claim, land, load, open_store, spec, states
+from store_kit import ANYBODY, LEASE_MS, HandClock, claim, land, load, open_store, spec, states
 
 from agentcoord.clock import SystemClock
 from agentcoord.domain.ids import ProjectId
@@ -68,6 +68,30 @@ async def test_a_server_without_memory_left(project_id: ProjectId) -> None:
             await store.queue.verify(held)  # Reading goes on.
             server.client.config_set("maxmemory", "0")
             await _goes_on(store, held)
+
+
+async def test_a_task_for_which_somebody_waits_is_not_kept_by_halves_when_memory_is_used_up(
+    project_id: ProjectId,
+) -> None:
+    with _server() as server:
+        url = unix_url(str(server.socket_path))
+        async with open_store(url, project_id, HandClock()) as store, asyncio.TaskGroup() as group:
+            await load(store, spec("a"))
+            await claim(store)
+            waiting = group.create_task(_told(store.queue.claim(ANYBODY)))
+            server.client.set("somebody else's", "x" * 2_000_000)
+            server.client.config_set("maxmemory", "1mb")
+            with pytest.raises(StoreUnavailableError, match="used up its maxmemory"):
+                await load(store, spec("b"))
+            assert "used up its maxmemory" in (await waiting).message
+            server.client.config_set("maxmemory", "0")
+            assert await states(store) == {"a": TaskState.RUNNING}
+
+
+async def _told(asking: Awaitable[object]) -> StoreUnavailableError:
+    with pytest.raises(StoreUnavailableError) as told:
+        await asking
+    return told.value
 
 
 async def test_a_server_that_cannot_write_to_its_disk(project_id: ProjectId) -> None:

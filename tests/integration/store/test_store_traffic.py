@@ -234,7 +234,7 @@ async def test_an_answer_of_a_new_connection_is_never_taken_for_that_of_a_call_o
         first = group.create_task(dispatch.append(1, b"[1]"))
         await _until(lambda: lane.sent == ["1"])
         lane.is_open = False  # Closing: `lost` comes later.
-        second = group.create_task(dispatch.run_ahead(ScriptName.LOAD, 0, _as_number("load")))
+        second = group.create_task(dispatch.run_ahead(ScriptName.LOAD, lambda: (0, _as_number("load"))))
         await _until(lambda: lane.sent[-1] == "1again")
         answer(b"of the first")
         await _until(lambda: len(lane.sent) == 3)
@@ -250,7 +250,7 @@ async def test_what_was_refused_unseen_goes_before_what_came_later() -> None:
     dispatch = dispatcher.Dispatcher(lane, HandClock(), 60_000, "name", spread=_nothing)
 
     def ahead(name: str) -> Coroutine[Any, Any, Any]:
-        return dispatch.run_ahead(ScriptName.LOAD, 0, _as_number(name))
+        return dispatch.run_ahead(ScriptName.LOAD, lambda: (0, _as_number(name)))
 
     async with asyncio.TaskGroup() as group:
         running = group.create_task(dispatch.run())
@@ -278,7 +278,9 @@ async def test_a_server_that_never_learns_its_scripts_is_given_up() -> None:
     dispatch = dispatcher.Dispatcher(lane, HandClock(), 60_000, "name", spread=_nothing)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(dispatch.run())
-        never = group.create_task(_told(dispatch.run_ahead(ScriptName.LOAD, 0, _as_number("never"))))
+        never = group.create_task(
+            _told(dispatch.run_ahead(ScriptName.LOAD, lambda: (0, _as_number("never"))))
+        )
         for times in range(1, traffic.TELL_AGAIN + 2):
             await _until(partial(_has_sent, lane, times))
             lane.listener.answered(ScriptsForgottenError("forgotten"))

@@ -1,0 +1,73 @@
+"""A task that is added while somebody waits for such a one: both in one script call, `hand_over.lua`.
+
+Separate from the dispatcher, which loads and then hands out, in two calls sent together: that does all that
+may be wanted, this only what is wanted nearly always when workers wait, in half of the server's time.
+
+Theory of operation. Nothing else may have gathered and nothing be under way, so that the order of things
+stays as it was. The script looks whether anybody who waits could have had another task, and does nothing
+then: load and hand-out are sent after all. When its answer is lost, the hand-out is repeated by
+`dispatch.lua`, which remembers it; who loaded is told that it may have run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agentcoord.domain.ids import FencingToken
+from agentcoord.domain.states import TaskState, advance
+from agentcoord.store.dispatch_call import Ahead, Call, OneTask, RoutesCovered, Waiter
+from agentcoord.store.dispatch_reply import Grant
+from agentcoord.values import dataclass
+
+MOST_ROUTES = 32
+"""Where those who wait cover more routes than this, looking into all of them is left to `dispatch.lua`."""
+_RUNNING = advance(TaskState.QUEUED, TaskState.RUNNING)
+
+
+@dataclass(eq=False, slots=True)
+class HandOver:
+    """Adds what `ahead` would add and hands it to one of those who wait in `call`."""
+
+    ahead: Ahead
+    one: OneTask
+    call: Call
+    which: int
+    """Whose it is, of the call's waiters."""
+    covered: str
+    """The routes that any of them covers, a line feed before each."""
+    sent_at_ms: int = 0
+
+    def arguments(
+        self, now_ms: int, deadline_ms: int, dispatcher: str, version: str
+    ) -> list[int | str | bytes]:
+        """Return the call as the script takes it."""
+        one, worker = self.one, self.call.waiters[self.which].worker.name
+        head = (
+            f"{deadline_ms}\n{dispatcher}\n{self.call.number}\n{_RUNNING}\n{version}\n"
+            f"{one.id}\n{one.bonus_ms}\n{one.route}\n{worker}\n{self.which}\n"
+        )
+        return [now_ms, head, one.body, self.covered]
+
+
+def taker_of(route: str, waiters: Sequence[Waiter], routes: RoutesCovered) -> tuple[int, str] | None:
+    """Return who takes a task of this route, and the routes that any of the waiters covers.
+
+    None when nobody does, or they cover too many or ones that are not known.
+    """
+    tags = frozenset(route.split(",") if route else ())
+    which = next((i for i, waiter in enumerate(waiters) if tags <= waiter.worker.tags), None)
+    if which is None:
+        return None
+    covered = [routes.covered_by(each)[1] for each in {waiter.worker.tags for waiter in waiters}]
+    together = covered[0] if len(covered) == 1 else "".join(f"\n{each}" for each in _each_once(covered))
+    known = f"\n{route}\n" in together + "\n" and together.count("\n") <= MOST_ROUTES
+    return (which, together) if known else None
+
+
+def _each_once(covered: Sequence[str]) -> dict[str, None]:
+    return dict.fromkeys(route for routes in covered for route in routes.split("\n")[1:])
+
+
+def grant_of(over: HandOver, token: bytes) -> Grant:
+    """Return what the script handed out, told in the way in which `dispatch.lua` tells it."""
+    return Grant(over.which, FencingToken(int(token)), b"%d \n%b" % (over.sent_at_ms, over.one.body), None)

@@ -1,0 +1,298 @@
+"""A task that is added while somebody waits for such a one: one script, all as by loading and claiming."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from fault_proxy import fault_proxy, lost_answer, lost_question
+from msgspec.structs import replace
+from store_kit import (
+    ANYBODY,
+    HandClock,
+    claim,
+    evalsha_calls,
+    in_the_end,
+    load,
+    open_store,
+    spec,
+    start_claim,
+    states,
+    task_of,
+)
+
+from agentcoord.domain.ids import ProjectId
+from agentcoord.domain.states import TaskState
+from agentcoord.domain.task import OnNeedFailed, TaskSpec
+from agentcoord.domain.worker import Role, worker_of
+from agentcoord.errors import StoreUnavailableError
+from agentcoord.store import Store
+from agentcoord.store.dispatch_call import Ahead, Call, OneTask, Waiter
+from agentcoord.store.handing_over import HandOver
+from agentcoord.store.scripts import ScriptName
+
+_S = TaskState
+PAINTER = worker_of("Painter", Role.BACKEND_ENGINEER, ("paint",))
+
+
+async def waiting_for_more(store: Store, group: asyncio.TaskGroup) -> asyncio.Task[Any]:
+    """Have somebody wait who has had a task of the usual route, which is thereby known."""
+    await load(store, spec("first"))
+    await store.queue.complete(await claim(store), (), current=_S.RUNNING)
+    return await start_claim(store, group, ANYBODY)
+
+
+async def everything(store: Store) -> dict[str, Any]:
+    """All that the server keeps of this project, but the memory of calls and the name of the log."""
+    client = store.client
+    found: dict[str, Any] = {}
+    for key in sorted(await client.keys(f"{store.keys.prefix}*")):
+        name = str(key).removeprefix(store.keys.prefix)
+        kind = await client.type(key)
+        if name.startswith("reply:") or name == "epoch":
+            continue
+        if kind == "hash":
+            found[name] = await client.hgetall(key)
+        elif kind == "zset":
+            found[name] = await client.zrange(key, 0, -1, withscores=True)
+        elif kind == "set":
+            found[name] = sorted(await client.smembers(key))
+        else:
+            found[name] = await client.get(key)
+    return found
+
+
+@pytest.mark.one_server
+async def test_it_takes_one_script_and_leaves_what_loading_and_claiming_leave(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    left: list[dict[str, Any]] = []
+    for at_once in (True, False):
+        project = ProjectId(f"{project_id}-{at_once}")
+        async with open_store(valkey_url, project, HandClock()) as store, asyncio.TaskGroup() as group:
+            waiting = await waiting_for_more(store, group)
+            if not at_once:
+                waiting.cancel()
+                await asyncio.wait({waiting})
+            before = await evalsha_calls(store)
+            await load(store, spec("next", priority=5, title="Ünlaut"))
+            held = await (waiting if at_once else store.queue.claim(ANYBODY))
+            assert await evalsha_calls(store) - before == (1 if at_once else 2)
+            assert held.task == await task_of(store, "next")
+            await store.queue.verify(held)
+            left.append(await everything(store))
+    assert left[0] == left[1]
+
+
+async def _one_that_is_paused_by_another(store: Store, other: Store) -> tuple[TaskSpec, list[str]]:
+    await other.queue.set_paused(True)
+    return spec("next"), []
+
+
+async def _one_behind_what_another_loaded(store: Store, other: Store) -> tuple[TaskSpec, list[str]]:
+    await load(other, spec("before"))
+    return spec("next"), ["before"]
+
+
+async def _one_more_urgent_than_what_another_loaded(store: Store, other: Store) -> tuple[TaskSpec, list[str]]:
+    await load(other, spec("before"))
+    return spec("next", priority=5), ["next"]
+
+
+async def _one_beside_declared_writes(store: Store, other: Store) -> tuple[TaskSpec, list[str]]:
+    await load(other, spec("writer", tags=["nobody"], writes=["a.py"]))
+    return spec("next"), ["next"]
+
+
+async def _one_that_declares_writes(store: Store, other: Store) -> tuple[TaskSpec, list[str]]:
+    return spec("next", writes=["a.py"]), ["next"]
+
+
+async def _one_that_is_there(store: Store, other: Store) -> tuple[TaskSpec, list[str]]:
+    return spec("first"), []
+
+
+async def _one_that_needs_another(store: Store, other: Store) -> tuple[TaskSpec, list[str]]:
+    return spec("next", "first"), ["next"]
+
+
+async def _one_with_a_rule(store: Store, other: Store) -> tuple[TaskSpec, list[str]]:
+    return replace(spec("next"), on_need_failed=OnNeedFailed.RUN), ["next"]
+
+
+async def _one_of_a_new_route(store: Store, other: Store) -> tuple[TaskSpec, list[str]]:
+    return spec("next", tags=["backend", "docs"]), ["next"]
+
+
+async def _one_when_another_added_a_route(store: Store, other: Store) -> tuple[TaskSpec, list[str]]:
+    await load(other, spec("before", tags=["docs"]))
+    return spec("next"), ["before"]
+
+
+async def _one_that_nobody_covers(store: Store, other: Store) -> tuple[TaskSpec, list[str]]:
+    return spec("next", tags=["nobody"]), []
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        _one_that_is_paused_by_another,
+        _one_behind_what_another_loaded,
+        _one_more_urgent_than_what_another_loaded,
+        _one_beside_declared_writes,
+        _one_that_declares_writes,
+        _one_that_is_there,
+        _one_that_needs_another,
+        _one_with_a_rule,
+        _one_of_a_new_route,
+        _one_when_another_added_a_route,
+        _one_that_nobody_covers,
+    ],
+)
+async def test_where_anything_else_might_be_done_both_scripts_run(
+    valkey_url: str, project_id: ProjectId, case: Any
+) -> None:
+    async with (
+        open_store(valkey_url, project_id, HandClock()) as store,
+        open_store(valkey_url, project_id, HandClock()) as other,
+        asyncio.TaskGroup() as group,
+    ):
+        waiting = await waiting_for_more(store, group)
+        task, handed_out = await case(store, other)
+        outcome = await store.queue.load([task])
+        if task.id == "first":
+            assert outcome.unchanged == ("first",)
+            assert await states(store) == {"first": _S.DONE}
+        else:
+            assert outcome.added == (task.id,)
+        async with asyncio.timeout(5):
+            for name in handed_out:
+                assert (await waiting).task.id == name
+        await store.ping()
+        running = [name for name, state in (await states(store)).items() if state is _S.RUNNING]
+        assert running == handed_out
+        waiting.cancel()
+
+
+async def test_of_those_who_wait_the_first_who_covers_it_takes_it(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store, asyncio.TaskGroup() as group:
+        await load(store, spec("first"), spec("colour", tags=["paint"]))
+        await claim(store)
+        await claim(store, PAINTER)
+        painter = await start_claim(store, group, PAINTER)
+        anybody = [await start_claim(store, group, ANYBODY) for _ in range(2)]
+        before = await evalsha_calls(store)
+        await load(store, spec("next"))
+        assert (await anybody[0]).task.id == "next"
+        await load(store, spec("wall", tags=["paint"]))
+        assert (await painter).task.id == "wall"
+        assert await evalsha_calls(store) == before + 2
+        assert not anybody[1].done()
+        await load(store, spec("last"))
+        assert (await anybody[1]).task.id == "last"
+
+
+async def test_what_is_loaded_behind_one_that_was_not_handed_over_finds_it(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with (
+        open_store(valkey_url, project_id, HandClock()) as store,
+        open_store(valkey_url, project_id, HandClock()) as other,
+        asyncio.TaskGroup() as group,
+    ):
+        waiting = await waiting_for_more(store, group)
+        await load(other, spec("before"))
+        loads = [group.create_task(load(store, one)) for one in (spec("a"), spec("b", "a"), spec("c", "b"))]
+        await asyncio.wait(loads)
+        assert (await waiting).task.id == "before"
+        assert [(await claim(store)).task.id] == ["a"]
+        assert {(await task_of(store, name)).state for name in "bc"} == {_S.BLOCKED}
+
+
+async def test_whoever_waits_no_longer_gives_it_back(valkey_url: str, project_id: ProjectId) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store, asyncio.TaskGroup() as group:
+        waiting = await waiting_for_more(store, group)
+        loading = group.create_task(load(store, spec("next")))
+        await asyncio.sleep(0)  # It is on its way.
+        waiting.cancel()
+        await loading
+        held = await claim(store)
+        assert (held.task.id, held.task.attempt) == ("next", 1)
+
+
+async def test_a_server_that_forgot_its_scripts_hands_it_over_when_it_was_told(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store, asyncio.TaskGroup() as group:
+        waiting = await waiting_for_more(store, group)
+        await store.client.script_flush()
+        assert (await store.queue.load([spec("next")])).added == ("next",)
+        assert (await waiting).task.id == "next"
+
+
+@pytest.mark.one_server
+async def test_a_lost_answer_is_told_to_who_loaded_and_the_task_is_handed_out_once(
+    valkey_url: str, project_id: ProjectId, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("p")
+    async with (
+        fault_proxy(valkey_url, folder) as (url, proxy),
+        open_store(url, project_id, HandClock()) as store,
+        asyncio.TaskGroup() as group,
+    ):
+        waiting = await waiting_for_more(store, group)
+        proxy.trap = trap = lost_answer()
+        with pytest.raises(StoreUnavailableError):
+            await load(store, spec("next"))
+        assert trap.sprung.is_set()
+        held = await waiting
+        assert (held.task.id, held.task.attempt) == ("next", 1)
+        assert held.task == await task_of(store, "next")
+        await store.queue.verify(held)
+        assert int(await store.client.get(store.keys.of("fence")) or 0) == held.token
+
+
+@pytest.mark.one_server
+async def test_a_lost_question_is_told_to_who_loaded_and_who_waits_goes_on_waiting(
+    valkey_url: str, project_id: ProjectId, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("p")
+    async with (
+        fault_proxy(valkey_url, folder) as (url, proxy),
+        open_store(url, project_id, HandClock()) as store,
+        asyncio.TaskGroup() as group,
+    ):
+        waiting = await waiting_for_more(store, group)
+        proxy.trap = lost_question()
+        with pytest.raises(StoreUnavailableError):
+            await load(store, spec("next"))
+        assert await in_the_end(lambda: states(store)) == {"first": _S.DONE}
+        await in_the_end(lambda: load(store, spec("next")))
+        assert (await waiting).task.id == "next"
+
+
+async def test_one_that_arrives_after_the_repetition_of_its_call_does_nothing(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    loop = asyncio.get_running_loop()
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, spec("first"))
+        await store.queue.complete(await claim(store), (), current=_S.RUNNING)
+        dispatch, body = store.queue.dispatcher, b'["next","","",3,["backend"],[],"",null]'
+        call = Call(1_000, (), (), (), (Waiter(ANYBODY, loop.create_future()),), ())
+
+        def nothing() -> Sequence[str]:
+            return ()
+
+        one = OneTask(spec("next").id, 0, "backend", body)
+        ahead = Ahead(ScriptName.LOAD, nothing, loop.create_future(), one)
+        over = HandOver(ahead, one, call, 0, "\nbackend")
+        repeated = dispatch.arguments_of(call, repeated=True)
+        await store.queue.scripts.run(ScriptName.DISPATCH, *repeated)
+        late = await store.queue.scripts.run(ScriptName.HAND_OVER, *dispatch.arguments_of_hand_over(over))
+        assert late == []
+        assert await states(store) == {"first": _S.DONE}

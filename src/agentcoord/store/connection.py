@@ -25,6 +25,7 @@ from agentcoord.store.client import connected, unix_url
 from agentcoord.store.dispatcher import DISPATCHED, Dispatcher
 from agentcoord.store.event_log import EventLog
 from agentcoord.store.file_locks import FileLocks
+from agentcoord.store.hand_outs import HandOuts
 from agentcoord.store.keys import Keys
 from agentcoord.store.lane import lane_for
 from agentcoord.store.memory import MARK, Memory
@@ -125,14 +126,9 @@ class Store:
         memory = Memory(client, keys, scripts, mark, reader.forget)
         locks = FileLocks(client, keys, scripts, clock)
         spreader = Spreader(scripts, clock)
-        dispatcher = Dispatcher(
-            lane_for(client, {name: sources[name] for name in DISPATCHED}, keys.prefix),
-            clock,
-            lease_ms,
-            name=uuid.uuid4().hex,
-            spread=spreader.finish,
-            paused=settings.get("paused") == "1",
-        )
+        lane = lane_for(client, {name: sources[name] for name in DISPATCHED}, keys.prefix)
+        paused = settings.get("paused") == "1"
+        dispatcher = Dispatcher(HandOuts(lane, clock, lease_ms, uuid.uuid4().hex, paused), spreader.finish)
         spreader.on_ready = dispatcher.wake
         taking = TakingBack(scripts, clock, reader, spreader, lease_ms, locks.nudge, dispatcher.wake)
         return cls(

@@ -15,7 +15,8 @@ import msgspec
 from redis.asyncio import Redis
 
 from agentcoord.domain.events import Event
-from agentcoord.store.dispatcher import KEPT_EVENTS, Dispatcher
+from agentcoord.store.dispatcher import Dispatcher
+from agentcoord.store.hand_outs import KEPT_EVENTS
 from agentcoord.store.keys import Keys
 from agentcoord.store.scripts import BATCH, calling, read_text
 from agentcoord.values import dataclass

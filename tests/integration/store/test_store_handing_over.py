@@ -282,7 +282,7 @@ async def test_one_that_arrives_after_the_repetition_of_its_call_does_nothing(
     async with open_store(valkey_url, project_id, HandClock()) as store:
         await load(store, spec("first"))
         await store.queue.complete(await claim(store), (), current=_S.RUNNING)
-        dispatch, body = store.queue.dispatcher, b'["next","","",3,["backend"],[],"",null]'
+        dispatch, body = store.queue.dispatcher.hand_outs, b'["next","","",3,["backend"],[],"",null]'
         call = Call(1_000, (), (), (), (Waiter(ANYBODY, loop.create_future()),), ())
 
         def nothing() -> Sequence[str]:

@@ -264,7 +264,7 @@ async def test_a_claim_cancelled_between_its_answer_and_its_next_step_is_given_b
         async with asyncio.TaskGroup() as group:
             cancelled = group.create_task(store.queue.claim(ANYBODY))
             await asyncio.sleep(0)
-            (waiter,) = store.queue.dispatcher._gathered.waiters
+            (waiter,) = store.queue.dispatcher.hand_outs.gathered.waiters
             while not waiter.answer.done():  # noqa: ASYNC110 - the very next step of the loop is the point
                 await asyncio.sleep(0)
             cancelled.cancel()

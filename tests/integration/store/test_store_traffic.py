@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from agentcoord.store.hand_outs import HandOuts
 from store_kit import ANYBODY, HandClock, claim, load, open_store, spec, start_claim, states, task_of
 
 from agentcoord.domain.events import Event, EventKind
@@ -33,7 +34,7 @@ async def test_a_call_that_arrives_after_its_repetition_does_nothing(
         call = Call(1_000, (), (), (), (waiter,), (event,))
 
         async def arrives(*, repeated: bool) -> Any:
-            args = store.queue.dispatcher.arguments_of(call, repeated=repeated)
+            args = store.queue.dispatcher.hand_outs.arguments_of(call, repeated=repeated)
             return await store.queue.scripts.run(ScriptName.DISPATCH, *args)
 
         first = await arrives(repeated=True)
@@ -224,7 +225,7 @@ def _as_number(name: str) -> str:
 
 async def test_an_answer_of_a_new_connection_is_never_taken_for_that_of_a_call_on_the_old_one() -> None:
     lane = _ClosingLane()
-    dispatch = dispatcher.Dispatcher(lane, HandClock(), 60_000, "name", spread=_nothing)
+    dispatch = dispatcher.Dispatcher(HandOuts(lane, HandClock(), 60_000, "name"), _nothing)
 
     def answer(epoch: bytes) -> None:
         lane.listener.answered([b"|1|||v|" + epoch + b"|1", []])
@@ -247,7 +248,7 @@ async def test_an_answer_of_a_new_connection_is_never_taken_for_that_of_a_call_o
 
 async def test_what_was_refused_unseen_goes_before_what_came_later() -> None:
     lane = _ClosingLane()
-    dispatch = dispatcher.Dispatcher(lane, HandClock(), 60_000, "name", spread=_nothing)
+    dispatch = dispatcher.Dispatcher(HandOuts(lane, HandClock(), 60_000, "name"), _nothing)
 
     def ahead(name: str) -> Coroutine[Any, Any, Any]:
         return dispatch.run_ahead(ScriptName.LOAD, lambda: (0, _as_number(name)))
@@ -275,7 +276,7 @@ async def test_what_was_refused_unseen_goes_before_what_came_later() -> None:
 
 async def test_a_server_that_never_learns_its_scripts_is_given_up() -> None:
     lane = _ClosingLane()
-    dispatch = dispatcher.Dispatcher(lane, HandClock(), 60_000, "name", spread=_nothing)
+    dispatch = dispatcher.Dispatcher(HandOuts(lane, HandClock(), 60_000, "name"), _nothing)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(dispatch.run())
         never = group.create_task(

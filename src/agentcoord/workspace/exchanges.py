@@ -86,7 +86,8 @@ class Exchanges:
         sibling = hash_at(folder, swap.sibling)
         target = hash_at(folder, name)
         if swap.before is None:
-            return Position.DONE if sibling is None else Position.WAITING
+            # Where neither is there, somebody removed the sibling: it is not in, and half a landing is none.
+            return Position.DONE if sibling is None and target is not None else Position.WAITING
         if sibling is None:
             # For a removal that is how it starts; else somebody removed the sibling, and the target tells.
             done = swap.after is not None and target == swap.after.sha256

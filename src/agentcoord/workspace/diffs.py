@@ -95,15 +95,14 @@ def _counted_by_git(pairs: Iterable[Pair]) -> dict[str, tuple[int, int]]:
 
 
 def _read_numstat(said: bytes) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Read `added TAB removed TAB NUL old NUL new NUL` records."""
+    """Read `added TAB removed TAB NUL old NUL new NUL` records; both names, as folders are compared."""
     fields = iter(said.split(b"\0"))
     for counts in fields:
         if not counts:
             continue
-        added, removed, path = counts.split(b"\t", 2)
-        if not path:
-            old, path = next(fields), next(fields)
-            path = path if path.startswith(b"b/") else old
+        added, removed, _ = counts.split(b"\t", 2)
+        old, new = next(fields), next(fields)
+        path = new if new.startswith(b"b/") else old
         yield os.fsdecode(path[2:]), (_number(added), _number(removed))
 
 

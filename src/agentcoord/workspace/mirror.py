@@ -207,7 +207,6 @@ def _place(
 ) -> Signature:
     try:
         with opened_parent(target.fd, path, make=True) as (folder, name):
-            _clear_folder(target.tree, path, folder, name)
             if content is not None and not (content and blobs.shares_blocks):
                 replace_file(folder, name, content, mode)
             else:
@@ -241,7 +240,6 @@ def _copy_link(source_fd: int, place: _Target, path: str, *, ignored: bool) -> E
         return None
     try:
         with opened_parent(place.fd, path, make=True) as (folder, name):
-            _clear_folder(place.tree, path, folder, name)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=folder)
             os.symlink(target, name, dir_fd=folder)
@@ -259,13 +257,6 @@ def _note_no_reading_of_folder(target_fd: int, path: str) -> None:
             note_no_reading(folder)
         finally:
             os.close(folder)
-
-
-def _clear_folder(tree: Path, path: str, folder: int, name: str) -> None:
-    """Remove a folder that stands where a file belongs."""
-    with contextlib.suppress(FileNotFoundError):
-        if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-            remove_beneath(tree, [path])
 
 
 def _make_mount_target(tree: Path, mount: str) -> None:

@@ -10,6 +10,8 @@ Running it twice, or crashing within it, changes nothing: each step is told from
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from agentcoord.errors import WorkspaceError
 from agentcoord.workspace.exchanges import Position
 from agentcoord.workspace.history import Operation, Phase, Record, Swap
@@ -36,6 +38,8 @@ def recover(journal: Journal, swapper: Swapper) -> list[Record]:
                     happened.append(settle(journal, swapper, record))
                 case Phase.SETTLED | Phase.ABANDONED:
                     pass
+                case _:
+                    assert_never(record.phase)
         except OSError as error:
             raise WorkspaceError(
                 f"the landing of {record.task} was cut short and cannot be finished now: {error}",

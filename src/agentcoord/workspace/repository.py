@@ -151,6 +151,4 @@ def _in_words(path: Path, error: GitFailedError) -> WorkspaceError:
         )
     if "not a git repository" in error.stderr:
         return WorkspaceError(f"{path} is not in a git repository", mend="git init")
-    if "work tree" in error.stderr:
-        return WorkspaceError(f"{path} has no working tree", mend="go to the repository's folder")
     return WorkspaceError(f"git cannot read {path}: {error.stderr}")

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from agentcoord.domain.files import Change, ChangeKind, FileVersion
 from agentcoord.domain.ids import TaskId
-from workspace_kit import World, git, make_repo, plain, write
+from agentcoord.workspace.pool import WorkspacePool
+from agentcoord.workspace.repository import Repository
+from workspace_kit import World, git, make_repo, plain, snapshot, write
 
 
 async def test_added_and_modified_files_land_and_deletions_and_old_halves_of_renames_are_told(
@@ -148,3 +150,62 @@ async def test_the_user_removing_files_meanwhile_does_not_break_the_walk(
     ws = await world.work("a", {"src/a.py": b"A", "src/new.py": b"n"})
     shutil.rmtree(world.root / "src")
     assert (await ws.changes()).paths == ("src/a.py", "src/new.py")
+
+
+async def test_a_symlink_that_is_made_anew_as_it_was_is_no_change(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, {"a.py": b"a"})
+    (world.root / "link").symlink_to("a.py")
+    ws = await world.work("a", {"a.py": b"A"})
+    (ws.root / "link").unlink()
+    (ws.root / "link").symlink_to("a.py")
+    changes = await ws.changes()
+    assert (changes.paths, changes.refused) == (("a.py",), ())
+    (ws.root / "link").unlink()
+    (ws.root / "link").symlink_to("b.py")
+    assert (await ws.changes()).refused == ("link: it is a symlink in the user's tree",)
+
+
+async def test_of_new_files_that_are_one_name_on_the_users_disk_none_lands_and_both_are_named(
+    tmp_path: Path,
+) -> None:
+    """Here `.git` is `.GIT` too by a second name of the file, as it is anyway where case is folded."""
+    world = await World.make(tmp_path, {"a.py": b"a"})
+    git(world.root, "init", "-q", "--separate-git-dir", str(tmp_path / "git"))
+    (world.root / ".GIT").hardlink_to(world.root / ".git")
+    repo = await Repository.open(world.root)
+    pool = WorkspacePool(repo, tmp_path / "copies", world.rules, size=1, proof_slots=1)
+    ws = await pool.acquire(TaskId("a"), 1, fresh=False)
+    for path, content in {"One.py": b"1\n", "one.py": b"2\n", "two.py": b"3\n"}.items():
+        write(ws.root, path, content)
+    changes = await ws.changes()
+    assert changes.paths == ("two.py",)
+    assert changes.refused == (
+        "One.py: on your disk it is one name with one.py",
+        "one.py: on your disk it is one name with One.py",
+    )
+
+
+async def test_what_a_worker_puts_in_the_place_of_a_mount_or_of_a_file_is_gone_from_the_next_copy(
+    tmp_path: Path,
+) -> None:
+    world = await World.make(tmp_path, {"a.py": b"a", "d/b.py": b"b"}, size=1)
+    ws = await world.work("a", {})
+    (ws.root / ".git").rmdir()
+    (ws.root / ".git").write_bytes(b"gitdir: /elsewhere\n")
+    (ws.root / "a.py").unlink()
+    write(ws.root, "a.py/below/it.py", b"x")
+    shutil.rmtree(ws.root / "d")
+    (ws.root / "d").write_bytes(b"no folder")
+    await world.pool.release(ws, keep=False)
+    ws = await world.pool.acquire(TaskId("b"), 1, fresh=False)
+    assert snapshot(ws.root) == {"a.py": b"a", "d/b.py": b"b"}
+    assert list((ws.root / ".git").iterdir()) == []
+
+
+async def test_a_pipe_where_git_has_a_file_is_in_no_copy(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, {"a.py": b"a", "b.py": b"b"})
+    (world.root / "b.py").unlink()
+    os.mkfifo(world.root / "b.py")
+    ws = await world.work("a", {"a.py": b"A"})
+    assert snapshot(ws.root) == {"a.py": b"A"}
+    assert (await ws.changes()).paths == ("a.py",)

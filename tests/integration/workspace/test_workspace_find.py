@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import shutil
+import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from agentcoord.domain.ids import TaskId
+from agentcoord.errors import WorkspaceError
 from agentcoord.workspace import system_find
 from agentcoord.workspace.pool import Workspace
 from agentcoord.workspace.signatures import changed_ns_of, is_racy, signature_of, size_of
 from agentcoord.workspace.system_find import FindFailedError, everything_beneath, within_folders
 from agentcoord.workspace.user_tree import list_tree
-from agentcoord.workspace.walk import walk, walk_by_steps
+from agentcoord.workspace.walk import remove_beneath, walk, walk_by_steps
 from workspace_kit import World, git, snapshot, write
 
+ORDINARY = 65_534
+"""An id that is not root's."""
 NAMES = ("a\nb", "x\udcff", "-rf", "q*[?]\\", " lead", "\x01", "ü" * 127, "(", "!", "deep/er/still", "d")
 
 
@@ -189,3 +197,62 @@ async def test_who_is_told_the_same_by_git_does_not_take_it_apart_again(tmp_path
     assert world.repo.git_names is told
     write(world.root, "b.py", b"b")
     assert set(list_tree(world.repo).files) == {"a.py", "b.py"}
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that any user may look into, unlike pytest's own."""
+    folder = Path(tempfile.mkdtemp(prefix="ac-walk-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@contextmanager
+def as_ordinary_user() -> Iterator[None]:
+    """Have the kernel judge this thread's look at files as an ordinary user's, where root runs the tests."""
+    libc = ctypes.CDLL(None)
+    if os.geteuid() == 0:
+        libc.setfsuid(ORDINARY)
+    try:
+        yield
+    finally:
+        libc.setfsuid(os.geteuid())
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="setfsuid(2)")
+def test_a_folder_that_its_owner_closed_is_opened_and_one_of_others_is_named(open_folder: Path) -> None:
+    write(open_folder, "closed/in/it.py", b"x")
+    write(open_folder, "a.py", b"x")
+    others: set[str] = set()
+    if os.geteuid() == 0:
+        others = {"others"}
+        (open_folder / "others").mkdir(0o700)
+        for path in ("closed/in", "closed"):
+            os.chown(open_folder / path, ORDINARY, ORDINARY)
+    (open_folder / "closed").chmod(0)
+    with as_ordinary_user():
+        found = walk_by_steps(open_folder)
+    assert found.files.keys() == {"closed/in/it.py", "a.py"}
+    assert found.unreadable == others
+    assert (open_folder / "closed").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("helps", [True, False])
+def test_what_cannot_be_removed_at_once_is_opened_up_first_and_else_told_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, helps: bool
+) -> None:
+    """Root's own `rm` is stopped by no mode: this one is, or never removes anything."""
+    write(tmp_path / "copy", "left/closed/a.py", b"x")
+    (tmp_path / "copy/left").chmod(0o000)
+    condition = 'case $(stat -c %A "$3") in dr*)' if helps else "case no in yes)"
+    script = f'#!/bin/sh\n{condition} exec /bin/rm "$@";; esac\necho "Permission denied" >&2; exit 1\n'
+    write(tmp_path, "programs/rm", script.encode())
+    (tmp_path / "programs/rm").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/programs:{os.environ['PATH']}")
+    if helps:
+        remove_beneath(tmp_path / "copy", ["left"])
+        assert list((tmp_path / "copy").iterdir()) == []
+    else:
+        with pytest.raises(WorkspaceError, match="cannot be removed: Permission denied"):
+            remove_beneath(tmp_path / "copy", ["left"])

@@ -7,6 +7,7 @@ import errno
 import os
 import stat
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from agentcoord.domain.ids import FencingToken, TaskId
 from agentcoord.errors import LandingRefusedError, LeaseLostError, WorkspaceError
 from agentcoord.workspace.landing import Lander, TreeMoved
 from agentcoord.workspace.renames import KernelRenames, PlainRenames, Renames
-from agentcoord.workspace.staged import Staged
+from agentcoord.workspace.staged import MergeConflict, Staged
+from agentcoord.workspace.versions import version_of
 from workspace_kit import (
     LINES,
     TOKEN,
@@ -345,3 +347,29 @@ async def test_nothing_staged_that_is_not_what_it_says_lands(tmp_path: Path) -> 
     with pytest.raises(LandingRefusedError, match="not what was staged"):
         await world.lander.land(A, FencingToken(1), "t", lying, verify=nothing_to_verify)
     assert world.read("a.py") == b"a"
+
+
+async def test_a_path_that_is_staged_twice_or_with_another_mode_never_lands(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, {"a.py": b"a"})
+    ready = staged(world.repo, {"a.py": (b"a", b"A"), "b.py": (None, b"B")})
+    twice = replace(ready, files=(*ready.files, ready.files[0]))
+    odd = replace(ready, files=(replace(ready.files[1], new=version_of(b"B", 0o777)),))
+    for wrong, words in ((twice, "staged twice"), (odd, "b.py: its mode is 777")):
+        with pytest.raises(LandingRefusedError, match=words):
+            await world.lander.land(A, TOKEN, "t", wrong, verify=nothing_to_verify)
+    assert snapshot(world.root) == {"a.py": b"a"}
+
+
+async def test_a_file_of_the_users_that_has_become_too_large_is_refused_by_name(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, {"a.py": b"a"})
+    ready = staged(world.repo, {"a.py": (b"a", b"A")})
+    with (world.root / "a.py").open("r+b") as grown:
+        grown.truncate(33 << 20)
+    with pytest.raises(LandingRefusedError, match=r"'a\.py' has more than 32 MB") as refused:
+        await world.lander.land(A, TOKEN, "t", ready, verify=nothing_to_verify)
+    assert refused.value.paths == ("a.py",)
+
+
+def test_a_conflict_over_names_alone_tells_of_no_lines() -> None:
+    conflict = MergeConflict(("Readme.md",), "", {"Readme.md": "readme.md"})
+    assert conflict.why == "Readme.md and your readme.md are one file on this disk"

@@ -315,3 +315,12 @@ async def test_base_contents_are_there_as_they_were_given(tmp_path: Path) -> Non
         await ws.base_bytes("none.py")
     with pytest.raises(WorkspaceError, match="UTF-8"):
         await ws.base_text("big.bin")
+
+
+async def test_two_tasks_that_come_first_of_all_at_once_have_a_copy_each(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, {"a.py": b"a"})
+    async with asyncio.TaskGroup() as group:
+        both = [group.create_task(world.pool.acquire(task, 1, fresh=False)) for task in (A, B)]
+    first, second = (each.result() for each in both)
+    assert first.root != second.root
+    assert snapshot(first.root) == snapshot(second.root) == {"a.py": b"a"}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from agentcoord.errors import WorkspaceError
 from agentcoord.workspace.repository import Repository
+from agentcoord.workspace.shadow_git import write_shadow_git
 from agentcoord.workspace.user_tree import list_tree
-from workspace_kit import git, make_repo
+from workspace_kit import git, make_repo, save
 
 
 async def test_the_top_level_is_found_from_any_folder_and_names_may_be_odd(tmp_path: Path) -> None:
@@ -98,3 +100,53 @@ async def test_listing_runs_no_program_that_the_configuration_names(tmp_path: Pa
     (root / ".gitattributes").write_text("* filter=x\n")
     list_tree(await Repository.open(root))
     assert not canary.exists()
+
+
+async def test_a_configuration_that_git_cannot_read_is_told_in_its_words(tmp_path: Path) -> None:
+    root = make_repo(tmp_path / "repo", {"a.py": b"x"})
+    (root / ".git/config").write_text("[core\n")
+    with pytest.raises(WorkspaceError, match=r"git cannot read .*bad config"):
+        await Repository.open(root)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a folder away")
+async def test_a_folder_of_another_user_is_refused_with_the_command_that_trusts_it(tmp_path: Path) -> None:
+    root = make_repo(tmp_path / "repo", {"a.py": b"x"})
+    for path in (root, root / ".git"):
+        os.chown(path, 12345, 12345)
+    with pytest.raises(WorkspaceError, match="belongs to another user") as refused:
+        await Repository.open(root)
+    assert refused.value.mend == f"git config --global --add safe.directory {root}"
+
+
+async def shown_git(root: Path, home: Path, *words: str) -> str:
+    """Ask git for something with the folder that workers are shown in place of the user's."""
+    repo = await Repository.open(root)
+    write_shadow_git(repo, home)
+    (home / "objects/info/alternates").write_text(
+        f"{repo.objects_dir}\n"
+    )  # Where it lies outside of a sandbox.
+    return git(root, f"--git-dir={home}", f"--work-tree={root}", *words)
+
+
+async def test_workers_are_shown_a_detached_head_and_a_split_index(tmp_path: Path) -> None:
+    root = make_repo(tmp_path / "repo", {"a.py": b"x", "b.py": b"x"})
+    git(root, "update-index", "--split-index")
+    git(root, "checkout", "-q", "--detach")
+    save(root, "a.py", b"y")
+    assert await shown_git(root, tmp_path / "shadow", "status", "--short") == " M a.py\n"
+    head = git(root, "rev-parse", "HEAD")
+    assert await shown_git(root, tmp_path / "shadow", "rev-parse", "HEAD") == head
+    assert list((tmp_path / "shadow").glob("sharedindex.*"))
+
+
+async def test_workers_are_shown_a_repository_with_the_longer_hashes(tmp_path: Path) -> None:
+    root = tmp_path / "repo"
+    root.mkdir()
+    git(root, "init", "-q", "--object-format=sha256")
+    save(root, "a.py", b"x")
+    git(root, "add", "a.py")
+    git(root, "commit", "-q", "-m", "start")
+    head = await shown_git(root, tmp_path / "shadow", "rev-parse", "HEAD")
+    assert head == git(root, "rev-parse", "HEAD")
+    assert len(head.strip()) == 64

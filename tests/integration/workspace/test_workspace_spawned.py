@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agentcoord.workspace import spawned
-from agentcoord.workspace.spawned import run_program
+from agentcoord.workspace.spawned import run_program, streamed
 
 ENV = {"PATH": os.environ["PATH"], "GIVEN": "a b\nc"}
 LONG = b"0123456789abcdef" * 200_000
@@ -83,3 +83,26 @@ def test_several_start_at_once() -> None:
     for thread in threads:
         thread.join(20)
     assert ran == [0] * 8
+
+
+def test_a_program_whose_output_is_followed_is_ended_in_time_and_tells_its_end_twice() -> None:
+    with streamed(["sh", "-c", "echo on; exit 7"], cwd=Path("/"), env=ENV, timeout_s=20) as program:
+        assert b"".join(program.output()) == b"on\n"
+        assert [program.exit_code(), program.exit_code()] == [7, 7]
+    with streamed(["sleep", "60"], cwd=Path("/"), env=ENV, timeout_s=0.05) as program:
+        with pytest.raises(TimeoutError):
+            program.exit_code()
+        pid = program._pid
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_where_nothing_can_be_started_beside_other_threads_following_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(spawned, "_libc", lambda: None)
+    with (
+        pytest.raises(OSError, match="without holding the others up"),
+        streamed(["true"], cwd=Path("/"), env=ENV, timeout_s=5),
+    ):
+        pass

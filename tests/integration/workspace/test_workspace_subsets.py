@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from agentcoord.domain.hunks import Hunk, read_diff
-from agentcoord.domain.ids import TaskId
+from agentcoord.domain.ids import FencingToken, TaskId
 from agentcoord.errors import WorkspaceError
 from agentcoord.review.blame import blame
 from agentcoord.workspace.journal import Journal
 from agentcoord.workspace.landing import Lander, TreeMoved
 from agentcoord.workspace.staged import UndoOutcome
-from workspace_kit import LINES, World, write
+from workspace_kit import LINES, TOKEN, World, nothing_to_verify, staged, write
 
 T = TaskId("t")
 FILES = {"a.py": LINES, "b.py": LINES}
@@ -79,9 +79,10 @@ async def test_the_users_and_other_tasks_lines_stay(tmp_path: Path) -> None:
     await w.land_task("t", {"a.py": edited(LINES, n2="two\n", n15="fifteen\n")})
     await w.land_task("u", {"a.py": edited(LINES, n2="two\n", n8="eight\n", n15="fifteen\n")})
     write(w.root, "a.py", edited(LINES, n2="two\n", n8="eight\n", n15="fifteen\n", n19="mine\n"))
-    one, _ = await hunks_of(w)
+    one, two = await hunks_of(w)
     assert await take_out(w, one) == UndoOutcome(merged=("a.py",))
     assert w.read("a.py") == edited(LINES, n8="eight\n", n15="fifteen\n", n19="mine\n")
+    assert [hunk.lines for hunk in await hunks_of(w)] == [two.lines], "others' lines are no part of it"
     assert (await w.lander.undo(TaskId("u"))).conflicts == ()
     assert (await w.lander.undo(T)).conflicts == ()
     assert w.read("a.py") == edited(LINES, n19="mine\n")
@@ -152,3 +153,52 @@ async def test_any_subset_of_any_change_in_any_order(tmp_path: Path) -> None:
         assert w.read("a.py") == b"".join(expected)
         assert (await w.lander.undo(task)).conflicts == ()
         assert w.read("a.py") == b"".join(before)
+
+
+async def test_a_hunk_that_the_user_took_out_by_hand_needs_no_step(tmp_path: Path) -> None:
+    w = await World.make(tmp_path, FILES)
+    await w.land_task("t", {"a.py": edited(LINES, n2="two\n", n15="fifteen\n")})
+    one, _ = await hunks_of(w)
+    write(w.root, "a.py", edited(LINES, n15="fifteen\n", n19="mine\n"))
+    plan = await w.lander.without(T, {one.key}, w.read)
+    assert (plan.steps, plan.conflicts) == ((), ())
+
+
+@pytest.mark.parametrize("instead", ["nothing", "a folder"])
+async def test_a_file_that_is_no_file_any_more_stands_in_the_way(tmp_path: Path, instead: str) -> None:
+    w = await World.make(tmp_path, FILES)
+    await w.land_task("t", {"a.py": edited(LINES, n2="two\n"), "b.py": edited(LINES, n2="two\n")})
+    one, two = await hunks_of(w)
+    proven = (await w.lander.without(T, {one.key, two.key}, w.read)).wanted_sha256
+    (w.root / "a.py").unlink()
+    if instead == "a folder":
+        (w.root / "a.py").mkdir()
+    outcome = await w.lander.take_out(T, {one.key, two.key}, since_ms=0, proven=proven)
+    assert outcome == UndoOutcome(conflicts=("a.py",))
+    assert w.read("b.py") == edited(LINES, n2="two\n")
+
+
+async def test_each_landing_of_a_task_with_others_lines_between_keeps_its_own_hunks(tmp_path: Path) -> None:
+    w = await World.make(tmp_path, FILES)
+    await w.land_task("t", {"a.py": edited(LINES, n2="two\n")})
+    between = edited(LINES, n2="two\n", n8="mine\n")
+    write(w.root, "a.py", between)
+    ready = staged(w.repo, {"a.py": (between, edited(between, n15="fifteen\n"))})
+    again = FencingToken(TOKEN + 1)
+    await w.lander.land(T, again, "t", ready, verify=nothing_to_verify)
+    one, two = await hunks_of(w)
+    assert await take_out(w, two) == UndoOutcome(restored=("a.py",))
+    assert w.read("a.py") == edited(LINES, n2="two\n", n8="mine\n")
+    assert [hunk.lines for hunk in await hunks_of(w)] == [one.lines]
+    assert await take_out(w, one) == UndoOutcome(merged=("a.py",))
+    assert w.read("a.py") == edited(LINES, n8="mine\n")
+
+
+async def test_hunks_of_what_never_landed_or_was_undone_are_refused_in_words(tmp_path: Path) -> None:
+    w = await World.make(tmp_path, FILES)
+    await w.land_task("t", {"a.py": edited(LINES, n2="two\n")})
+    await w.lander.undo(T)
+    with pytest.raises(WorkspaceError, match="landed nothing that stands"):
+        await w.lander.without(T, {"any"}, w.read)
+    with pytest.raises(WorkspaceError, match="nothing of t stands"):
+        await w.lander.lines(T)

@@ -72,3 +72,9 @@ def test_lines_are_counted_for_every_kind_and_every_name() -> None:
         ]
     )
     assert counts == {"a": (2, 1), "d/new\nline": (2, 0), "old": (0, 1), "x\udcff": (1, 1), "binary": (0, 0)}
+
+
+def test_a_patch_of_millions_of_characters_is_cut_and_says_so() -> None:
+    patch = unified_diff([Pair("a.txt", None, b"".join(b"%099d\n" % n for n in range(21_000)))])
+    assert len(patch) < 2_000_100
+    assert patch.endswith("# ... cut after 2000000 characters\n")

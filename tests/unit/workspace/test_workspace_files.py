@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from agentcoord.errors import WorkspaceError
-from agentcoord.workspace.beneath import READ, open_beneath, opened_root
+from agentcoord.workspace.beneath import READ, in_words, open_beneath, opened_root
 from agentcoord.workspace.files import SafeTree
 
 
@@ -87,3 +88,42 @@ def test_an_interrupted_write_leaves_no_temporary_behind(tree: SafeTree) -> None
     with pytest.raises(WorkspaceError, match="is a folder"):
         tree.write_bytes("src/taken", b"x")
     assert tree.list_dir("src") == ["a.py", "taken/"]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (errno.EISDIR, "is a folder, not a file"),
+        (errno.ENXIO, "is not a regular file"),
+        (errno.ENAMETOOLONG, "too long for a file name"),
+        (errno.EACCES, "permission denied"),
+        (errno.EIO, "'src/a.py': Input/output error"),
+    ],
+)
+def test_what_the_kernel_says_is_told_with_the_path_and_in_words(code: int, words: str) -> None:
+    told = in_words(OSError(code, os.strerror(code)), "src/a.py")
+    assert words in told.message
+    assert "src/a.py" in told.message
+
+
+def test_a_path_with_half_a_character_is_refused_in_words(tree: SafeTree) -> None:
+    with pytest.raises(WorkspaceError, match="surrogate"):
+        tree.read_bytes("src/\ud800.py", limit=10)
+
+
+def test_removing_takes_files_away_and_nothing_else(tree: SafeTree) -> None:
+    tree.remove("src/a.py")
+    tree.remove("src/a.py")
+    assert tree.list_dir("src") == []
+    with pytest.raises(WorkspaceError, match="is a folder"):
+        tree.remove("src")
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="a file that tells no size, as /proc has them"
+)
+def test_a_file_that_is_longer_than_it_said_is_not_read_beyond_the_limit() -> None:
+    tree = SafeTree(Path(f"/proc/{os.getpid()}"))
+    assert len(tree.read_bytes("comm", limit=100)) < 100
+    with pytest.raises(WorkspaceError, match="grew beyond 10 bytes"):
+        tree.read_bytes("maps", limit=10)

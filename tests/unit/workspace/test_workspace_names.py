@@ -168,3 +168,7 @@ def test_what_is_out_of_sight_is_out_of_scope_too() -> None:
     assert ScopeRules(["src/**"]).shows("anything/at/all")
     with pytest.raises(WorkspaceError, match=r"project\.sight"):
         ScopeRules(["src/**"], sight=["/"])
+
+
+def test_a_file_under_the_name_of_a_folder_that_instructs_is_refused_too() -> None:
+    assert refusal_of(".vscode", exists=True) == "editors run commands from it"

@@ -192,7 +192,7 @@ class Fleet:
         """Let a worker end what it is at and then go; at once where that is nothing."""
         if not self._shop.board.rows[name].tasks:
             self._workers[name].cancel()
-        elif name in self._turns:
+        else:
             self._turns[name].begin_nothing()
 
     def _start(self, spec: WorkerSpec) -> None:
@@ -210,12 +210,10 @@ class Fleet:
         self._workers.pop(name)
         self._turns.pop(name, None)
         self._not_ahead(name)
-        row = self._shop.board.rows.get(name)
-        if row is not None:
-            self._shop.board.set_own_state(row, WorkerState.STOPPED)
-            if name in self._killed:
-                self._killed.discard(name)
-                del self._shop.board.rows[name]
+        self._shop.board.set_own_state(self._shop.board.rows[name], WorkerState.STOPPED)
+        if name in self._killed:
+            self._killed.discard(name)
+            del self._shop.board.rows[name]
         self._shop.hub.emit(EventKind.WORKER_STOPPED, worker=name)
         self._shop.board.touch()
         if self._draining and not self._workers:
@@ -255,14 +253,12 @@ class Fleet:
                 turns.raise_broken()
                 if self._keeps(row):
                     await self._begin_next(row, turns, runs)
-            except AssertionError:
-                raise
             except StoreUnavailableError as away:
                 pause_s = min(back_off_s, STORE_AWAY_MOST_S)
                 log.warning("store_away", worker=row.spec.name, error=str(away))
                 self._shop.board.set_own_state(row, WorkerState.WAITING, f"{STORE_AWAY}: {away.message}")
             except Exception as error:
-                if isinstance(error, ExceptionGroup) and error.subgroup(AssertionError) is not None:
+                if _is_broken_invariant(error):
                     raise
                 pause_s = back_off_s
                 self.restarts += 1
@@ -333,7 +329,7 @@ class Fleet:
     def _look_at_broken(self, row: WorkerRow, turns: TaskTurns) -> None:
         """Tell of runs that broke when their worker began nothing more."""
         for error in turns.broken:
-            if isinstance(error, AssertionError):
+            if _is_broken_invariant(error):
                 raise error
             if not isinstance(error, StoreUnavailableError):
                 self._broken.tell_crash(row, error)
@@ -347,3 +343,10 @@ class Fleet:
             for claim in turns.held.values():
                 runner = runner_of(self._shop, row, turns)
                 group.create_task(runner.hand_back(claim, "its worker was stopped"))
+
+
+def _is_broken_invariant(error: Exception) -> bool:
+    """Whether an assertion failed, if only in one of several things that were done at once."""
+    if isinstance(error, ExceptionGroup):
+        return error.subgroup(AssertionError) is not None
+    return isinstance(error, AssertionError)

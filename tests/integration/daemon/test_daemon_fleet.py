@@ -9,7 +9,18 @@ import shutil
 from pathlib import Path
 
 import pytest
-from daemon_kit import WORKER, Daemonlet, Held, bash, create, daemonlet, finish, own_valkey, until
+from daemon_kit import (
+    PATIENCE_S,
+    WORKER,
+    Daemonlet,
+    Held,
+    bash,
+    create,
+    daemonlet,
+    finish,
+    own_valkey,
+    until,
+)
 
 from agentcoord.clock import SystemClock
 from agentcoord.daemon.broken_runs import STORE_AWAY
@@ -466,3 +477,91 @@ async def test_one_paid_model_serves_all_tasks_of_a_run(valkey_url: str, project
         first = d.shop.paid_model()
         await d.runs.begin_if_none(any_open=True)
         assert d.shop.paid_model() is first
+
+
+async def test_a_fleet_whose_last_worker_is_gone_has_drained_already(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d, d.working():
+        await d.wait_for(EventKind.WORKER_STARTED)
+        d.fleet.kill(WORKER.name)
+        await d.wait_for(EventKind.WORKER_STOPPED)
+        drained: list[bool] = []
+        d.fleet.on_drained = lambda: drained.append(True)
+        d.fleet.drain()
+        assert drained == [True]
+
+
+async def test_a_claim_that_nobody_runs_is_not_given_up(valkey_url: str, project_id: ProjectId) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        thought = Held(create("src/new.py", "Y = 2\n"), finish())
+        d.model.turns["t"] = [thought]
+        await d.load("t")
+        async with d.working():
+            await thought.begun.wait()
+            (claim,) = d.fleet.claims
+            thought.may_end.set()
+            await d.wait_until("t", TaskState.DONE)
+            await until(lambda: not d.fleet._runs)
+            d.fleet.give_up(d.shop.board.rows[WORKER.name], claim, "no sign of life")
+            d.model.turns["u"] = [[create("src/u.py", "U = 1\n"), finish()]]
+            await d.load("u")
+            await d.wait_until("u", TaskState.DONE)
+            assert d.fleet.restarts == 0
+
+
+class BreaksWhenTold:
+    """A model's turn that raises what the test says, once it is let."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+        self.begun, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self) -> list[Block]:
+        self.begun.set()
+        await self.may_end.wait()
+        raise self._error
+
+
+async def test_a_run_that_breaks_while_the_fleet_drains_is_told_and_its_task_kept(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        breaks = BreaksWhenTold(KeyError("a fault of ours"))
+        d.model.turns["t"] = [breaks]
+        await d.load("t")
+        async with d.working():
+            await breaks.begun.wait()
+            d.fleet.drain()
+            breaks.may_end.set()
+            crash = await d.wait_for(EventKind.WORKER_CRASHED)
+            await d.wait_for(EventKind.WORKER_STOPPED)
+        assert "a fault of ours" in crash.data["error"]
+        assert (await d.task("t")).state is TaskState.QUEUED
+
+
+@pytest.mark.parametrize("drains", [True, False])
+@pytest.mark.parametrize(
+    "error",
+    [AssertionError("an invariant"), ExceptionGroup("two", [AssertionError("an invariant"), KeyError()])],
+)
+async def test_a_broken_invariant_stops_the_fleet(
+    valkey_url: str, project_id: ProjectId, error: Exception, *, drains: bool
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        breaks = BreaksWhenTold(error)
+        d.model.turns["t"] = [breaks]
+        await d.load("t")
+
+        async def work() -> None:
+            async with d.working():
+                await breaks.begun.wait()
+                if drains:
+                    d.fleet.drain()
+                breaks.may_end.set()
+                await asyncio.Event().wait()
+
+        with pytest.raises(ExceptionGroup) as ended:
+            async with asyncio.timeout(PATIENCE_S):
+                await work()
+        assert ended.value.subgroup(AssertionError) is not None

@@ -15,6 +15,7 @@ from daemon_kit import PATIENCE_S, Daemonlet, daemonlet, own_valkey, until
 
 from agentcoord.daemon.connection import Desk
 from agentcoord.daemon.control import MAX_CLIENTS, ControlServer
+from agentcoord.daemon.event_hub import QUEUE_EVENTS
 from agentcoord.daemon.snapshot import PAGE_ROWS
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import ProjectId, TaskId
@@ -365,3 +366,86 @@ async def test_what_a_client_sent_goes_with_it_and_waits_for_no_collector(
             await until(lambda: decoders() == before)
         finally:
             gc.enable()
+
+
+async def test_a_place_in_the_log_that_cannot_be_is_a_resync(valkey_url: str, project_id: ProjectId) -> None:
+    async with daemonlet(valkey_url, project_id) as d, served(d), raw(d) as client:
+        d.hub.emit(EventKind.ERROR)
+        await d.hub.flushed()
+        for number, seq in enumerate([d.hub.seq + 1, -10_000, "4", None], start=1):
+            client.ask(number, Method.SUBSCRIBE, topics=["events"], since={"epoch": d.hub.epoch, "seq": seq})
+            view = (await client.hear())["result"]
+            assert (view["mode"], view["seq"]) == ("resync", 1)
+
+
+async def test_notices_and_answers_from_a_client_mean_nothing(valkey_url: str, project_id: ProjectId) -> None:
+    async with daemonlet(valkey_url, project_id) as d, served(d), raw(d) as client:
+        client.say(b'{"jsonrpc":"2.0","method":"stop","params":{}}')
+        client.say(b'{"jsonrpc":"2.0","id":9,"result":{}}')
+        client.ask(1, Method.TASKS)
+        assert (await client.hear())["id"] == 1
+
+
+async def test_who_lags_behind_is_told_so_with_a_snapshot_and_follows_again(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    """A client that reads nothing while more happens than its queue holds."""
+    loop, some = asyncio.get_running_loop(), 1_000
+    async with daemonlet(valkey_url, project_id) as d, served(d):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.setblocking(False)
+            await loop.sock_connect(client, str(d.paths.socket))
+            ask = b'{"jsonrpc":"2.0","id":1,"method":"subscribe","params":{"topics":["events"]}}\n'
+            await loop.sock_sendall(client, ask)
+            heard = b""
+            async with asyncio.timeout(PATIENCE_S):
+                while not heard.endswith(b"\n"):  # From here on it follows.
+                    heard += await loop.sock_recv(client, 1 << 20)
+            for _ in range(QUEUE_EVENTS // some + 3):
+                for _ in range(some):
+                    d.hub.emit(EventKind.ERROR, words="x" * 300)
+                await d.hub.flushed()
+            last = d.hub.seq
+            seen: list[int] = []
+            lagged: dict[str, Any] = {}
+            while not seen or seen[-1] <= last:
+                async with asyncio.timeout(PATIENCE_S):
+                    heard += await loop.sock_recv(client, 1 << 20)
+                *lines, heard = heard.split(b"\n")
+                for line in map(json.loads, lines):
+                    if line.get("method") == "lagged":
+                        assert not lagged
+                        lagged = line["params"]["snapshot"]
+                        assert seen == list(range(1, seen[-1] + 1)), "nothing was left out until then"
+                        assert seen[-1] < lagged["seq"] == last
+                        seen.clear()
+                        d.hub.emit(EventKind.ERROR, where="later")
+                    elif "params" in line:
+                        seen.append(line["params"]["event"]["seq"])
+            assert seen == [last + 1]
+            assert (lagged["epoch"], lagged["events"][-1]["seq"]) == (d.hub.epoch, last)
+
+
+async def test_more_changed_rows_than_a_page_are_due_in_several_lines_each_once(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d, served(d), raw(d) as client:
+        names = [f"t{number:04}" for number in range(PAGE_ROWS + 1)]
+        await d.load(*names)
+        client.ask(1, Method.SUBSCRIBE, topics=["tasks"])
+        assert "result" in await client.hear()
+
+        async def rows_due() -> list[list[str]]:
+            pages: list[list[str]] = []
+            while sum(map(len, pages)) < len(names):
+                pages.append([row["id"] for row in (await client.hear())["params"]["tasks"]])
+            return pages
+
+        first = await rows_due()
+        for name in names:
+            await d.store.queue.cancel(TaskId(name), why="not needed")
+        d.shop.board.touch()
+        again = await rows_due()
+        for pages in (first, again):
+            assert [len(page) for page in pages] == [PAGE_ROWS, 1]
+            assert sorted(name for page in pages for name in page) == names

@@ -6,14 +6,18 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
-from daemon_kit import WORKER, Daemonlet, create, daemonlet, finish, own_valkey
+from daemon_kit import WORKER, Daemonlet, bash, create, daemonlet, finish, own_valkey
 
+from agentcoord.daemon.reconciling import reconcile
 from agentcoord.domain.events import EventKind
-from agentcoord.domain.ids import ProjectId
+from agentcoord.domain.ids import ProjectId, TaskId
 from agentcoord.domain.states import TaskState
-from agentcoord.errors import RpcError
+from agentcoord.errors import AgentError, LlmError, RpcError
+from agentcoord.llm.api import Block
+from workspace_kit import nothing_to_verify, staged
 
 LANDED_FILE = "src/new.py"
 
@@ -193,3 +197,121 @@ async def test_the_same_checks_failing_twice_alike_end_the_attempt(
         # Another failure is another try; the times in the output make no difference.
         assert d.model.asked == ["t"] * 3
         assert not (d.root / "src/note").exists()
+
+
+async def words_of(d: Daemonlet, task: str) -> str:
+    """All that was said in the conversation about a task."""
+    told = await d.requests.answer("transcript", {"id": task})
+    return "\n".join(str(step.get("text", "")) for step in told["steps"])
+
+
+async def test_a_file_that_never_lands_and_is_never_taken_back_ends_the_attempt_after_some_tries(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id, attempts=1) as d:
+        wrong = [create(LANDED_FILE, "Y = 2\n"), bash("ln -s /etc/hostname src/link"), finish()]
+        d.model.turns["t"] = [wrong, *[[finish()]] * 3]
+        await d.load("t")
+        async with d.working():
+            failed = await d.wait_until("t", TaskState.FAILED)
+            await d.wait_for(EventKind.TASK_FAILED, "t")
+        assert "not proven after 4 tries: These files never land" in failed.why
+        assert "src/link" in failed.why
+        assert d.kinds("t").count("task.checking") == 4
+        assert not (d.root / LANDED_FILE).exists()
+
+
+async def test_a_file_that_never_lands_is_to_be_taken_back_before_anything_is_checked(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id, checks={"t": "true"}) as d:
+        d.model.turns["t"] = [
+            [create(LANDED_FILE, "Y = 2\n"), bash("ln -s /etc/hostname src/link"), finish()],
+            [bash("rm src/link"), finish()],
+        ]
+        await d.load("t")
+        async with d.working():
+            await d.wait_until("t", TaskState.DONE)
+            await d.wait_for(EventKind.TASK_DONE, "t")
+        assert (await d.task("t")).files == (LANDED_FILE,)
+        assert d.kinds("t").count("task.checked") == 1
+        assert (
+            "These files never land, whatever the scope says. Take them back:\nsrc/link: "
+            in await words_of(d, "t")
+        )
+
+
+async def test_a_tree_that_changes_during_every_check_leaves_the_task_to_a_person(
+    valkey_url: str, project_id: ProjectId, tmp_path: Path
+) -> None:
+    checks = {"t": f"echo '# again' >> $(cat {tmp_path}/where)/src/busy.py"}
+    async with daemonlet(valkey_url, project_id, checks=checks) as d:
+        (tmp_path / "where").write_text(str(d.root))
+        d.model.turns["t"] = [[create(LANDED_FILE, "Y = 2\n"), finish()]]
+        await d.load("t")
+        async with d.working():
+            parked = await d.wait_until("t", TaskState.PARKED)
+        assert parked.why == "the tree changed again and again during its checks: src/busy.py"
+        assert not (d.root / LANDED_FILE).exists()
+        assert (d.root / "src/busy.py").read_text() == "# again\n" * 5
+
+
+async def test_a_save_in_the_moment_of_landing_is_merged_and_checked_again(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    lines = "".join(f"line_{n} = 0\n" for n in range(40))
+    ours, users = lines.replace("line_3 = 0", "line_3 = 1"), lines.replace("line_33 = 0", "line_33 = 1")
+    saves = [users]
+    async with daemonlet(
+        valkey_url, project_id, files={"src/app.py": lines.encode()}, checks={"t": "true"}
+    ) as d:
+
+        def save(step: str) -> None:
+            if step == "swap 0" and saves:
+                (d.root / "src/app.py").write_text(saves.pop())
+
+        d.fault.append(save)
+        d.model.turns["t"] = [[create("src/app.py", ours), finish()]]
+        await d.load("t")
+        async with d.working():
+            done = await d.wait_until("t", TaskState.DONE)
+            event = await d.wait_for(EventKind.TASK_DONE, "t")
+        assert (d.root / "src/app.py").read_text() == users.replace("line_3 = 0", "line_3 = 1")
+        assert (event.data["merged"], done.attempt) == (["src/app.py"], 1)
+        assert d.kinds("t").count("task.landing") == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (LlmError("an odd answer"), "the call to the model failed: an odd answer"),
+        (AgentError("lost its way"), "the attempt broke: lost its way"),
+    ],
+)
+async def test_what_breaks_an_attempt_is_its_cause_in_words(
+    valkey_url: str, project_id: ProjectId, error: Exception, why: str
+) -> None:
+    async def breaks() -> list[Block]:
+        raise error
+
+    async with daemonlet(valkey_url, project_id, attempts=1) as d:
+        d.model.turns["t"] = [breaks]
+        await d.load("t")
+        async with d.working():
+            failed = await d.wait_until("t", TaskState.FAILED)
+        assert why in failed.why
+
+
+async def test_what_had_landed_when_the_daemon_died_is_done_at_the_next_start(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        await d.load("t")
+        claim = await d.store.queue.claim(WORKER)
+        await d.store.queue.move(claim, TaskState.RUNNING, TaskState.CHECKING)
+        await d.store.queue.move(claim, TaskState.CHECKING, TaskState.LANDING)
+        ready = staged(d.shop.repo, {LANDED_FILE: (None, b"Y = 2\n")})
+        await d.shop.lander.land(TaskId("t"), claim.token, "t", ready, verify=nothing_to_verify)
+        await reconcile(d.store, d.shop.lander, d.shop.retries)
+        done = await d.task("t")
+        assert (done.state, done.files, done.attempt) == (TaskState.DONE, (LANDED_FILE,), 1)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 from daemon_kit import PATIENCE_S, Daemonlet, daemonlet, own_valkey
 
-from agentcoord.daemon.metrics_server import Gauges, MetricsServer
+from agentcoord.daemon.metrics_server import MAX_CLIENTS, Gauges, MetricsServer
 from agentcoord.daemon.snapshot import DaemonState
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import ProjectId
@@ -109,3 +110,35 @@ async def test_a_taken_port_is_told_with_its_mend(valkey_url: str, project_id: P
             async with other.serving(port):
                 pass
         assert "metrics.port" in refused.value.mend
+
+
+async def test_a_host_may_be_an_address_of_six(valkey_url: str, project_id: ProjectId) -> None:
+    async with daemonlet(valkey_url, project_id) as d, endpoint(d) as port:
+        for host, status in (("[::1]", 200), ("[::2]", 403)):
+            head = f"GET /healthz HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n"
+            assert (await http(port, head))[0] == status
+
+
+async def test_scrapers_that_say_nothing_keep_no_more_than_their_places(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d, endpoint(d) as port:
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MAX_CLIENTS)]
+        await d.hub.flushed()  # All of them were heard of.
+        reader, refused = await asyncio.open_connection("127.0.0.1", port)
+        async with asyncio.timeout(PATIENCE_S):
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b""
+        for writer in (refused, *(writer for _, writer in silent)):
+            writer.close()
+        async with asyncio.timeout(PATIENCE_S):
+            while (await get_or_nothing(port))[0] != 200:
+                pass
+
+
+async def get_or_nothing(port: int) -> tuple[int, str]:
+    """As `get`; nothing where the connection is cut."""
+    try:
+        return await get(port, "/healthz")
+    except ConnectionError:
+        return 0, ""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from daemon_kit import (
+    PATIENCE_S,
     PYTEST,
     WORKER,
     Daemonlet,
@@ -21,6 +24,8 @@ from daemon_kit import (
     until,
 )
 
+from agentcoord.config.sections import BudgetSection
+from agentcoord.daemon.baseline import BaselineKeeper
 from agentcoord.daemon.chores import ORPHAN_AFTER_S, Chores
 from agentcoord.daemon.kept_file import KeptFile
 from agentcoord.daemon.pausing import pause
@@ -32,6 +37,7 @@ from agentcoord.domain.usage import UsdMicros
 from agentcoord.domain.worker import Role, worker_of
 from agentcoord.llm.api import Block
 from agentcoord.store import Caps
+from workspace_kit import HandClock
 
 OTHER = worker_of("Backend-Engineer-2", Role.BACKEND_ENGINEER)
 DAY_MS = 24 * 3600 * 1000
@@ -179,3 +185,62 @@ async def _take_everything_out(d: Daemonlet, task: str) -> None:
             await told.ready.wait()
             told.take_all()
     await d.requests.answer("take_out", {**asked, "anyway": True})
+
+
+async def test_the_first_deadline_after_the_start_is_told_while_leases_are_held(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    """By a clock whose waits take no time."""
+    clock = HandClock()
+    soon = datetime.datetime.fromtimestamp(clock.ms / 1000, datetime.UTC).astimezone()
+    deadline = f"{soon + datetime.timedelta(minutes=2):%H:%M}"
+    told = asyncio.Event()
+    async with daemonlet(valkey_url, project_id) as d, asyncio.TaskGroup() as group:
+        await d.load("t")
+        await d.store.queue.claim(WORKER)
+        settings = replace(d.shop.settings, budget=BudgetSection(deadline=deadline))
+        shop = replace(d.shop, clock=clock, settings=settings)
+        chores = Chores(shop, d.fleet, lease_s=60, on_deadline=told.set)
+        await chores.watch_deadline()
+        assert not told.is_set()
+        tasks: list[asyncio.Task[None]] = []
+
+        class Group(asyncio.TaskGroup):
+            """Remembers what was started."""
+
+            def create_task(self, *args: Any, **kwargs: Any) -> Any:
+                tasks.append(group.create_task(*args, **kwargs))
+                return tasks[-1]
+
+        chores.start(Group())
+        async with asyncio.timeout(PATIENCE_S):
+            await told.wait()
+        assert {each.get_name() for each in tasks} == {"heartbeat", "reap", "lag", "day", "deadline"}
+        for each in tasks:
+            each.cancel()
+
+
+async def test_a_stored_baseline_is_used_again_and_a_damaged_one_is_made_anew(
+    valkey_url: str, project_id: ProjectId, tmp_path: Path
+) -> None:
+    runs_of_it = tmp_path / "runs"
+    checks = {"t": f"echo run >> {runs_of_it}"}
+    async with daemonlet(valkey_url, project_id, checks=checks) as d:
+        await d.runs.begin_if_none(any_open=False)
+
+        async def baseline_settled() -> int:
+            keeper = BaselineKeeper(d.shop, d.runs)
+            async with asyncio.TaskGroup() as group:
+                running = group.create_task(keeper.run())
+                keeper.want()
+                async with asyncio.timeout(PATIENCE_S):
+                    await d.shop.prover._baseline_settled.wait()
+                running.cancel()
+            return runs_of_it.read_text().count("run")
+
+        assert await baseline_settled() == 1
+        assert await baseline_settled() == 1
+        for stored in d.paths.state_dir.rglob("*baseline*"):
+            if stored.is_file():
+                stored.write_text("{")
+        assert await baseline_settled() == 2

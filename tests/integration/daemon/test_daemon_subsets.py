@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from daemon_kit import FILES, Daemonlet, create, daemonlet, finish
+from daemon_kit import FILES, WORKER, Daemonlet, create, daemonlet, finish
 
+from agentcoord.daemon.subset_proofs import MOST_KEPT
 from agentcoord.daemon.trimming import finish_trims
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.files import FileLines
@@ -98,6 +99,44 @@ async def test_a_subset_is_proven_before_it_touches_the_tree(valkey_url: str, pr
             assert (broken["state"], "not in what the task did" in broken["why"]) == ("broken", True)
             assert "could not be tried" in await refusal(d, "take_out", id="t", hunks=["0" * 12])
         assert (await asked(d, "undo", id="t"))["conflicts"] == []
+        assert await finish_trims(store, lander) == (), "what was undone has no counts"
         assert (d.root / "src/app.py").read_text() == LINES
         assert "only a done task has hunks" in await refusal(d, "prove_without", id="t", hunks=[three])
         assert (await d.task("t")).id == TaskId("t")
+
+
+async def test_hunks_in_lines_that_changed_since_cannot_be_tried_and_the_paths_are_named(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    files = {**FILES, "src/app.py": LINES.encode()}
+    async with daemonlet(valkey_url, project_id, files=files, checks={"t": "true"}) as d:
+        changed = LINES.replace("line 3\n", "three\n")
+        d.model.turns["t"] = [[create("src/app.py", changed), create("src/new.py", "N = 1\n"), finish()]]
+        await d.load("t")
+        async with d.working():
+            await d.wait_until("t", TaskState.DONE)
+            await d.idle()
+            text = (await asked(d, "diff", id="t"))["text"]
+            three, new = (h.key for file in read_diff(text) for h in file.hunks)
+            (d.root / "src/app.py").write_text(changed.replace("three\n", "mine\n"))
+            (d.root / "src/new.py").unlink()
+            broken = await proven(d, three, new)
+            assert broken["state"] == "broken"
+            assert broken["why"] == "these changed since in the same place: src/app.py, src/new.py"
+            assert "could not be tried" in await refusal(d, "take_out", id="t", hunks=[three, new])
+            assert "mine" in (d.root / "src/app.py").read_text()
+
+
+async def test_only_so_many_verdicts_are_kept_the_newest(valkey_url: str, project_id: ProjectId) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        names = [f"t{n}" for n in range(MOST_KEPT + 1)]
+        await d.load(*names)
+        for _ in names:
+            claim = await d.store.queue.claim(WORKER)
+            await d.store.queue.move(claim, TaskState.RUNNING, TaskState.CHECKING)
+            await d.store.queue.move(claim, TaskState.CHECKING, TaskState.LANDING)
+            await d.store.queue.complete(claim, ())
+        for name in names:
+            assert (await asked(d, "prove_without", id=name, hunks=["a" * 12]))["state"] == "running"
+        kept = d.subsets._subsets
+        assert list(kept) == names[1:]

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from daemon_kit import PATIENCE_S, OwnValkey, own_valkey, until
 
 from agentcoord.clock import SystemClock
 from agentcoord.config.paths import ProjectPaths
+from agentcoord.daemon.background_start import start_background
 from agentcoord.daemon.compose import composed
 from agentcoord.daemon.head_start import head_start
 from agentcoord.daemon.running import Daemon
@@ -319,3 +321,30 @@ async def test_work_that_waited_for_the_daemon_has_the_sdk_imported_beside_the_c
             group.create_task(daemon.run(lambda: None))
             await called.wait()
         daemon.shutdown.ask(now=True)
+
+
+async def test_who_asked_for_it_is_told_of_ready_and_of_the_end_and_what_cannot_be_sent_is_said(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = place.base / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(address))
+        manager.setblocking(False)
+        env = {
+            "NOTIFY_SOCKET": str(address),
+            "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+        }
+        async with running(place, None, **env), asyncio.timeout(PATIENCE_S):
+            told = await asyncio.get_running_loop().sock_recv(manager, 4096)
+            assert told.startswith(b"READY=1\nSTATUS=")
+        assert manager.recv(4096) == b"STOPPING=1"
+    assert "the protocol grpc is not spoken" in capsys.readouterr().out
+
+
+def test_a_daemon_that_dies_before_it_is_ready_is_told_with_what_it_said_last(place: Place) -> None:
+    with pytest.raises(DaemonError, match="the daemon ended before it was ready") as died:
+        start_background(place.root, args=StartArgs(), env=place.env | {"PYTHONHOME": "/nowhere"})
+    assert "Python" in died.value.message
+    assert "encodings" in died.value.message
+    assert died.value.mend == f"read {place.paths.log_file}"

@@ -162,3 +162,29 @@ async def test_a_system_that_refuses_is_asked_once() -> None:
         await SleepInhibitor(board, ["/bin/false"]).run()
         await SleepInhibitor(board, ["/nowhere/tool"]).run()
     assert board.on_change == []
+
+
+@pytest.mark.parametrize(
+    "watchdog",
+    [{}, {"WATCHDOG_USEC": "soon"}, {"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": "2"}],
+)
+async def test_without_a_watchdog_of_its_own_no_life_is_shown_but_ready_and_the_end_are(
+    short_folder: Path, watchdog: dict[str, str]
+) -> None:
+    address = short_folder / "n"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(address))
+        manager.setblocking(False)
+        clock = HandClock()
+        service = ServiceManager({"NOTIFY_SOCKET": str(address), **watchdog}, clock, 1)
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(service.run())
+            for _ in range(5):
+                await asyncio.sleep(0)
+            running.cancel()
+        heard = [manager.recv(4096).decode() for _ in range(2)]
+        with pytest.raises(BlockingIOError):
+            manager.recv(4096)
+    assert heard[0].startswith("READY=1\nSTATUS=")
+    assert heard[1] == "STOPPING=1"
+    assert clock.slept == []

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,9 +18,9 @@ from agentcoord.config.sections import NotifySection
 from agentcoord.daemon.companions import ways_to_notify
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.notices import Notice, NoticeDesk, NoticeKind, died_before
-from agentcoord.daemon.notifications import Notifier, by_command, request_for
+from agentcoord.daemon.notifications import Notifier, _desktop_words, by_command, by_url, request_for
 from agentcoord.domain.events import Event, EventKind
-from agentcoord.errors import DaemonError
+from agentcoord.errors import DaemonError, StoreUnavailableError
 from agentcoord.store.event_log import EventLog
 from agentcoord.wire.messages import StatusView
 
@@ -200,3 +202,106 @@ def test_an_entry_that_is_no_url_is_told_at_the_start_by_its_number() -> None:
     with pytest.raises(DaemonError, match="entry 2 is no URL") as caught:
         ways_to_notify(NotifySection(apprise=("json://localhost/", "secret-thing")), {})
     assert "secret-thing" not in str(caught.value)
+
+
+@asynccontextmanager
+async def web(answer: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """A server that answers every request with `answer`; its address, and what it was told."""
+    heard: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(int(line.split(b":")[1]) for line in head.splitlines() if b"ength" in line)
+        heard.append(await reader.readexactly(length))
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook", heard
+
+
+async def test_a_web_address_is_posted_to_and_a_refusal_or_nonsense_is_a_failure() -> None:
+    async with web(b"HTTP/1.1 204 No\r\n\r\n") as (url, heard):
+        await by_url(url)(NOTICE)
+        assert json.loads(heard[0])["text"] == NOTICE.text
+    async with web(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n") as (url, _):
+        with pytest.raises(OSError, match="403"):
+            await by_url(url)(NOTICE)
+    async with web(b"what?\r\n\r\n") as (url, _):
+        with pytest.raises(OSError, match="no HTTP answer: BadStatusLine"):
+            await by_url(url)(NOTICE)
+
+
+async def test_the_desktop_is_told_by_the_systems_own_tool_where_there_is_one(tmp_path: Path) -> None:
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "OUT": str(tmp_path / "out")}
+    assert ways_to_notify(NotifySection(desktop=True), {"PATH": "/nowhere"}) == []
+    tool = tmp_path / ("osascript" if sys.platform == "darwin" else "notify-send")
+    tool.write_text('#!/bin/sh\nfor word; do echo "$word"; done > "$OUT"\n')
+    tool.chmod(0o755)
+    (send,) = ways_to_notify(NotifySection(desktop=True), env)
+    await send(NOTICE)
+    told = (tmp_path / "out").read_text().splitlines()
+    assert told[-2:] == [NOTICE.title, NOTICE.text]
+    assert sys.platform == "darwin" or "--urgency=critical" in told
+
+
+def test_a_notice_is_no_program_for_either_tool() -> None:
+    """Words of a task go in as arguments, after what ends the options."""
+    tricky = Notice(NoticeKind.FINISHED, "-t", 'x" & do shell script "id')
+    assert _desktop_words("notify-send", tricky)[-3:] == ["--", tricky.title, tricky.text]
+    option, script, *words = _desktop_words("osascript", tricky)
+    assert (option, words) == ("-e", [tricky.title, tricky.text])
+    assert "do shell script" not in script
+
+
+def test_apprise_that_is_not_installed_is_told_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "apprise", None)
+    with pytest.raises(DaemonError, match="Apprise is not installed") as refused:
+        ways_to_notify(NotifySection(apprise=("json://localhost/",)), {})
+    assert "agentcoord[apprise]" in refused.value.mend
+
+
+async def test_a_command_that_goes_on_is_ended_with_the_daemon(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pid")
+    send = by_command(
+        'echo $$ > "$OUT"; exec sleep 60', {"PATH": "/usr/bin:/bin", "OUT": str(tmp_path / "pid")}
+    )
+    async with asyncio.TaskGroup() as group:
+
+        async def send_it() -> None:
+            await send(NOTICE)
+
+        sending = group.create_task(send_it())
+        pid = int(await asyncio.to_thread((tmp_path / "pid").read_text))
+        sending.cancel()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+async def test_the_end_of_the_run_is_asked_for_when_a_task_ends_and_told_once_the_store_knows() -> None:
+    answers: list[Exception | bool] = [StoreUnavailableError("away"), False, True]
+    heard: list[Notice] = []
+    told = asyncio.Event()
+
+    async def hear(notice: Notice) -> None:
+        heard.append(notice)
+        told.set()
+
+    async def ask() -> StatusView:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return status(ended=answer)
+
+    hub = EventHub(cast("EventLog", MemoryLog()), HandClock())
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(hub.run()), group.create_task(Notifier(hub, desk(), ask, [hear]).run())]
+        await asyncio.sleep(0)
+        for kind in (EventKind.PLAN_LOADED, *[EventKind.TASK_DONE] * 3):
+            hub.emit(kind, task="a")
+        async with asyncio.timeout(10):
+            await told.wait()
+        for each in tasks:
+            each.cancel()
+    assert (answers, [each.kind for each in heard]) == ([], [NoticeKind.FINISHED])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from agentcoord.daemon.rebuilding import ended_by_need, rebuilt
-from agentcoord.domain.ids import TaskId
+from agentcoord.domain.files import LandedFile
+from agentcoord.domain.ids import FencingToken, TaskId
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import TaskSpec
 from agentcoord.store.memory import TaskRow
 from agentcoord.store.spreading import EndedByNeed
 from agentcoord.store.task_bodies import encode_body
+from agentcoord.store.task_records import decode_task
+from agentcoord.workspace.history import LandedRecord
+from agentcoord.workspace.versions import version_of
 
 _S = TaskState
 
@@ -105,3 +109,12 @@ def test_what_failed_by_itself_stays_failed_whatever_became_of_its_needs() -> No
         "b": _S.FAILED,
         "c": _S.DONE,
     }
+
+
+def test_what_has_landed_is_done_with_its_files_whatever_was_copied_of_it() -> None:
+    file = LandedFile("src/new.py", None, version_of(b"Y = 2\n", 0o644), 1, 0)
+    record = LandedRecord(TaskId("a"), FencingToken(4), "a", 77, (file,), None)
+    (task,) = rebuilt([row("a", _S.RUNNING, attempt="1", token="4")], [record])
+    assert task.state == _S.DONE
+    assert (task.row.fields["ended_at"], task.row.fields["why"]) == ("77", "")
+    assert decode_task(task.row.body.encode(), task.row.fields).files == ("src/new.py",)

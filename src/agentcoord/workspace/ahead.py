@@ -26,6 +26,7 @@ def put_ahead(places: CopyPlaces, manifest: Manifest, blobs: BlobStore, ahead: S
     Where the user's tree has moved on, or it has landed by now, the copy stays as it is. Blocking.
     """
     tree, entries, newest_ns = SafeTree(places.tree), manifest.entries.copied(), 0
+    put: set[str] = set()
     for file in (file for each in ahead for file in each.files):
         there = entries.get(file.path)
         has_base = (
@@ -40,10 +41,10 @@ def put_ahead(places: CopyPlaces, manifest: Manifest, blobs: BlobStore, ahead: S
         executable = bool(file.new.mode & 0o100)
         # No signature of the user's: the next resync copies the file again.
         entries.put(file.path, Entry(Kind.FILE, executable, file.new.sha256, None, signature, False))
+        put.add(file.path)
         newest_ns = max(newest_ns, changed_ns_of(signature))
     if not newest_ns:
         return manifest
-    made = Manifest(entries, manifest.nested)
+    made = Manifest(entries, manifest.nested, manifest.kept)
     wait_for_tick(places.home, newest_ns)
-    made.save(places.manifest)
-    return made
+    return made.saved(places.manifest, manifest, sorted(put))

@@ -13,11 +13,10 @@ import hashlib
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Collection
+from itertools import count
 from pathlib import Path
-from typing import BinaryIO
 
 from agentcoord.errors import WorkspaceError
 
@@ -25,6 +24,7 @@ _FICLONE = 0x40049409
 """include/uapi/linux/fs.h; the number is the same on x86-64 and ARM."""
 _IN_MEMORY_BYTES = 1 << 20
 _COPY_BYTES = 1 << 20
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _GRACE_S = 24 * 3600
 """A content this young is kept even when nothing refers to it yet: something may be about to."""
 
@@ -35,6 +35,7 @@ class BlobStore:
     def __init__(self, home: Path, *, durable: bool) -> None:
         self.home = home
         self._durable = durable
+        self._numbers = count()
         self._takes_clones = True
         self._gives_clones = True
         """Whether blocks can be shared with who stores and with who copies; False once that failed."""
@@ -42,13 +43,8 @@ class BlobStore:
     def put(self, content: bytes) -> str:
         """Store `content` and return its SHA-256."""
         sha256 = hashlib.sha256(content).hexdigest()
-        path = self._path(sha256)
-        if not self._touch(path, len(content)):
-            descriptor, temporary = self._temporary()
-            with os.fdopen(descriptor, "wb") as out:
-                out.write(content)
-                self._settle(out)
-            self._adopt(temporary, path)
+        if not self._touch(sha256, len(content)):
+            self._store(sha256, content)
         return sha256
 
     @property
@@ -56,47 +52,62 @@ class BlobStore:
         """Whether `copy_to` costs no space; as long as nothing says otherwise."""
         return self._gives_clones
 
-    def put_file(self, source: int) -> tuple[str, bytes | None]:
-        """Store what the open descriptor `source` holds, from its start.
+    def put_file(self, source: int, size: int) -> tuple[str, bytes | None]:
+        """Store what the open descriptor `source` holds, from its start; `size` is what it seems to have.
 
         Returns the SHA-256, and the content itself when it was small enough for memory.
         """
-        if os.fstat(source).st_size <= _IN_MEMORY_BYTES:
-            content = _read_all(source, _IN_MEMORY_BYTES)
+        if size <= _IN_MEMORY_BYTES:
+            content = _read_all(source, size)
             if content is not None:
                 return self._put_read(source, content), content
         descriptor, temporary = self._temporary()
-        digest = hashlib.sha256()
-        with os.fdopen(descriptor, "w+b") as out:
+        try:
             self._takes_clones = self._takes_clones and clone(source, descriptor)
             # What was cloned stands still, whatever the user does to the file meanwhile.
             read_from = descriptor if self._takes_clones else source
+            digest = hashlib.sha256()
             offset = 0
             while chunk := os.pread(read_from, _COPY_BYTES, offset):
                 digest.update(chunk)
                 if not self._takes_clones:
-                    out.write(chunk)
+                    write_all(descriptor, chunk)
                 offset += len(chunk)
-            self._settle(out)
-        self._adopt(temporary, self._path(digest.hexdigest()))
+            self._settle(descriptor)
+        finally:
+            os.close(descriptor)
+        self._adopt(temporary, digest.hexdigest())
         return digest.hexdigest(), None
 
     def _put_read(self, source: int, content: bytes) -> str:
         """Store a content that was read from `source`, with its blocks where the file system can."""
         sha256 = hashlib.sha256(content).hexdigest()
-        path = self._path(sha256)
-        if not (self._takes_clones and content) or self._touch(path, len(content)):
-            return self.put(content)
-        descriptor, temporary = self._temporary()
-        with os.fdopen(descriptor, "w+b") as out:
-            self._takes_clones = clone(source, descriptor)
-            same = self._takes_clones and _read_all(descriptor, len(content)) == content
-            self._settle(out)
-        if not same:
+        if self._touch(sha256, len(content)):
+            return sha256
+        if self._takes_clones and content:
+            descriptor, temporary = self._temporary()
+            try:
+                self._takes_clones = clone(source, descriptor)
+                same = self._takes_clones and _read_all(descriptor, len(content)) == content
+                if same:
+                    self._settle(descriptor)
+            finally:
+                os.close(descriptor)
+            if same:
+                self._adopt(temporary, sha256)
+                return sha256
             temporary.unlink()
-            return self.put(content)
-        self._adopt(temporary, path)
+        self._store(sha256, content)
         return sha256
+
+    def _store(self, sha256: str, content: bytes) -> None:
+        descriptor, temporary = self._temporary()
+        try:
+            write_all(descriptor, content)
+            self._settle(descriptor)
+        finally:
+            os.close(descriptor)
+        self._adopt(temporary, sha256)
 
     def read(self, sha256: str) -> bytes:
         """Return a content. Raises WorkspaceError when it is gone or damaged."""
@@ -139,19 +150,22 @@ class BlobStore:
         """Remove the contents that nothing refers to and that are not young; return how many."""
         dropped = 0
         oldest_kept_s = time.time() - _GRACE_S
-        for path in [*self.home.glob("*/*"), *self.home.glob("new-*")]:
-            with contextlib.suppress(FileNotFoundError):
-                if path.is_file() and path.name not in referred and path.stat().st_mtime < oldest_kept_s:
-                    path.unlink()
-                    dropped += 1
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.home) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    young = entry.stat(follow_symlinks=False).st_mtime >= oldest_kept_s
+                    if not young and entry.name not in referred and entry.is_file(follow_symlinks=False):
+                        Path(entry.path).unlink()
+                        dropped += 1
         return dropped
 
     def _path(self, sha256: str) -> Path:
-        # Each folder more would be one more to wait for; only a store of a whole tree needs many.
-        return self.home / sha256 if self._durable else self.home / sha256[:2] / sha256
+        # All in one folder, whatever their number: each folder more takes space, and has to be looked for.
+        return self.home / sha256
 
-    def _touch(self, path: Path, size: int) -> bool:
+    def _touch(self, sha256: str, size: int) -> bool:
         """Whether the content is stored whole already; then it counts as young again."""
+        path = self._path(sha256)
         try:
             if path.stat().st_size != size:
                 return False
@@ -161,24 +175,24 @@ class BlobStore:
         return True
 
     def _temporary(self) -> tuple[int, Path]:
-        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor, name = tempfile.mkstemp(prefix="new-", dir=self.home)
-        return descriptor, Path(name)
+        """Open a new file beside the contents; also gives its path."""
+        while True:
+            path = self.home / f"new-{os.getpid()}-{next(self._numbers)}"
+            try:
+                return os.open(path, _NEW, 0o600), path
+            except FileNotFoundError:
+                self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            except FileExistsError:
+                continue  # Another store of ours has it, or one that was killed under the same number.
 
-    def _settle(self, out: BinaryIO) -> None:
-        out.flush()
+    def _settle(self, descriptor: int) -> None:
         if self._durable:
-            os.fsync(out.fileno())
+            os.fsync(descriptor)
 
-    def _adopt(self, temporary: Path, path: Path) -> None:
-        self._rename(temporary, path)
+    def _adopt(self, temporary: Path, sha256: str) -> None:
+        temporary.rename(self._path(sha256))
         if self._durable:
             sync_folder(self.home)
-
-    def _rename(self, temporary: Path, path: Path) -> None:
-        if not self._durable:
-            path.parent.mkdir(exist_ok=True, mode=0o700)
-        temporary.replace(path)
 
 
 def clone(source: int, target: int) -> bool:
@@ -208,13 +222,15 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _read_all(source: int, limit: int) -> bytes | None:
-    """Read from the start; None when there is more than `limit` after all."""
-    pieces = []
-    offset = 0
+def _read_all(source: int, size: int) -> bytes | None:
+    """Read from the start what should have `size` bytes; None when there is more than memory should hold."""
+    content = os.pread(source, size + 1, 0)
+    if len(content) == size:
+        return content
+    pieces, offset = [content], len(content)
     while chunk := os.pread(source, _COPY_BYTES, offset):
         pieces.append(chunk)
         offset += len(chunk)
-        if offset > limit:
+        if offset > _IN_MEMORY_BYTES:
             return None
     return b"".join(pieces)

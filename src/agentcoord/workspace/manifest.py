@@ -3,27 +3,36 @@
 Kept beside the copy, where no worker reaches it. The change set and the resync both
 compare against it, so it never claims more than was really written: it is saved after the
 files, and a signature that does not fit is simply copied again.
+
+In its file are a line about the whole and packed blocks of rows, each after its length. What changes
+later is appended, so that a resync writes as much as it has changed; the last row of a path counts. An
+appended block that a crash cut short is not read, and when enough was appended all is written anew.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import field
 from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from agentcoord.domain.files import FileVersion
 from agentcoord.values import dataclass
 from agentcoord.workspace.signatures import UNPROVEN, Signature, of_size, size_of
 from agentcoord.workspace.user_tree import Kind, Stamped, TreeStamp
 
-_SCHEMA = 3
+_SCHEMA = 4
 _ROWS_A_BLOCK = 2000
 """Reading and writing one block holds the interpreter; the event loop waits for no longer than that."""
+_PACKING = 1
+"""The quickest: half the size for a millisecond each 50 KB."""
+_APPENDED_SHARE, _APPENDED_LEAST = 4, 1000
 _PLAIN_MODE, _EXECUTABLE_MODE = 0o644, 0o755
 _EXECUTABLE, _IGNORED = "x", "i"
 
@@ -132,6 +141,16 @@ class _Stamps(Mapping[str, Stamped]):
         return path in self._entries
 
 
+class Kept(NamedTuple):
+    """What is known of the file that holds a manifest."""
+
+    inode: int
+    length: int
+    """Where its last whole block ends."""
+    appended: int
+    """How many rows came after it was written whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """All entries of one copy, and what the listing left out of it."""
@@ -139,6 +158,8 @@ class Manifest:
     entries: Entries = field(default_factory=lambda: Entries({}, {}, {}), repr=False)
     nested: frozenset[str] = frozenset()
     """Submodules and nested repositories of the user's tree: absent from the copy."""
+    kept: Kept | None = field(default=None, repr=False)
+    """Its file; in one that is being made, the file that it was made from."""
 
     def stamp(self, generation: int) -> TreeStamp:
         """Return the user's tree as this copy shows it."""
@@ -165,46 +186,79 @@ class Manifest:
             digest.update(f"{path}\0{lines[path]}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
-    def save(self, path: Path) -> None:
-        """Write to `path` in one rename: a line about the whole, then blocks, each after its length."""
+    def saved(self, path: Path, known: Manifest | None = None, changed: Collection[str] = ()) -> Manifest:
+        """Have `path` hold this, and return it with what is known of that file.
+
+        It differs in the paths `changed` from `known`, as which `path` was read or saved last; None: write
+        all of it, in one rename.
+        """
+        if known is not None and known.nested == self.nested:
+            kept = self._appended(path, known.kept, changed)
+            if kept is not None:
+                return Manifest(self.entries, self.nested, kept)
         temporary = path.with_name(path.name + ".new")
-        about = {"schema": _SCHEMA, "nested": sorted(self.nested), "entries": len(self.entries)}
-        facts, sources, copies = self.entries.facts, self.entries.sources, self.entries.copies
+        about = {"schema": _SCHEMA, "nested": sorted(self.nested), "rows": len(self.entries)}
         with temporary.open("wb") as out:
             out.write(json.dumps(about).encode("ascii") + b"\n")
-            paths = iter(facts)
-            while some := list(islice(paths, _ROWS_A_BLOCK)):
-                columns = (some, *(map(column.__getitem__, some) for column in (facts, sources, copies)))
-                block = os.fsencode("\0".join(chain.from_iterable(columns)))
-                out.write(b"%d\n" % len(block) + block)
+            self._write_rows(out, self.entries.facts)
+            kept = Kept(os.fstat(out.fileno()).st_ino, out.tell(), 0)
         temporary.replace(path)
+        return Manifest(self.entries, self.nested, kept)
 
     @classmethod
     def load(cls, path: Path) -> Manifest | None:
-        """Read what `save` wrote; None when there is none or it cannot be read (the copy is then rebuilt)."""
+        """Read what was saved; None when there is none or it cannot be read (the copy is then rebuilt)."""
         try:
             with path.open("rb") as blocks:
-                about = json.loads(next(blocks))
+                about = json.loads(blocks.readline())
                 if about["schema"] != _SCHEMA:
                     return None
-                entries = Entries({}, {}, {})
-                for length in iter(blocks.readline, b""):
-                    _read_block(blocks.read(int(length)), int(length), entries)
-            whole = len(entries) == about["entries"]
-            return cls(entries, frozenset(about["nested"])) if whole else None
-        except (OSError, ValueError, KeyError, TypeError, StopIteration):
+                entries, rows, length = Entries({}, {}, {}), 0, blocks.tell()
+                while count := _read_block(blocks, entries):
+                    rows += count
+                    length = blocks.tell()
+                if rows < about["rows"]:
+                    return None
+                kept = Kept(os.fstat(blocks.fileno()).st_ino, length, rows - about["rows"])
+                return cls(entries, frozenset(about["nested"]), kept)
+        except (OSError, ValueError, KeyError, TypeError):
             return None
 
+    def _appended(self, path: Path, kept: Kept | None, changed: Collection[str]) -> Kept | None:
+        """Append the rows of `changed`; None where the file is another one, or should be written anew."""
+        most = max(len(self.entries) // _APPENDED_SHARE, _APPENDED_LEAST)
+        if kept is None or kept.appended + len(changed) > most:
+            return None
+        with contextlib.suppress(FileNotFoundError), path.open("r+b") as out:
+            if (os.fstat(out.fileno()).st_ino, out.seek(0, os.SEEK_END)) == kept[:2]:
+                self._write_rows(out, changed)
+                return Kept(kept.inode, out.tell(), kept.appended + len(changed))
+        return None
 
-def _read_block(block: bytes, length: int, entries: Entries) -> None:
-    """Add the four columns of one block. Raises ValueError when some of it is missing."""
-    fields = os.fsdecode(block).split("\0")
+    def _write_rows(self, out: BinaryIO, paths: Iterable[str]) -> None:
+        """Write these paths in blocks; the row of one that is no entry says nothing of it."""
+        columns = (self.entries.facts, self.entries.sources, self.entries.copies)
+        rest = iter(paths)
+        while some := list(islice(rest, _ROWS_A_BLOCK)):
+            told = (some, *([column.get(path, "") for path in some] for column in columns))
+            block = zlib.compress(os.fsencode("\0".join(chain.from_iterable(told))), _PACKING)
+            out.write(b"%d\n" % len(block) + block)
+
+
+def _read_block(blocks: BinaryIO, entries: Entries) -> int:
+    """Put the rows of the next block into `entries`; return how many, 0 where no whole one is left."""
+    try:
+        length = int(blocks.readline())
+        fields = os.fsdecode(zlib.decompress(blocks.read(length))).split("\0")
+    except (ValueError, zlib.error):
+        return 0
     count = len(fields) // 4
     paths = fields[:count]
     for number, column in enumerate((entries.facts, entries.sources, entries.copies), start=1):
         column.update(zip(paths, fields[number * count : (number + 1) * count], strict=True))
-    if len(block) != length or len(fields) != 4 * count:
-        raise ValueError("a block was cut short")
+    for path in [path for path, facts in zip(paths, fields[count : 2 * count], strict=True) if not facts]:
+        entries.drop(path)
+    return count
 
 
 def _facts_of(entry: Entry) -> str:

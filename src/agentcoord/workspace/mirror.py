@@ -20,44 +20,24 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from agentcoord.errors import WorkspaceError
-from agentcoord.values import dataclass
-from agentcoord.workspace.beneath import (
-    READ,
-    checked_path,
-    in_words,
-    open_beneath,
-    open_folder,
-    opened_parent,
-    opened_root,
-)
+from agentcoord.workspace.beneath import checked_path, in_words, opened_parent, opened_root
 from agentcoord.workspace.blobs import BlobStore
-from agentcoord.workspace.files import replace_file
-from agentcoord.workspace.manifest import Entry, Manifest
+from agentcoord.workspace.manifest import Manifest
 from agentcoord.workspace.names import is_git_folder
 from agentcoord.workspace.places import CopyPlaces
+from agentcoord.workspace.placing import placing
 from agentcoord.workspace.repository import Repository
-from agentcoord.workspace.signatures import Signature, changed_ns_of, is_racy, signature_of
-from agentcoord.workspace.subvolumes import is_subvolume, note_no_reading
-from agentcoord.workspace.user_tree import Kind, Listing, folders_of, kind_of, link_hash, list_tree
-from agentcoord.workspace.walk import Found, folders_above, remove_beneath, walk
+from agentcoord.workspace.signatures import changed_ns_of
+from agentcoord.workspace.user_tree import Listing, folders_of, list_tree
+from agentcoord.workspace.walk import Found, folders_above, remove_beneath, remove_each, walk
 
 FREE_FLOOR_BYTES = 200 * 1024 * 1024
 """What must stay free on the disk after a copy was made."""
 GIT_MOUNT = ".git"
-_READ_TRIES = 3
+_REMOVED_SINGLY = 100
+"""More than that is left to a program, which takes some milliseconds to start."""
 _TICK_WAIT_S = 0.002
 _TICK_TRIES = 1000
-_PLACING = ".agentcoord-place.tmp"
-
-
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """The copy that is brought up to date."""
-
-    fd: int
-    tree: Path
-    quiet: bool
-    """Whether it shares its inodes with others, so that none is to be written for a mere reading."""
 
 
 def shared_folders(repo: Repository, share: Sequence[str]) -> dict[str, Path]:
@@ -98,26 +78,23 @@ def update_copy(
     _refuse_full_disk(places.home, listing.size_bytes(stale))
     _remove_junk(places.tree, listing, found, mounts)
     entries = known.entries.copied() if stale or gone else known.entries
-    quiet = is_subvolume(places.tree)
-    with opened_root(repo.root) as source_fd, opened_root(places.tree) as target_fd:
-        target = _Target(target_fd, places.tree, quiet)
-        for path in [*gone, *stale]:
-            entries.drop(path)
+    for path in [*gone, *stale]:
+        entries.drop(path)
+    with placing(repo.root, places.tree, blobs) as placer:
         for path in stale:
-            ignored = path in listing.ignored
-            entry = _copy(source_fd, target, path, listing.files[path], blobs, ignored=ignored)
+            entry = placer.copy(path, listing.files[path], ignored=path in listing.ignored)
             if entry is not None:
                 entries.put(path, entry)
-        for folder in sorted(listing.folders - found.folders) if quiet else ():
-            _note_no_reading_of_folder(target_fd, folder)
+        for folder in sorted(listing.folders - found.folders):
+            placer.note_no_reading_of(folder)
     for mount in (GIT_MOUNT, *mounts):
         _make_mount_target(places.tree, mount)
-    manifest = Manifest(entries, listing.nested)
+    manifest = Manifest(entries, listing.nested, known.kept)
     if stale or gone or listing.nested != known.nested or not places.manifest.exists():
         copied = (entries.copies[p] for p in stale if p in entries)
         newest_ns = max(map(changed_ns_of, copied), default=0)
         wait_for_tick(places.home, newest_ns)
-        manifest.save(places.manifest)
+        manifest = manifest.saved(places.manifest, known, [*gone, *stale])
     return manifest
 
 
@@ -155,108 +132,15 @@ def _remove_junk(tree: Path, listing: Listing, found: Found, mounts: Sequence[st
     wanted_folders = listing.folders | folders_of(mounts)
     junk = [path for path in found.files if path not in listing.files]
     junk += [p for p in found.folders | found.unreadable if p not in wanted_folders]
+    if len(junk) <= _REMOVED_SINGLY:
+        with contextlib.suppress(OSError):  # Something in there is closed by its mode, or not as it was.
+            remove_each(tree, [(path, path not in found.files) for path in sorted(junk, reverse=True)])
+            return
     topmost: set[str] = set()
     for path in sorted(junk, key=lambda p: p.count("/")):
         if not any(f in topmost for f in folders_above(path)):
             topmost.add(path)
     remove_beneath(tree, sorted(topmost))
-
-
-def _copy(
-    source_fd: int,
-    target: _Target,
-    path: str,
-    listed: Signature,
-    blobs: BlobStore,
-    *,
-    ignored: bool,
-) -> Entry | None:
-    """Copy one path; None when the user removed it, or it cannot be read, by now."""
-    if kind_of(listed) is Kind.LINK:
-        return _copy_link(source_fd, target, path, ignored=ignored)
-    try:
-        source = open_beneath(source_fd, path, READ)
-    except OSError:
-        return None
-    try:
-        for _ in range(_READ_TRIES):
-            begun_ns, before = time.time_ns(), os.fstat(source)
-            if not stat.S_ISREG(before.st_mode):
-                return None
-            sha256, content = blobs.put_file(source)
-            calm = signature_of(os.fstat(source)) == signature_of(before)
-            if calm:
-                break
-    finally:
-        os.close(source)
-    executable = bool(before.st_mode & 0o100)
-    mode = 0o755 if executable else 0o644
-    signature = _place(target, path, sha256, content, mode, blobs)
-    proven = _proven(before, begun_ns) if calm else None
-    return Entry(Kind.FILE, executable, sha256, proven, signature, ignored)
-
-
-def _proven(found: os.stat_result, begun_ns: int) -> Signature | None:
-    """Return the signature of what was found after `begun_ns`; None when that is too fresh for a proof."""
-    signature = signature_of(found)
-    return None if is_racy(signature, begun_ns) else signature
-
-
-def _place(
-    target: _Target, path: str, sha256: str, content: bytes | None, mode: int, blobs: BlobStore
-) -> Signature:
-    try:
-        with opened_parent(target.fd, path, make=True) as (folder, name):
-            if content is not None and not (content and blobs.shares_blocks):
-                replace_file(folder, name, content, mode)
-            else:
-                _place_stored(folder, name, sha256, mode, blobs, quiet=target.quiet)
-            return signature_of(os.stat(name, dir_fd=folder, follow_symlinks=False))
-    except OSError as error:
-        raise in_words(error, path) from error
-
-
-def _place_stored(folder: int, name: str, sha256: str, mode: int, blobs: BlobStore, *, quiet: bool) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(_PLACING, dir_fd=folder)
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    target = os.open(_PLACING, flags, 0o600, dir_fd=folder)
-    try:
-        blobs.copy_to(sha256, target)
-        os.fchmod(target, mode)
-        if quiet:
-            note_no_reading(target)
-    finally:
-        os.close(target)
-    os.rename(_PLACING, name, src_dir_fd=folder, dst_dir_fd=folder)
-
-
-def _copy_link(source_fd: int, place: _Target, path: str, *, ignored: bool) -> Entry | None:
-    try:
-        with opened_parent(source_fd, path) as (folder, name):
-            begun_ns, before = time.time_ns(), os.stat(name, dir_fd=folder, follow_symlinks=False)
-            target = os.readlink(name, dir_fd=folder)
-    except OSError:
-        return None
-    try:
-        with opened_parent(place.fd, path, make=True) as (folder, name):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=folder)
-            os.symlink(target, name, dir_fd=folder)
-            signature = signature_of(os.stat(name, dir_fd=folder, follow_symlinks=False))
-    except OSError as error:
-        raise in_words(error, path) from error
-    executable = bool(before.st_mode & 0o100)
-    return Entry(Kind.LINK, executable, link_hash(target), _proven(before, begun_ns), signature, ignored)
-
-
-def _note_no_reading_of_folder(target_fd: int, path: str) -> None:
-    with contextlib.suppress(OSError):
-        folder = open_folder(target_fd, path)
-        try:
-            note_no_reading(folder)
-        finally:
-            os.close(folder)
 
 
 def _make_mount_target(tree: Path, mount: str) -> None:

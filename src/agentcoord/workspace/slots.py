@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -90,4 +91,7 @@ def remove_strays(home: Path, known: Sequence[CopyPlaces], blobs: BlobStore) -> 
         if manifest is not None:
             referred |= {e.sha256 for e in manifest.entries.values() if e.kind is Kind.FILE}
     blobs.drop_others(referred)
+    with contextlib.suppress(FileNotFoundError), os.scandir(blobs.home) as entries:
+        # Contents lie beside each other: in folders are those of another version, for lists that are no more.
+        remove_beneath(blobs.home, [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)])
     return removed

@@ -272,12 +272,14 @@ async def test_cleanup_drops_dead_bindings_and_strays_and_keeps_live_and_used_on
         await world.pool.release(await world.work(name, {"a.py": b"x"}), keep=True)
     used = await world.work("c", {"a.py": b"x"})
     write(world.state, "copies/slots/9/tree/old.py", b"x")
-    old = world.state / "copies/blobs/aa" / ("aa" + "0" * 62)
+    old = world.state / "copies/blobs" / ("aa" + "0" * 62)
     write(old.parent, old.name, b"")
     os.utime(old, (0, 0))
+    write(world.state, f"copies/blobs/bb/{'bb' * 32}", b"of another layout")
     assert await world.pool.cleanup([A]) == 2
     assert not (world.state / "copies/slots/9").exists()
     assert not old.exists()
+    assert not (world.state / "copies/blobs/bb").exists()
     assert (used.root / "a.py").read_bytes() == b"x"
     assert await used.base_text("a.py") == "a"
     assert (await world.pool.acquire(A, 1, fresh=False)).resumed

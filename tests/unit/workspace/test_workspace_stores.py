@@ -52,7 +52,7 @@ def test_contents_come_back_from_memory_and_from_files(tmp_path: Path, content: 
     blobs = BlobStore(tmp_path / "blobs", durable=True)
     (tmp_path / "source").write_bytes(content)
     with (tmp_path / "source").open("rb") as source:
-        sha256, _ = blobs.put_file(source.fileno())
+        sha256, _ = blobs.put_file(source.fileno(), len(content))
     assert blobs.put(content) == sha256
     assert blobs.read(sha256) == content
     with (tmp_path / "target").open("w+b") as target:
@@ -63,7 +63,7 @@ def test_contents_come_back_from_memory_and_from_files(tmp_path: Path, content: 
 def test_a_damaged_or_missing_content_is_an_error_and_never_returned(tmp_path: Path) -> None:
     blobs = BlobStore(tmp_path, durable=False)
     sha256 = blobs.put(b"content")
-    (tmp_path / sha256[:2] / sha256).write_bytes(b"contenT")
+    (tmp_path / sha256).write_bytes(b"contenT")
     with pytest.raises(WorkspaceError, match="damaged"):
         blobs.read(sha256)
     with pytest.raises(WorkspaceError, match="gone"):
@@ -73,7 +73,7 @@ def test_a_damaged_or_missing_content_is_an_error_and_never_returned(tmp_path: P
 def test_a_content_that_a_crash_cut_short_is_stored_anew(tmp_path: Path) -> None:
     blobs = BlobStore(tmp_path, durable=False)
     sha256 = blobs.put(b"content")
-    os.truncate(tmp_path / sha256[:2] / sha256, 3)
+    os.truncate(tmp_path / sha256, 3)
     assert blobs.put(b"content") == sha256
     assert blobs.read(sha256) == b"content"
 
@@ -82,7 +82,7 @@ def test_only_old_contents_that_nothing_refers_to_are_dropped(tmp_path: Path) ->
     blobs = BlobStore(tmp_path, durable=False)
     kept, dropped, young = blobs.put(b"kept"), blobs.put(b"dropped"), blobs.put(b"young")
     for sha256 in (kept, dropped):
-        os.utime(tmp_path / sha256[:2] / sha256, (0, 0))
+        os.utime(tmp_path / sha256, (0, 0))
     assert blobs.drop_others({kept}) == 1
     assert blobs.read(kept) == b"kept"
     assert blobs.read(young) == b"young"
@@ -95,7 +95,7 @@ def test_a_manifest_comes_back_with_any_name(
     entries = {n: ENTRY._replace(executable=x, source=HERE if x else None) for n, x in names.items()}
     manifest = Manifest(Entries.of(entries), frozenset({"sub"}))
     path = tmp_path_factory.mktemp("m") / "manifest.json"
-    manifest.save(path)
+    manifest.saved(path)
     loaded = Manifest.load(path)
     assert loaded is not None
     assert (dict(loaded.entries), loaded.nested) == (entries, manifest.nested)
@@ -104,12 +104,61 @@ def test_a_manifest_comes_back_with_any_name(
 
 def test_a_manifest_that_was_cut_short_is_no_manifest(tmp_path: Path) -> None:
     whole, path = tmp_path / "whole", tmp_path / "cut"
-    Manifest(Entries.of({f"file{n}": ENTRY for n in range(3)})).save(whole)
+    Manifest(Entries.of({f"file{n}": ENTRY for n in range(3)})).saved(whole)
     content = whole.read_bytes()
     for length in range(len(content)):
         path.write_bytes(content[:length])
         assert Manifest.load(path) is None
     assert Manifest.load(whole) is not None
+
+
+def test_what_changed_is_appended_and_counts_and_what_is_gone_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.json"
+    first = Manifest(Entries.of({f"file{n}": ENTRY for n in range(3)})).saved(path)
+    whole = path.read_bytes()
+    entries = first.entries.copied()
+    entries.drop("file1")
+    entries.put("file2", ENTRY._replace(executable=True))
+    entries.put("new", ENTRY)
+    second = Manifest(entries, first.nested, first.kept).saved(path, first, ["file1", "file2", "new"])
+    assert path.read_bytes().startswith(whole)
+    loaded = Manifest.load(path)
+    assert loaded is not None
+    assert dict(loaded.entries) == dict(entries)
+    assert loaded.kept == second.kept
+
+
+def test_an_appended_change_that_was_cut_short_is_none_and_the_next_one_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.json"
+    first = Manifest(Entries.of({"a": ENTRY})).saved(path)
+    base_bytes = path.stat().st_size
+    other = Manifest(Entries.of({"a": ENTRY._replace(executable=True)}), kept=first.kept)
+    other.saved(path, first, ["a"])
+    content = path.read_bytes()
+    for length in range(base_bytes, len(content)):
+        path.write_bytes(content[:length])
+        cut = Manifest.load(path)
+        assert cut is not None
+        assert dict(cut.entries) == {"a": ENTRY}
+        Manifest(other.entries, kept=cut.kept).saved(path, cut, ["a"])
+        again = Manifest.load(path)
+        assert again is not None
+        assert dict(again.entries) == dict(other.entries)
+
+
+def test_nothing_is_appended_to_another_file_nor_without_end(tmp_path: Path) -> None:
+    path, other = tmp_path / "manifest.json", tmp_path / "other.json"
+    known = Manifest(Entries.of({"a": ENTRY})).saved(path)
+    Manifest(Entries.of({"b": ENTRY})).saved(other)
+    other.replace(path)
+    known = Manifest(known.entries, kept=known.kept).saved(path, known, ["a"])
+    assert (loaded := Manifest.load(path)) is not None
+    assert list(loaded.entries) == ["a"]
+    sizes = []
+    for _ in range(3000):
+        known = Manifest(known.entries, kept=known.kept).saved(path, known, ["a"])
+        sizes.append(path.stat().st_size)
+    assert max(sizes[1500:]) == max(sizes[:1500])
 
 
 @pytest.mark.parametrize(

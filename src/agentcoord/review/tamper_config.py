@@ -15,6 +15,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from agentcoord.review.flags import ChangedFile, Flag, FlagKind, is_test, text_of
+from agentcoord.review.tamper_selection import selection_flags, selects_tests
 
 _WHOLE = re.compile(
     r"(^|/)(\.?pytest\.(ini|toml)|tox\.ini|noxfile\.py|\.coveragerc|\.?ruff\.toml|\.?mypy\.ini|\.flake8|\.pylintrc"
@@ -50,10 +51,12 @@ _BUILD = re.compile(
 )
 _SWITCHED_OFF = re.compile(
     r"^\s*(?:doc)?test\s*=\s*false|<(?:maven\.test\.skip|skip(?:Tests|ITs)?)>\s*true|testFailureIgnore>\s*true"
-    r"|ignoreFailures\s*=\s*true|enabled\s*=\s*false|\bexclude\b|passWithNoTests"
+    r"|ignoreFailures\s*=\s*true|enabled\s*=\s*false|passWithNoTests"
     r"|\"(?:strict\w*|no[A-Z]\w*|allUnreachable\w*)\"\s*:\s*false|\"skipLibCheck\"\s*:\s*true"
 )
 """Lines of files that build as well as check, where they make the checks see less."""
+_EXCLUDES, _LISTS = re.compile(r"\bexclude\b"), re.compile(r"\b(?:include|exclude)\b")
+"""Lines that may leave something out: of files whose lists are not read, and of those that cannot be."""
 _STRICT = re.compile(r"\"(?:strict\w*|no[A-Z]\w*)\"\s*:\s*true")
 _PYTHON_MARK = re.compile(r"^\s*(?:@|pytestmark\b).*(?:time_?out|reruns|retries|flaky)", re.IGNORECASE)
 """What a Python test says of its own patience; its other numbers are its assertions' (`tamper_tests`)."""
@@ -72,12 +75,14 @@ _LINE_CHARS = 2_000
 
 def config_flags(file: ChangedFile, run_by_checks: Collection[str]) -> list[Flag]:
     """Flags for a file that decides how checks run; none for a file that was not there before."""
+    selection = selection_flags(file)
     if file.before is None:
-        return _added(file)
+        return _added(file) or selection or []
     thresholds = _threshold_flags(file) if _may_hold_thresholds(file, run_by_checks) else []
-    words = _changed_setting(file, run_by_checks)
-    if not words or thresholds:
-        return thresholds
+    told = [*thresholds, *(selection or ())]
+    words = _changed_setting(file, run_by_checks, selection_was_read=selection is not None)
+    if not words or told:
+        return told
     return [Flag(FlagKind.CONFIGURATION_CHANGED, file.path, _first_changed_line(file), words)]
 
 
@@ -103,7 +108,7 @@ def _added(file: ChangedFile) -> list[Flag]:
     return []
 
 
-def _changed_setting(file: ChangedFile, run_by_checks: Collection[str]) -> str:
+def _changed_setting(file: ChangedFile, run_by_checks: Collection[str], *, selection_was_read: bool) -> str:
     """What of the file decides how checks run and changed, in words; empty for nothing."""
     name = file.path.rpartition("/")[2]
     if file.path in run_by_checks and not is_test(file.path):
@@ -122,7 +127,8 @@ def _changed_setting(file: ChangedFile, run_by_checks: Collection[str]) -> str:
             return "lines of it were changed or taken out"
         return _said_anew(text_of(file.before), text_of(file.after))
     if _BUILD.search(file.path):
-        return _switched_off(text_of(file.before), text_of(file.after))
+        excludes = None if selection_was_read else _LISTS if selects_tests(file.path) else _EXCLUDES
+        return _switched_off(text_of(file.before), text_of(file.after), excludes)
     return ""
 
 
@@ -144,11 +150,12 @@ def _is_used(variable: str, text: str) -> bool:
     return f"$({variable})" in text or f"${{{variable}}}" in text
 
 
-def _switched_off(before: str, after: str) -> str:
+def _switched_off(before: str, after: str, excludes: re.Pattern[str] | None) -> str:
     """What makes checks see less in a file that builds as well."""
     old, new = Counter(before.splitlines()), Counter(after.splitlines())
     for line in new - old:
-        if _SWITCHED_OFF.search(line[:_LINE_CHARS]):
+        patterns = (_SWITCHED_OFF, excludes) if excludes else (_SWITCHED_OFF,)
+        if any(pattern.search(line[:_LINE_CHARS]) for pattern in patterns):
             return f"it says {line.strip()[:80]}"
     for line in old - new:
         if _STRICT.search(line[:_LINE_CHARS]) and not any(line.strip().rstrip(",") in each for each in new):

@@ -61,23 +61,7 @@ class BlobStore:
             content = _read_all(source, size)
             if content is not None:
                 return self._put_read(source, content), content
-        descriptor, temporary = self._temporary()
-        try:
-            self._takes_clones = self._takes_clones and clone(source, descriptor)
-            # What was cloned stands still, whatever the user does to the file meanwhile.
-            read_from = descriptor if self._takes_clones else source
-            digest = hashlib.sha256()
-            offset = 0
-            while chunk := os.pread(read_from, _COPY_BYTES, offset):
-                digest.update(chunk)
-                if not self._takes_clones:
-                    write_all(descriptor, chunk)
-                offset += len(chunk)
-            self._settle(descriptor)
-        finally:
-            os.close(descriptor)
-        self._adopt(temporary, digest.hexdigest())
-        return digest.hexdigest(), None
+        return self._put_large(source), None
 
     def _put_read(self, source: int, content: bytes) -> str:
         """Store a content that was read from `source`, with its blocks where the file system can."""
@@ -99,6 +83,26 @@ class BlobStore:
             temporary.unlink()
         self._store(sha256, content)
         return sha256
+
+    def _put_large(self, source: int) -> str:
+        """Store a content piece by piece."""
+        descriptor, temporary = self._temporary()
+        try:
+            self._takes_clones = cloned = self._takes_clones and clone(source, descriptor)
+            # What was cloned stands still, whatever the user does to the file meanwhile.
+            read_from = descriptor if cloned else source
+            digest = hashlib.sha256()
+            offset = 0
+            while chunk := os.pread(read_from, _COPY_BYTES, offset):
+                digest.update(chunk)
+                if not cloned:
+                    write_all(descriptor, chunk)
+                offset += len(chunk)
+            self._settle(descriptor)
+        finally:
+            os.close(descriptor)
+        self._adopt(temporary, digest.hexdigest())
+        return digest.hexdigest()
 
     def _store(self, sha256: str, content: bytes) -> None:
         descriptor, temporary = self._temporary()

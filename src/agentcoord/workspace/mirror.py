@@ -64,15 +64,7 @@ def update_copy(
     `mounts` are the shared folders: left out, and present as empty folders for the sandbox
     to mount over, as `.git` is. Raises WorkspaceError when the disk is too full.
     """
-    places.tree.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with ThreadPoolExecutor(1) as beside:  # The copy is walked while git lists the user's tree.
-        walking = beside.submit(walk, places.tree, (GIT_MOUNT, *mounts))
-        listing = list_tree(repo).without(mounts)
-        found = walking.result()
-    if found.overflow:
-        # Some worker flooded the copy, and the walk did not see everything: start from nothing.
-        remove_beneath(places.tree, [below.name for below in places.tree.iterdir()])
-        found = Found()
+    listing, found = _look(repo, places.tree, mounts)
     stale = _stale(listing, known, found)
     gone = [path for path in known.entries if path not in listing.files]
     _refuse_full_disk(places.home, listing.size_bytes(stale))
@@ -96,6 +88,20 @@ def update_copy(
         wait_for_tick(places.home, newest_ns)
         manifest = manifest.saved(places.manifest, known, [*gone, *stale])
     return manifest
+
+
+def _look(repo: Repository, tree: Path, mounts: Sequence[str]) -> tuple[Listing, Found]:
+    """Return what the copy should hold, and what it holds; one that was flooded is emptied."""
+    tree.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with ThreadPoolExecutor(1) as beside:  # The copy is walked while git lists the user's tree.
+        walking = beside.submit(walk, tree, (GIT_MOUNT, *mounts))
+        listing = list_tree(repo).without(mounts)
+        found = walking.result()
+    if found.overflow:
+        # Some worker flooded the copy, and the walk did not see everything: start from nothing.
+        remove_beneath(tree, [below.name for below in tree.iterdir()])
+        found = Found()
+    return listing, found
 
 
 def _stale(listing: Listing, known: Manifest, found: Found) -> list[str]:

@@ -24,10 +24,15 @@ _MOST_PLACES = 100
 _ASSIGNMENT = re.compile(r"\s*(?::[^=;\n]{0,60})?=(?![=>])")
 _COMMENT = re.compile(r"//[^\n]*+|/\*(?:[^*]++|\*(?!/))*+(?:\*/)?+")
 _VARIABLE = re.compile(r"(?P<name>[A-Za-z_][\w]*)\s*")
-_NAME_BEFORE = re.compile(r"(?P<name>[\w$]+|[\"'][^\"'\n]*[\"'])\s*[:=]\s*(?:[\w$.]+\(\s*)?$")
+_NAME_BEFORE = re.compile(
+    r"(?P<name>[\w$]+|[\"'][^\"'\n]*[\"'])\s*(?::\s*[\w$.<>]+\s*=|[:=])\s*(?:[\w$.]+\(\s*)?$"
+)
 """What stands before the brace of an object: the key or variable that it is given to."""
 _LOOK_BACK = 120
-_KEY = re.compile(r"(?:(?<![\w$.])[A-Za-z_$][\w$]*+|([\"'])\s*+\1)\s*+:(?!:)")
+_KEY = re.compile(
+    r"(?<![\w$.])[A-Za-z_$][\w$]*+\s*+(?::(?!:)|(?P<short>(?=[,}])))|(?P<quote>[\"'])\s*+(?P=quote)\s*+:(?!:)"
+)
+"""Also one alone, which is given the variable of its name."""
 _YAML_KEY = re.compile(r"(?P<name>[A-Za-z]+)\s*:(?P<value>.*)$")
 _YAML_ITEM = re.compile(r"\s*-\s+(?P<value>.*)$")
 
@@ -85,12 +90,23 @@ def _in_script(
             continue
         if in_package and not any(_name_of(source, brace) in IN_PACKAGE for brace in around[1:2]):
             continue
+        short = found["short"] is not None
+        if (
+            short
+            and source.code[max(0, found.start() - _LOOK_BACK) : found.start()].rstrip()[-1:] not in "{,"
+        ):
+            continue
         name = f"{inner}.{key}" if inner in within or inner in IN_PACKAGE else key
-        yield name, ListedKey(source.line_of(found.start()), _listed(source, found.end()))
+        yield (
+            name,
+            ListedKey(
+                source.line_of(found.start()), _listed(source, found.start() if short else found.end())
+            ),
+        )
 
 
 def _key_of(source: Masked, found: re.Match[str]) -> str:
-    return source.source[found.start() : found.end() - 1].strip().strip("\"'")
+    return source.source[found.start() : found.end()].removesuffix(":").strip().strip("\"'")
 
 
 def _leave(around: list[int], source: Masked, place: int) -> None:

@@ -109,8 +109,15 @@ def test_a_list_that_was_not_there_narrows_and_the_runners_own_does_not() -> Non
     assert flags("vite.config.ts", None, plain) == ()
 
 
-def test_a_list_in_a_variable_is_read_there() -> None:
-    before = "const picked: string[] = ['a/**', 'b/**'];\nexport default { test: { include: picked } };\n"
+@pytest.mark.parametrize(
+    "before",
+    [
+        "const picked: string[] = ['a/**', 'b/**'];\nexport default { test: { include: picked } };\n",
+        "const include = ['a/**', 'b/**'];\nexport default { test: { dom: true, include } };\n",
+        "const test: InlineConfig = { include: ['a/**', 'b/**'] };\nexport default { test };\n",
+    ],
+)
+def test_a_list_in_a_variable_is_read_there(before: str) -> None:
     (flag,) = flags("vite.config.ts", before, before.replace(", 'b/**'", ""))
     assert flag.words == "test.include no longer picks b/**"
     assert flags("vite.config.ts", before, before.replace("'b/**'", "'b/**', 'c/**'")) == ()

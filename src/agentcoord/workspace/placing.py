@@ -30,7 +30,6 @@ from agentcoord.workspace.manifest import Entry
 from agentcoord.workspace.signatures import Signature, is_racy, signature_of
 from agentcoord.workspace.subvolumes import is_subvolume, note_no_reading
 from agentcoord.workspace.user_tree import Kind, kind_of, link_hash
-from agentcoord.workspace.walk import remove_beneath
 
 _READ_TRIES = 3
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -44,7 +43,6 @@ class Placer:
         """`tree` is the copy's folder, and `target_fd` it, opened. Made by `placing`."""
         self._source_fd = source_fd
         self._target_fd = target_fd
-        self._tree = tree
         self._blobs = blobs
         self._quiet = is_subvolume(tree)
         """Whether the copy shares its inodes with others: none is to be written for a mere reading."""
@@ -140,12 +138,8 @@ class Placer:
             opened = self._opened(folder)
             os.close(self._folder_fd)
             self._folder, self._folder_fd = folder, opened
-        try:
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self._folder_fd)
-        except FileNotFoundError:
-            pass
-        except (IsADirectoryError, PermissionError):  # The latter is what macOS says of a folder.
-            remove_beneath(self._tree, [path])
         return name
 
     def _opened(self, folder: str) -> int:

@@ -1,8 +1,7 @@
-"""JSON Schema (draft 2020-12) of what commands print with `--json`, of the settings, and of a plan.
+"""JSON Schema (draft 2020-12) of what commands print with `--json`.
 
 Made from the types that the daemon builds its answers with, so that it cannot say anything else.
-Deliberately absent: those rules of a plan that no schema can tell (cycles, unknown needs): `agentcoord plan
-check` tells them with lines.
+Deliberately absent: the files that a person writes, which are in `file_schemas`.
 """
 
 from __future__ import annotations
@@ -14,17 +13,13 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final
 
-from agentcoord.config.load import PERSONAL, SECTIONS
-from agentcoord.domain.ids import TASK_ID_PATTERN
-from agentcoord.domain.task import PRIORITIES, OnNeedFailed
-from agentcoord.domain.worker import Role
+from agentcoord.domain.events import EventKind
 from agentcoord.review.report.facts import Night, Timeline
 from agentcoord.wire import answers, messages, task_views
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _PLAIN: Final[Mapping[Any, str]] = {str: "string", int: "integer", float: "number", bool: "boolean"}
 _OPTIONAL: Final[Any] = typing.NotRequired
-_DAEMON_STATUS_KEYS: Final = ("state", "socket", "version")
 
 
 def schema_of(hint: Any) -> dict[str, Any]:
@@ -73,15 +68,7 @@ def document_schemas() -> dict[str, dict[str, Any]]:
         "agentcoord.locks": _holding(locks=list[task_views.LockView]),
         "agentcoord.costs": schema_of(answers.CostsView),
         "agentcoord.stats": schema_of(answers.StatsView),
-        "agentcoordd.status": {
-            "type": "object",
-            "properties": {
-                **{key: {"type": "string"} for key in _DAEMON_STATUS_KEYS},
-                "pid": schema_of(int | None),
-                "started_at": schema_of(int | None),
-            },
-            "required": ["pid", "socket", "started_at", "state", "version"],
-        },
+        "agentcoordd.status": schema_of(_DaemonStatus),
     }
     bodies |= _other_documents()
     return {name: _document(name, body) for name, body in bodies.items()}
@@ -137,6 +124,14 @@ def _other_documents() -> dict[str, dict[str, Any]]:
     }
 
 
+def line_schemas() -> dict[str, dict[str, Any]]:
+    """Of the commands that print a JSON object a line: of one line, which bears no `"schema"`."""
+    event = _holding(at_ms=int, task=str | None, worker=str | None, seq=int, kind=EventKind)
+    event["properties"]["data"] = {"type": "object"}
+    lines = {"agentcoord.logs": event, "agentcoordd.logs": schema_of(_LogLine)}
+    return {name: {"$schema": DIALECT, "title": f"a line of {name}", **body} for name, body in lines.items()}
+
+
 def _report() -> dict[str, Any]:
     """The facts of a night, and what `document_of` computes of them."""
     facts = _with(
@@ -160,6 +155,30 @@ class _Headline(typing.TypedDict):
 class _RunsHere(typing.TypedDict):
     path: str
     tasks: list[str]
+
+
+class _DaemonStatus(typing.TypedDict):
+    """What a stopped one does not know is left out."""
+
+    pid: int | None
+    state: str
+    socket: str
+    version: str
+    started_at: int | None
+    state_dir: typing.NotRequired[str]
+    project: typing.NotRequired[messages.ProjectView]
+    model_source: typing.NotRequired[str]
+    sandbox: typing.NotRequired[str]
+
+
+class _LogLine(typing.TypedDict):
+    """And whatever else is told of the event, each by its name."""
+
+    event: str
+    level: str
+    timestamp: str
+    """ISO 8601, in UTC."""
+    exception: typing.NotRequired[str]
 
 
 class _Daemon(typing.TypedDict):
@@ -220,78 +239,6 @@ class _Mended(typing.TypedDict):
     name: str
     words: str
     error: str
-
-
-def plan_schema() -> dict[str, Any]:
-    """The schema of a plan in TOML, read as JSON."""
-    texts = {"type": "array", "items": {"type": "string", "minLength": 1}}
-    rule = {"enum": [str(each) for each in OnNeedFailed]}
-    task_id = {"type": "string", "pattern": f"^{TASK_ID_PATTERN.pattern}$"}
-    task = {
-        "type": "object",
-        "properties": {
-            "id": task_id,
-            "title": {"type": "string", "minLength": 1},
-            "description": {"type": "string"},
-            "priority": {"type": "integer", "minimum": PRIORITIES[0], "maximum": PRIORITIES[-1]},
-            "tags": texts,
-            "needs": {"type": "array", "items": task_id},
-            "writes": texts,
-            "check": {"type": "string"},
-            "budget_usd": {"type": "number", "exclusiveMinimum": 0},
-            "budget_tokens": {"type": "integer", "exclusiveMinimum": 0},
-            "on_need_failed": rule,
-        },
-        "required": ["id", "title"],
-        "additionalProperties": False,
-    }
-    head = {"name": {"type": "string"}, "description": {"type": "string"}, "on_need_failed": rule}
-    return {
-        "$schema": DIALECT,
-        "title": "a plan",
-        "type": "object",
-        "properties": {
-            "plan": {"type": "object", "properties": head, "additionalProperties": False},
-            "task": {"type": "array", "items": task, "minItems": 1},
-        },
-        "required": ["task"],
-        "additionalProperties": False,
-    }
-
-
-def settings_schema() -> dict[str, Any]:
-    """The schema of `agentcoord.toml`, read as JSON."""
-    sections: dict[str, Any] = {name: _section(name, section) for name, section in SECTIONS.items()}
-    worker = {
-        "type": "object",
-        "properties": {
-            "name": {"type": "string"},
-            "role": {"enum": [str(role) for role in Role]},
-            "tags": {"type": "array", "items": {"type": "string"}},
-        },
-        "required": ["name", "role"],
-        "additionalProperties": False,
-    }
-    sections["worker"] = {"type": "array", "items": worker}
-    return {
-        "$schema": DIALECT,
-        "title": "agentcoord.toml",
-        "type": "object",
-        "properties": sections,
-        "additionalProperties": False,
-    }
-
-
-def _section(name: str, section: type) -> dict[str, Any]:
-    hints = typing.get_type_hints(section)
-    assert dataclasses.is_dataclass(section)
-    keys = {
-        each.name: schema_of(hints[each.name])
-        for each in dataclasses.fields(section)
-        if f"{name}.{each.name}" not in PERSONAL and each.name != "commands"
-    }
-    others: Any = {"type": "string"} if name == "checks" else False  # Any name there is a command.
-    return {"type": "object", "properties": keys, "additionalProperties": others}
 
 
 def _holding(**parts: Any) -> dict[str, Any]:

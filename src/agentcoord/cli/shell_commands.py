@@ -42,9 +42,11 @@ def schema(
     """Print the JSON Schema of the documents that `--json` prints, of agentcoord.toml, and of a plan."""
     import json
 
-    from agentcoord.cli.schemas import document_schemas, plan_schema, settings_schema
+    from agentcoord.cli.file_schemas import plan_schema, settings_schema
+    from agentcoord.cli.schemas import document_schemas, line_schemas
 
-    found = {**document_schemas(), "agentcoord.toml": settings_schema(), "plan.toml": plan_schema()}
+    files = {"agentcoord.toml": settings_schema(), "plan.toml": plan_schema()}
+    found = {**document_schemas(), **line_schemas(), **files}
     if name and name not in found:
         raise CommandError(
             f"there is no schema {name}",

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from agentcoord.config.bounds import BOUNDS, CHOICES, NOTICES, TIME_OF_DAY
 from agentcoord.config.paths import CONFIG_NAME
 from agentcoord.config.root_rule import ALLOW_ROOT_VARIABLE
 from agentcoord.config.sections import (
@@ -33,11 +34,9 @@ from agentcoord.config.sections import (
     UndoSection,
 )
 from agentcoord.domain.ids import TASK_ID_PATTERN
-from agentcoord.domain.ladder import EFFORTS, Rung
-from agentcoord.domain.setbacks import ENVIRONMENT_FAULTS, OWN_FAULTS
+from agentcoord.domain.ladder import Rung
 from agentcoord.domain.worker import MISSION_WORKERS, Role, WorkerSpec, worker_of
 from agentcoord.errors import ConfigError
-from agentcoord.llm.api import Provider
 
 SECTIONS: dict[str, type] = {
     "project": ProjectSection,
@@ -55,7 +54,6 @@ OTHER_VARIABLES = frozenset({ALLOW_ROOT_VARIABLE})
 """Variables of ours that are no settings."""
 PERSONAL = frozenset({"notify.apprise", "notify.command", "notify.url"})
 """Settings that only a person may make: they run, or tell, outside of the sandbox."""
-NOTICES = NotifySection().events
 _LEAST_CONTEXT_TOKENS = 8_000
 _SECRET = re.compile(r"(api[_-]?key|auth[_-]?token|secret|password)", re.IGNORECASE)
 
@@ -226,54 +224,26 @@ class _Reading:
 
     def judge(self, values: Mapping[str, Mapping[str, Any]]) -> None:
         """Say what is well-formed but impossible."""
-        for name, key, least in (
-            ("checks", "timeout_s", 1),
-            ("checks", "parallel", 0),
-            ("models", "first_byte_s", 1),
-            ("models", "silence_s", 1),
-            ("models", "context_tokens", 0),
-            ("models", "compact_at_tokens", 0),
-            ("models", "max_turns", 1),
-            ("models", "attempts", 1),
-            ("models", "check_rounds", 0),
-            ("retries", "first_wait_s", 0),
-            ("retries", "most_wait_s", 0),
-            *(("retries", setback, 0) for setback in sorted(OWN_FAULTS)),
-            *(("retries", setback, 1) for setback in sorted(ENVIRONMENT_FAULTS)),
-            ("budget", "run_usd", 0),
-            ("budget", "task_usd", 0),
-            ("budget", "day_usd", 0),
-            ("budget", "run_tokens", 0),
-            ("budget", "task_tokens", 0),
-            ("budget", "day_tokens", 0),
-            ("redis", "lease_s", 5),
-            ("metrics", "port", 0),
-            ("undo", "keep_days", 0),
-        ):
+        for (name, key), (least, most) in BOUNDS.items():
             value = values[name].get(key)
-            if value is not None and not least <= value < 1e9:
+            if value is not None and not least <= value:
                 self.say(f"{name}.{key} is {value}; it must be {least} or more")
+            elif value is not None and not value <= most:
+                self.say(f"{name}.{key} is {value}; it must be {most} or less")
+        for (name, key), known in CHOICES.items():
+            chosen = values[name].get(key, known[0])
+            if chosen not in known:
+                words = ", ".join(word for word in known if word)
+                self.say(f"{name}.{key} {chosen!r} is none of {words}{_nearest(chosen, known)}")
         if values["models"].get("ladder") == ():
             self.say("models.ladder names no model")
         if 0 < (window := values["models"].get("context_tokens", 0)) < _LEAST_CONTEXT_TOKENS:
             self.say(f"models.context_tokens is {window}; less than {_LEAST_CONTEXT_TOKENS} hold no task")
-        effort = values["models"].get("effort", "medium")
-        if effort not in ("", *EFFORTS):
-            self.say(f"models.effort {effort!r} is none of {', '.join(EFFORTS)}")
-        provider = values["models"].get("provider", Provider.ANTHROPIC)
-        if provider not in list(Provider):
-            self.say(
-                f"models.provider {provider!r} is none of {', '.join(Provider)}{_nearest(provider, Provider)}"
-            )
         for entry in values["models"].get("ladder", ()):
             try:
                 Rung.of(entry, "")
             except ValueError as error:
                 self.say(f"models.ladder: {error}")
-        for key, known in (("on_tamper", ("hold", "flag")), ("pre_existing", ("allow", "refuse"))):
-            chosen = values["checks"].get(key, known[0])
-            if chosen not in known:
-                self.say(f"checks.{key} {chosen!r} is none of {', '.join(known)}{_nearest(chosen, known)}")
         for key in ("junit_files", "unread_files"):
             for glob in values["checks"].get(key, ()):
                 if not glob.strip("/") or glob.startswith("/") or ".." in glob.split("/"):
@@ -282,7 +252,7 @@ class _Reading:
             if word not in NOTICES:
                 self.say(f"notify.events: {word!r} is none of {', '.join(NOTICES)}{_nearest(word, NOTICES)}")
         deadline = values["budget"].get("deadline", "")
-        if deadline and not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", deadline):
+        if deadline and not re.fullmatch(TIME_OF_DAY, deadline):
             self.say(f"budget.deadline {deadline!r} is not a time such as 07:00")
 
 

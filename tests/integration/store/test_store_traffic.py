@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from agentcoord.store.hand_outs import HandOuts
 from store_kit import ANYBODY, HandClock, claim, load, open_store, spec, start_claim, states, task_of
 
 from agentcoord.domain.events import Event, EventKind
@@ -18,6 +17,7 @@ from agentcoord.domain.task import Claim
 from agentcoord.errors import StoreUnavailableError
 from agentcoord.store import Store, dispatcher, traffic
 from agentcoord.store.dispatch_call import Appended, Call, Waiter
+from agentcoord.store.hand_outs import HandOuts
 from agentcoord.store.lane import LaneCall, Listener, ScriptsForgottenError
 from agentcoord.store.scripts import BATCH, ScriptName
 

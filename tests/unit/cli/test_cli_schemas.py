@@ -10,8 +10,12 @@ from typing import Any
 
 import canned_daemon
 import pytest
+import structlog
 from canned_daemon import CannedDaemon, Project, Run
 from canned_views import ANSWERS
+
+from agentcoord.domain.events import Event, EventKind
+from agentcoord.telemetry.logs import logging_to
 
 project, run, daemon = canned_daemon.project, canned_daemon.run, canned_daemon.daemon
 
@@ -36,6 +40,10 @@ def misfits(value: Any, schema: dict[str, Any], where: str = "$") -> list[str]:
     if "type" in schema and not isinstance(value, TYPES[schema["type"]]):
         return [f"{where}: {value!r} is no {schema['type']}"]
     found: list[str] = []
+    if "minimum" in schema and not schema["minimum"] <= value <= schema.get("maximum", value):
+        found.append(f"{where}: {value!r} is out of bounds")
+    if "pattern" in schema and not re.search(schema["pattern"], value):
+        found.append(f"{where}: {value!r} does not look like it")
     if isinstance(value, dict):
         known, others = schema.get("properties", {}), schema.get("additionalProperties", {})
         found += [f"{where}.{name} is missing" for name in schema.get("required", []) if name not in value]
@@ -186,6 +194,55 @@ def test_the_settings_template_fits_and_a_wrong_key_does_not(run: Run) -> None:
     assert misfits(tomllib.loads(template), schema) == []
     assert misfits({"project": {"scop": []}}, schema) == ["$.project.scop is unknown"]
     assert misfits({"budget": {"run_usd": "6"}}, schema) == ["$.budget.run_usd: '6' is no number"]
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("budget", "run_usd", -1),
+        ("metrics", "port", 99_999),
+        ("redis", "lease_s", 1),
+        ("models", "effort", "huge"),
+        ("models", "provider", "nobody"),
+        ("checks", "on_tamper", "laugh"),
+        ("budget", "deadline", "7am"),
+        ("notify", "events", ["tea"]),
+    ],
+)
+def test_a_setting_that_is_refused_does_not_fit(
+    run: Run, project: Project, section: str, key: str, value: Any
+) -> None:
+    schema = json.loads(run("schema", "agentcoord.toml").out)
+    assert len(misfits({section: {key: value}}, schema)) == 1
+    (project.root / "agentcoord.toml").write_text(f"[{section}]\n{key} = {json.dumps(value)}\n")
+    refused = run("config")
+    assert (refused.code, f"{section}.{key}" in refused.err) == (2, True)
+
+
+def test_a_line_of_each_log_fits_its_schema(run: Run, tmp_path: Path) -> None:
+    event = Event(EventKind.TASK_TOOL, 5, task="a", worker="W", data={"tool": "bash"}, seq=3).to_dict()
+    schema = json.loads(run("schema", "agentcoord.logs").out)
+    assert misfits(json.loads(json.dumps(event)), schema) == []
+    assert misfits({**event, "kind": "task.sung"}, schema) == ["$.kind: 'task.sung'"]
+    with logging_to(tmp_path / "log"):
+        structlog.get_logger().warning("disk_full", left_mb=5)
+        try:
+            json.loads("x")
+        except ValueError:
+            structlog.get_logger().exception("broken")
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text(encoding="utf-8").splitlines()]
+    schema = json.loads(run("schema", "agentcoordd.logs").out)
+    assert [misfits(line, schema) for line in lines] == [[], []]
+    assert "exception" in lines[1]
+    assert {"event", "level", "timestamp"} <= lines[0].keys() == {*schema["required"], "left_mb"}
+
+
+def test_a_running_daemon_is_told_in_known_words(run: Run, daemon: CannedDaemon) -> None:
+    daemon.answers.update(ANSWERS)
+    document = json.loads(run("status", "--json", program="agentcoordd").out)
+    schema = json.loads(run("schema", "agentcoordd.status").out)
+    assert misfits(document, schema) == []
+    assert document.keys() == schema["properties"].keys()
 
 
 def test_a_schema_that_there_is_not_is_told_with_those_there_are(run: Run) -> None:

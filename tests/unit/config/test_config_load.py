@@ -56,6 +56,7 @@ def test_lists_and_switches_come_from_the_environment() -> None:
         ("[models]\neffort = 'huge'\n", {}, "is none of low, medium"),
         ("[models]\nladder = []\n", {}, "models.ladder names no model"),
         ("[redis]\nlease_s = 1\n", {}, "it must be 5 or more"),
+        ("[metrics]\nport = 99999\n", {}, "metrics.port is 99999; it must be 65535 or less"),
         ("[retries]\noverloaded = 0\n", {}, "retries.overloaded is 0; it must be 1 or more"),
         ("[retries]\ncrashed = -1\n", {}, "retries.crashed is -1; it must be 0 or more"),
         ("[retries]\ncrashd = 1\n", {}, "did you mean crashed?"),

@@ -12,6 +12,7 @@ import json
 import shutil
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -176,11 +177,14 @@ class Notifier:
         desk: NoticeDesk,
         status: Callable[[], Awaitable[StatusView]],
         ways: Sequence[Send],
+        clean: Callable[[str], str],
     ) -> None:
+        """`clean` takes secrets out of a text: what a worker asks leaves the machine."""
         self._hub = hub
         self._desk = desk
         self._status = status
         self._ways = tuple(ways)
+        self._clean = clean
 
     async def run(self) -> None:
         """Tell, for ever."""
@@ -206,6 +210,7 @@ class Notifier:
 
     async def _tell(self, notice: Notice) -> None:
         log.info("notice", kind=str(notice.kind), title=notice.title)
+        notice = replace(notice, title=self._clean(notice.title), text=self._clean(notice.text))
         for send in self._ways:
             try:
                 await send(notice)

@@ -19,7 +19,30 @@ import structlog
 
 FILE_BYTES = 10 * 1024 * 1024
 FILES_KEPT = 5
-_KEY_SHAPES = re.compile(r"sk-ant-[A-Za-z0-9_-]{8,}|Bearer\s+[A-Za-z0-9._~+/-]{12,}=*")
+_PEM = "[A-Z ]*PRIVATE KEY-----"
+_KEYS_BEGIN_AND_GO_ON = {
+    "sk-ant-": r"[A-Za-z0-9_-]{8,}",
+    "sk-": r"[A-Za-z0-9_-]{32,}",  # OpenAI, and servers that speak like it.
+    **dict.fromkeys(("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"), r"[A-Za-z0-9_]{30,}"),
+    "glpat-": r"[A-Za-z0-9_-]{20,}",  # GitLab.
+    **dict.fromkeys(("xoxa-", "xoxb-", "xoxe-", "xoxp-", "xoxr-", "xoxs-"), r"[A-Za-z0-9-]{20,}"),  # Slack.
+    **dict.fromkeys(("sk_live_", "rk_live_"), r"[A-Za-z0-9]{16,}"),  # Stripe.
+    **dict.fromkeys(("AKIA", "ASIA"), r"[A-Z0-9]{16}\b"),  # AWS.
+    "AIza": r"[A-Za-z0-9_-]{35}\b",  # Google.
+    "npm_": r"[A-Za-z0-9]{36}\b",
+    "pypi-": r"[A-Za-z0-9_-]{40,}",
+    "hf_": r"[A-Za-z0-9]{30,}",  # Hugging Face.
+    "Bearer": r"\s+[A-Za-z0-9._~+/-]{12,}=*",
+    "-----BEGIN ": rf"{_PEM}(?:(?!-----)[A-Za-z0-9+/=\s:,\\-])*-----END {_PEM}",
+}
+_ALSO_WITHIN = {"sk-ant-", "Bearer", "-----BEGIN "}
+"""These are keys also at the end of a word."""
+_KEY_SHAPES = tuple(
+    # What stands before is looked at last: the search for a pattern that begins with a text is quick.
+    (begin, re.compile(begin + ("" if begin in _ALSO_WITHIN else rf"(?<![A-Za-z0-9]{begin})") + rest))
+    for begin, rest in _KEYS_BEGIN_AND_GO_ON.items()
+)
+"""What keys look like whose makers gave them a shape; words of a program's own do not look so by chance."""
 REDACTED = "[redacted]"
 
 
@@ -33,7 +56,10 @@ class Redactor:
         """Return `text` without secrets."""
         for secret in self._secrets:
             text = text.replace(secret, REDACTED)
-        return _KEY_SHAPES.sub(REDACTED, text)
+        for begin, shape in _KEY_SHAPES:
+            if begin in text:
+                text = shape.sub(REDACTED, text)
+        return text
 
     def __call__(
         self, _logger: Any, _method: str, event: MutableMapping[str, Any]

@@ -22,7 +22,10 @@ from agentcoord.daemon.notifications import Notifier, _desktop_words, by_command
 from agentcoord.domain.events import Event, EventKind
 from agentcoord.errors import DaemonError, StoreUnavailableError
 from agentcoord.store.event_log import EventLog
+from agentcoord.telemetry.logs import Redactor
 from agentcoord.wire.messages import StatusView
+
+KEY = "ghp_" + "aB3" * 12
 
 ALL = NotifySection().events
 NOTICE = Notice(NoticeKind.NEEDS_YOU, "shop needs you", "a asks: which?", urgent=True)
@@ -158,15 +161,16 @@ async def test_a_way_that_fails_does_not_keep_the_next_from_telling() -> None:
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(hub.run()),
-            group.create_task(Notifier(hub, desk(), never_ends, ways).run()),
+            group.create_task(Notifier(hub, desk(), never_ends, ways, Redactor([]).clean).run()),
         ]
         await asyncio.sleep(0)
-        hub.emit(EventKind.TASK_PARKED, task="a", why="x")
+        hub.emit(EventKind.TASK_PARKED, task="a", why=f"who may use {KEY}?")
         async with asyncio.timeout(10):
             await all_heard.wait()
         for each in tasks:
             each.cancel()
     assert [each.kind for each in heard] == [NoticeKind.NEEDS_YOU]
+    assert "who may use [redacted]?" in heard[0].text
 
 
 def test_nothing_is_sent_where_nothing_is_set_up() -> None:
@@ -296,7 +300,10 @@ async def test_the_end_of_the_run_is_asked_for_when_a_task_ends_and_told_once_th
 
     hub = EventHub(cast("EventLog", MemoryLog()), HandClock())
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(hub.run()), group.create_task(Notifier(hub, desk(), ask, [hear]).run())]
+        tasks = [
+            group.create_task(hub.run()),
+            group.create_task(Notifier(hub, desk(), ask, [hear], str).run()),
+        ]
         await asyncio.sleep(0)
         for kind in (EventKind.PLAN_LOADED, *[EventKind.TASK_DONE] * 3):
             hub.emit(kind, task="a")

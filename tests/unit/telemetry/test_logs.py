@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import structlog
 
 from agentcoord.telemetry.logs import REDACTED, Redactor, logging_to
@@ -36,3 +37,47 @@ def test_tracebacks_are_cleaned_too(tmp_path: Path) -> None:
 def test_short_words_are_not_taken_for_secrets() -> None:
     assert Redactor(["a", ""]).clean("a plain text") == "a plain text"
     assert Redactor([]).clean("Authorization: Bearer abcdefghijklmnop") == f"Authorization: {REDACTED}"
+
+
+BODY = "aB3" * 14
+PEM = "RSA PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        f"sk-proj-{BODY}",
+        f"ghp_{BODY[:36]}",
+        f"github_pat_{BODY}",
+        f"glpat-{BODY[:20]}",
+        f"xoxb-{BODY}",
+        f"sk_live_{BODY[:24]}",
+        "AKIA" + "A1B2" * 4,
+        f"AIza{BODY[:35]}",
+        f"npm_{BODY[:36]}",
+        f"pypi-{BODY}",
+        f"hf_{BODY[:34]}",
+        f"Bearer {BODY}",
+        "\n".join((f"-----BEGIN {PEM}", "Proc-Type: 4,ENCRYPTED\n", BODY, f"{BODY}==", f"-----END {PEM}")),
+    ],
+)
+def test_what_has_the_shape_of_a_key_is_cut_out(key: str) -> None:
+    assert Redactor([]).clean(f"export TOKEN={key}\nnext") == f"export TOKEN={REDACTED}\nnext"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "task-skeleton-of-a-thing-that-has-a-very-long-name-indeed",
+        "sk-short",
+        "ghp_",
+        "hf_model",
+        "AKIAK",
+        "npm_config_cache=/x",
+        "pypi-server",
+        "-----BEGIN CERTIFICATE-----\nAA\n-----END CERTIFICATE-----",
+        "Bearer of news",
+    ],
+)
+def test_what_only_begins_like_one_stays(text: str) -> None:
+    assert Redactor([]).clean(text) == text

@@ -117,7 +117,7 @@ class WorkspacePool:
                 manifest, _ = await self._resync(slot)
                 if ahead:
                     manifest = await run_to_end(self._put_ahead, slot, manifest, ahead)
-                await run_to_end(slot.bind, wanted)
+            await run_to_end(slot.bind, wanted)
             ws = Workspace(
                 self._repo,
                 slot.places,
@@ -144,7 +144,7 @@ class WorkspacePool:
         if slot is None:
             return
         try:
-            await run_to_end(slot.touch if keep else slot.unbind)
+            await run_to_end(slot.give_back if keep else slot.unbind)
         finally:
             slot.holder = None
             self._free(slot)

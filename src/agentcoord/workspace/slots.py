@@ -41,10 +41,15 @@ class Slot:
         """When it was last bound or given back."""
 
     def read_binding(self) -> None:
-        """Take over what an earlier daemon bound. Blocking."""
+        """Take over what an earlier daemon bound. Blocking.
+
+        Not after the machine went down while the copy was in use: files that were written shortly before may
+        be empty or cut short then, and would be taken for the work of the attempt.
+        """
         try:
             raw = json.loads(self.places.binding.read_text("utf-8"))
-            self.binding = Binding(TaskId(str(raw["task"])), int(raw["attempt"]))
+            may_be_torn = raw["boot"] != boot_id() and not raw["given_back"]
+            self.binding = None if may_be_torn else Binding(TaskId(str(raw["task"])), int(raw["attempt"]))
             self.used_at_ns = self.places.binding.stat().st_mtime_ns
         except (OSError, ValueError, KeyError, TypeError):
             self.binding = None
@@ -53,10 +58,16 @@ class Slot:
         """Read what the copy was given; None when that is gone, or the copy is. Blocking."""
         return Manifest.load(self.places.manifest) if self.places.has_files() else None
 
-    def bind(self, binding: Binding) -> None:
+    def bind(self, binding: Binding, *, given_back: bool = False) -> None:
         """Bind the copy, durably against a crash of the daemon. Blocking."""
         temporary = self.places.binding.with_suffix(".new")
-        temporary.write_text(json.dumps({"task": binding.task, "attempt": binding.attempt}), "utf-8")
+        facts = {
+            "task": binding.task,
+            "attempt": binding.attempt,
+            "boot": boot_id(),
+            "given_back": given_back,
+        }
+        temporary.write_text(json.dumps(facts), "utf-8")
         temporary.replace(self.places.binding)
         self.binding = binding
         self.used_at_ns = self.places.binding.stat().st_mtime_ns
@@ -66,10 +77,18 @@ class Slot:
         self.places.binding.unlink(missing_ok=True)
         self.binding = None
 
-    def touch(self) -> None:
-        """Note that it was used just now. Blocking."""
+    def give_back(self) -> None:
+        """Note that it was used just now, and is in use no more. Blocking."""
         if self.binding is not None:
-            self.bind(self.binding)
+            self.bind(self.binding, given_back=True)
+
+
+def boot_id() -> str:
+    """What tells one run of the machine from the next; the same always where nothing does. Blocking."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return ""
 
 
 def remove_strays(home: Path, known: Sequence[CopyPlaces], blobs: BlobStore) -> int:

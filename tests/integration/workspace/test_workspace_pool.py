@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import subprocess
@@ -193,6 +194,39 @@ async def test_an_attempt_finds_its_work_again_after_a_restart_and_only_that_att
     assert not second.resumed
     assert second.root == ws.root != other.root
     assert (second.root / "a.py").read_bytes() == b"the user saved"
+
+
+@pytest.mark.parametrize("given_back", [True, False])
+async def test_a_copy_that_was_in_use_when_the_machine_went_down_is_made_anew(
+    tmp_path: Path, given_back: bool
+) -> None:
+    world = await World.make(tmp_path, {"a.py": b"a", "b.py": b"b"}, size=1)
+    ws = await world.work("a", {"a.py": b"half done"})
+    if given_back:
+        await world.pool.release(ws, keep=True)
+        ws = await world.pool.acquire(A, 1, fresh=False)
+        assert ws.resumed
+        await world.pool.release(ws, keep=True)
+    else:
+        (ws.root / "b.py").write_bytes(b"")  # As the disk may have it after the power failed.
+    (bound,) = world.state.glob("copies/*/*/binding*")
+    facts = json.loads(bound.read_text())
+    bound.write_text(json.dumps({**facts, "boot": "another"}))
+    restarted = WorkspacePool(world.repo, world.state / "copies", world.rules, size=1)
+    again = await restarted.acquire(A, 1, fresh=False)
+    assert again.resumed == given_back
+    assert (again.root / "a.py").read_bytes() == (b"half done" if given_back else b"a")
+    assert (again.root / "b.py").read_bytes() == b"b"
+
+
+async def test_a_copy_that_is_in_use_again_is_not_taken_for_one_that_was_given_back(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, {"a.py": b"a"}, size=1)
+    await world.pool.release(await world.work("a", {"a.py": b"half done"}), keep=True)
+    assert (await world.pool.acquire(A, 1, fresh=False)).resumed
+    (bound,) = world.state.glob("copies/*/*/binding*")
+    bound.write_text(bound.read_text().replace('"boot": "', '"boot": "another '))
+    restarted = WorkspacePool(world.repo, world.state / "copies", world.rules, size=1)
+    assert not (await restarted.acquire(A, 1, fresh=False)).resumed
 
 
 async def test_fresh_gives_the_same_attempt_an_untouched_copy(tmp_path: Path) -> None:

@@ -82,17 +82,22 @@ class Gathered:
         asked = self.moves or finished or self.given_back or waiters
         if not asked and not (self.appended and first):
             return None
+        moves, given_back, appended = _taken(self.moves), _taken(self.given_back), _taken(self.appended)
+        return self.call_for(waiters, moves, finished, given_back, appended)
+
+    def call_for(
+        self,
+        waiters: tuple[Waiter, ...],
+        moves: tuple[Move, ...] = (),
+        finished: tuple[Finished, ...] = (),
+        given_back: tuple[tuple[TaskId, FencingToken], ...] = (),
+        appended: tuple[Appended, ...] = (),
+    ) -> Call:
+        """Make a call of what was taken; `waiters` are asked for in it."""
         self.calls += 1
         for waiter in waiters:
             waiter.hungry, waiter.asked = False, True
-        return Call(
-            self.calls,
-            _taken(self.moves),
-            finished,
-            _taken(self.given_back),
-            waiters,
-            _taken(self.appended),
-        )
+        return Call(self.calls, moves, finished, given_back, waiters, appended)
 
     @property
     def only_waiters(self) -> bool:

@@ -85,10 +85,9 @@ class HandOuts:
     def _as_hand_over(self, ahead: Ahead, one: OneTask) -> HandOver | None:
         if self.paused or not self.gathered.only_waiters:
             return None
-        taker = taker_of(one.route, self.gathered.to_be_asked_for(), self._routes)
-        if taker is None or (call := self.next_call(first=True)) is None:
-            return None
-        return HandOver(ahead, one, call, *taker)
+        waiters = self.gathered.to_be_asked_for()
+        taker = taker_of(one.route, waiters, self._routes)
+        return None if taker is None else HandOver(ahead, one, self.gathered.call_for(waiters), *taker)
 
     def arguments_of_hand_over(self, over: HandOver) -> list[str | int | bytes]:
         """Return it as the script takes it."""
@@ -102,8 +101,8 @@ class HandOuts:
             self.gathered.make_all_hungry()
             return False
         rank, token = reply
-        answer_with(over.ahead.answer, [rank, [1]])
         self._hand_out(_Half(over.call, (grant_of(over, token),), over.sent_at_ms + self.lease_ms))
+        answer_with(over.ahead.answer, [rank, [1]])
         return True
 
     def next_call(self, *, first: bool) -> Call | None:

@@ -54,18 +54,17 @@ def taker_of(route: str, waiters: Sequence[Waiter], routes: RoutesCovered) -> tu
 
     None when nobody does, or they cover too many or ones that are not known.
     """
-    tags = frozenset(route.split(",") if route else ())
-    which = next((i for i, waiter in enumerate(waiters) if tags <= waiter.worker.tags), None)
+    covered = [routes.covered_by(waiter.worker.tags)[1] + "\n" for waiter in waiters]
+    own = f"\n{route}\n"
+    which = next((i for i, each in enumerate(covered) if own in each), None)
     if which is None:
         return None
-    covered = [routes.covered_by(each)[1] for each in {waiter.worker.tags for waiter in waiters}]
-    together = covered[0] if len(covered) == 1 else "".join(f"\n{each}" for each in _each_once(covered))
-    known = f"\n{route}\n" in together + "\n" and together.count("\n") <= MOST_ROUTES
-    return (which, together) if known else None
+    together = covered[0][:-1] if len(covered) == 1 else "".join(f"\n{each}" for each in _each_once(covered))
+    return (which, together) if together.count("\n") <= MOST_ROUTES else None
 
 
 def _each_once(covered: Sequence[str]) -> dict[str, None]:
-    return dict.fromkeys(route for routes in covered for route in routes.split("\n")[1:])
+    return dict.fromkeys(route for routes in dict.fromkeys(covered) for route in routes.split("\n")[1:-1])
 
 
 def grant_of(over: HandOver, token: bytes) -> Grant:

@@ -175,6 +175,8 @@ class Traffic:
                 self._look_for_losses()
                 return
             together.append(self._under_way(call))
+            if isinstance(call, HandOver):
+                break  # Nothing else has gathered.
         if together:
             self.lane.send(together)
 
@@ -190,8 +192,9 @@ class Traffic:
     def _next(self) -> Sent | None:
         if self._calls.in_hand:
             return self._calls.in_hand.popleft()
-        if len(self._calls.sent) < MOST_UNDER_WAY and not self._calls.hands_over:
-            ahead = self.desk.next_ahead(alone=not self._calls.sent)
+        sent = self._calls.sent
+        if not sent or (len(sent) < MOST_UNDER_WAY and not self._calls.hands_over):
+            ahead = self.desk.next_ahead(alone=not sent)
             if ahead is not None:
                 return ahead
         calls = self._calls.calls_sent

@@ -19,6 +19,7 @@ import resource
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from agentcoord.sandbox.compilers import home_links_of
 from agentcoord.sandbox.environment import ALIASES, HOME
 from agentcoord.sandbox.layout import HostLayout
 from agentcoord.sandbox.memory import memory_bound_bytes
@@ -173,6 +174,8 @@ def _toolchains(policy: Policy) -> list[str]:
             words += ["--symlink", str(tool.readlink()), str(tool)]
         else:
             words += ["--ro-bind", str(tool), str(tool)]
+    for name, target in home_links_of(policy.toolchains).items():
+        words += ["--symlink", str(target), str(HOME / name)]
     return words
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from agentcoord.clock import Clock
 from agentcoord.errors import SandboxError
 from agentcoord.sandbox.backend import OnOutput
+from agentcoord.sandbox.compilers import home_links_of
 from agentcoord.sandbox.environment import (
     command_environment,
     host_of,
@@ -85,6 +86,9 @@ def direct_environment(policy: Policy, scratch: Path) -> dict[str, str]:
     temporary = scratch / "tmp"
     for folder in (home, temporary):
         folder.mkdir(mode=0o700)
+    for name, target in home_links_of(policy.toolchains).items():
+        (home / name).parent.mkdir(exist_ok=True)
+        (home / name).symlink_to(target)
     if alias is not None:
         (scratch / "bin").mkdir()
         (scratch / "bin" / "python").symlink_to(alias)

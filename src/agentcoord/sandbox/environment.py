@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from agentcoord.sandbox.compilers import variables_of
 from agentcoord.sandbox.policy import Policy
-from agentcoord.sandbox.reachable import is_file, is_folder, is_program
+from agentcoord.sandbox.reachable import is_file, is_folder, is_link, is_program
 
 HOME = Path("/home/agent")
 ALIASES = Path("/run/agentcoord/bin")
@@ -32,6 +33,8 @@ _FIXED: Mapping[str, str] = {
     "UV_NO_SYNC": "1",
     "PIP_NO_INDEX": "1",
     "npm_config_offline": "true",
+    "CARGO_NET_OFFLINE": "true",
+    "GOPROXY": "off",
 }
 
 
@@ -45,6 +48,7 @@ def command_environment(policy: Policy, *, path: str, home: Path, temporary: Pat
         "UV_CACHE_DIR": str(temporary / "uv"),
         "USER": "agent",
         "LOGNAME": "agent",
+        **variables_of(policy.toolchains),
     }
     for source, target in policy.read_only.items():
         if target == policy.mount_at / ".venv" and is_file(source / "pyvenv.cfg"):
@@ -62,7 +66,13 @@ def search_folders(policy: Policy) -> tuple[Path, ...]:
             folders.append(target / "bin")
         elif target.name == "node_modules":
             folders.append(target / ".bin")
-    folders += [tool / "bin" if is_folder(tool / "bin") else tool.parent for tool in policy.toolchains]
+    for tool in policy.toolchains:
+        if is_folder(tool / "bin"):
+            folders.append(tool / "bin")
+        elif tool.name == "bin" and is_folder(tool):
+            folders.append(tool)
+        elif is_program(tool) or is_link(tool):
+            folders.append(tool.parent)
     return tuple(dict.fromkeys([*folders, *SYSTEM_PATH]))
 
 

@@ -1,4 +1,4 @@
-"""Finds the interpreters that a project runs on, so that they can be shown inside the sandbox.
+"""Finds the interpreters and compilers that a project runs on, so that they can be shown inside the sandbox.
 
 Separate because it looks at the user's machine before any sandbox exists. A program is followed
 link by link; each link outside the system's folders is remembered (it is made anew inside), and
@@ -7,8 +7,9 @@ where the chain ends the installation's prefix is taken: `<prefix>/bin/python3.1
 A prefix that holds the home directory, the repository or one of the places where people keep
 secrets is never shown; then only the program and its library folder are.
 
-Absent on purpose: compilers and package managers below the home directory other than uv. What a
-project needs beyond the system's own belongs into its shared dependencies.
+Rust and Go are shown where their installers put them (`compilers`). Absent on purpose: other
+compilers and package managers below the home directory than these and uv. What a project needs
+beyond the system's own belongs into its shared dependencies.
 """
 
 from __future__ import annotations
@@ -16,15 +17,19 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from agentcoord.sandbox.compilers import go_places, rust_places, uses
 from agentcoord.sandbox.reachable import exists, is_file, is_folder, is_link
 
 _SYSTEM = tuple(
     Path(folder) for folder in ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/nix/store", "/gnu/store")
 )
-_PRIVATE = (".ssh", ".gnupg", ".aws", ".config", ".local", ".local/share", ".local/state", ".cache", ".kube")
+_PRIVATE = (
+    *(".ssh", ".gnupg", ".aws", ".config", ".local", ".local/share", ".local/state", ".cache", ".kube"),
+    *(".cargo/credentials", ".cargo/credentials.toml", ".cargo/config.toml"),
+)
 _ASK: dict[str, tuple[str, ...]] = {
     "python3": ("-I", "-c", "import sys; print(sys.executable)"),
     "node": ("-p", "process.execPath"),
@@ -52,6 +57,10 @@ def toolchain_prefixes(
     uv = shutil.which("uv", path=search_path)
     if uv is not None:
         found += where.single_program(Path(uv))
+    if uses(repo_root, "Cargo.toml"):
+        found += where.named_places(rust_places(where.home, search_path))
+    if uses(repo_root, "go.mod"):
+        found += where.named_places(go_places(where.home, search_path))
     for folder in share:
         config = repo_root / folder / "pyvenv.cfg"
         if is_file(config):
@@ -64,7 +73,7 @@ class _Borders:
 
     def __init__(self, repo_root: Path, home: Path) -> None:
         self._repo_root = repo_root
-        self._home = home
+        self.home = home
         self._entered: set[Path] = set()
         """Virtual environments looked at; two may name each other."""
 
@@ -106,12 +115,19 @@ class _Borders:
             if self._may_show(path) and not _is_script(real):
                 yield path
 
+    def named_places(self, places: Iterable[Path]) -> Iterator[Path]:
+        """Yield those that may be shown, without links; the system's own too, for they belong on PATH."""
+        for place in places:
+            real = Path(os.path.realpath(place))
+            if _is_system(real) or (self._may_show(place) and self._may_show(real)):
+                yield real if _is_system(real) else place
+
     def _may_show(self, path: Path) -> bool:
         """Whether showing `path` shows neither the home, nor the repository, nor a place for secrets."""
         if _is_system(path) or path == Path("/") or path.is_relative_to(self._repo_root):
             return False
-        private = [self._home / name for name in _PRIVATE]
-        return not any(kept.is_relative_to(path) for kept in (self._home, self._repo_root, *private))
+        private = [self.home / name for name in _PRIVATE]
+        return not any(kept.is_relative_to(path) for kept in (self.home, self._repo_root, *private))
 
 
 def _follow(program: Path) -> tuple[list[Path], Path]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from agentcoord.sandbox.compilers import go_places
 from agentcoord.sandbox.toolchain import toolchain_prefixes
 
 
@@ -133,3 +134,32 @@ def test_two_environments_that_name_each_other_end(machine: Machine) -> None:
     (one / "bin/python3").symlink_to(python)
     (machine.path / "python3").symlink_to(one / "bin/python3")
     assert {one, two} <= set(machine.prefixes())
+
+
+def test_a_go_that_tells_nothing_is_found_by_its_place(machine: Machine) -> None:
+    (machine.repo / "go.mod").touch()
+    real = machine.program(machine.home.parent / "go/bin/go", "#!/bin/sh\nexit 1\n")
+    (machine.path / "go").symlink_to(real)
+    (machine.home / "go/pkg/mod/cache/download").mkdir(parents=True)
+    modules = machine.home / "go/pkg/mod/cache/download"
+    assert machine.prefixes() == (real.parents[1], modules)
+    assert tuple(go_places(machine.home, str(machine.repo), usual=real.parents[1])) == (
+        real.parents[1],
+        modules,
+    )
+
+
+def test_the_home_of_cargo_is_never_shown_as_the_prefix_of_an_interpreter(machine: Machine) -> None:
+    python = machine.program(machine.home / ".cargo/bin/python3")
+    (machine.home / ".cargo/credentials.toml").touch()
+    (machine.path / "python3").symlink_to(python)
+    assert set(machine.prefixes()) == {machine.path / "python3", python}
+
+
+def test_rustup_of_the_system_still_finds_its_toolchains_in_the_home(machine: Machine) -> None:
+    (machine.repo / "Cargo.toml").touch()
+    machine.program(machine.path / "cargo")
+    for name in (".rustup/toolchains", ".cargo/registry"):
+        (machine.home / name).mkdir(parents=True)
+    shown = machine.prefixes()
+    assert {machine.home / ".rustup/toolchains", machine.home / ".cargo/registry"} <= set(shown)

@@ -1,0 +1,110 @@
+"""Where Rust's and Go's own installers put them, and what of it a check needs: programs and fetched sources.
+
+Separate from `toolchain`, which follows interpreters link by link: here the places are agreed on
+(`~/.cargo` beside `~/.rustup`, `/usr/local/go`, the module cache) and hold more than may be shown.
+Only a repository that uses the language is shown its places.
+
+Absent on purpose: Cargo's credentials and configuration, which may hold tokens, and the clones
+that Go fetches modules from, whose addresses may hold a password. What a command writes (locks, build
+caches) goes to its own home, which vanishes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from agentcoord.sandbox.reachable import exists, is_file, is_folder, is_program
+
+USUAL_GO = Path("/usr/local/go")
+_ASK_S = 10.0
+_UNREAD = frozenset({"node_modules", "target", "vendor"})
+_CARGO_CACHES = ("registry", "git")
+_GO_DOWNLOADS = ("cache", "download")
+
+
+def uses(repo_root: Path, mark: str) -> bool:
+    """Whether a file called `mark` is in the repository's root folder, or in one of those right below."""
+    try:
+        below = [entry for entry in repo_root.iterdir() if entry.name[0] != "." and entry.name not in _UNREAD]
+    except OSError:
+        return False
+    return any(is_file(folder / mark) for folder in (repo_root, *below))
+
+
+def rust_places(home: Path, search_path: str | None) -> Iterator[Path]:
+    """Yield the folder of the programs, the toolchains behind them, and the sources that were fetched."""
+    found = shutil.which("cargo", path=search_path)
+    program = Path(found) if found else home / ".cargo" / "bin" / "cargo"
+    if not is_program(program):
+        return
+    of_rustup = program.parent.name == "bin" and program.parents[1].name in (".cargo", "cargo")
+    cargo_home = program.parents[1] if of_rustup else home / ".cargo"
+    rustup_home = cargo_home.with_name(cargo_home.name.replace("cargo", "rustup"))
+    if of_rustup:
+        yield program.parent
+    places = [rustup_home / "toolchains", rustup_home / "settings.toml"]
+    places += [cargo_home / name for name in _CARGO_CACHES]
+    yield from (place for place in places if exists(place))
+
+
+def go_places(home: Path, search_path: str | None, *, usual: Path = USUAL_GO) -> Iterator[Path]:
+    """Yield Go's own folder, and the modules that were fetched. Starts `go`, outside the repository."""
+    found = shutil.which("go", path=search_path)
+    program = Path(found) if found else usual / "bin" / "go"
+    if not is_program(program):
+        return
+    root, modules = _told_by(program)
+    yield root or Path(os.path.realpath(program)).parent.parent
+    modules = modules or home / "go" / "pkg" / "mod"
+    try:
+        hosts = sorted(entry for entry in modules.iterdir() if entry.name != "cache" and is_folder(entry))
+    except OSError:
+        return
+    yield from hosts
+    downloads = modules.joinpath(*_GO_DOWNLOADS)
+    if is_folder(downloads):
+        yield downloads
+
+
+def variables_of(toolchains: Sequence[Path]) -> dict[str, str]:
+    """Return what tells rustup and Go where `toolchains` are."""
+    variables: dict[str, str] = {}
+    for tool in toolchains:
+        if tool.name == "toolchains":
+            variables["RUSTUP_HOME"] = str(tool.parent)
+        elif tool.parts[-2:] == _GO_DOWNLOADS:
+            variables["GOMODCACHE"] = str(tool.parents[1])
+    return variables
+
+
+def home_links_of(toolchains: Sequence[Path]) -> dict[Path, Path]:
+    """Return the links that a command's home has, relative to it: to Cargo's caches."""
+    return {
+        Path(".cargo") / tool.name: tool
+        for tool in toolchains
+        if tool.name in _CARGO_CACHES and tool.parent.name in (".cargo", "cargo")
+    }
+
+
+def _told_by(program: Path) -> tuple[Path | None, Path | None]:
+    """Return the root folder and the module cache that `go` names."""
+    try:
+        answer = subprocess.run(
+            [str(program), "env", "GOROOT", "GOMODCACHE"],
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_ASK_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None, None
+    told = [Path(line) for line in answer.stdout.splitlines()]
+    root = next((path for path in told[:1] if path.is_absolute() and is_program(path / "bin" / "go")), None)
+    modules = next((path for path in told[1:2] if path.is_absolute()), None)
+    return root, modules

@@ -2,20 +2,22 @@
 
 Only what can be found out by trying here and now. Nothing is changed unless `--fix` was said; then what
 can safely be mended is told, done, and looked at again. Deliberately absent: how each thing is looked
-at (`looks_machine`, `looks_project`).
+at (`looks_machine`, `looks_project`, `looks_checks`).
 """
 
 from __future__ import annotations
 
 import asyncio
+from functools import cache
 from typing import Any, Final
 
-from agentcoord.cli import looks_machine, looks_project
+from agentcoord.cli import looks_checks, looks_machine, looks_project
 from agentcoord.cli.findings import Finding, Verdict, guarded
 from agentcoord.cli.invocation import Invocation
 from agentcoord.config.load import load_settings
 from agentcoord.config.sections import Settings
 from agentcoord.errors import AgentCoordError
+from agentcoord.sandbox.backend import Sandbox
 from agentcoord.sandbox.policy import ProbeReport
 from agentcoord.tui.styled import Line, Span, Tone
 from agentcoord.tui.text import fit, one_line
@@ -46,8 +48,9 @@ def examine(invocation: Invocation, *, online: bool = False) -> list[Finding]:
         looks_machine.git(invocation),
         looks_machine.user(invocation),
     ]
+    tried = cache(_tried_sandbox)
     machine = [
-        guarded("sandbox", lambda: looks_machine.sandbox(probe_sandbox)),
+        guarded("sandbox", lambda: looks_machine.sandbox(lambda: tried()[1])),
         looks_machine.sleep(invocation),
     ]
     try:
@@ -63,7 +66,14 @@ def examine(invocation: Invocation, *, online: bool = False) -> list[Finding]:
         settings = Settings()
     else:
         findings.append(looks_project.config(settings, paths))
-        findings.append(looks_project.checks(settings, paths, invocation.env))
+        findings.append(
+            guarded(
+                "checks",
+                lambda: looks_checks.checks(
+                    settings, paths, invocation.env, lambda: tried()[0] if tried()[1].ok else None
+                ),
+            )
+        )
     return [
         *findings,
         looks_project.model(settings, invocation),
@@ -112,16 +122,16 @@ def page(findings: list[Finding]) -> list[Line]:
     return lines
 
 
-async def _probe() -> ProbeReport:
+def _tried_sandbox() -> tuple[Sandbox, ProbeReport]:
     from agentcoord.clock import SystemClock
     from agentcoord.sandbox.choose import tried_sandbox
 
-    return (await tried_sandbox(unsafe=False, clock=SystemClock()))[1]
+    return asyncio.run(tried_sandbox(unsafe=False, clock=SystemClock()))
 
 
 def probe_sandbox() -> ProbeReport:
     """Find out by trying whether commands can be confined here."""
-    return asyncio.run(_probe())
+    return _tried_sandbox()[1]
 
 
 _SIGNS: Final = {

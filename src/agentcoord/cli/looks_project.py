@@ -1,4 +1,4 @@
-"""What `doctor` looks at in a project: repository, settings, checks, model, Redis, daemon, state, disk.
+"""What `doctor` looks at in a project: repository, settings, model, Redis, daemon, state, disk.
 
 What `--fix` may do here touches the state and runtime folders alone, which are ours, and only while the
 project's lock is held: so no daemon can be using them. The repository is never written.
@@ -29,7 +29,6 @@ FREE_BYTES: Final = 1024**3
 """Private copies, the undo journal and logs want about this much."""
 FREE_FILES: Final = 50_000
 _OPEN_TO_OTHERS: Final = 0o077
-_SHELL_SIGNS: Final = frozenset("|&;<>()$`\\\"'*?[#~=%!{}")
 
 
 def repository(root: Path) -> Finding:
@@ -44,48 +43,6 @@ def config(settings: Settings, paths: ProjectPaths) -> Finding:
             "config", Verdict.WARN, "no agentcoord.toml: defaults apply, no checks", "agentcoord init"
         )
     return Finding("config", Verdict.OK, f"scope {', '.join(settings.project.scope)}")
-
-
-def checks(settings: Settings, paths: ProjectPaths, env: Mapping[str, str]) -> Finding:
-    """Whether there are checks, and whether the programs that they begin with are there."""
-    commands = settings.checks.commands
-    if not commands:
-        return Finding(
-            "checks",
-            Verdict.WARN,
-            "none: nothing proves a change before it lands",
-            "name your test command under [checks] in agentcoord.toml",
-        )
-    missing = [
-        f"{name} ({word})" for name, command in commands.items() if (word := _missing(command, paths, env))
-    ]
-    if missing:
-        return Finding(
-            "checks",
-            Verdict.WARN,
-            f"programs that are not there: {', '.join(missing)}",
-            "install what is missing, or correct the command under [checks]",
-        )
-    return Finding(
-        "checks", Verdict.OK, "; ".join(f"{name}: {command}" for name, command in commands.items())
-    )
-
-
-def _missing(command: str, paths: ProjectPaths, env: Mapping[str, str]) -> str:
-    """The program that a command begins with, when it is nowhere; nothing for what only a shell reads."""
-    first = next(iter(command.split(maxsplit=1)), "")
-    if not first or _SHELL_SIGNS & set(first):
-        return ""
-    builtin = subprocess.run(
-        ["bash", "-c", f"type -t -- {shlex.quote(first)}"],
-        cwd=paths.root,
-        env={"PATH": env.get("PATH", "")},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=10.0,
-        check=False,
-    )
-    return "" if builtin.returncode == 0 else first
 
 
 def model(settings: Settings, invocation: Invocation) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -113,6 +114,44 @@ def test_programs_of_checks_that_are_nowhere_are_named(run: Run, made: Project) 
     )
     checks = found(run)["checks"]
     assert (checks["verdict"], checks["words"]) == ("warn", "programs that are not there: b (no-such-tool)")
+
+
+def test_programs_are_looked_for_where_checks_run_and_not_where_the_user_is(
+    run: Run, made: Project, tmp_path: Path
+) -> None:
+    def program(path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("#!/bin/sh\n")
+        path.chmod(0o755)
+
+    mine = tmp_path / "tools/mine"
+    for path in (mine, tmp_path / ".cargo/bin/cargo", made.root / "run.sh"):
+        program(path)
+    made.env["PATH"] = f"{mine.parent}:/usr/bin:/bin"
+    made.paths.config_file.write_text('[checks]\nr = "cd crate && cargo test"\ns = "./run.sh"\n')
+    assert found(run)["checks"]["words"] == "programs that are not there: r (cargo)"
+    (made.root / "crate").mkdir()
+    (made.root / "crate/Cargo.toml").touch()
+    assert found(run)["checks"]["verdict"] == "ok"
+    made.paths.config_file.write_text('[checks]\nm = "CI=1 mine --all"\n')
+    checks = found(run)["checks"]
+    assert checks["words"] == f"programs that commands in the sandbox do not see: m (mine, which is {mine})"
+    assert "install it for the whole system" in checks["mend"]
+
+
+def test_a_program_of_an_ignored_folder_is_there_once_the_folder_is_shared(run: Run, made: Project) -> None:
+    shutil.rmtree(made.root / ".git")
+    subprocess.run(["git", "init", "--quiet", str(made.root)], check=True)
+    tool = made.root / "node_modules/.bin/jest"
+    tool.parent.mkdir(parents=True)
+    tool.write_text("#!/bin/sh\n")
+    tool.chmod(0o755)
+    (made.root / ".gitignore").write_text("node_modules\n")
+    lines = '[checks]\nt = "node_modules/.bin/jest"\n[project]\nshare = '
+    made.paths.config_file.write_text(f"{lines}[]\n")
+    assert "do not see: t (node_modules/.bin/jest" in found(run)["checks"]["words"]
+    made.paths.config_file.write_text(f'{lines}["node_modules"]\n')
+    assert found(run)["checks"]["verdict"] == "ok"
 
 
 def test_a_clock_that_was_set_back_shows_in_files_of_the_future(run: Run, made: Project) -> None:

@@ -130,6 +130,10 @@ class ReviewError(AgentCoordError):
     """Checks, verdicts or a report failed for a reason of their own."""
 
 
+class ChecksCannotRunError(ReviewError):
+    """A check's program is missing on the untouched tree too: no change can be proven, by nobody's fault."""
+
+
 class WireError(AgentCoordError):
     """The control socket spoke nonsense or broke."""
 

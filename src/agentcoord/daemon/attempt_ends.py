@@ -22,6 +22,7 @@ from agentcoord.domain.task import Task
 from agentcoord.errors import (
     AgentCoordError,
     AgentError,
+    ChecksCannotRunError,
     LlmAuthError,
     LlmError,
     LlmRequestError,
@@ -89,6 +90,8 @@ class AttemptEnds:
     async def of_error(self, task: Task, error: Breaking) -> Ended:
         """What an error means that broke the attempt off."""
         match error:
+            case ChecksCannotRunError():  # The baseline has paused the run, and told why.
+                return self.set_back(task, Setback.MACHINE, error.message)
             case SandboxError():
                 return await self._without_sandbox(task, error)
             case LlmRetryableError():

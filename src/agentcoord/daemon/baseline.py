@@ -1,18 +1,22 @@
 """The baseline: the project's checks on the untouched tree, once a run.
 
 So that a red test is later known to be ours or to have been there before. It runs beside the
-workers' first turns, and never holds them up; that it failed is told, and no worker's business.
+workers' first turns, and never holds them up; that it failed is told, and no worker's business. A
+check that cannot even run proves nothing of anybody: then the run pauses, and who has claimed to be
+finished is handed back without a counted attempt (`attempt_ends`).
 """
 
 from __future__ import annotations
 
 import asyncio
 
+from agentcoord.daemon.pausing import pause
 from agentcoord.daemon.run_book import RunBook
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
 from agentcoord.errors import AgentCoordError, ReviewError, StoreError
 from agentcoord.review.checks import BASELINE, CheckReport
+from agentcoord.review.unrunnable import why_unrunnable
 
 STORE_AWAY_S = 5.0
 _SETTING = "baseline_run"
@@ -53,12 +57,15 @@ class BaselineKeeper:
         shop, run = self._shop, self._runs.run
         if await shop.store.get_setting(_SETTING) == run:
             stored = await self._stored()
-            if stored is not None:
+            if stored is not None and not why_unrunnable(stored):
                 known = await asyncio.to_thread(shop.check_book.stored_known)
                 shop.prover.adopt_baseline(stored, known)
                 return
-        await shop.prover.run_baseline()
-        await shop.store.set_setting(_SETTING, run)
+        report = await shop.prover.run_baseline()
+        if why := why_unrunnable(report):
+            await pause(shop, why)
+        else:  # Else it is made again at the next start, or when the run goes on: it may be mended by then.
+            await shop.store.set_setting(_SETTING, run)
 
     async def _stored(self) -> CheckReport | None:
         try:

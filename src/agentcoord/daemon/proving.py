@@ -35,10 +35,12 @@ from agentcoord.domain.files import ChangeSet
 from agentcoord.domain.globs import glob_matches
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.task import Claim
+from agentcoord.errors import ChecksCannotRunError
 from agentcoord.review.check_runs import judged
 from agentcoord.review.checks import BASELINE, CheckBook, CheckOutcome, CheckReport, commands_for
 from agentcoord.review.flag_book import FlagBook
 from agentcoord.review.junit import Cases
+from agentcoord.review.unrunnable import why_unrunnable
 from agentcoord.review.verdict import KnownTests
 from agentcoord.sandbox.backend import Sandbox
 from agentcoord.telemetry.logs import Redactor
@@ -149,11 +151,14 @@ class Prover:
     ) -> Landed | Red | Held:
         """Prove `changes` on the tree as it will be, and land them.
 
-        Raises LeaseLostError, LandingRefusedError, SandboxError; then nothing has landed.
+        Raises LeaseLostError, LandingRefusedError, SandboxError, ChecksCannotRunError; then nothing has
+        landed.
         """
         # Red must be known as ours or as there before. Awaited without a proof copy, which it may need.
         with spent.on(Stretch.BASELINE):
             await self._baseline_settled.wait()
+        if why := why_unrunnable(self.baseline):
+            raise ChecksCannotRunError(why)
         moved: tuple[str, ...] = ()
         times_moved = 0
         last: Proof | None = None

@@ -29,6 +29,7 @@ from agentcoord.domain.plan import read_plan
 from agentcoord.domain.states import HELD_STATES, SETTLED_STATES, TaskState
 from agentcoord.domain.worker import Role
 from agentcoord.errors import RpcError
+from agentcoord.review.unrunnable import why_unrunnable
 from agentcoord.wire.protocol import PROTOCOL_VERSION, ExitCode, Method, RpcCode
 
 if TYPE_CHECKING:
@@ -232,6 +233,8 @@ class Requests:
         return {"paused": True}
 
     async def _resume(self, _params: Params) -> Answer:
+        if why_unrunnable(self._shop.prover.baseline):
+            self._on_load()  # It may run now; proofs wait until that is known.
         await resume(self._shop)
         return {"paused": False}
 

@@ -156,6 +156,8 @@ class Daemonlet:
     subsets: SubsetProofs
     fault: list[Callable[[str], None]]
     """What hears each step of a landing."""
+    on_load: list[Callable[[], None]]
+    """What hears that there is work again."""
 
     async def load(self, *tasks: str, **fields: object) -> None:
         """Load tasks for backend workers."""
@@ -270,6 +272,12 @@ async def daemonlet(
                 for each in fault:
                     each(step)
 
+            on_load: list[Callable[[], None]] = []
+
+            def tell_of_work() -> None:
+                for each in on_load:
+                    each()
+
             repo = await Repository.open(root)
             lander = Lander(repo, paths.journal_dir, clock=the_clock, fault=hear)
             hub = EventHub(store.events, the_clock)
@@ -309,11 +317,24 @@ async def daemonlet(
                 pid=os.getpid(),
                 stop=lambda now: None,
                 drain=fleet.drain,
-                on_load=lambda: None,
+                on_load=tell_of_work,
                 subsets=subsets,
             )
             yield Daemonlet(
-                root, paths, shop, fleet, store, hub, scripted, runs, chores, views, requests, subsets, fault
+                root,
+                paths,
+                shop,
+                fleet,
+                store,
+                hub,
+                scripted,
+                runs,
+                chores,
+                views,
+                requests,
+                subsets,
+                fault,
+                on_load,
             )
     finally:
         rmtree(base, ignore_errors=True)

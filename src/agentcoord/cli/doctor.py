@@ -65,7 +65,7 @@ def examine(invocation: Invocation, *, online: bool = False) -> list[Finding]:
         findings.append(Finding("config", Verdict.FAIL, str(error), error.mend))
         settings = Settings()
     else:
-        findings.append(looks_project.config(settings, paths))
+        findings.append(guarded("config", lambda: looks_project.config(settings, paths)))
         findings.append(
             guarded(
                 "checks",

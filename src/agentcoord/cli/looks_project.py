@@ -29,6 +29,7 @@ FREE_BYTES: Final = 1024**3
 """Private copies, the undo journal and logs want about this much."""
 FREE_FILES: Final = 50_000
 _OPEN_TO_OTHERS: Final = 0o077
+_LIST_S: Final = 30.0
 
 
 def repository(root: Path) -> Finding:
@@ -38,11 +39,38 @@ def repository(root: Path) -> Finding:
 
 
 def config(settings: Settings, paths: ProjectPaths) -> Finding:
+    """Whether there are settings, and whether their scope names any file that git knows."""
+    from agentcoord.workspace.scope import ScopeRules
+
     if not paths.config_file.exists():
         return Finding(
             "config", Verdict.WARN, "no agentcoord.toml: defaults apply, no checks", "agentcoord init"
         )
-    return Finding("config", Verdict.OK, f"scope {', '.join(settings.project.scope)}")
+    project = settings.project
+    words = f"scope {', '.join(project.scope)}"
+    tracked = _tracked(paths.root)
+    rules = ScopeRules(project.scope, project.protect, project.sight)
+    if tracked and not any(rules.allows(path) for path in tracked):
+        return Finding(
+            "config",
+            Verdict.WARN,
+            f"{words}: names none of the {len(tracked)} files that git tracks",
+            "name what workers may change in project.scope of agentcoord.toml",
+        )
+    return Finding("config", Verdict.OK, words)
+
+
+def _tracked(root: Path) -> list[str]:
+    """The files that git tracks; none where git cannot tell."""
+    done = subprocess.run(
+        ["git", "ls-files", "-z"],
+        cwd=root,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=_LIST_S,
+        check=False,
+    )
+    return [os.fsdecode(name) for name in done.stdout.split(b"\0") if name] if done.returncode == 0 else []
 
 
 def model(settings: Settings, invocation: Invocation) -> Finding:

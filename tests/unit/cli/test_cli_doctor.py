@@ -154,6 +154,21 @@ def test_a_program_of_an_ignored_folder_is_there_once_the_folder_is_shared(run: 
     assert found(run)["checks"]["verdict"] == "ok"
 
 
+def test_a_scope_that_names_no_file_is_told(run: Run, made: Project) -> None:
+    shutil.rmtree(made.root / ".git")
+    (made.root / "main.go").touch()
+    for words in (["init", "--quiet"], ["add", "main.go"]):
+        subprocess.run(["git", *words], cwd=made.root, check=True)
+    made.paths.config_file.write_text('[project]\nscope = ["*.js", "src/**"]\n')
+    config = found(run)["config"]
+    assert (config["verdict"], config["words"]) == (
+        "warn",
+        "scope *.js, src/**: names none of the 1 files that git tracks",
+    )
+    made.paths.config_file.write_text('[project]\nscope = ["*.js", "*.go"]\n')
+    assert found(run)["config"]["verdict"] == "ok"
+
+
 def test_a_clock_that_was_set_back_shows_in_files_of_the_future(run: Run, made: Project) -> None:
     made.paths.log_file.write_text("{}\n")
     future = made.paths.log_file.stat().st_mtime + 7_200

@@ -166,14 +166,17 @@ def settings_page() -> str:
             lines += [words[0].upper() + words[1:], ""]
         lines += [*table(("Key", "Default", "Variable", "Meaning"), rows), ""]
     lines += _workers_section()
-    others = ", ".join(f"`{name}`" for name in sorted(OTHER_VARIABLES))
+    meanings = {
+        "AGENTCOORD_ALLOW_ROOT": "As `--allow-root`, when it is 1.",
+        "AGENTCOORD_COMPLETION_MS": "How long Tab waits for a daemon's names; 100, and 0 for not at all.",
+    }
     lines += [
         "## Other variables",
         "",
         *table(
             ("Variable", "What it does"),
             [
-                (others, "As `--allow-root`, when it is 1."),
+                *((f"`{name}`", meanings[name]) for name in sorted(OTHER_VARIABLES)),
                 (
                     "`ANTHROPIC_API_KEY`, `ANTHROPIC_AUTH_TOKEN`",
                     "The key or token of the model's server.",

@@ -34,6 +34,7 @@ _ENVIRONMENT: Final = {
     "ANTHROPIC_BASE_URL": "The model's server, unless models.base_url names one.",
     "AGENTCOORD_SECTION_KEY": "Overrides that setting of agentcoord.toml; lists are separated by commas.",
     "AGENTCOORD_ALLOW_ROOT": "1: as --allow-root.",
+    "AGENTCOORD_COMPLETION_MS": "How long Tab waits for a daemon's names; 100.",
     "XDG_STATE_HOME, XDG_RUNTIME_DIR": "Where state and sockets lie.",
     "NO_COLOR": "No colours.",
 }

@@ -1,16 +1,30 @@
 """Completion scripts for bash, zsh and fish, made from the commands themselves.
 
-They are plain word lists: pressing Tab starts no Python, so it answers at once. Deliberately absent:
-task ids, which would need the daemon.
+Commands, options and fixed values are plain word lists: they start no program, so Tab answers at once. Ids of
+tasks and names of workers are asked of the daemon (`names`), for a tenth of a second at most; where none
+runs, or it is slow, there are none. Where a file is wanted, the shell offers its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from enum import StrEnum
-from typing import Any
+from enum import Enum, StrEnum
+from typing import Any, Final
 
+from agentcoord.domain.worker import Role
 from agentcoord.values import dataclass
+
+NAMES_MS: Final = 100
+"""How long Tab may wait for a daemon's names; a shell variable, AGENTCOORD_COMPLETION_MS, says otherwise."""
+_LIVE: Final = "@"
+"""What stands before a kind of names that the daemon is asked for."""
+_BY_METAVAR: Final = {
+    "ID": "@tasks",
+    "[ID]...": "@tasks",
+    "WORKER": "@workers",
+    "NAME": "@workers",
+    "ROLE": " ".join(Role),
+}
 
 
 class Shell(StrEnum):
@@ -31,28 +45,48 @@ class Spot:
     """With the first line of each one's help."""
     options: Mapping[str, str]
     """The long ones, with their help."""
+    values: Mapping[str, str]
+    """What each option that takes a value is offered: words, a kind of names (`@tasks`), or nothing."""
+    arguments: tuple[str, ...]
+    """The same for each argument, in order."""
+    repeats: bool
+    """The last argument may be given again and again."""
 
 
 def spots_of(command: Any, words: tuple[str, ...] = ()) -> Iterator[Spot]:
     """Walk a (Click) command and everything below it."""
     children: Mapping[str, Any] = getattr(command, "commands", {})
-    options = {
-        name: (getattr(each, "help", None) or "")
-        for each in command.params
-        if not getattr(each, "hidden", False)
-        for name in getattr(each, "opts", ())
-        if name.startswith("--")
-    }
-    yield Spot(words, {name: each.get_short_help_str(60) for name, each in children.items()}, options)
+    shown = [each for each in command.params if not getattr(each, "hidden", False)]
+    options = [each for each in shown if each.param_type_name == "option"]
+    arguments = [each for each in command.params if each.param_type_name == "argument"]
+    yield Spot(
+        words,
+        {name: each.get_short_help_str(60) for name, each in children.items()},
+        {name: (each.help or "") for each in options for name in each.opts if name.startswith("--")},
+        {name: _offered_to(each) for each in options if not each.is_flag for name in each.opts},
+        tuple(_offered_to(each) for each in arguments),
+        repeats=any(each.nargs == -1 for each in arguments),
+    )
     for name, child in children.items():
         yield from spots_of(child, (*words, name))
+
+
+def _offered_to(parameter: Any) -> str:
+    if parameter.opts == ["--id"]:
+        return ""  # Of a task that is to be made.
+    kind = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return " ".join(str(each.value) for each in kind)
+    return _BY_METAVAR.get(parameter.metavar or "", "")
 
 
 def script(shell: Shell, programs: Mapping[str, Any]) -> str:
     """The script for a shell; `programs` maps each program's name to its Click command."""
     spots = {name: list(spots_of(command)) for name, command in programs.items()}
     if shell is Shell.FISH:
-        return "\n".join(line for name, found in spots.items() for line in _fish(name, found)) + "\n"
+        from agentcoord.cli.fish_completions import fish
+
+        return "\n".join(line for name, found in spots.items() for line in fish(name, found)) + "\n"
     text = "\n".join(_bash(name, found) for name, found in spots.items())
     # zsh reads bash's functions, once it is told to.
     return (
@@ -62,53 +96,112 @@ def script(shell: Shell, programs: Mapping[str, Any]) -> str:
     )
 
 
+def groups_of(spots: list[Spot]) -> list[str]:
+    """The commands that others stand below."""
+    return sorted(spot.words[0] for spot in spots if spot.words and spot.commands)
+
+
+def valued_of(spots: list[Spot]) -> list[str]:
+    """The options that a value follows, of all commands: none is without one elsewhere."""
+    return sorted({name for spot in spots for name in spot.values})
+
+
 def _bash(program: str, spots: list[Spot]) -> str:
-    groups = " ".join(sorted(spot.words[0] for spot in spots if spot.words and spot.commands))
-    lines = [
-        f"_{program}_words() {{",
-        '    case "$1" in',
-        *(f'        "{" ".join(spot.words)}") echo "{_offers(spot)}" ;;' for spot in spots),
-        "    esac",
-        "}",
-        f"_{program}_complete() {{",
-        '    local current="${COMP_WORDS[COMP_CWORD]}" path="" word number',
-        "    for ((number = 1; number < COMP_CWORD; number++)); do",
-        '        word="${COMP_WORDS[number]}"',
-        '        case "$word" in',
-        "            -C | --project) number=$((number + 1)) ;;",
-        "            -*) ;;",
-        f'            *) case " {groups} " in',
-        '                   *" $path "*) [ -n "$path" ] && path="$path $word" && break ;;',
-        "               esac",
-        '               [ -z "$path" ] && path="$word" ;;',
-        "        esac",
-        "    done",
-        f'    COMPREPLY=($(compgen -W "$(_{program}_words "$path")" -- "$current"))',
-        "}",
-        f"complete -o default -F _{program}_complete {program}",
-        "",
-    ]
-    return "\n".join(lines)
+    return _BASH.format(
+        program=program,
+        words="\n".join(f'        "{" ".join(spot.words)}") echo "{_words(spot)}" ;;' for spot in spots),
+        plain="\n".join(
+            f'        "{" ".join(spot.words)}") echo "{" ".join([*spot.options, "--help"])}" ;;'
+            for spot in spots
+        ),
+        wanted="\n".join(_wanted(spots)),
+        groups=" ".join(groups_of(spots)),
+        valued=" ".join(valued_of(spots)),
+        names_ms=NAMES_MS,
+    )
 
 
-def _offers(spot: Spot) -> str:
+def _words(spot: Spot) -> str:
+    """What is offered where neither an option nor an argument has begun."""
+    if spot.arguments:
+        return ""
     return " ".join([*spot.commands, *spot.options, "--help"])
 
 
-def _fish(program: str, spots: list[Spot]) -> Iterator[str]:
+def _wanted(spots: list[Spot]) -> Iterator[str]:
+    """The cases of what an option's value or an argument is offered, by its command and name or number."""
     for spot in spots:
-        if not spot.words:
-            when = "__fish_use_subcommand"
-        elif len(spot.words) == 1:
-            when = f"__fish_seen_subcommand_from {spot.words[0]}"
-        else:
-            when = "; and ".join(f"__fish_seen_subcommand_from {word}" for word in spot.words)
-        for name, words in spot.commands.items():
-            yield f"complete -c {program} -f -n '{when}' -a {name} -d {_fish_text(words)}"
-        for name, words in spot.options.items():
-            yield f"complete -c {program} -n '{when}' -l {name[2:]} -d {_fish_text(words)}"
+        path = " ".join(spot.words)
+        for name, offered in spot.values.items():
+            if offered:
+                yield f'        "{path} {name}") echo "{offered}" ;;'
+        for number, offered in enumerate(spot.arguments):
+            more = "*" if spot.repeats and number == len(spot.arguments) - 1 else str(number)
+            if offered:
+                yield f'        "{path} "{more}) echo "{offered}" ;;'
 
 
-def _fish_text(words: str) -> str:
-    first = words.partition("\n")[0]
-    return "'" + first.replace("\\", "\\\\").replace("'", "\\'") + "'"
+# Not `path`: zsh ties that to PATH.
+_BASH: Final = r"""_{program}_words() {{
+    case "$1" in
+{words}
+    esac
+}}
+_{program}_options() {{
+    case "$1" in
+{plain}
+    esac
+}}
+_{program}_wanted() {{
+    case "$1" in
+{wanted}
+        *) ;;
+    esac
+}}
+_{program}_complete() {{
+    local current="${{COMP_WORDS[COMP_CWORD]}}" place="" folder="" asked="" at=0 word number offered
+    [ "$current" = "=" ] && current=""
+    for ((number = 1; number < COMP_CWORD; number++)); do
+        word="${{COMP_WORDS[number]}}"
+        case "$word" in
+            -*) case " {valued} " in
+                    *" $word "*)
+                        number=$((number + 1))
+                        if [ "$number" -lt "$COMP_CWORD" ] && [ "${{COMP_WORDS[number]}}" = "=" ]; then
+                            number=$((number + 1))
+                        fi
+                        if [ "$number" -ge "$COMP_CWORD" ]; then
+                            asked="$word"
+                        else
+                            case "$word" in
+                                -C | --project) folder="${{COMP_WORDS[number]/#\~/$HOME}}" ;;
+                            esac
+                        fi ;;
+                esac ;;
+            *) if [ -z "$place" ]; then
+                   place="$word"
+               else
+                   case " {groups} " in
+                       *" $place "*) place="$place $word" ;;
+                       *) at=$((at + 1)) ;;
+                   esac
+               fi ;;
+        esac
+    done
+    if [ -n "$asked" ]; then
+        offered="$(_{program}_wanted "$place $asked")"
+    else
+        case "$current" in
+            -*) offered="$(_{program}_options "$place")" ;;
+            *) offered="$(_{program}_words "$place")"
+               [ -n "$offered" ] || offered="$(_{program}_wanted "$place $at")" ;;
+        esac
+    fi
+    case "$offered" in
+        @*) offered="$(command {program} -C "${{folder:-.}}" completions --names "${{offered#@}}" \
+                "${{AGENTCOORD_COMPLETION_MS:-{names_ms}}}" 2>/dev/null)" ;;
+    esac
+    COMPREPLY=($(compgen -W "$offered" -- "$current"))
+}}
+complete -o default -F _{program}_complete {program}
+"""

@@ -20,6 +20,10 @@ _READINGS = {"status": STATUS, "tasks": TASKS, "workers": WORKERS}
 
 def answer_agentcoord(argv: Sequence[str], invocation: Invocation) -> int | None:
     """Answer `agentcoord` with these (hoisted) arguments, or return None: not ours."""
+    if "--names" in argv:
+        from agentcoord.cli.names import answer_names
+
+        return answer_names(argv, invocation)
     request = _recognise(argv, invocation)
     if request is not None and request[:2] == ("dashboard", False):
         return watch(request[2])

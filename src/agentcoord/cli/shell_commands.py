@@ -25,7 +25,8 @@ commands = group("")
 def completions(context: typer.Context, shell: Annotated[Shell, typer.Argument(help="Your shell.")]) -> None:
     """Print the completion script of a shell, for both programs.
 
-    Pressing Tab then starts no program. zsh: `source <(agentcoord completions zsh)` in .zshrc.
+    Tab asks the daemon for ids of tasks and names of workers, for a tenth of a second at most; all else
+    starts no program. zsh: `source <(agentcoord completions zsh)` in .zshrc.
     """
     from agentcoord.cli.agentcoord_app import app
     from agentcoord.cli.agentcoordd_app import app as daemon_app

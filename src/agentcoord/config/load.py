@@ -50,7 +50,7 @@ SECTIONS: dict[str, type] = {
     "undo": UndoSection,
 }
 ENV_PREFIX = "AGENTCOORD_"
-OTHER_VARIABLES = frozenset({ALLOW_ROOT_VARIABLE})
+OTHER_VARIABLES = frozenset({ALLOW_ROOT_VARIABLE, "AGENTCOORD_COMPLETION_MS"})
 """Variables of ours that are no settings."""
 PERSONAL = frozenset({"notify.apprise", "notify.command", "notify.url"})
 """Settings that only a person may make: they run, or tell, outside of the sandbox."""

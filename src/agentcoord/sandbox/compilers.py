@@ -17,7 +17,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from agentcoord.sandbox.reachable import exists, is_file, is_folder, is_program
+from agentcoord.sandbox.reachable import exists, is_file, is_folder, is_link, is_program
 
 USUAL_GO = Path("/usr/local/go")
 _ASK_S = 10.0
@@ -44,11 +44,23 @@ def rust_places(home: Path, search_path: str | None) -> Iterator[Path]:
     of_rustup = program.parent.name == "bin" and program.parents[1].name in (".cargo", "cargo")
     cargo_home = program.parents[1] if of_rustup else home / ".cargo"
     rustup_home = cargo_home.with_name(cargo_home.name.replace("cargo", "rustup"))
+    real = Path(os.path.realpath(program))
     if of_rustup:
         yield program.parent
+    elif real.parent.name == "bin":
+        yield real.parents[1]
+    yield from _linked_toolchains(rustup_home / "toolchains")
     places = [rustup_home / "toolchains", rustup_home / "settings.toml"]
     places += [cargo_home / name for name in _CARGO_CACHES]
     yield from (place for place in places if exists(place))
+
+
+def _linked_toolchains(folder: Path) -> Iterator[Path]:
+    """Yield where `rustup toolchain link` leads to."""
+    try:
+        yield from (Path(os.path.realpath(entry)) for entry in sorted(folder.iterdir()) if is_link(entry))
+    except OSError:
+        return
 
 
 def go_places(home: Path, search_path: str | None, *, usual: Path = USUAL_GO) -> Iterator[Path]:
@@ -75,7 +87,7 @@ def variables_of(toolchains: Sequence[Path]) -> dict[str, str]:
     variables: dict[str, str] = {}
     for tool in toolchains:
         if tool.name == "toolchains":
-            variables["RUSTUP_HOME"] = str(tool.parent)
+            variables.setdefault("RUSTUP_HOME", str(tool.parent))
         elif tool.parts[-2:] == _GO_DOWNLOADS:
             variables["GOMODCACHE"] = str(tool.parents[1])
     return variables

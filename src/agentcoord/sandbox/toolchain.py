@@ -26,6 +26,7 @@ from agentcoord.sandbox.reachable import exists, is_file, is_folder, is_link
 _SYSTEM = tuple(
     Path(folder) for folder in ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/nix/store", "/gnu/store")
 )
+_ON_EVERY_PATH = (Path("/usr"), Path("/usr/local"))
 _PRIVATE = (
     *(".ssh", ".gnupg", ".aws", ".config", ".local", ".local/share", ".local/state", ".cache", ".kube"),
     *(".cargo/credentials", ".cargo/credentials.toml", ".cargo/config.toml"),
@@ -116,11 +117,14 @@ class _Borders:
                 yield path
 
     def named_places(self, places: Iterable[Path]) -> Iterator[Path]:
-        """Yield those that may be shown, without links; the system's own too, for they belong on PATH."""
+        """Yield those that may be shown; the system's own too, for they belong on PATH."""
         for place in places:
             real = Path(os.path.realpath(place))
-            if _is_system(real) or (self._may_show(place) and self._may_show(real)):
-                yield real if _is_system(real) else place
+            if _is_system(real):
+                yield from (real,) if real not in _ON_EVERY_PATH else ()
+            elif self._may_show(place) and self._may_show(real):
+                # A link is made anew inside, and leads to what it stands for.
+                yield from (place, real) if is_link(place) else (place,)
 
     def _may_show(self, path: Path) -> bool:
         """Whether showing `path` shows neither the home, nor the repository, nor a place for secrets."""

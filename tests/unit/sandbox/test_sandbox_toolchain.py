@@ -163,3 +163,33 @@ def test_rustup_of_the_system_still_finds_its_toolchains_in_the_home(machine: Ma
         (machine.home / name).mkdir(parents=True)
     shown = machine.prefixes()
     assert {machine.home / ".rustup/toolchains", machine.home / ".cargo/registry"} <= set(shown)
+
+
+def test_caches_and_toolchains_that_are_links_are_shown_with_what_they_lead_to(machine: Machine) -> None:
+    (machine.repo / "Cargo.toml").touch()
+    machine.program(machine.home / ".cargo/bin/cargo")
+    disk, built = machine.home.parent / "disk/registry", machine.home.parent / "src/rust/stage1"
+    (machine.home / ".rustup/toolchains").mkdir(parents=True)
+    for link, target in ((".cargo/registry", disk), (".rustup/toolchains/mine", built)):
+        target.mkdir(parents=True)
+        (machine.home / link).symlink_to(target)
+    assert {machine.home / ".cargo/registry", disk, built} <= set(machine.prefixes())
+
+
+def test_a_cargo_that_is_not_rustups_is_shown_by_its_prefix_unless_that_is_too_wide(machine: Machine) -> None:
+    (machine.repo / "Cargo.toml").touch()
+    cargo = machine.program(machine.home.parent / "opt/rust/bin/cargo")
+    (machine.path / "cargo").symlink_to(cargo)
+    assert machine.prefixes() == (cargo.parents[1],)
+    cargo.unlink()
+    (machine.path / "cargo").unlink()
+    (machine.path / "cargo").symlink_to(machine.program(machine.home / ".local/bin/cargo"))
+    assert machine.prefixes() == ()
+
+
+def test_a_compiler_of_the_systems_adds_nothing_to_the_path(machine: Machine) -> None:
+    for name in ("Cargo.toml", "go.mod"):
+        (machine.repo / name).touch()
+    for name in ("cargo", "go"):
+        (machine.path / name).symlink_to("/usr/bin/env")
+    assert machine.prefixes() == ()

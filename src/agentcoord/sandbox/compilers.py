@@ -23,6 +23,7 @@ USUAL_GO = Path("/usr/local/go")
 _ASK_S = 10.0
 _UNREAD = frozenset({"node_modules", "target", "vendor"})
 _CARGO_CACHES = ("registry", "git")
+_CARGO_HOMES = (".cargo", "cargo")
 _GO_DOWNLOADS = ("cache", "download")
 
 
@@ -41,12 +42,13 @@ def rust_places(home: Path, search_path: str | None) -> Iterator[Path]:
     program = Path(found) if found else home / ".cargo" / "bin" / "cargo"
     if not is_program(program):
         return
-    of_rustup = program.parent.name == "bin" and program.parents[1].name in (".cargo", "cargo")
-    cargo_home = program.parents[1] if of_rustup else home / ".cargo"
-    rustup_home = cargo_home.with_name(cargo_home.name.replace("cargo", "rustup"))
     real = Path(os.path.realpath(program))
-    if of_rustup:
-        yield program.parent
+    homes = [each.parents[1] for each in (program, real) if each.parent.name == "bin"]
+    of_rustup = next((each for each in homes if each.name in _CARGO_HOMES), None)
+    cargo_home = of_rustup or home / ".cargo"
+    rustup_home = cargo_home.with_name(cargo_home.name.replace("cargo", "rustup"))
+    if of_rustup is not None:
+        yield of_rustup / "bin"
     elif real.parent.name == "bin":
         yield real.parents[1]
     yield from _linked_toolchains(rustup_home / "toolchains")
@@ -98,7 +100,7 @@ def home_links_of(toolchains: Sequence[Path]) -> dict[Path, Path]:
     return {
         Path(".cargo") / tool.name: tool
         for tool in toolchains
-        if tool.name in _CARGO_CACHES and tool.parent.name in (".cargo", "cargo")
+        if tool.name in _CARGO_CACHES and tool.parent.name in _CARGO_HOMES
     }
 
 

@@ -193,3 +193,9 @@ def test_a_compiler_of_the_systems_adds_nothing_to_the_path(machine: Machine) ->
     for name in ("cargo", "go"):
         (machine.path / name).symlink_to("/usr/bin/env")
     assert machine.prefixes() == ()
+
+
+def test_a_link_to_rustups_cargo_leads_to_its_home(machine: Machine) -> None:
+    (machine.repo / "Cargo.toml").touch()
+    (machine.path / "cargo").symlink_to(machine.program(machine.home / ".cargo/bin/cargo"))
+    assert machine.prefixes() == (machine.home / ".cargo/bin",)

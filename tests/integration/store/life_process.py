@@ -93,11 +93,28 @@ async def live(url: str, project: ProjectId) -> None:
         tell("cancelled", "h")
         for _ in "defg":
             await _finish(store, await _claim(store))
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(_claim(store))
+            await _has_got_nothing(store)
+            await queue.load([spec("i")])
+            tell("loaded", "i")
+            i = await waiting
+        await _finish(store, i)
         await queue.set_review(TaskId("a"), ReviewState.ACCEPTED)
         tell("reviewed")
         await queue.release_all_leases(why="the end")
         await queue.counts()
     tell("end")
+
+
+async def _has_got_nothing(store: Store) -> None:
+    """Wait until the one who waits has been told that there is nothing yet."""
+    waiters = store.queue.dispatcher.hand_outs.gathered.waiters
+    for _ in range(1_000_000):
+        if any(not waiter.hungry and not waiter.asked for waiter in waiters):
+            return
+        await asyncio.sleep(0)
+    raise TimeoutError("nobody waits")
 
 
 async def _claim(store: Store) -> Claim:

@@ -2,8 +2,9 @@
 
 Theory of operation. A connection is one reader, one writer. Writing waits on the client's own socket
 and nowhere else, so a slow client only fills its own bounded queue; then it is told `lagged` and given
-a snapshot. A client that does not read for 30 s is dropped, and so is one that neither asks nor
-subscribes. Deliberately absent: who may connect (`control`), and what is answered (`requests`).
+a snapshot. A client that does not read for 30 s is dropped, one that has not said `hello` within 10 s, and
+one that neither asks nor subscribes. Deliberately absent: who may connect (`control`), and what is answered
+(`requests`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from agentcoord.clock import Clock
 from agentcoord.daemon.due_views import PUBLISH_PERIOD_S, DueViews
 from agentcoord.daemon.event_hub import EventHub, Subscription
 from agentcoord.daemon.failures import failure_of
+from agentcoord.daemon.places import Place
 from agentcoord.daemon.requests import Requests
 from agentcoord.daemon.snapshot import Views
 from agentcoord.daemon.worker_row import FleetBoard
@@ -25,23 +27,21 @@ from agentcoord.domain.events import Event
 from agentcoord.errors import AgentCoordError, StoreError, WireError
 from agentcoord.store.event_log import EventLog
 from agentcoord.values import dataclass
-from agentcoord.wire.codec import (
-    FrameDecoder,
-    Malformed,
-    Request,
-    encode_error,
-    encode_result,
-)
+from agentcoord.wire.codec import FrameDecoder, Malformed, Request, encode_error, encode_result
 from agentcoord.wire.messages import ErrorData, ExitCode, Method, Notification, RpcCode, SubscribeView, Topic
 from agentcoord.wire.quick_json import encode_notification
 
 READ_BYTES = 64 * 1024
 WRITE_TIMEOUT_S = 30.0
+HELLO_TIMEOUT_S = 10.0
+"""How long a client may take to say `hello`, whatever else it says."""
 IDLE_TIMEOUT_S = 300.0
 """How long a client that has not subscribed may say nothing."""
 STORE_AWAY_S = 1.0
 REPLAY_EVENTS = 5_000
 EVENTS_A_WRITE = 200
+NO_ROOM_TO_FOLLOW = ("as many clients follow already as may", "close a dashboard")
+HELLO_MEND = "say `hello` with the versions of the protocol that you speak"
 
 log = structlog.get_logger("control")
 
@@ -67,17 +67,22 @@ class Desk:
     board: FleetBoard
     clock: Clock
     write_timeout_s: float = WRITE_TIMEOUT_S
+    hello_timeout_s: float = HELLO_TIMEOUT_S
     idle_timeout_s: float = IDLE_TIMEOUT_S
 
-    async def respond(self, request: Request) -> bytes:
-        """The answer to one request, as a line. The request boundary: nothing passes it but cancellation."""
+    async def respond(self, request: Request) -> tuple[bytes, bool]:
+        """The answer to one request, as a line, and whether it is a result and no error.
+
+        The request boundary: nothing passes it but cancellation.
+        """
         try:
-            return encode_result(request.id, await self.requests.answer(request.method, request.params))
+            result = await self.requests.answer(request.method, request.params)
+            return encode_result(request.id, result), True
         except Exception as error:
             code, message, data = failure_of(error)
             if code is RpcCode.INTERNAL:
                 log.error("request_failed", method=request.method, exc_info=error)
-            return encode_error(request.id, code, message, data)
+            return encode_error(request.id, code, message, data), False
 
     async def begin(self, request: Request) -> Beginning:
         """Answer `subscribe`. Who does not read the answer holds up its line, not all that it tells."""
@@ -106,10 +111,15 @@ class Desk:
 class Connection:
     """One client: reads requests, and publishes once it has subscribed."""
 
-    def __init__(self, desk: Desk, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, desk: Desk, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, place: Place
+    ) -> None:
         self._desk = desk
         self._reader = reader
         self._writer = writer
+        self._place = place
+        self._greeted = False
+        self._greeted_by = asyncio.get_running_loop().time() + desk.hello_timeout_s
         self._publishing: asyncio.Task[None] | None = None
         self._writing = asyncio.Lock()
         self._seen = 0
@@ -133,10 +143,16 @@ class Connection:
         while chunk := await self._heard():
             for frame in decoder.feed(chunk):
                 match frame:
+                    case Request(method=Method.HELLO):
+                        if not await self._answer(frame):
+                            return  # No version that both speak.
+                        self._greeted = True
+                    case Request() if not self._greeted:
+                        await self._refuse(frame, RpcCode.REFUSED, "`hello` comes first", HELLO_MEND)
                     case Request(method=Method.SUBSCRIBE):
                         await self._subscribe(frame, group)
                     case Request():
-                        await self._send(await self._desk.respond(frame))
+                        await self._answer(frame)
                     case Malformed():
                         data: ErrorData = {"exit_code": int(ExitCode.ERROR), "mend": ""}
                         await self._send(encode_error(frame.id, frame.code, frame.message, data))
@@ -145,12 +161,28 @@ class Connection:
 
     async def _heard(self) -> bytes:
         """What the client says next; nothing at its end, or when it has been silent for too long."""
-        try:
-            async with asyncio.timeout(None if self._publishing else self._desk.idle_timeout_s):
-                return await self._reader.read(READ_BYTES)
-        except TimeoutError:
-            log.info("client_silent")
-            return b""
+        now = asyncio.get_running_loop().time()
+        until = None if self._place.is_following else now + self._desk.idle_timeout_s
+        if not self._greeted:
+            until = self._greeted_by
+        with contextlib.suppress(TimeoutError):
+            if until is None or until > now:  # Else it says much, and still no `hello`.
+                async with asyncio.timeout_at(until):
+                    return await self._reader.read(READ_BYTES)
+        log.info("client_silent", greeted=self._greeted)
+        return b""
+
+    async def _answer(self, request: Request) -> bool:
+        """Answer, and say whether that was a result and no error."""
+        with self._place.answering():
+            line, is_result = await self._desk.respond(request)
+        await self._send(line)
+        return is_result
+
+    async def _refuse(self, request: Request, code: RpcCode, words: str, mend: str) -> None:
+        exit_code = ExitCode.ERROR if code is RpcCode.UNAVAILABLE else ExitCode.USAGE
+        data: ErrorData = {"exit_code": int(exit_code), "mend": mend}
+        await self._send(encode_error(request.id, code, words, data))
 
     async def _send(self, line: bytes) -> None:
         async with self._writing, asyncio.timeout(self._desk.write_timeout_s):
@@ -160,8 +192,11 @@ class Connection:
     async def _subscribe(self, request: Request, group: asyncio.TaskGroup) -> None:
         topics = request.params.get("topics", list(Topic))
         if not isinstance(topics, list) or any(topic not in list(Topic) for topic in topics):
-            data: ErrorData = {"exit_code": int(ExitCode.USAGE), "mend": f"topics are {', '.join(Topic)}"}
-            await self._send(encode_error(request.id, RpcCode.INVALID_PARAMS, "unknown topic", data))
+            mend = f"topics are {', '.join(Topic)}"
+            await self._refuse(request, RpcCode.INVALID_PARAMS, "unknown topic", mend)
+            return
+        if not self._place.begin_following():
+            await self._refuse(request, RpcCode.UNAVAILABLE, *NO_ROOM_TO_FOLLOW)
             return
         if self._publishing is not None:
             self._publishing.cancel()
@@ -188,6 +223,8 @@ class Connection:
             # The reader then ends too, and the client connects again; closing would wait for it to read.
             log.info("subscriber_dropped", error=repr(error))
             self._writer.transport.abort()
+        finally:
+            self._place.end_following()
 
     async def _answer_subscribe(self, request: Request) -> list[Event] | None:
         """Answer, and return the events that were missed; None when it was refused."""

@@ -1,7 +1,8 @@
 """The control socket: who may connect, and each client served beside the others.
 
-A client that finds no room is told so. Nothing that a client sends or does can raise past here.
-Deliberately absent: what is said on a connection (`connection`).
+A client that finds no room is told so, and so is one that has to make room. Nothing that a client sends
+or does can raise past here. Deliberately absent: what is said on a connection (`connection`), and who has
+to make room (`places`).
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ import os
 import socket
 import struct
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import structlog
 
 from agentcoord.daemon.connection import Connection, Desk
+from agentcoord.daemon.places import Place, Places
 from agentcoord.errors import DaemonError, WireError
 from agentcoord.wire.codec import encode_error
 from agentcoord.wire.messages import ErrorData, ExitCode, RpcCode
 
-MAX_CLIENTS = 64
 HANG_UP_S = 5.0
 """How long a client that has ended may take to read what was said last."""
 
@@ -31,8 +33,9 @@ log = structlog.get_logger("control")
 class ControlServer:
     """Listens on the project's socket. Use `serving()`."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, places: Places | None = None) -> None:
         self._desk = desk
+        self._places = places or Places(desk.clock.monotonic)
         self._connections: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
@@ -70,38 +73,38 @@ class ControlServer:
                 log.warning("accept_failed", error=str(error))
                 await self._desk.clock.sleep(0.5)
                 continue
-            if not self._welcome(peer):
+            place = self._welcome(peer)
+            if place is None:
                 peer.close()
                 continue
-            connection = group.create_task(self._serve(peer), name="control:client")
+            connection = group.create_task(self._serve(peer, place), name="control:client")
             self._connections.add(connection)
             connection.add_done_callback(self._connections.discard)
 
-    def _welcome(self, peer: socket.socket) -> bool:
-        """Whether this client is ours and there is room; who finds none is told so."""
+    def _welcome(self, peer: socket.socket) -> Place | None:
+        """A place, when this client is ours and there is room; who finds none is told so."""
         try:
             uid = peer_uid(peer)
             if uid not in (os.getuid(), None):
                 log.warning("client_refused", uid=uid)
-                return False
-            if len(self._connections) < MAX_CLIENTS:
-                return True
+                return None
+            place = self._places.take()
+            if place is not None:
+                return place
             log.warning("client_refused", clients=len(self._connections))
-            data: ErrorData = {"exit_code": int(ExitCode.ERROR), "mend": "close a dashboard"}
             peer.setblocking(False)
-            peer.send(
-                encode_error(None, RpcCode.UNAVAILABLE, f"{MAX_CLIENTS} clients are connected already", data)
-            )
+            peer.send(_no_room(f"{self._places.most} clients are connected already, and all are busy"))
         except OSError as error:  # It is gone already.
             log.info("client_gone", error=repr(error))
-        return False
+        return None
 
-    async def _serve(self, peer: socket.socket) -> None:
+    async def _serve(self, peer: socket.socket, place: Place) -> None:
         """One connection's life; what goes wrong in it ends here."""
         writer: asyncio.StreamWriter | None = None
         try:
             reader, writer = await asyncio.open_unix_connection(sock=peer)
-            await Connection(self._desk, reader, writer).run()
+            place.leave = partial(_turn_out, writer)
+            await Connection(self._desk, reader, writer, place).run()
         except* (OSError, TimeoutError, WireError) as gone:
             log.info("client_gone", error=repr(gone.exceptions[0]))
         except* Exception as failed:  # The connection's boundary: one client's end is nobody else's.
@@ -109,10 +112,24 @@ class ControlServer:
         else:
             await _hung_up(writer)  # What was said last still goes out.
         finally:
+            self._places.give_back(place)
             if writer is None:
                 peer.close()
             else:
                 writer.transport.abort()  # Closing would wait for a client that never reads.
+
+
+def _no_room(words: str) -> bytes:
+    data: ErrorData = {"exit_code": int(ExitCode.ERROR), "mend": "close a dashboard"}
+    return encode_error(None, RpcCode.UNAVAILABLE, words, data)
+
+
+def _turn_out(writer: asyncio.StreamWriter) -> None:
+    """Tell an idle client why it has to go, if it can hear that at once, and end its connection."""
+    log.info("client_turned_out")
+    if not writer.transport.is_closing():
+        writer.write(_no_room("this connection was idle, and another client needed its place"))
+    writer.transport.abort()  # Its reader then sees the end, as when the client had gone.
 
 
 async def _hung_up(writer: asyncio.StreamWriter) -> None:

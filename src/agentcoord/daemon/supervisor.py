@@ -24,7 +24,7 @@ from pathlib import Path
 from types import FrameType
 
 from agentcoord.config.paths import ProjectPaths
-from agentcoord.errors import AgentCoordError
+from agentcoord.errors import AgentCoordError, RpcError
 from agentcoord.values import dataclass
 from agentcoord.wire.call import call_once
 from agentcoord.wire.protocol import ExitCode, Method
@@ -146,11 +146,13 @@ def _say(words: str) -> None:
 
 
 def answers_on(paths: ProjectPaths) -> Callable[[float], bool]:
-    """A question to the project's daemon that costs it next to nothing."""
+    """A question to the project's daemon that costs it next to nothing. Any answer is a sign of life."""
 
     def answers(timeout_s: float) -> bool:
         try:
             call_once(paths.socket, Method.HELLO, {"protocol": [1], "client": "supervisor"}, timeout_s)
+        except RpcError:
+            return True  # Refused, for want of room perhaps: who says so does not hang.
         except AgentCoordError:
             return False
         return True

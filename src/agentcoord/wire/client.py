@@ -27,7 +27,7 @@ from agentcoord.wire.call import (
     unreachable,
 )
 from agentcoord.wire.codec import Failure, FrameDecoder, Notice, RequestId, Result, encode_request
-from agentcoord.wire.messages import Hello, Method, SubscribeView, Topic
+from agentcoord.wire.messages import Hello, Method, RpcCode, SubscribeView, Topic
 from agentcoord.wire.quick_json import read_json
 
 __all__ = ["ControlClient", "Subscription", "call_once"]
@@ -158,6 +158,8 @@ class _Connection(asyncio.Protocol):
             match frame:
                 case Result(request_id, result):
                     self._answer(request_id, result)
+                case Failure(None, RpcCode.UNAVAILABLE, message, told):
+                    self._lose(ConnectionLostError(message, mend=str(told.get("mend", ""))))
                 case Failure(None, _, message, _):
                     self._lose(WireError(f"the daemon could not read what we said: {message}"))
                 case Failure(request_id):

@@ -126,7 +126,7 @@ class RpcCode(IntEnum):
     REFUSED = 3
     """A conflict, or not possible in this state."""
     UNAVAILABLE = 4
-    """Redis is away, or the daemon is stopping."""
+    """Redis is away, the daemon is stopping, or there is no room for one more client."""
 
 
 class ExitCode(IntEnum):

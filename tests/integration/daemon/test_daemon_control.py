@@ -7,30 +7,35 @@ import gc
 import json
 import socket
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from daemon_kit import PATIENCE_S, Daemonlet, daemonlet, own_valkey, until
 
 from agentcoord.daemon.connection import Desk
-from agentcoord.daemon.control import MAX_CLIENTS, ControlServer
+from agentcoord.daemon.control import ControlServer
 from agentcoord.daemon.event_hub import QUEUE_EVENTS
+from agentcoord.daemon.places import Places
 from agentcoord.daemon.snapshot import PAGE_ROWS
+from agentcoord.daemon.supervisor import answers_on
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import ProjectId, TaskId
+from agentcoord.errors import ConnectionLostError
 from agentcoord.wire.client import ControlClient
 from agentcoord.wire.codec import FrameDecoder
 from agentcoord.wire.messages import FRAME_BYTES, Method, RpcCode, Topic
 
 
 @asynccontextmanager
-async def served(d: Daemonlet, **patience: float) -> AsyncIterator[None]:
+async def served(d: Daemonlet, *, places: Places | None = None, **patience: float) -> AsyncIterator[None]:
     """The socket answers and the hub runs inside the block."""
     desk = Desk(d.requests, d.views, d.hub, d.store.events, d.shop.board, d.shop.clock)
     async with asyncio.TaskGroup() as group:
         hub = group.create_task(d.hub.run())
-        async with ControlServer(replace(desk, **patience)).serving(d.paths.socket):  # type: ignore[arg-type]  # floats
+        desk = replace(desk, **patience)  # type: ignore[arg-type]  # They are floats.
+        async with ControlServer(desk, places).serving(d.paths.socket):
             yield
         hub.cancel()
 
@@ -63,13 +68,26 @@ class Raw:
                 return dict(heard)
 
 
+HELLO = b'{"jsonrpc":"2.0","id":0,"method":"hello","params":{"protocol":[1],"client":"test"}}'
+
+
 @asynccontextmanager
-async def raw(d: Daemonlet) -> AsyncIterator[Raw]:
+async def mute(d: Daemonlet) -> AsyncIterator[Raw]:
+    """A client that has not said `hello`."""
     reader, writer = await asyncio.open_unix_connection(str(d.paths.socket), limit=2 * FRAME_BYTES)
     try:
         yield Raw(reader, writer)
     finally:
         writer.transport.abort()
+
+
+@asynccontextmanager
+async def raw(d: Daemonlet) -> AsyncIterator[Raw]:
+    """A client that has said `hello`, and nothing else."""
+    async with mute(d) as client:
+        client.say(HELLO)
+        assert "result" in await client.hear()
+        yield client
 
 
 async def test_nonsense_is_answered_and_the_connection_goes_on(
@@ -101,21 +119,131 @@ async def test_an_id_as_long_as_a_line_ends_that_connection_alone(
         assert "result" in await other.hear()
 
 
-async def test_who_finds_no_room_is_told_and_room_is_made_when_somebody_leaves(
+def few(d: Daemonlet) -> Places:
+    """Three places, of which two may follow."""
+    return Places(d.shop.clock.monotonic, most=3, kept_for_questions=1)
+
+
+async def test_a_newcomer_gets_the_place_of_who_was_idle_for_longest(
     valkey_url: str, project_id: ProjectId
 ) -> None:
-    async with daemonlet(valkey_url, project_id) as d, served(d):
-        crowd = [await asyncio.open_unix_connection(str(d.paths.socket)) for _ in range(MAX_CLIENTS)]
-        async with raw(d) as late:
-            assert (await late.hear())["error"]["code"] == RpcCode.UNAVAILABLE
-            assert await late.hear() == {}
-        for _, writer in crowd:
-            writer.write_eof()
-        for reader, writer in crowd:
-            assert await reader.read() == b"", "the daemon hangs up in turn"
-            writer.close()
+    async with (
+        daemonlet(valkey_url, project_id) as d,
+        served(d, places=few(d)),
+        raw(d) as follower,
+        raw(d) as first,
+        mute(d) as second,
+    ):
+        follower.ask(1, Method.SUBSCRIBE, topics=["events"])
+        assert "result" in await follower.hear()
+        async with raw(d) as newcomer:
+            told = await first.hear()
+            assert (told["id"], told["error"]["code"]) == (None, RpcCode.UNAVAILABLE)
+            assert await first.hear() == {}
+            async with raw(d):
+                assert "error" in await second.hear()
+                newcomer.ask(1, Method.WORKERS)
+                assert "result" in await newcomer.hear()
+        d.hub.emit(EventKind.ERROR, where="test")
+        await follower.hear_event(where="test")
+
+
+async def test_followers_leave_a_place_for_questions(valkey_url: str, project_id: ProjectId) -> None:
+    async with (
+        daemonlet(valkey_url, project_id) as d,
+        served(d, places=few(d)),
+        raw(d) as first,
+        raw(d) as second,
+    ):
+        for follower in (first, second, first):
+            follower.ask(1, Method.SUBSCRIBE, topics=["events"])
+            assert "result" in await follower.hear()
+        async with raw(d) as third:
+            third.ask(1, Method.SUBSCRIBE, topics=["events"])
+            assert (await third.hear())["error"]["code"] == RpcCode.UNAVAILABLE
+            third.ask(2, Method.STATUS)
+            assert "result" in await third.hear()
+        second.writer.write_eof()
+        assert await second.reader.read() == b""
         async with ControlClient.connect(d.paths.socket, client_name="test") as client:
-            assert client.hello["pid"]
+            await client.subscribe([Topic.EVENTS])
+
+
+async def test_who_finds_only_busy_clients_is_told_and_the_supervisor_takes_that_for_life(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        places = few(d)
+        busy = [place for _ in range(3) if (place := places.take()) is not None]
+        with ExitStack() as answering:
+            for place in busy:
+                answering.enter_context(place.answering())
+            async with served(d, places=places):
+                async with mute(d) as late:
+                    assert (await late.hear())["error"]["code"] == RpcCode.UNAVAILABLE
+                    assert await late.hear() == {}
+                with pytest.raises(ConnectionLostError, match="3 clients are connected already"):
+                    async with ControlClient.connect(d.paths.socket, client_name="test"):
+                        pass
+                assert await asyncio.to_thread(answers_on(d.paths), PATIENCE_S)
+                places.give_back(busy[0])
+                async with ControlClient.connect(d.paths.socket, client_name="test") as client:
+                    assert client.hello["pid"]
+
+
+async def test_a_method_before_hello_is_refused_and_hello_makes_it_good(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d, served(d), mute(d) as client:
+        for method in (Method.STATUS, Method.SUBSCRIBE, "no such"):
+            client.ask(1, method)
+            assert (await client.hear())["error"]["code"] == RpcCode.REFUSED
+        client.say(HELLO)
+        assert (await client.hear())["result"]["protocol"] == 1
+        client.ask(2, Method.STATUS)
+        assert "result" in await client.hear()
+
+
+async def test_a_version_that_is_not_spoken_ends_the_connection_before_the_next_request(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d, served(d), mute(d) as client:
+        client.ask(1, Method.HELLO, protocol=[9], client="test")
+        client.ask(2, Method.STATUS)
+        assert (await client.hear())["error"]["code"] == RpcCode.INVALID_PARAMS
+        assert await client.hear() == {}
+
+
+@pytest.mark.parametrize("says", [b"", b"no JSON\n", b'{"jsonrpc":"2.0","id":1,"method":"status"}\n'])
+async def test_who_says_all_but_hello_is_hung_up_on(
+    valkey_url: str, project_id: ProjectId, says: bytes
+) -> None:
+    async with (
+        daemonlet(valkey_url, project_id) as d,
+        served(d, hello_timeout_s=0.2),
+        raw(d) as polite,
+        mute(d) as rude,
+    ):
+        rude.writer.write(says)
+        with suppress(ConnectionError):  # What it says into the closing goes nowhere.
+            while await rude.hear():
+                rude.writer.write(says)
+        polite.ask(1, Method.WORKERS)
+        assert "result" in await polite.hear()
+
+
+async def test_a_client_whose_subscription_failed_is_no_follower() -> None:
+    with own_valkey() as valkey:
+        async with (
+            daemonlet(valkey.url, ProjectId("p")) as d,
+            served(d, idle_timeout_s=0.2),
+            raw(d) as client,
+        ):
+            valkey.kill()
+            client.ask(1, Method.SUBSCRIBE, topics=["events"])
+            assert (await client.hear())["error"]["code"] == RpcCode.UNAVAILABLE
+            assert await client.hear() == {}, "it is silent, and dropped for it"
+            await asyncio.to_thread(valkey.start)
 
 
 async def test_a_silent_client_is_dropped_but_a_silent_subscriber_is_not(
@@ -168,7 +296,7 @@ async def test_clients_that_hang_up_in_the_middle_of_an_answer_end_themselves_al
         for _ in range(5):
             with socket.socket(socket.AF_UNIX) as rude:
                 rude.connect(str(d.paths.socket))
-                rude.sendall(b'{"jsonrpc":"2.0","id":1,"method":"status"}\n' * 50)
+                rude.sendall(HELLO + b'\n{"jsonrpc":"2.0","id":1,"method":"status"}' * 50 + b"\n")
         async with ControlClient.connect(d.paths.socket, client_name="test") as client:
             assert (await client.call(Method.STATUS))["state"] == "starting"
 
@@ -339,6 +467,8 @@ async def test_who_does_not_read_holds_up_a_line_and_not_all_that_it_tells(
             for _ in range(3):
                 client = clients.enter_context(socket.socket(socket.AF_UNIX))
                 client.connect(str(d.paths.socket))
+                client.sendall(HELLO + b"\n")
+                await asyncio.to_thread(client.recv, FRAME_BYTES)
                 client.sendall(subscribe)
                 await asyncio.to_thread(client.recv, 1)
             assert rows_in_memory() - before < PAGE_ROWS
@@ -360,7 +490,7 @@ async def test_what_a_client_sent_goes_with_it_and_waits_for_no_collector(
                     client = clients.enter_context(socket.socket(socket.AF_UNIX))
                     client.connect(str(d.paths.socket))
                     ask = b'{"jsonrpc":"2.0","id":1,"method":"workers","params":{}}\n'
-                    await asyncio.to_thread(client.sendall, ask + b"x" * 100_000)
+                    await asyncio.to_thread(client.sendall, HELLO + b"\n" + ask + b"x" * 100_000)
                     await asyncio.to_thread(client.recv, 1)  # The rest stays unread, which cuts the line.
                 assert decoders() == before + 3
             await until(lambda: decoders() == before)
@@ -396,10 +526,10 @@ async def test_who_lags_behind_is_told_so_with_a_snapshot_and_follows_again(
             client.setblocking(False)
             await loop.sock_connect(client, str(d.paths.socket))
             ask = b'{"jsonrpc":"2.0","id":1,"method":"subscribe","params":{"topics":["events"]}}\n'
-            await loop.sock_sendall(client, ask)
+            await loop.sock_sendall(client, HELLO + b"\n" + ask)
             heard = b""
             async with asyncio.timeout(PATIENCE_S):
-                while not heard.endswith(b"\n"):  # From here on it follows.
+                while heard.count(b"\n") < 2:  # From here on it follows.
                     heard += await loop.sock_recv(client, 1 << 20)
             for _ in range(QUEUE_EVENTS // some + 3):
                 for _ in range(some):

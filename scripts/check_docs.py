@@ -24,8 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from doc_sources import ROOT, SOURCE, commands_of_both
-from make_reference import WITHOUT_EFFECT, generated_pages
-from state_drawing import with_drawing
+from make_reference import WITHOUT_EFFECT, generated_pages, part_pages
 
 from agentcoord.config.load import SECTIONS
 from agentcoord.domain.events import EventKind
@@ -58,12 +57,13 @@ def stale_pages() -> Iterator[str]:
     for path, text in generated_pages().items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             yield f"{path.relative_to(ROOT)}: stale; {mend}"
-    architecture = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    try:
-        if with_drawing(architecture) != architecture:
-            yield f"docs/architecture.md: the drawing of the states is stale; {mend}"
-    except ValueError as error:
-        yield str(error)
+    for path, made_anew in part_pages().items():
+        text = path.read_text(encoding="utf-8")
+        try:
+            if made_anew(text) != text:
+                yield f"{path.relative_to(ROOT)}: a part that is made from the code is stale; {mend}"
+        except ValueError as error:
+            yield str(error)
 
 
 def lapsed_notes() -> Iterator[str]:

@@ -111,6 +111,11 @@ def class_docstring(path: Path, name: str) -> str:
     return ast.get_docstring(_class_of(path, name)) or ""
 
 
+def base_names(path: Path, name: str) -> list[str]:
+    """Return the names of what a class is built on, as its source has them, without their modules."""
+    return [ast.unparse(base).rpartition(".")[2] for base in _class_of(path, name).bases]
+
+
 def as_toml(value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}"

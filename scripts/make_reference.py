@@ -27,6 +27,7 @@ from doc_sources import (
     table,
 )
 from man_pages import man_pages
+from protocol_page import with_methods
 from state_drawing import with_drawing
 
 from agentcoord.agent.outcomes import LoopLimits
@@ -68,6 +69,12 @@ def generated_pages() -> dict[Path, str]:
     }
     pages = {folder / name: make() for name, make in makers.items()}
     return pages | {ROOT / "man" / "man1" / name: text for name, text in man_pages(_EXIT_CODES).items()}
+
+
+def part_pages() -> dict[Path, Callable[[str], str]]:
+    """Return how the pages are made anew that people write but for a part; ValueError: they have no marks."""
+    docs = ROOT / "docs"
+    return {docs / "architecture.md": with_drawing, docs / "reference" / "protocol.md": with_methods}
 
 
 def metrics_page() -> str:
@@ -315,8 +322,8 @@ def main() -> int:
     """Write what is stale; say what was written."""
     for path, text in generated_pages().items():
         _write(path, text)
-    architecture = ROOT / "docs" / "architecture.md"
-    _write(architecture, with_drawing(architecture.read_text(encoding="utf-8")))
+    for path, made_anew in part_pages().items():
+        _write(path, made_anew(path.read_text(encoding="utf-8")))
     return 0
 
 

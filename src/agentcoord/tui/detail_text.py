@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import tzinfo
 from typing import Any, Final
 
@@ -105,7 +105,7 @@ def _paths(paths: Sequence[str], width: int) -> list[Line]:
     return [(Span(f"{_INDENT}{line}"),) for path in paths for line in wrap(one_line(path), width)]
 
 
-def _questions(questions: Sequence[dict[str, Any]], width: int) -> list[Line]:
+def _questions(questions: Sequence[Mapping[str, Any]], width: int) -> list[Line]:
     lines: list[Line] = []
     for question in questions:
         answer = question.get("answer")

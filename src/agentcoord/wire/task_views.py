@@ -14,14 +14,21 @@ class AttemptView(TypedDict):
     """How one attempt ended, or how a person brought the task back."""
 
     at: int
+    """When."""
     setback: str
+    """Its kind, as in `setbacks` of the task."""
     why: str
+    """In words."""
     to: str
     """The state that it went to."""
     attempt: int
+    """Which, counted from 1."""
     worker: str | None
+    """Who had it."""
     model: str | None
+    """Who answered it."""
     token: int | None
+    """The number of its claim."""
 
 
 class DeadTaskView(TaskView):
@@ -35,10 +42,15 @@ class DeadTaskView(TaskView):
 
 class CheckView(TypedDict):
     name: str
+    """As in the settings."""
     command: str
+    """What was run."""
     exit_code: int
+    """Of the command."""
     ok: bool
+    """Whether it is good enough to land."""
     ms: int
+    """How long it took."""
     output: str
     """The last 4,000 characters."""
     excused: NotRequired[bool]
@@ -51,12 +63,17 @@ class TestsView(TypedDict):
     """The tests of one check run against the baseline: numbers, and at most 50 names of each."""
 
     ran: int
+    """How many ran."""
     ran_before: int
     """0 without a baseline."""
     new_failures: list[str]
+    """Failed, and were green before."""
     old_failures: list[str]
+    """Failed before, too."""
     fixed: list[str]
+    """Failed before, and are green now."""
     flaky: list[str]
+    """Sometimes red, sometimes green."""
     gone: list[str]
     """Ran before, and now did not."""
 
@@ -65,10 +82,13 @@ class FlagView(TypedDict):
     """A place where a change may make its checks say less."""
 
     kind: str
+    """Of what kind."""
     path: str
+    """The file."""
     line: int
     """0: the whole file."""
     words: str
+    """What was found, for people."""
     holds: bool
     """Whether it keeps a task from landing under `checks.on_tamper = "hold"`."""
 
@@ -77,36 +97,56 @@ class LockWaitView(TypedDict):
     """One who waits for the lock of a file."""
 
     task: str
+    """Who waits."""
     since: int
+    """Since when."""
 
 
 class LockView(TypedDict):
     path: str
+    """The file."""
     task: str
+    """Who holds it."""
     since: int
+    """Since when."""
     waiters: list[str]
     """First in line first."""
     waits: list[LockWaitView]
     """The same, with since when."""
 
 
+class QuestionView(TypedDict):
+    number: int
+    """Its number among the task's questions."""
+    question: str
+    """What the model wants to know."""
+    default: str
+    """What it assumes until it is told."""
+
+
 class TaskDetail(TypedDict):
     """All that is known of one task."""
 
     task: TaskView
+    """Its row."""
     description: str
+    """As in the plan."""
     check: str
+    """Its own check, as in the plan; empty: none."""
     checks: list[CheckView]
     """Of its newest check run."""
     flags: NotRequired[list[FlagView]]
     """Of its newest green change, the weightiest first."""
     summary: str
+    """The model's own, of its newest finished attempt."""
     decisions: list[str]
-    questions: list[dict[str, Any]]
+    """What the model decided on the way, in its words."""
+    questions: list[QuestionView]
+    """That wait for an answer."""
     locks: NotRequired[list[LockView]]
     """Of the files that it holds, or waits for."""
     events: list[dict[str, Any]]
-    """Its newest 200 events."""
+    """Its newest 200, each as `event` has it under Listening."""
     history: NotRequired[list[AttemptView]]
     """How its newest 50 attempts ended, the oldest first."""
     model: NotRequired[str]
@@ -123,6 +163,7 @@ class StepView(TypedDict):
     text: str
     """At most 8,000 characters."""
     is_error: bool
+    """Whether a result is a failure."""
     call: str
     """What ties a result to its call; empty for other steps."""
 
@@ -131,9 +172,11 @@ class TranscriptView(TypedDict):
     """A piece of an attempt's conversation."""
 
     id: str
+    """The task."""
     attempt: int
     """0 when nobody has begun it."""
     steps: list[StepView]
+    """In order."""
     next_offset: int
     """Where the next piece begins; asking from there later brings what is new."""
     more: bool

@@ -362,7 +362,7 @@ def test_the_detail_tells_why_checks_files_questions_and_decisions() -> None:
         ],
         "summary": "",
         "decisions": ["no new dependency"],
-        "questions": [{"question": "Public?", "default": "no"}],
+        "questions": [{"number": 1, "question": "Public?", "default": "no"}],
         "locks": [
             {
                 "path": "src/a.py",

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
 
+from agentcoord.domain.states import ReviewState, TaskState
+from agentcoord.domain.task import OnNeedFailed
+from agentcoord.domain.worker_state import WorkerState
 from agentcoord.wire.messages import FRAME_BYTES, ExitCode, Method, Notification, RpcCode, Topic
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "protocol.md").read_text(encoding="utf-8")
@@ -17,14 +21,35 @@ def first_column(heading: str) -> list[str]:
     return re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE)
 
 
-def test_every_method_and_notification_has_its_row_in_order() -> None:
-    assert first_column("Methods") == [str(method) for method in Method]
+def test_every_method_has_its_section_and_every_notification_its_row_in_order() -> None:
+    methods = PAGE.split("## Methods\n")[1].split("\n## ")[0]
+    assert re.findall(r"^### `([a-z_]+)`$", methods, re.MULTILINE) == [str(method) for method in Method]
     assert first_column("Listening") == [str(notification) for notification in Notification]
 
 
 @pytest.mark.parametrize("topic", list(Topic))
 def test_every_topic_is_named(topic: Topic) -> None:
     assert f"`{topic}`" in PAGE.split("## Listening")[1]
+
+
+@pytest.mark.parametrize(
+    ("shape", "field", "values"),
+    [
+        ("TaskView", "state", TaskState),
+        ("TaskView", "review", ReviewState),
+        ("TaskView", "on_need_failed", OnNeedFailed),
+        ("WorkerView", "state", WorkerState),
+    ],
+)
+def test_a_field_that_holds_one_of_a_few_words_names_them_all(
+    shape: str, field: str, values: type[StrEnum]
+) -> None:
+    row = next(
+        line
+        for line in PAGE.split(f"### {shape}\n")[1].split("\n### ")[0].splitlines()
+        if line.startswith(f"| `{field}` ")
+    )
+    assert [str(each) for each in values if f"`{each}`" not in row] == []
 
 
 def test_every_code_and_bound_is_named() -> None:

@@ -48,10 +48,13 @@ def install_service(
     terminal.text(f"wrote {unit.path}")
     if sys.platform == "darwin":
         if now:
-            _tool(invocation, ["launchctl", "bootstrap", f"gui/{invocation.uid}", str(unit.path)])
+            _must(invocation, ["launchctl", "bootstrap", f"gui/{invocation.uid}", str(unit.path)], unit)
         return
     _tool(invocation, ["systemctl", "--user", "daemon-reload"])
-    _tool(invocation, ["systemctl", "--user", "enable", *(["--now"] if now else []), unit.name])
+    if now:
+        _must(invocation, ["systemctl", "--user", "enable", "--now", unit.name], unit)
+    else:
+        _tool(invocation, ["systemctl", "--user", "enable", unit.name])
     from agentcoord.daemon.service_units import key_file
 
     terminal.say(f"the key, if you use one: ANTHROPIC_API_KEY=... in {key_file(invocation.env)} (chmod 600)")
@@ -125,13 +128,35 @@ def _refuse_strangers(unit: Unit) -> None:
 
 def _tool(invocation: Invocation, words: Sequence[str]) -> None:
     """Run the service manager's own tool; what it refuses is told with the command to repeat."""
+    why = _failure_of(invocation, words)
+    if why:
+        invocation.terminal.say(Span("warning: ", Tone.WARN), why)
+        invocation.terminal.say(Span("fix: ", Tone.GOOD), _by_hand(words))
+
+
+def _must(invocation: Invocation, words: Sequence[str], unit: Unit) -> None:
+    """Run the tool that starts the service. Raises CommandError when it does not: that was asked for."""
+    why = _failure_of(invocation, words)
+    if why:
+        raise CommandError(
+            f"nothing was enabled or started: {why}; {unit.path} stays as it was written",
+            mend=_by_hand(words),
+        )
+
+
+def _failure_of(invocation: Invocation, words: Sequence[str]) -> str:
+    """Run the service manager's own tool; return why it did not work, or nothing."""
     done = run_tool(invocation, words)
-    if done is not None and done.returncode == 0:
-        return
-    said = "it is not here" if done is None else done.stderr.strip().splitlines()[-1:] or ["it failed"]
-    reason = said if isinstance(said, str) else said[0]
-    invocation.terminal.say(Span("warning: ", Tone.WARN), f"{words[0]}: {reason}")
-    invocation.terminal.say(Span("fix: ", Tone.GOOD), f"in a login session, run: {' '.join(words)}")
+    if done is None:
+        return f"{words[0]}: it is not here, or does not end"
+    if done.returncode == 0:
+        return ""
+    said = done.stderr.strip().splitlines() or ["it failed"]
+    return f"{words[0]}: {said[-1]}"
+
+
+def _by_hand(words: Sequence[str]) -> str:
+    return f"in a login session, run: {' '.join(words)}"
 
 
 def _tell_of_linger(invocation: Invocation) -> None:

@@ -81,6 +81,25 @@ def test_without_a_service_manager_the_file_is_written_and_the_rest_is_told(
 
 
 @linux
+@pytest.mark.parametrize(("tool", "why"), [("", "it is not here"), ("no bus", "no bus")])
+def test_now_without_a_service_manager_is_an_error_and_the_file_stays(
+    run: Run, project: Project, tmp_path: Path, tool: str, why: str
+) -> None:
+    project.env["PATH"] = f"{tmp_path}"
+    if tool:
+        path = tmp_path / "systemctl"
+        path.write_text(f'#!/bin/sh\necho "{tool}" >&2\nexit 1\n')
+        path.chmod(0o755)
+    done = run("install-service", "--now", program="agentcoordd")
+    path = unit_path(project)
+    assert done.code == 1
+    assert f"error: nothing was enabled or started: systemctl: {why}" in done.err
+    assert f"{path} stays as it was written" in done.err
+    assert f"fix: in a login session, run: systemctl --user enable --now {path.name}" in done.err
+    assert path.exists()
+
+
+@linux
 def test_print_writes_nothing(run: Run, project: Project) -> None:
     done = run("install-service", "--print", program="agentcoordd")
     assert "Type=notify\n" in done.out

@@ -20,6 +20,7 @@ from agentcoord.sandbox.policy import ProbeReport
 OLDEST_GIT: Final = (2, 25)
 """`git ls-files` and `merge-file` behave the same from here on."""
 TOOL_TIMEOUT_S: Final = 30.0
+INHIBITOR_TIMEOUT_S: Final = 5.0
 CLOCK_SLACK_S: Final = 120.0
 """A file that was written this far in the future shows a clock that was set back, or is wrong."""
 
@@ -65,15 +66,20 @@ def sleep(invocation: Invocation) -> Finding:
     """Whether the machine can be kept awake while tasks run."""
     from agentcoord.daemon.sleep_inhibitor import inhibiting_command
 
+    mend = "switch automatic suspend off for the night, unless this machine never sleeps"
     words = inhibiting_command(invocation.env)
-    if words:
-        return Finding("sleep", Verdict.OK, f"kept off while tasks run ({Path(words[0]).name})")
-    return Finding(
-        "sleep",
-        Verdict.WARN,
-        "nothing here can keep the machine awake (no systemd-inhibit, no caffeinate)",
-        "switch automatic suspend off for the night, unless this machine never sleeps",
-    )
+    if not words:
+        said = "nothing here can keep the machine awake (no systemd-inhibit, no caffeinate)"
+        return Finding("sleep", Verdict.WARN, said, mend)
+    tool = Path(words[0]).name
+    # Its standard input has ended already, and so it holds the machine awake for a moment only.
+    done = run_tool(invocation, words, timeout_s=INHIBITOR_TIMEOUT_S)
+    if done is not None and done.returncode == 0:
+        return Finding("sleep", Verdict.OK, f"kept off while tasks run ({tool})")
+    said = "it does not answer"
+    if done is not None:
+        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    return Finding("sleep", Verdict.WARN, f"{tool} cannot keep the machine awake: {said}", mend)
 
 
 def linger(invocation: Invocation) -> Finding:
@@ -120,7 +126,9 @@ def clock(invocation: Invocation, paths: ProjectPaths) -> Finding:
     return Finding("clock", Verdict.OK, shown)
 
 
-def run_tool(invocation: Invocation, words: Sequence[str]) -> subprocess.CompletedProcess[str] | None:
+def run_tool(
+    invocation: Invocation, words: Sequence[str], *, timeout_s: float = TOOL_TIMEOUT_S
+) -> subprocess.CompletedProcess[str] | None:
     """Run a tool of the system; None when it is not there or does not end."""
     tool = shutil.which(words[0], path=invocation.env.get("PATH"))
     if tool is None:
@@ -132,7 +140,7 @@ def run_tool(invocation: Invocation, words: Sequence[str]) -> subprocess.Complet
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=TOOL_TIMEOUT_S,
+            timeout=timeout_s,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):

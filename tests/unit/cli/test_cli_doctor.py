@@ -198,6 +198,28 @@ def test_lingering_is_asked_for_only_where_a_service_is_installed(
     assert found(run)["linger"]["words"] == "the service goes on after logout"
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="systemd's")
+@pytest.mark.parametrize(
+    ("tool", "verdict", "words"),
+    [
+        ("exec cat", "ok", "kept off while tasks run (systemd-inhibit)"),
+        ('echo "No bus" >&2; exit 1', "warn", "systemd-inhibit cannot keep the machine awake: No bus"),
+        ("exit 3", "warn", "systemd-inhibit cannot keep the machine awake: exit code 3"),
+    ],
+)
+def test_the_sleep_inhibitor_is_tried_not_only_looked_for(
+    run: Run, made: Project, tmp_path: Path, tool: str, verdict: str, words: str
+) -> None:
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    inhibitor = folder / "systemd-inhibit"
+    inhibitor.write_text(f"#!/bin/sh\n{tool}\n")
+    inhibitor.chmod(0o755)
+    made.env["PATH"] = f"{folder}:/usr/bin:/bin"
+    sleep = found(run)["sleep"]
+    assert (sleep["verdict"], sleep["words"]) == (verdict, words)
+
+
 @pytest.fixture
 def model_server(tmp_path: Path) -> Iterator[str]:
     """The rehearsal server, whose model answers `doctor`, and refuses a second time."""

@@ -181,7 +181,9 @@ def test_a_stale_socket_of_a_killed_daemon_is_no_hindrance(a_night: Night) -> No
     wait_gone(first, 10)
     assert a_night.paths.socket.exists()
     assert a_night.run("agentcoord", "status").code == 3
+    a_night.paths.given_up_file.write_text("the supervisor gave up\n")
     a_night.start()
+    assert not a_night.paths.given_up_file.exists(), "that was another daemon"
     assert a_night.run("agentcoord", "status").code == 0
 
 

@@ -12,6 +12,7 @@ from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.terminal import Terminal
 from agentcoord.config.root_rule import ALLOW_ROOT_VARIABLE, root_allowed
 from agentcoord.config.whereabouts import root_above, socket_of
+from agentcoord.errors import DaemonNotRunningError
 from agentcoord.wire.call import call_once
 from agentcoord.wire.protocol import ExitCode, Method
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from agentcoord.config.paths import ProjectPaths
 
 CALL_TIMEOUT_S = 60.0
+LAST_WORD_CHARS = 2_000
 
 
 class Invocation:
@@ -69,8 +71,25 @@ class Invocation:
         return ProjectPaths.of(self.root(), self.env)
 
     def ask(self, method: Method, **params: Any) -> dict[str, Any]:
-        """Ask the project's daemon one thing, on the plain socket."""
-        return call_once(socket_of(root_above(self.where), self.env), method, params, CALL_TIMEOUT_S)
+        """Ask the project's daemon one thing, on the plain socket.
+
+        Raises what `call_once` raises; of a daemon that was given up, it says that too.
+        """
+        try:
+            return call_once(socket_of(root_above(self.where), self.env), method, params, CALL_TIMEOUT_S)
+        except DaemonNotRunningError as error:
+            given_up = self._given_up()
+            if not given_up:
+                raise
+            raise DaemonNotRunningError(f"{error.message}\n{given_up}", mend=error.mend) from error
+
+    def _given_up(self) -> str:
+        """The supervisor's last word, if the newest daemon had one and it gave up."""
+        try:
+            with self.paths().given_up_file.open(encoding="utf-8", errors="replace") as file:
+                return file.readline(LAST_WORD_CHARS).strip()
+        except OSError:
+            return ""
 
     def may_be_root(self, flag: bool) -> bool:
         """Whether working as root was allowed, by `--allow-root` or the variable."""

@@ -72,6 +72,11 @@ class ProjectPaths:
         return self.state_dir / "daemon.json"
 
     @property
+    def given_up_file(self) -> Path:
+        """One line: when and why the supervisor gave up. There until the next start."""
+        return self.state_dir / "given-up"
+
+    @property
     def log_file(self) -> Path:
         return self.state_dir / "logs" / "agentcoordd.jsonl"
 

@@ -14,20 +14,11 @@ from typing import Any
 import structlog
 
 from agentcoord.config.paths import ProjectPaths
-from agentcoord.config.sections import NotifySection
 from agentcoord.daemon.budget_watch import BudgetWatch
 from agentcoord.daemon.chores import LoopLag
 from agentcoord.daemon.fleet import Fleet
 from agentcoord.daemon.night_recorder import NightRecorder
-from agentcoord.daemon.notifications import (
-    Notifier,
-    Send,
-    by_apprise,
-    by_command,
-    by_desktop,
-    by_url,
-    desk_for,
-)
+from agentcoord.daemon.notifications import Notifier, desk_for, ways_to_notify
 from agentcoord.daemon.run_book import RunBook
 from agentcoord.daemon.service_manager import ServiceManager
 from agentcoord.daemon.shutdown import Shutdown
@@ -116,17 +107,3 @@ async def companions(
         await stack.enter_async_context(server.serving(port))
         loops.append(server.follow)
     return tuple(loops)
-
-
-def ways_to_notify(notify: NotifySection, env: Mapping[str, str]) -> list[Send]:
-    """Every way that is set up; none is not an error. Raises DaemonError for one that cannot be."""
-    ways: list[Send] = []
-    if notify.command:
-        ways.append(by_command(notify.command, env))
-    if notify.url:
-        ways.append(by_url(notify.url))
-    if notify.apprise:
-        ways.append(by_apprise(notify.apprise, env))
-    if notify.desktop and (desktop := by_desktop(env)) is not None:
-        ways.append(desktop)
-    return ways

@@ -11,7 +11,7 @@ import asyncio
 import json
 import shutil
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from agentcoord.config.secret_variables import SECRET_VARIABLES
+from agentcoord.config.sections import NotifySection
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.notices import Notice, NoticeDesk, died_before
 from agentcoord.errors import DaemonError, StoreError
@@ -168,6 +169,31 @@ async def _run(words: Sequence[str], env: Mapping[str, str], fed: bytes) -> None
         raise OSError(f"it ended with exit code {process.returncode}")
 
 
+def ways_to_notify(notify: NotifySection, env: Mapping[str, str]) -> list[Send]:
+    """Every way that is set up; none is not an error. Raises DaemonError for one that cannot be."""
+    ways: list[Send] = []
+    if notify.command:
+        ways.append(by_command(notify.command, env))
+    if notify.url:
+        ways.append(by_url(notify.url))
+    if notify.apprise:
+        ways.append(by_apprise(notify.apprise, env))
+    if notify.desktop and (desktop := by_desktop(env)) is not None:
+        ways.append(desktop)
+    return ways
+
+
+async def send_to_all(ways: Iterable[Send], notice: Notice) -> None:
+    """Send by each way, one after the other; one that fails is logged and passed over."""
+    log.info("notice", kind=str(notice.kind), title=notice.title)
+    for send in ways:
+        try:
+            await send(notice)
+        except (OSError, TimeoutError, ValueError) as error:
+            # Neither the address nor what it answers: a webhook's URL is a secret.
+            log.warning("notice_not_sent", kind=str(notice.kind), error=type(error).__name__)
+
+
 class Notifier:
     """Follows the events and sends. `run()` belongs in the daemon's task group."""
 
@@ -209,14 +235,8 @@ class Notifier:
             await self._tell(notice)
 
     async def _tell(self, notice: Notice) -> None:
-        log.info("notice", kind=str(notice.kind), title=notice.title)
-        notice = replace(notice, title=self._clean(notice.title), text=self._clean(notice.text))
-        for send in self._ways:
-            try:
-                await send(notice)
-            except (OSError, TimeoutError, ValueError) as error:
-                # Neither the address nor what it answers: a webhook's URL is a secret.
-                log.warning("notice_not_sent", kind=str(notice.kind), error=type(error).__name__)
+        clean = replace(notice, title=self._clean(notice.title), text=self._clean(notice.text))
+        await send_to_all(self._ways, clean)
 
 
 def desk_for(project: str, wanted: Sequence[str], hub: EventHub) -> NoticeDesk:

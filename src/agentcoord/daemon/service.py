@@ -63,6 +63,7 @@ def run_foreground(
             logging_to(paths.log_file, secrets=secrets_of(env), terminal=ready_fd is None),
             identity(paths),
         ):
+            paths.given_up_file.unlink(missing_ok=True)
             _serve_in_words(paths, args, env, starter, clock or SystemClock())
     except AgentCoordError as error:
         starter.tell({"error": error.message, "mend": error.mend, "kind": type(error).__name__})

@@ -2,10 +2,10 @@
 
 Theory of operation. The daemon is its child. A child that ended in order (exit code 0), that could not
 begin, or that found another daemon running, ends the supervisor too. Any other end is answered with a
-new start after a growing pause, a few times within ten minutes at most. Again and again the control
-socket is asked; a child that does not answer several times in a row prints where it stands (to the
-start-up log) and is killed. Attempts are counted, not seconds, so that a machine that slept harms
-nobody. Kept apart from the daemon's code: it must not fall with it, and it costs no more than Python.
+new start after a growing pause, a few times within ten minutes at most; then the user is told. Again and
+again the control socket is asked; a child that does not answer several times in a row prints where it
+stands (to the start-up log) and is killed. Attempts are counted, not seconds, so that a machine that slept
+harms nobody. Kept apart from the daemon's code: it must not fall with it, and it costs no more than Python.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ from agentcoord.errors import AgentCoordError, RpcError
 from agentcoord.values import dataclass
 from agentcoord.wire.call import call_once
 from agentcoord.wire.protocol import ExitCode, Method
+
+NOTICE_S = 120.0
+"""How long telling the user that it has given up may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +59,17 @@ class Supervisor:
         *,
         answers: Callable[[float], bool],
         tell_starter: Callable[[bytes], None],
+        tell_given_up: Callable[[int], None],
         patience: Patience | None = None,
     ) -> None:
-        """`command` gets `--ready-fd N` added. `answers(timeout_s)`: whether the daemon does."""
+        """`command` gets `--ready-fd N` added. `answers(timeout_s)`: whether the daemon does.
+
+        `tell_given_up` hears after how many restarts there will be no more.
+        """
         self._command = tuple(command)
         self._answers = answers
         self._tell_starter = tell_starter
+        self._tell_given_up = tell_given_up
         self._patience = patience or Patience()
         self._restarts: deque[float] = deque()
         self._child: subprocess.Popen[bytes] | None = None
@@ -80,6 +88,7 @@ class Supervisor:
             pause_s = self._pause_before_restart()
             if pause_s is None:
                 _say(f"given up: {self._patience.restarts} restarts in {self._patience.window_s:.0f} s")
+                self._tell_given_up(self._patience.restarts)
                 return code
             _say(f"the daemon ended with {code}; it is started again in {pause_s:.0f} s")
             time.sleep(pause_s)
@@ -160,6 +169,28 @@ def answers_on(paths: ProjectPaths) -> Callable[[float], bool]:
     return answers
 
 
+def tell_user(paths: ProjectPaths, args: str) -> Callable[[int], None]:
+    """Leave word for the next `status`, and have a notice sent. Nothing that fails at it is an error here."""
+
+    def tell(restarts: int) -> None:
+        when = time.strftime("%Y-%m-%d %H:%M:%S")
+        words = f"the supervisor gave up at {when} after {restarts} restarts: read {paths.startup_log}"
+        try:
+            paths.given_up_file.write_text(words + "\n", encoding="utf-8")
+        except OSError as error:
+            _say(f"no word is left for the next status: {error}")
+        root = os.fspath(paths.root)
+        command = [sys.executable, "-m", "agentcoord.daemon.last_notice", "--root", root, "--args", args]
+        try:
+            subprocess.run(
+                [*command, "--text", words], stdin=subprocess.DEVNULL, timeout=NOTICE_S, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            _say(f"nobody was told: {error}")
+
+    return tell
+
+
 def main(arguments: Sequence[str] | None = None, env: Mapping[str, str] | None = None) -> int:
     """Supervise the daemon of one project: `python -m agentcoord.daemon.supervisor`."""
     parser = argparse.ArgumentParser(prog="agentcoord.daemon.supervisor")
@@ -177,7 +208,12 @@ def main(arguments: Sequence[str] | None = None, env: Mapping[str, str] | None =
 
     command = [sys.executable, "-m", "agentcoord.daemon", "--root", str(words.root), "--args", words.args]
     paths = ProjectPaths.of(words.root, os.environ if env is None else env)
-    supervisor = Supervisor(command, answers=answers_on(paths), tell_starter=tell_starter)
+    supervisor = Supervisor(
+        command,
+        answers=answers_on(paths),
+        tell_starter=tell_starter,
+        tell_given_up=tell_user(paths, words.args),
+    )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, supervisor.stop)
     os.set_inheritable(words.ready_fd, False)

@@ -74,6 +74,18 @@ def test_without_a_daemon_the_exit_code_is_3_and_the_mend_starts_one(run: Run, w
     assert outcome.err.startswith("error: no daemon runs for this project")
 
 
+@pytest.mark.parametrize("program", ["agentcoord", "agentcoordd"])
+def test_status_of_a_daemon_that_was_given_up_says_so(run: Run, project: Project, program: str) -> None:
+    project.paths.state_dir.mkdir(parents=True)
+    project.paths.given_up_file.write_text("the supervisor gave up at 03:00 after 5 restarts: read x\n")
+    outcome = run("status", program=program)
+    assert outcome.code == ExitCode.NOT_RUNNING
+    first, second, mend = outcome.err.splitlines()
+    assert first.startswith("error: no daemon runs for this project")
+    assert second == "  the supervisor gave up at 03:00 after 5 restarts: read x"
+    assert mend == "fix: agentcoordd start"
+
+
 def test_daemon_status_without_a_daemon_is_a_document_too(run: Run, project: Project) -> None:
     outcome = run("status", "--json", program="agentcoordd")
     assert outcome.code == ExitCode.NOT_RUNNING

@@ -15,10 +15,16 @@ import pytest
 from daemon_fakes import HandClock, MemoryLog
 
 from agentcoord.config.sections import NotifySection
-from agentcoord.daemon.companions import ways_to_notify
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.notices import Notice, NoticeDesk, NoticeKind, died_before
-from agentcoord.daemon.notifications import Notifier, _desktop_words, by_command, by_url, request_for
+from agentcoord.daemon.notifications import (
+    Notifier,
+    _desktop_words,
+    by_command,
+    by_url,
+    request_for,
+    ways_to_notify,
+)
 from agentcoord.domain.events import Event, EventKind
 from agentcoord.errors import DaemonError, StoreUnavailableError
 from agentcoord.store.event_log import EventLog

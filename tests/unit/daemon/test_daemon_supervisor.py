@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from agentcoord.daemon.supervisor import Patience, Supervisor
+from agentcoord.config.paths import ProjectPaths
+from agentcoord.daemon.start_args import StartArgs
+from agentcoord.daemon.supervisor import Patience, Supervisor, tell_user
 
 QUICK = Patience(restarts=2, first_pause_s=0.0, ask_every_s=0.05, silences=2, dump_s=1.0)
 READY = "import os, sys, time, signal; os.write(int(sys.argv[-1]), b'{\"ready\": true}\\n'); "
@@ -23,6 +26,7 @@ class Children:
         name = repr(str(self.lives_file))
         count = f"open({name}, 'a').write('x'); n = len(open({name}).read()); "
         self.words: list[bytes] = []
+        self.given_up: list[int] = []
         self.command = [sys.executable, "-c", count + code]
 
     @property
@@ -30,14 +34,20 @@ class Children:
         return len(self.lives_file.read_text())
 
     def run(self, answers: Callable[[float], bool] = lambda _: True, patience: Patience = QUICK) -> int:
-        tell = self.words.append
-        return Supervisor(self.command, answers=answers, tell_starter=tell, patience=patience).run()
+        return Supervisor(
+            self.command,
+            answers=answers,
+            tell_starter=self.words.append,
+            tell_given_up=self.given_up.append,
+            patience=patience,
+        ).run()
 
 
 def test_an_orderly_end_is_the_end(tmp_path: Path) -> None:
     children = Children(tmp_path, READY)
     assert children.run() == 0
     assert (children.lives, children.words) == (1, [b'{"ready": true}\n'])
+    assert children.given_up == []
 
 
 def test_a_death_is_answered_with_a_new_life(tmp_path: Path) -> None:
@@ -52,6 +62,38 @@ def test_one_that_keeps_dying_is_given_up(tmp_path: Path, capfd: pytest.CaptureF
     assert children.run() == 70
     assert children.lives == 1 + QUICK.restarts
     assert "given up: 2 restarts" in capfd.readouterr().err
+    assert children.given_up == [2]
+
+
+def test_giving_up_leaves_word_and_sends_a_notice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = tmp_path / "told"
+    monkeypatch.setenv(
+        "AGENTCOORD_NOTIFY_COMMAND", f'echo "$NOTICE_KIND $NOTICE_TITLE: $NOTICE_TEXT" > "{told}"'
+    )
+    paths = ProjectPaths.of(tmp_path / "shop", {"HOME": str(tmp_path)})
+    paths.root.mkdir()
+    paths.state_dir.mkdir(parents=True)
+    tell_user(paths, StartArgs().to_json())(5)
+    words = paths.given_up_file.read_text()
+    assert re.fullmatch(
+        rf"the supervisor gave up at [-\d]+ [:\d]+ after 5 restarts: read {paths.startup_log}\n", words
+    )
+    assert told.read_text() == f"needs_you shop needs you: {words}"
+
+
+def test_a_notice_that_nobody_wants_or_that_cannot_be_sent_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    told = tmp_path / "told"
+    monkeypatch.setenv("AGENTCOORD_NOTIFY_COMMAND", f'touch "{told}"')
+    monkeypatch.setenv("AGENTCOORD_NOTIFY_EVENTS", "finished")
+    paths = ProjectPaths.of(tmp_path, {"HOME": str(tmp_path)})
+    tell_user(paths, StartArgs().to_json())(5)
+    assert not told.exists()
+    assert "no word is left" in capfd.readouterr().err
+    (tmp_path / "agentcoord.toml").write_text("nonsense")
+    tell_user(paths, StartArgs().to_json())(5)
+    assert "nobody was told" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("word", ["", 'os.write(int(sys.argv[-1]), b\'{"error": "no"}\\n\'); '])
@@ -89,7 +131,11 @@ def test_restarts_that_are_long_past_do_not_count(tmp_path: Path) -> None:
 def test_a_stop_that_comes_before_the_first_child_lets_no_second_one_begin(tmp_path: Path) -> None:
     children = Children(tmp_path, READY + "sys.exit(70)")
     supervisor = Supervisor(
-        children.command, answers=lambda _: True, tell_starter=children.words.append, patience=QUICK
+        children.command,
+        answers=lambda _: True,
+        tell_starter=children.words.append,
+        tell_given_up=children.given_up.append,
+        patience=QUICK,
     )
     supervisor.stop(15, None)
     assert supervisor.run() == 70

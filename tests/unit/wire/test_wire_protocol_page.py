@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from agentcoord.daemon.connection import HELLO_TIMEOUT_S, IDLE_TIMEOUT_S
+from agentcoord.daemon.places import KEPT_FOR_QUESTIONS, MAX_CLIENTS
 from agentcoord.domain.states import ReviewState, TaskState
 from agentcoord.domain.task import OnNeedFailed
 from agentcoord.domain.worker_state import WorkerState
@@ -30,6 +32,13 @@ def test_every_method_has_its_section_and_every_notification_its_row_in_order() 
 @pytest.mark.parametrize("topic", list(Topic))
 def test_every_topic_is_named(topic: Topic) -> None:
     assert f"`{topic}`" in PAGE.split("## Listening")[1]
+
+
+def test_it_says_how_many_clients_there_may_be_and_how_long_they_may_wait() -> None:
+    places = PAGE.split("## Who gets a place")[1].split("\n## ")[0]
+    assert f"{MAX_CLIENTS} clients may be connected, of whom {MAX_CLIENTS - KEPT_FOR_QUESTIONS} may" in places
+    assert f"`hello` within {HELLO_TIMEOUT_S:.0f} seconds" in places
+    assert (IDLE_TIMEOUT_S, "for five minutes" in places) == (300, True)
 
 
 @pytest.mark.parametrize(

@@ -2,21 +2,24 @@
 
 Theory of operation. Subscribe from the last event seen; tell the watcher each event and status;
 believe that a run has ended only when the daemon says so in answer to a question (a notice may have
-been under way when a plan was loaded). Silence is asked about. A lost connection is tried again with
-growing waits for a minute, from the same event on, so that nothing is told twice.
+been under way when a plan was loaded). Silence is asked about. A daemon that stops in order ends the
+following too: it says so by an event, and answers on this very connection until we have summed up. A
+connection that is lost otherwise is tried again with growing waits for a minute, from the same event
+on, so that nothing is told twice.
 Deliberately absent: the deadline of the whole (the caller's `asyncio.timeout`), and drawing (`progress`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 from agentcoord.cli.progress import Watcher
 from agentcoord.clock import Clock
-from agentcoord.errors import DaemonNotRunningError, RpcError, WireError
+from agentcoord.domain.events import EventKind
+from agentcoord.errors import ConnectionLostError, DaemonNotRunningError, RpcError, WireError
 from agentcoord.wire.client import ControlClient, Subscription
 from agentcoord.wire.messages import Method, Notification, RpcCode, Snapshot, StatusView, SubscribeView, Topic
 
@@ -34,6 +37,10 @@ SETTLED_S: Final = 5.0
 
 HISTORY_EVENTS: Final = 5_000
 """How far back the daemon replays its log to one client."""
+
+T = TypeVar("T")
+SumUp = Callable[[ControlClient, StatusView], Awaitable[T]]
+"""Asks, on the connection that is still there, for what the end of a run is told by."""
 
 Position = tuple[str, int]
 """Epoch and number of the last event seen."""
@@ -59,28 +66,65 @@ class Follower:
         self._position = position
         self._was_there = position is not None
         self._away_since: float | None = None
+        self._stopping = False
+        """Whether the daemon said that it stops, and no other has begun since."""
 
-    async def until_ended(self) -> StatusView:
-        """Return the last status once every task has ended or is parked, or the daemon paused by itself.
+    async def until_ended(self, sum_up: SumUp[T]) -> T:
+        """Return what `sum_up` does, once every task has ended or is parked, the daemon paused by itself,
+        or stops in order.
 
-        Raises DaemonNotRunningError when nobody ever listened, or when the daemon stayed away for a
-        minute; RpcError when it refuses the subscription.
+        Raises DaemonNotRunningError when nobody ever listened, when the daemon stayed away for a minute,
+        or stopped and was gone before it could be asked; RpcError when it refuses the subscription.
         """
-        return await self.until(lambda status: status["ended"] or has_halted(status))
 
-    async def until(self, is_over: Callable[[StatusView], bool]) -> StatusView:
-        """Return the first status that `is_over`. Raises as `until_ended`."""
+        async def attend(client: ControlClient, subscription: Subscription) -> T:
+            status = await self._until_over(client, subscription)
+            result = await sum_up(client, status)
+            await self._hear_last_words(subscription)
+            return result
+
+        ending = await self._through_restarts(attend, last_words=True)
+        if ending is None:
+            raise DaemonNotRunningError(
+                "the daemon has stopped, and was gone before it could say how the run stands",
+                mend="agentcoordd start, then agentcoord wait",
+            )
+        return ending
+
+    async def until_stopped(self) -> None:
+        """Return when a daemon that stops in order has said everything. Raises as `until_ended`."""
+
+        async def attend(client: ControlClient, subscription: Subscription) -> None:
+            await self._greet(client)
+            while True:
+                status = await self._next_status(subscription)
+                if status is not None:
+                    self._watcher.status(status)
+
+        await self._through_restarts(attend, last_words=False)
+
+    async def _through_restarts(
+        self, attend: Callable[[ControlClient, Subscription], Awaitable[T]], *, last_words: bool
+    ) -> T | None:
+        """Return what `attend` does; None when the daemon hung up after it had said that it stops."""
         failures = 0
         while True:
             began = self._clock.monotonic()
             try:
                 async with ControlClient.connect(self._socket_path, client_name="follow") as client:
-                    subscription = await client.subscribe([Topic.EVENTS, Topic.STATUS], since=self._position)
+                    topics = (Topic.EVENTS, Topic.STATUS)
+                    subscription = await client.subscribe(topics, since=self._position, last_words=last_words)
                     self._begin(subscription.view)
-                    return await self._attend(client, subscription, is_over)
+                    try:
+                        return await attend(client, subscription)
+                    except ConnectionLostError:
+                        await self._hear_last_words(subscription)  # They came, and nobody has read them.
+                        raise
             except WireError as error:
                 if isinstance(error, RpcError) and error.code != RpcCode.UNAVAILABLE:
                     raise
+                if self._stopping:
+                    return None
                 self._bear(error)
             failures = 0 if self._clock.monotonic() - began >= SETTLED_S else failures + 1
             await self._clock.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
@@ -99,17 +143,18 @@ class Follower:
                 mend="agentcoordd start, then agentcoord wait",
             ) from error
 
-    async def _attend(
-        self, client: ControlClient, subscription: Subscription, is_over: Callable[[StatusView], bool]
-    ) -> StatusView:
+    async def _greet(self, client: ControlClient) -> StatusView:
         status = cast("StatusView", await client.call(Method.STATUS))
         if self._away_since is not None:
             self._away_since = None
             self._watcher.note("connected again")
+        return status
+
+    async def _until_over(self, client: ControlClient, subscription: Subscription) -> StatusView:
+        status = await self._greet(client)
         while True:
             self._watcher.status(status)
             if is_over(status):
-                await self._hear_last_words(subscription)
                 return status
             try:
                 async with asyncio.timeout(PULSE_S):
@@ -120,12 +165,15 @@ class Follower:
                 heard = cast("StatusView", await client.call(Method.STATUS))
             status = heard
 
-    async def _next_status(self, subscription: Subscription) -> StatusView:
+    async def _next_status(self, subscription: Subscription) -> StatusView | None:
+        """Tell events until a status comes, and return it; None when the daemon said that it stops."""
         while True:
             notice = await anext(subscription)
             match notice.method:
                 case Notification.EVENT:
                     self._take_event(notice.params["epoch"], notice.params["event"])
+                    if notice.params["event"].get("kind") == EventKind.DAEMON_STOPPING:
+                        return None
                 case Notification.STATUS:
                     return cast("StatusView", notice.params)
                 case Notification.LAGGED:
@@ -161,6 +209,13 @@ class Follower:
         if self._position is not None and self._position[0] == epoch and seq <= self._position[1]:
             return
         self._position = (epoch, seq)
+        match event.get("kind"):
+            case EventKind.DAEMON_STOPPING:
+                self._stopping = True
+            case EventKind.DAEMON_STARTED:
+                self._stopping = False
+            case _:
+                pass
         self._watcher.event(event)
 
 
@@ -199,6 +254,11 @@ async def position_now(socket_path: Path) -> Position:
     async with ControlClient.connect(socket_path, client_name="follow") as client:
         view = (await client.subscribe([Topic.EVENTS])).view
         return view["epoch"], view["seq"]
+
+
+def is_over(status: StatusView) -> bool:
+    """Whether there is nothing to wait for: all has ended, halted, or the daemon that says this stops."""
+    return bool(status["ended"]) or has_halted(status) or status["state"] == "stopping"
 
 
 def has_halted(status: StatusView) -> bool:

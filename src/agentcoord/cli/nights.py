@@ -27,6 +27,7 @@ from agentcoord.tui.styled import Span, Tone
 from agentcoord.tui.text import plural
 from agentcoord.values import dataclass
 from agentcoord.wire.answers import LoadView, StatsView
+from agentcoord.wire.client import ControlClient
 from agentcoord.wire.messages import ExitCode, Method, StatusView
 
 
@@ -130,19 +131,25 @@ def load_and_follow(
         )
     progress = Progress(terminal)
     try:
-        _follow(Follower(socket_path, progress, SystemClock(), position=position), timeout_s)
+        follower = Follower(socket_path, progress, SystemClock(), position=position)
+        return _follow(follower, ours, timeout_s)
     finally:
         progress.close()
-    return ending_of(invocation, ours)
 
 
-def _follow(follower: Follower, timeout_s: float | None) -> None:
-    async def follow() -> None:
+def _follow(follower: Follower, ours: Collection[str] | None, timeout_s: float | None) -> Ending:
+    async def sum_up(client: ControlClient, status: StatusView) -> Ending:
+        """Gather what the summary is made of; `ours` limits it to these tasks."""
+        stats = cast("StatsView", await client.call(Method.STATS))
+        tasks: list[Any] = await client.tasks()
+        return Ending(status, [task for task in tasks if ours is None or task["id"] in ours], stats)
+
+    async def follow() -> Ending:
         async with asyncio.timeout(timeout_s):
-            await follower.until_ended()
+            return await follower.until_ended(sum_up)
 
     try:
-        asyncio.run(follow())
+        return asyncio.run(follow())
     except TimeoutError as error:
         raise CommandError(
             f"not every task has ended within {timeout_s:g} s; the daemon goes on",
@@ -156,16 +163,8 @@ def wait_for_end(invocation: Invocation, timeout_s: float | None) -> Ending:
 
     Raises CommandError (exit 6) after `timeout_s`, DaemonNotRunningError when nobody listens.
     """
-    _follow(Follower(invocation.paths().socket, Silence(invocation.terminal), SystemClock()), timeout_s)
-    return ending_of(invocation, None)
-
-
-def ending_of(invocation: Invocation, ours: Collection[str] | None) -> Ending:
-    """Gather what the summary is made of; `ours` limits it to these tasks."""
-    status = cast("StatusView", invocation.ask(Method.STATUS))
-    stats = cast("StatsView", invocation.ask(Method.STATS))
-    tasks: list[Any] = fetch(Method.TASKS, invocation)["tasks"]
-    return Ending(status, [task for task in tasks if ours is None or task["id"] in ours], stats)
+    follower = Follower(invocation.paths().socket, Silence(invocation.terminal), SystemClock())
+    return _follow(follower, None, timeout_s)
 
 
 def print_ending(invocation: Invocation, ending: Ending, *, schema: str, as_json: bool) -> None:

@@ -174,7 +174,7 @@ def logs(
         for event in events:
             printer.event(event)
         if follow:
-            await Follower(socket_path, printer, SystemClock(), position=position).until(lambda _: False)
+            await Follower(socket_path, printer, SystemClock(), position=position).until_stopped()
 
     asyncio.run(run())
 

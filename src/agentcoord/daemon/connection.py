@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import field
 
 import structlog
 from msgspec.structs import replace
@@ -19,6 +20,7 @@ from agentcoord.clock import Clock
 from agentcoord.daemon.due_views import PUBLISH_PERIOD_S, DueViews
 from agentcoord.daemon.event_hub import EventHub, Subscription
 from agentcoord.daemon.failures import failure_of
+from agentcoord.daemon.farewell import Farewell
 from agentcoord.daemon.places import Place
 from agentcoord.daemon.requests import Requests
 from agentcoord.daemon.snapshot import Views
@@ -69,6 +71,7 @@ class Desk:
     write_timeout_s: float = WRITE_TIMEOUT_S
     hello_timeout_s: float = HELLO_TIMEOUT_S
     idle_timeout_s: float = IDLE_TIMEOUT_S
+    farewell: Farewell = field(default_factory=Farewell)
 
     async def respond(self, request: Request) -> tuple[bytes, bool]:
         """The answer to one request, as a line, and whether it is a result and no error.
@@ -123,6 +126,8 @@ class Connection:
         self._publishing: asyncio.Task[None] | None = None
         self._writing = asyncio.Lock()
         self._seen = 0
+        self._asks_last = contextlib.ExitStack()
+        """Closed when the client is gone; holds that it wants to ask once more before the daemon is."""
 
     async def run(self) -> None:
         """Answer until the client goes. That it is gone ends here: an error that passes a task group
@@ -135,6 +140,7 @@ class Connection:
                 log.info("client_gone", error=repr(error))
                 self._writer.transport.abort()
             finally:
+                self._asks_last.close()
                 if self._publishing is not None:
                     self._publishing.cancel()
 
@@ -200,6 +206,9 @@ class Connection:
             return
         if self._publishing is not None:
             self._publishing.cancel()
+        self._asks_last.close()
+        if request.params.get("last_words") is True:
+            self._asks_last.enter_context(self._desk.farewell.asking())
         started = asyncio.Event()
         self._publishing = group.create_task(
             self._publish(request, frozenset(topics), started), name="control:publish"
@@ -208,7 +217,10 @@ class Connection:
 
     async def _publish(self, request: Request, topics: frozenset[str], started: asyncio.Event) -> None:
         try:
-            with self._desk.hub.subscribed() as subscription:
+            with (
+                self._desk.hub.subscribed() as subscription,
+                self._desk.farewell.publishing(subscription.ready.set),
+            ):
                 try:
                     missed = await self._answer_subscribe(request)
                 finally:
@@ -239,18 +251,22 @@ class Connection:
         return begun.missed
 
     async def _follow(self, subscription: Subscription, topics: frozenset[str]) -> None:
-        """Send what is new, for ever."""
+        """Send what is new, until the daemon has said everything."""
         desk = self._desk
         due = DueViews(desk.views, desk.board, desk.clock, topics)
         wake = subscription.ready.set
         desk.board.on_change.append(wake)
         try:
             while True:
+                is_last = desk.farewell.begun
                 try:
                     await self._send_new(subscription, topics, due)
                 except StoreError:  # Away: what is due waits, and the client with it.
                     due.owe_everything()
                     await desk.clock.sleep(STORE_AWAY_S)
+                    continue
+                if is_last:
+                    return
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(PUBLISH_PERIOD_S if due.is_owed() else None):
                         await subscription.ready.wait()

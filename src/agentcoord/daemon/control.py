@@ -40,7 +40,7 @@ class ControlServer:
 
     @contextlib.asynccontextmanager
     async def serving(self, path: Path) -> AsyncIterator[None]:
-        """Accept clients on `path` (mode 0600) until the block ends; then close and remove it.
+        """Accept clients on `path` (mode 0600) until the block ends; say farewell, close and remove it.
 
         The caller holds the project's lock, so a socket that is there is a dead daemon's.
         Raises DaemonError when the socket cannot be bound.
@@ -57,6 +57,7 @@ class ControlServer:
             accepting = group.create_task(self._accept(listener, group), name="control:accept")
             try:
                 yield
+                await self._desk.farewell.said()
             finally:
                 accepting.cancel()
                 for connection in self._connections:

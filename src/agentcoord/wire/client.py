@@ -120,14 +120,22 @@ class ControlClient:
         return rows
 
     async def subscribe(
-        self, topics: Sequence[Topic] = tuple(Topic), *, since: tuple[str, int] | None = None
+        self,
+        topics: Sequence[Topic] = tuple(Topic),
+        *,
+        since: tuple[str, int] | None = None,
+        last_words: bool = False,
     ) -> Subscription:
         """Ask for notices about `topics`; `since` is the (epoch, seq) of the last event seen.
 
         Iterate over the result: `async for notice in await client.subscribe()`. One a connection.
+        `last_words`: after `daemon.stopping` the daemon answers until we hang up, for 3 s at most.
         """
-        position = None if since is None else {"epoch": since[0], "seq": since[1]}
-        view = await self.call(Method.SUBSCRIBE, topics=[str(t) for t in topics], since=position)
+        params: dict[str, object] = {"topics": [str(topic) for topic in topics]}
+        params["since"] = None if since is None else {"epoch": since[0], "seq": since[1]}
+        if last_words:
+            params["last_words"] = True
+        view = await self.call(Method.SUBSCRIBE, **params)
         return Subscription(self._connection, cast("SubscribeView", view))
 
 

@@ -70,6 +70,8 @@ class SubscribeParams(Struct):
     """What to hear of."""
     since: Since | None = None
     """The event that you saw last; null: begin with a snapshot."""
+    last_words: bool = False
+    """Whether you will ask once more when the daemon stops: it then waits for you, three seconds at most."""
 
 
 class SpawnParams(Struct):

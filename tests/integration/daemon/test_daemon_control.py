@@ -6,7 +6,7 @@ import asyncio
 import gc
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -17,6 +17,7 @@ from daemon_kit import PATIENCE_S, Daemonlet, daemonlet, own_valkey, until
 from agentcoord.daemon.connection import Desk
 from agentcoord.daemon.control import ControlServer
 from agentcoord.daemon.event_hub import QUEUE_EVENTS
+from agentcoord.daemon.farewell import Farewell
 from agentcoord.daemon.places import Places
 from agentcoord.daemon.snapshot import PAGE_ROWS
 from agentcoord.daemon.supervisor import answers_on
@@ -29,12 +30,12 @@ from agentcoord.wire.messages import FRAME_BYTES, Method, RpcCode, Topic
 
 
 @asynccontextmanager
-async def served(d: Daemonlet, *, places: Places | None = None, **patience: float) -> AsyncIterator[None]:
+async def served(d: Daemonlet, *, places: Places | None = None, **given: object) -> AsyncIterator[None]:
     """The socket answers and the hub runs inside the block."""
     desk = Desk(d.requests, d.views, d.hub, d.store.events, d.shop.board, d.shop.clock)
     async with asyncio.TaskGroup() as group:
         hub = group.create_task(d.hub.run())
-        desk = replace(desk, **patience)  # type: ignore[arg-type]  # They are floats.
+        desk = replace(desk, **given)  # type: ignore[arg-type]  # a test's
         async with ControlServer(desk, places).serving(d.paths.socket):
             yield
         hub.cancel()
@@ -579,3 +580,71 @@ async def test_more_changed_rows_than_a_page_are_due_in_several_lines_each_once(
         for pages in (first, again):
             assert [len(page) for page in pages] == [PAGE_ROWS, 1]
             assert sorted(name for page in pages for name in page) == names
+
+
+@asynccontextmanager
+async def stoppable(d: Daemonlet, farewell: Farewell) -> AsyncIterator[Callable[[], asyncio.Task[None]]]:
+    """The socket answers until the test calls what it is given: the task that closes it."""
+    begun, asked = asyncio.Event(), asyncio.Event()
+
+    async def serve() -> None:
+        async with served(d, farewell=farewell):
+            begun.set()
+            await asked.wait()
+
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
+        serving = group.create_task(serve())
+        await begun.wait()
+
+        def stop() -> asyncio.Task[None]:
+            asked.set()
+            return serving
+
+        yield stop
+        asked.set()
+
+
+async def test_what_was_told_last_reaches_every_subscriber_before_the_socket_closes(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d, stoppable(d, Farewell()) as stop, raw(d) as client:
+        client.ask(1, Method.SUBSCRIBE, topics=["events"])
+        assert (await client.hear())["id"] == 1
+        for _ in range(400):
+            d.hub.emit(EventKind.ERROR, ballast="x" * 2_000)
+        d.hub.emit(EventKind.DAEMON_STOPPING, now=False)
+        await d.hub.flushed()
+        closing = stop()
+        kinds = []
+        while heard := await client.hear():
+            kinds.append(heard["params"]["event"]["kind"])
+        assert len(kinds) == 401
+        assert kinds[-1] == EventKind.DAEMON_STOPPING
+        await closing
+
+
+async def test_who_wants_to_ask_once_more_is_answered_until_it_hangs_up(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    farewell = Farewell(patience_s=PATIENCE_S)
+    async with daemonlet(valkey_url, project_id) as d, stoppable(d, farewell) as stop:
+        async with raw(d) as client:
+            client.ask(1, Method.SUBSCRIBE, topics=["events"], last_words=True)
+            assert (await client.hear())["id"] == 1
+            closing = stop()
+            await until(lambda: farewell.begun)
+            client.ask(2, Method.STATUS)
+            assert (await client.hear())["id"] == 2
+            assert not closing.done()
+        await closing
+
+
+async def test_who_neither_asks_nor_hangs_up_does_not_hold_up_a_stop(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    farewell = Farewell(patience_s=0.05)
+    async with daemonlet(valkey_url, project_id) as d, stoppable(d, farewell) as stop, raw(d) as client:
+        client.ask(1, Method.SUBSCRIBE, topics=["events"], last_words=True)
+        assert (await client.hear())["id"] == 1
+        await stop()
+        assert await client.hear() == {}

@@ -13,9 +13,11 @@ from canned_views import status_view
 
 from agentcoord.cli.follow import AWAY_S, Follower, position_now
 from agentcoord.errors import DaemonNotRunningError, RpcError
+from agentcoord.wire.client import ControlClient
 from agentcoord.wire.codec import FrameDecoder, Request, encode_error, encode_notification, encode_result
 from agentcoord.wire.messages import Method, Notification, RpcCode, StatusView
 
+STOPPING = status_view(ended=False, state="stopping")
 RUNNING = status_view(ended=False)
 ENDED = status_view(ended=True)
 
@@ -26,6 +28,15 @@ def event(seq: int) -> dict[str, Any]:
 
 def event_line(seq: int) -> bytes:
     return encode_notification(Notification.EVENT, {"epoch": "e", "event": event(seq)})
+
+
+def said(seq: int, kind: str) -> bytes:
+    """What the daemon tells of itself, as event number `seq`."""
+    return encode_notification(Notification.EVENT, {"epoch": "e", "event": {**event(seq), "kind": kind}})
+
+
+async def as_it_is(_client: ControlClient, status: StatusView) -> StatusView:
+    return status
 
 
 class HandClock:
@@ -71,6 +82,7 @@ class ScriptedDaemon:
     def __init__(self, *scripts: tuple[list[bytes], list[StatusView | None]]) -> None:
         self._scripts = iter(scripts)
         self.since: list[Any] = []
+        self.last_words: list[bool] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         notices, statuses = next(self._scripts)
@@ -85,6 +97,7 @@ class ScriptedDaemon:
                             writer.write(encode_result(frame.id, {"protocol": 1, "epoch": "e"}))
                         case Method.SUBSCRIBE:
                             self.since.append(frame.params["since"])
+                            self.last_words.append(frame.params.get("last_words", False))
                             view = {"epoch": "e", "seq": 5, "mode": "replay", "snapshot": None}
                             writer.write(encode_result(frame.id, view) + b"".join(notices))
                         case _:
@@ -118,7 +131,7 @@ async def test_events_are_told_once_across_a_restart_and_the_position_is_kept(pa
     )
     recorder, clock = Recorder(), HandClock()
     async with await asyncio.start_unix_server(daemon.serve, path):
-        status = await Follower(path, recorder, clock, position=("e", 5)).until_ended()
+        status = await Follower(path, recorder, clock, position=("e", 5)).until_ended(as_it_is)
     assert status["ended"]
     assert recorder.events == [6, 7, 8, 9]
     assert daemon.since == [{"epoch": "e", "seq": 5}, {"epoch": "e", "seq": 7}]
@@ -131,7 +144,7 @@ async def test_a_notice_that_says_ended_is_not_believed_without_an_answer(path: 
     daemon = ScriptedDaemon(([stale, event_line(6), stale], [RUNNING, RUNNING, ENDED]))
     recorder = Recorder()
     async with await asyncio.start_unix_server(daemon.serve, path):
-        await Follower(path, recorder, HandClock()).until_ended()
+        await Follower(path, recorder, HandClock()).until_ended(as_it_is)
     assert recorder.statuses == 3
     assert recorder.events == [6]
 
@@ -143,21 +156,21 @@ async def test_a_lagged_follower_catches_up_from_the_snapshot(path: Path) -> Non
     daemon = ScriptedDaemon(([event_line(6), lagged, event_line(8), event_line(9), ended], [RUNNING, ENDED]))
     recorder = Recorder()
     async with await asyncio.start_unix_server(daemon.serve, path):
-        await Follower(path, recorder, HandClock()).until_ended()
+        await Follower(path, recorder, HandClock()).until_ended(as_it_is)
     assert recorder.events == [6, 7, 8, 9]
 
 
 async def test_nobody_ever_listening_is_an_error_at_once(path: Path) -> None:
     clock = HandClock()
     with pytest.raises(DaemonNotRunningError):
-        await Follower(path, Recorder(), clock).until_ended()
+        await Follower(path, Recorder(), clock).until_ended(as_it_is)
     assert clock.slept == []
 
 
 async def test_a_daemon_that_stays_away_is_given_up_after_a_minute(path: Path) -> None:
     recorder, clock = Recorder(), HandClock()
     with pytest.raises(DaemonNotRunningError, match="did not come back") as caught:
-        await Follower(path, recorder, clock, position=("e", 1)).until_ended()
+        await Follower(path, recorder, clock, position=("e", 1)).until_ended(as_it_is)
     assert AWAY_S <= clock.now_s < AWAY_S + 3
     assert caught.value.mend.startswith("agentcoordd start")
     assert len(recorder.notes) == 1
@@ -176,7 +189,7 @@ async def test_a_refused_subscription_is_not_tried_again(path: Path) -> None:
     clock = HandClock()
     async with await asyncio.start_unix_server(refuse, path):
         with pytest.raises(RpcError, match="old protocol"):
-            await Follower(path, Recorder(), clock, position=("e", 1)).until_ended()
+            await Follower(path, Recorder(), clock, position=("e", 1)).until_ended(as_it_is)
     assert clock.slept == []
 
 
@@ -194,7 +207,7 @@ async def test_cancelling_a_follower_midway_closes_its_connection(path: Path) ->
 
     async with await asyncio.start_unix_server(Daemon(([], [RUNNING])).serve, path):
         async with asyncio.TaskGroup() as group:
-            following = group.create_task(Follower(path, Watch(), HandClock()).until_ended())
+            following = group.create_task(Follower(path, Watch(), HandClock()).until_ended(as_it_is))
             await told.wait()
             following.cancel()
         assert following.cancelled()
@@ -205,3 +218,59 @@ async def test_cancelling_a_follower_midway_closes_its_connection(path: Path) ->
 async def test_the_position_is_that_of_the_newest_event(path: Path) -> None:
     async with await asyncio.start_unix_server(ScriptedDaemon(([], [])).serve, path):
         assert await position_now(path) == ("e", 5)
+
+
+async def test_a_daemon_that_stops_in_order_ends_the_following_at_once(path: Path) -> None:
+    daemon = ScriptedDaemon(([event_line(6), said(7, "daemon.stopping")], [RUNNING, STOPPING]))
+    recorder, clock = Recorder(), HandClock()
+    async with await asyncio.start_unix_server(daemon.serve, path):
+        status = await Follower(path, recorder, clock, position=("e", 5)).until_ended(as_it_is)
+    assert status["state"] == "stopping"
+    assert recorder.events == [6, 7]
+    assert (clock.slept, recorder.notes) == ([], [])
+    assert daemon.last_words == [True]
+
+
+async def test_a_stopping_daemon_that_is_gone_before_it_is_asked_is_not_waited_for(path: Path) -> None:
+    daemon = ScriptedDaemon(([event_line(6), said(7, "daemon.stopping")], [None]))
+    recorder, clock = Recorder(), HandClock()
+    async with await asyncio.start_unix_server(daemon.serve, path):
+        with pytest.raises(DaemonNotRunningError, match="has stopped"):
+            await Follower(path, recorder, clock, position=("e", 5)).until_ended(as_it_is)
+    assert recorder.events == [6, 7]
+    assert clock.slept == []
+
+
+async def test_a_stop_of_an_earlier_life_that_is_replayed_ends_nothing(path: Path) -> None:
+    told = [said(6, "daemon.stopping"), said(7, "daemon.started"), event_line(8)]
+    told.append(encode_notification(Notification.STATUS, {**ENDED}))
+    daemon = ScriptedDaemon((told, [RUNNING, RUNNING, ENDED]))
+    recorder = Recorder()
+    async with await asyncio.start_unix_server(daemon.serve, path):
+        status = await Follower(path, recorder, HandClock(), position=("e", 5)).until_ended(as_it_is)
+    assert status["ended"]
+    assert recorder.events == [6, 7, 8]
+
+
+async def test_who_follows_until_the_stop_hears_all_of_it(path: Path) -> None:
+    heard = asyncio.Event()
+
+    class Watch(Recorder):
+        def event(self, event: Mapping[str, Any]) -> None:
+            super().event(event)
+            if event["seq"] == 8:
+                heard.set()
+
+    class Daemon(ScriptedDaemon):
+        async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            async with asyncio.TaskGroup() as group:
+                serving = group.create_task(super().serve(reader, writer))
+                await heard.wait()
+                serving.cancel()
+
+    told = [said(6, "daemon.stopping"), event_line(7), event_line(8)]
+    recorder, clock = Watch(), HandClock()
+    async with await asyncio.start_unix_server(Daemon((told, [RUNNING])).serve, path):
+        await Follower(path, recorder, clock, position=("e", 5)).until_stopped()
+    assert recorder.events == [6, 7, 8]
+    assert (clock.slept, recorder.notes) == ([], [])

@@ -110,6 +110,17 @@ def test_wait_sums_up_and_exits_with_7_unless_all_is_done(
     assert outcome.out.splitlines()[0] == words
 
 
+def test_wait_sums_up_what_a_stopping_daemon_leaves_and_says_how_to_go_on(
+    run: Run, daemon: CannedDaemon
+) -> None:
+    with_night(daemon, "done", "queued")
+    daemon.answers[Method.STATUS] = {**status_view(ended=False, state="stopping", workers_busy=0)}
+    outcome = run("wait", "--timeout", "60")
+    assert outcome.code == ExitCode.TASK_FAILED
+    assert outcome.out.splitlines()[0] == "1 of 2 tasks done, 1 not begun or not ended"
+    assert "agentcoordd start" in outcome.err
+
+
 def test_wait_gives_up_at_its_time_out_with_6(run: Run, daemon: CannedDaemon) -> None:
     with_night(daemon, "running")
     daemon.answers[Method.STATUS] = {**status_view(ended=False)}

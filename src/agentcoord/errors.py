@@ -142,6 +142,15 @@ class DaemonNotRunningError(WireError):
     """Nobody listens on the project's control socket."""
 
 
+class NoAnswerError(WireError):
+    """The daemon listens, but says nothing in time."""
+
+    def named(self, who: str) -> NoAnswerError:
+        """The same, with ` (pid N)` or nothing behind the daemon."""
+        words = self.message.replace("the daemon", f"the daemon{who}", 1)
+        return NoAnswerError(words, mend=self.mend)
+
+
 class ConnectionLostError(WireError):
     """The daemon hung up in the middle; whoever follows a run connects again."""
 

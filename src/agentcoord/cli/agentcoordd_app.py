@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -23,8 +24,9 @@ from agentcoord.cli.options import (
     surroundings,
 )
 from agentcoord.cli.reading import answer_daemon_status
-from agentcoord.cli.starting import args_to_resume, is_running, start_args, start_in_words
+from agentcoord.cli.starting import args_to_resume, start_args, start_in_words
 from agentcoord.cli.starting import stop as stop_daemon
+from agentcoord.errors import DaemonNotRunningError
 from agentcoord.telemetry.log_file import lines_from_now, newest_lines
 from agentcoord.tui.log_text import log_line
 from agentcoord.wire.protocol import ExitCode
@@ -124,10 +126,11 @@ def run(
 def stop(context: typer.Context, now: Now = False) -> None:
     """Stop the daemon in order.
 
-    Running tool calls end, tasks go back to the queue, locks are released.
+    Running tool calls end, tasks go back to the queue, locks are released. With --now, a daemon that does
+    not answer is ended too: its process, by signals.
     """
     invocation = invocation_of(context)
-    stop_daemon(invocation.paths(), now=now)
+    stop_daemon(invocation.paths(), invocation.terminal.say, now=now, by_force=now)
     invocation.terminal.text("stopped")
 
 
@@ -135,12 +138,12 @@ def stop(context: typer.Context, now: Now = False) -> None:
 def restart(
     context: typer.Context, now: Now = False, allow_root: AllowRoot = False, as_json: Json = False
 ) -> None:
-    """Stop the daemon, and start it as it was."""
+    """Stop the daemon, and start it as it was. One that does not answer is ended by signals."""
     invocation = invocation_of(context)
     invocation.refuse_root(allow_root)
     paths = invocation.paths()
-    if is_running(paths):
-        stop_daemon(paths, now=now)
+    with suppress(DaemonNotRunningError):
+        stop_daemon(paths, invocation.terminal.say, now=now, by_force=True)
     args = start_args(allow_root=invocation.may_be_root(allow_root))
     start_in_words(invocation, args, args_to_resume(paths, args, always=True), as_json=as_json)
 

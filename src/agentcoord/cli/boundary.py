@@ -16,6 +16,7 @@ from agentcoord.errors import (
     ConfigError,
     DaemonAlreadyRunningError,
     DaemonNotRunningError,
+    NoAnswerError,
     PlanError,
     RpcError,
 )
@@ -90,6 +91,8 @@ def exit_code_of(error: AgentCoordError) -> int:
             return ExitCode.USAGE
         case DaemonNotRunningError():
             return ExitCode.NOT_RUNNING
+        case NoAnswerError():
+            return ExitCode.TIMEOUT
         case DaemonAlreadyRunningError():
             return ExitCode.REFUSED
         case _:

@@ -76,7 +76,7 @@ def play_demo(invocation: Invocation, wishes: DemoWishes) -> int:
     finally:
         if not wishes.keep:
             with suppress(DaemonNotRunningError):
-                stop(here.paths(), now=True)
+                stop(here.paths(), terminal.say, now=True)
     terminal.lines([(), *summary_page(ending, terminal.width), (), *(_finding(*each) for each in findings)])
     terminal.lines([(), *_steps(ending, folder, keep=wishes.keep)])
     promises_held = all(held for held, _ in findings)

@@ -12,7 +12,7 @@ from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.terminal import Terminal
 from agentcoord.config.root_rule import ALLOW_ROOT_VARIABLE, root_allowed
 from agentcoord.config.whereabouts import root_above, socket_of
-from agentcoord.errors import DaemonNotRunningError
+from agentcoord.errors import DaemonNotRunningError, NoAnswerError
 from agentcoord.wire.call import call_once
 from agentcoord.wire.protocol import ExitCode, Method
 
@@ -33,13 +33,21 @@ class Invocation:
     `where` is in which folder to look for the repository: `-C`, or else the working directory.
     """
 
-    __slots__ = ("env", "terminal", "uid", "where")
+    __slots__ = ("call_timeout_s", "env", "terminal", "uid", "where")
 
-    def __init__(self, env: Mapping[str, str], terminal: Terminal, where: str, uid: int) -> None:
+    def __init__(
+        self,
+        env: Mapping[str, str],
+        terminal: Terminal,
+        where: str,
+        uid: int,
+        call_timeout_s: float = CALL_TIMEOUT_S,
+    ) -> None:
         self.env = env
         self.terminal = terminal
         self.where = where
         self.uid = uid
+        self.call_timeout_s = call_timeout_s
 
     @classmethod
     def of_process(cls, env: Mapping[str, str] | None = None) -> Invocation:
@@ -49,7 +57,7 @@ class Invocation:
 
     def at(self, folder: str | Path) -> Invocation:
         """The same in another folder."""
-        return Invocation(self.env, self.terminal, os.fspath(folder), self.uid)
+        return Invocation(self.env, self.terminal, os.fspath(folder), self.uid, self.call_timeout_s)
 
     @property
     def folder(self) -> Path:
@@ -73,10 +81,15 @@ class Invocation:
     def ask(self, method: Method, **params: Any) -> dict[str, Any]:
         """Ask the project's daemon one thing, on the plain socket.
 
-        Raises what `call_once` raises; of a daemon that was given up, it says that too.
+        Raises what `call_once` raises; of a daemon that was given up it says that too, of one that does not
+        answer the pid.
         """
         try:
-            return call_once(socket_of(root_above(self.where), self.env), method, params, CALL_TIMEOUT_S)
+            return call_once(socket_of(root_above(self.where), self.env), method, params, self.call_timeout_s)
+        except NoAnswerError as error:
+            from agentcoord.cli.forced_stop import pid_in_words
+
+            raise error.named(pid_in_words(self.paths())) from None
         except DaemonNotRunningError as error:
             given_up = self._given_up()
             if not given_up:

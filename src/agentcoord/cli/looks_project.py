@@ -248,7 +248,7 @@ def _under_lock(paths: ProjectPaths, act: Callable[[], object]) -> None:
 
 
 def _is_held(paths: ProjectPaths) -> bool:
-    from agentcoord.cli.starting import holds_lock
+    from agentcoord.cli.lock_look import holds_lock
 
     return holds_lock(paths.lock_file)
 

@@ -7,9 +7,6 @@ code is imported only here, when a start really happens: it is most of the progr
 
 from __future__ import annotations
 
-import fcntl
-import os
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.invocation import Invocation
+from agentcoord.cli.lock_look import holds_lock, wait_until
 from agentcoord.config.paths import ProjectPaths
-from agentcoord.errors import DaemonNotRunningError
+from agentcoord.errors import DaemonNotRunningError, NoAnswerError
 from agentcoord.tui.styled import Span, Tone
 from agentcoord.wire.call import call_once
 from agentcoord.wire.protocol import ExitCode, Method
@@ -30,7 +28,10 @@ if TYPE_CHECKING:
 
 STOP_TIMEOUT_S: Final = 150.0
 """A running tool call may take its two minutes; after this, `stop` says so and leaves."""
-_POLL_S: Final = 0.05
+ANSWER_S: Final = 10.0
+"""How long the daemon may take to answer that it will."""
+GRACE_S: Final = 5.0
+"""How long its process may take to end by itself after SIGTERM, and to be gone after SIGKILL."""
 
 
 def is_running(paths: ProjectPaths) -> bool:
@@ -39,6 +40,10 @@ def is_running(paths: ProjectPaths) -> bool:
         call_once(paths.socket, Method.HELLO, {"protocol": [1], "client": "agentcoord"})
     except DaemonNotRunningError:
         return False
+    except NoAnswerError as error:
+        from agentcoord.cli.forced_stop import pid_in_words
+
+        raise error.named(pid_in_words(paths)) from None
     return True
 
 
@@ -129,28 +134,50 @@ def last_args(paths: ProjectPaths) -> StartArgs | None:
         return None
 
 
-def stop(paths: ProjectPaths, *, now: bool, timeout_s: float = STOP_TIMEOUT_S) -> None:
+def stop(
+    paths: ProjectPaths,
+    say: Callable[[str], None],
+    *,
+    now: bool,
+    by_force: bool = False,
+    timeout_s: float = STOP_TIMEOUT_S,
+    answer_s: float = ANSWER_S,
+    grace_s: float = GRACE_S,
+) -> None:
     """Ask the daemon to stop and wait until it is gone.
 
-    Raises DaemonNotRunningError when there is none, CommandError when it takes longer than `timeout_s`.
+    With `by_force`, one that does not answer within `answer_s`, or has not stopped within `timeout_s`, is
+    ended by signals (`grace_s` after each), and `say` told so. Raises DaemonNotRunningError when there is
+    none, and without `by_force` CommandError (exit 6) that names such a one.
     """
-    call_once(paths.socket, Method.STOP, {"now": now})
+    try:
+        call_once(paths.socket, Method.STOP, {"now": now}, answer_s)
+    except DaemonNotRunningError:
+        if not holds_lock(paths.lock_file):
+            raise
+        _end_or_name(paths, say, "nobody listens on its socket", by_force=by_force, grace_s=grace_s)
+        return
+    except NoAnswerError as error:
+        _end_or_name(paths, say, error.message, by_force=by_force, grace_s=grace_s)
+        return
     if not wait_until(lambda: not holds_lock(paths.lock_file), timeout_s):
-        raise CommandError(
-            f"the daemon has not stopped within {timeout_s:.0f} s; it finishes the running tool calls first",
-            exit_code=ExitCode.TIMEOUT,
-            mend="agentcoordd stop --now",
-        )
+        why = f"it has not stopped within {timeout_s:.0f} s; it finishes the running tool calls first"
+        _end_or_name(paths, say, why, by_force=by_force, grace_s=grace_s)
 
 
-def wait_until(is_so: Callable[[], bool], timeout_s: float) -> bool:
-    """Look again and again until `is_so`; return whether it came true in time."""
-    deadline = time.monotonic() + timeout_s
-    while not is_so():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(_POLL_S)
-    return True
+def _end_or_name(
+    paths: ProjectPaths, say: Callable[[str], None], why: str, *, by_force: bool, grace_s: float
+) -> None:
+    from agentcoord.cli.forced_stop import end_process, pid_in_words
+
+    if by_force:
+        end_process(paths, say, grace_s=grace_s)
+        return
+    raise CommandError(
+        f"the daemon{pid_in_words(paths)} goes on: {why}",
+        exit_code=ExitCode.TIMEOUT,
+        mend="agentcoordd stop --now (ends its process, if need be)",
+    )
 
 
 def require_model(models: ModelsSection, env: Mapping[str, str]) -> None:
@@ -171,21 +198,6 @@ def require_model(models: ModelsSection, env: Mapping[str, str]) -> None:
         ),
         mend="take one of the three ways, then run the command again",
     )
-
-
-def holds_lock(lock_file: Path) -> bool:
-    """Whether some daemon holds the project's lock."""
-    try:
-        descriptor = os.open(lock_file, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def _start_file(paths: ProjectPaths) -> Path:

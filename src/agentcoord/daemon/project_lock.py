@@ -1,4 +1,5 @@
-"""Who is the daemon of a project: `flock` on its lock file decides; a process id is never trusted, only told.
+"""Who is the daemon of a project: `flock` on its lock file decides; a process id alone is only told, and
+trusted together with when the process began (`process_life`).
 
 Separate from `service`, because who starts a daemon asks too, and should not have to import one.
 """
@@ -16,8 +17,10 @@ from typing import Any
 from agentcoord import __version__
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.config.root_rule import root_allowed
+from agentcoord.daemon.process_life import Life, life_in, life_of
 from agentcoord.daemon.start_args import StartArgs
 from agentcoord.errors import DaemonAlreadyRunningError, DaemonError
+from agentcoord.values import dataclass
 
 
 def refuse_root(args: StartArgs, env: Mapping[str, str]) -> None:
@@ -65,11 +68,31 @@ def read_identity(paths: ProjectPaths) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a project's lock."""
+
+    daemon: Life
+    supervisor: Life | None
+    """What would start it again."""
+
+
+def holder_of(paths: ProjectPaths) -> Holder | None:
+    """The daemon that wrote down who it is, if it still lives; None when that cannot be said for sure."""
+    said = read_identity(paths)
+    daemon = life_in(said)
+    if daemon is None:
+        return None
+    supervisor = said.get("supervisor")
+    return Holder(daemon, life_in(supervisor) if isinstance(supervisor, dict) else None)
+
+
 @contextlib.contextmanager
-def identity(paths: ProjectPaths) -> Iterator[None]:
-    """Say who this daemon is, for as long as the block runs."""
+def identity(paths: ProjectPaths, *, supervised: bool = False) -> Iterator[None]:
+    """Say who this daemon is, for as long as the block runs; `supervised`: by the process that began it."""
     said = {
-        "pid": os.getpid(),
+        **life_of(os.getpid()).said(),
+        "supervisor": life_of(os.getppid()).said() if supervised else None,
         "version": __version__,
         "socket": os.fspath(paths.socket),
         "root": os.fspath(paths.root),

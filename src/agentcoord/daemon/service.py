@@ -61,7 +61,7 @@ def run_foreground(
         with (
             lock_of(paths),
             logging_to(paths.log_file, secrets=secrets_of(env), terminal=ready_fd is None),
-            identity(paths),
+            identity(paths, supervised=args.supervised),
         ):
             paths.given_up_file.unlink(missing_ok=True)
             _serve_in_words(paths, args, env, starter, clock or SystemClock())

@@ -19,6 +19,7 @@ from agentcoord.errors import (
     BadPlanError,
     ConnectionLostError,
     DaemonNotRunningError,
+    NoAnswerError,
     NotFoundError,
     RefusedError,
     RpcError,
@@ -130,9 +131,9 @@ def unreachable(socket_path: str | Path, error: OSError) -> WireError:
     )
 
 
-def no_answer(method: str, timeout_s: float) -> WireError:
+def no_answer(method: str, timeout_s: float) -> NoAnswerError:
     """The error for a daemon that listens but says nothing."""
-    return WireError(
+    return NoAnswerError(
         f"the daemon did not answer `{method}` within {timeout_s:g} s",
         mend="agentcoordd logs, then agentcoordd restart",
     )

@@ -1,0 +1,53 @@
+"""Ending a daemon that does not answer: its process, by signals, after it was told apart from any other.
+
+Separate from `starting`, which asks the daemon in words: nothing here needs it to be well. The daemon's
+supervisor is told first, or else it would start the next one.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+from agentcoord.cli.boundary import CommandError
+from agentcoord.cli.lock_look import holds_lock, wait_until
+from agentcoord.config.paths import ProjectPaths
+from agentcoord.daemon.project_lock import holder_of
+from agentcoord.wire.protocol import ExitCode
+
+
+def end_process(paths: ProjectPaths, say: Callable[[str], None], *, grace_s: float) -> None:
+    """End the process that holds the project's lock, and its supervisor; `say` what is done.
+
+    Raises CommandError (exit 6) when it is not known for sure which process that is, or it stays.
+    """
+    if not holds_lock(paths.lock_file):
+        return
+    holder = holder_of(paths)
+    if holder is None:
+        raise CommandError(
+            f"some process holds {paths.lock_file} and does not answer, and which one is not known for sure",
+            exit_code=ExitCode.TIMEOUT,
+            mend=f"see with `fuser {paths.lock_file}` or `lsof {paths.lock_file}` whose it is, and end that",
+        )
+    pid = holder.daemon.pid
+    say(f"the daemon does not answer: its process, pid {pid}, is told to end (SIGTERM)")
+    if holder.supervisor is not None:
+        holder.supervisor.send(signal.SIGTERM)
+    holder.daemon.send(signal.SIGTERM)
+    if wait_until(lambda: not holds_lock(paths.lock_file), grace_s):
+        return
+    say(f"it has not ended within {grace_s:g} s: pid {pid} is killed (SIGKILL)")
+    holder.daemon.send(signal.SIGKILL)
+    if not wait_until(lambda: not holds_lock(paths.lock_file), grace_s):
+        raise CommandError(
+            f"the daemon's process, pid {pid}, is still there {grace_s:g} s after it was killed",
+            exit_code=ExitCode.TIMEOUT,
+            mend="the system holds it (a disk or network drive that hangs?); it ends when that is over",
+        )
+
+
+def pid_in_words(paths: ProjectPaths) -> str:
+    """` (pid N)` of the daemon that holds the lock, for an error's words; empty when that is not sure."""
+    holder = holder_of(paths)
+    return "" if holder is None or not holds_lock(paths.lock_file) else f" (pid {holder.daemon.pid})"

@@ -42,7 +42,8 @@ class ControlServer:
     async def serving(self, path: Path) -> AsyncIterator[None]:
         """Accept clients on `path` (mode 0600) until the block ends; say farewell, close and remove it.
 
-        The caller holds the project's lock, so a socket that is there is a dead daemon's.
+        The caller holds the project's lock, and nobody listened when it was taken (`project_lock`): a
+        socket that is there is a dead daemon's.
         Raises DaemonError when the socket cannot be bound.
         """
         await asyncio.to_thread(path.unlink, missing_ok=True)

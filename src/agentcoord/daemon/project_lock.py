@@ -12,15 +12,28 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from agentcoord import __version__
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.config.root_rule import root_allowed
 from agentcoord.daemon.process_life import Life, life_in, life_of
 from agentcoord.daemon.start_args import StartArgs
-from agentcoord.errors import DaemonAlreadyRunningError, DaemonError
+from agentcoord.errors import (
+    ConnectionLostError,
+    DaemonAlreadyRunningError,
+    DaemonError,
+    DaemonNotRunningError,
+    NoAnswerError,
+    RpcError,
+    WireError,
+)
 from agentcoord.values import dataclass
+from agentcoord.wire.call import call_once
+from agentcoord.wire.protocol import Method
+
+NEIGHBOUR_ANSWER_S: Final = 5.0
+"""How long who listens on the socket may take to say who it is."""
 
 
 def refuse_root(args: StartArgs, env: Mapping[str, str]) -> None:
@@ -44,9 +57,32 @@ def lock_of(paths: ProjectPaths) -> Iterator[None]:
                 f"a daemon runs for {paths.root} already ({who})",
                 mend="agentcoordd status shows it, agentcoordd stop ends it",
             )
+        refuse_neighbour(paths)
         yield
     finally:
         os.close(descriptor)
+
+
+def refuse_neighbour(paths: ProjectPaths, answer_s: float = NEIGHBOUR_ANSWER_S) -> None:
+    """Ask whether somebody listens on the project's socket: only a dead daemon's may be removed.
+
+    The lock lies in the state folder and the socket in the runtime folder; who was started with another
+    `XDG_STATE_HOME` holds another lock. Raises DaemonAlreadyRunningError when there is such a one.
+    """
+    try:
+        status = call_once(paths.socket, Method.STATUS, timeout_s=answer_s)
+    except DaemonNotRunningError:
+        return
+    except (NoAnswerError, ConnectionLostError, RpcError):
+        status = {}
+    except WireError:
+        return  # It cannot be reached at all: binding says why.
+    who = f"pid {status['pid']}" if "pid" in status else "a process that does not say which"
+    where = status.get("state_dir", "another folder")
+    raise DaemonAlreadyRunningError(
+        f"a daemon runs for {paths.root} already ({who}); its state is in {where}, not in {paths.state_dir}",
+        mend="agentcoordd stop ends it; or set XDG_STATE_HOME as it was when that one was started",
+    )
 
 
 def _taken(descriptor: int) -> bool:

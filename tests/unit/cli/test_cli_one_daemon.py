@@ -1,0 +1,45 @@
+"""One daemon for a repository, also when the environments of two starts differ."""
+
+from __future__ import annotations
+
+import socket
+
+import canned_daemon
+import pytest
+from canned_daemon import CannedDaemon, Project, Run
+from canned_views import ANSWERS
+
+from agentcoord.daemon.project_lock import lock_of, refuse_neighbour
+from agentcoord.errors import DaemonAlreadyRunningError
+from agentcoord.wire.messages import ExitCode
+
+project, daemon, run = canned_daemon.project, canned_daemon.daemon, canned_daemon.run
+
+
+def test_a_second_start_with_another_state_folder_is_refused_and_takes_nothing_away(
+    run: Run, project: Project, daemon: CannedDaemon
+) -> None:
+    daemon.answers.update(ANSWERS)
+    outcome = run("start", program="agentcoordd", XDG_STATE_HOME=str(project.root.parent / "other"))
+    assert outcome.code == ExitCode.REFUSED
+    assert "already (pid 4711); its state is in /state/x, not in" in outcome.err
+    assert run("status").code == ExitCode.OK
+
+
+def test_a_stale_socket_hinders_nobody(project: Project) -> None:
+    project.paths.make()
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(project.paths.socket))
+        dead.listen()
+    assert project.paths.socket.exists()
+    with lock_of(project.paths):
+        pass
+
+
+def test_who_listens_and_does_not_say_who_it_is_is_left_alone(project: Project) -> None:
+    project.paths.make()
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(project.paths.socket))
+        silent.listen()
+        with pytest.raises(DaemonAlreadyRunningError, match="does not say which"):
+            refuse_neighbour(project.paths, answer_s=0.05)

@@ -144,10 +144,11 @@ def _go(
                 invocation.terminal.text(nights.load_words(view))
         nights.tell_how_to_watch(invocation, "The daemon works on its own now.")
         return
+    leaving = nights.Leaving(text)
     try:
-        ending = nights.load_and_follow(invocation, text)
+        ending = nights.load_and_follow(invocation, text, leaving=leaving)
     except KeyboardInterrupt:
-        nights.tell_how_to_watch(invocation, "Left the run alone; the daemon goes on.")
+        nights.tell_how_to_watch(invocation, leaving.words)
         raise
     nights.print_ending(invocation, ending, schema=schema, as_json=as_json)
     finish(ending.exit_code)

@@ -108,19 +108,45 @@ def load_words(view: LoadView) -> str:
     return ", ".join(parts)
 
 
+class Leaving:
+    """What is true if the person leaves now, with Ctrl-C."""
+
+    __slots__ = ("words",)
+
+    def __init__(self, plan: PlanText | None) -> None:
+        """With a plan: before it is loaded."""
+        self.words = "Left the run alone; the daemon goes on."
+        if plan is not None:
+            self.words = f"Left before {plan.source} was loaded; the daemon runs without it."
+
+    def asked(self, plan: PlanText) -> None:
+        """The daemon is being asked to load the plan."""
+        self.words = f"Left while {plan.source} was being loaded: agentcoord tasks shows whether it is."
+
+    def loaded(self) -> None:
+        self.words = "Left the run alone; the daemon goes on."
+
+
 def load_and_follow(
-    invocation: Invocation, plan: PlanText | None, *, timeout_s: float | None = None
+    invocation: Invocation,
+    plan: PlanText | None,
+    *,
+    leaving: Leaving | None = None,
+    timeout_s: float | None = None,
 ) -> Ending:
     """Load the plan, show how it goes until everything has ended, and return how it ended.
 
     Without a plan, follows what is loaded. Raises CommandError (exit 6) after `timeout_s`;
-    KeyboardInterrupt passes through, and the daemon goes on.
+    KeyboardInterrupt passes through, the daemon goes on, and `leaving` says what came of the plan.
     """
+    leaving = leaving or Leaving(plan)
     socket_path, terminal = invocation.paths().socket, invocation.terminal
     position: Position = asyncio.run(position_now(socket_path))
     ours: Collection[str] | None = None
     if plan is not None:
+        leaving.asked(plan)
         view = load(invocation, plan)
+        leaving.loaded()
         terminal.say(load_words(view))
         ours = {*view["added"], *view["changed"], *view["unchanged"]}
     elif not fetch(Method.TASKS, invocation)["tasks"]:

@@ -73,6 +73,12 @@ class TaskRequests:
     async def answer(self, params: Params) -> Answer:
         """Answer the question that a task asked."""
         task = await self._find(task_id_of(params))
+        if task.state in ENDED_STATES:
+            again = "" if task.state is TaskState.DONE else f"agentcoord retry {task.id}, then answer"
+            raise refused(
+                f"{task.id} is {task.word} already; nobody would read the answer",
+                mend=again or "agentcoord status lists what needs you",
+            )
         if not await self._shop.store.questions.answer(task.id, text_of(params, "text")):
             raise RpcError(
                 f"{task.id} has no open question",

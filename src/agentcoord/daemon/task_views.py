@@ -106,9 +106,11 @@ def nothing_left_to_do(tasks: list[Task]) -> bool:
 
 def needs_you(tasks: list[Task], questions: list[OpenQuestion]) -> list[NeedsYou]:
     """What a person should look at, the most pressing first."""
+    ended = {task.id for task in tasks if task.state in ENDED_STATES}
     found: list[NeedsYou] = [
         {"task": each.task, "kind": "question", "text": f"{each.question} (assumed: {each.default})"}
         for each in questions
+        if each.task not in ended
     ]
     found += [{"task": t.id, "kind": "parked", "text": t.why} for t in tasks if t.state is TaskState.PARKED]
     found += [{"task": t.id, "kind": "failed", "text": t.why} for t in tasks if t.state is TaskState.FAILED]

@@ -17,6 +17,7 @@ from agentcoord.domain.ids import ProjectId, TaskId
 from agentcoord.domain.states import TaskState
 from agentcoord.errors import AgentError, LlmError, RpcError
 from agentcoord.llm.api import Block
+from agentcoord.wire.messages import ExitCode
 from workspace_kit import nothing_to_verify, staged
 
 LANDED_FILE = "src/new.py"
@@ -316,3 +317,23 @@ async def test_what_had_landed_when_the_daemon_died_is_done_at_the_next_start(
         await reconcile(d.store, d.shop.lander, d.shop.retries)
         done = await d.task("t")
         assert (done.state, done.files, done.attempt) == (TaskState.DONE, (LANDED_FILE,), 1)
+
+
+@pytest.mark.parametrize("end", ["done", "cancelled"])
+async def test_the_question_of_a_task_that_has_ended_is_asked_no_more_and_takes_no_answer(
+    end: str, valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        d.model.turns["t"] = [[create(LANDED_FILE, "Y = 2\n"), finish()]]
+        await d.load("t")
+        await d.store.questions.ask(TaskId("t"), "Which?", "this", 1)
+        assert [each["kind"] for each in (await d.views.status())["needs_you"]] == ["question"]
+        if end == "cancelled":
+            await asked(d, "cancel", id="t")
+        async with d.working():
+            await d.wait_until("t", TaskState(end))
+        assert "question" not in [each["kind"] for each in (await d.views.status())["needs_you"]]
+        with pytest.raises(RpcError, match=f"t is {end} already") as refused:
+            await asked(d, "answer", id="t", text="that")
+        assert refused.value.exit_code == ExitCode.REFUSED
+        assert ("retry t" in refused.value.mend) == (end == "cancelled")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from canned_daemon import CannedDaemon, Project, Run
 from canned_views import ANSWERS, STATS, status_view, task_view
 
-from agentcoord.cli.boundary import CommandError
+from agentcoord.cli.boundary import INTERRUPTED, CommandError
 from agentcoord.cli.follow import has_halted
 from agentcoord.cli.starting import args_to_resume, last_args, require_model, start_args
 from agentcoord.cli.summary import Ending, next_steps, summary_page
@@ -140,6 +142,31 @@ def test_run_loads_into_the_daemon_that_runs_and_judges_its_own_tasks_alone(
     assert [task["id"] for task in document["tasks"]] == ["t0"]
     (loaded,) = [params for method, params in daemon.asked if method == Method.LOAD]
     assert loaded == {"text": GOOD_PLAN, "format": "toml", "source": "plan.toml"}
+
+
+@pytest.mark.parametrize(
+    ("during", "words"),
+    [
+        (Method.SUBSCRIBE, "Left before plan.toml was loaded"),
+        (Method.LOAD, "Left while plan.toml was being loaded: agentcoord tasks"),
+        (Method.TASKS, "Left the run alone; the daemon goes on."),
+    ],
+)
+def test_who_leaves_is_told_what_came_of_the_plan(
+    run: Run, daemon: CannedDaemon, plan: Path, during: Method, words: str
+) -> None:
+    with_night(daemon, "queued")
+    answer = daemon.answers[during]
+
+    def interrupted(_params: dict[str, Any]) -> dict[str, Any]:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert isinstance(answer, dict)
+        return answer
+
+    daemon.answers[during] = interrupted
+    outcome = run("run", str(plan))
+    assert outcome.code == INTERRUPTED
+    assert words in outcome.err
 
 
 def test_run_detached_loads_and_tells_how_to_watch_and_stop(

@@ -13,7 +13,7 @@ from agentcoord.cli import (
     review_command,
     shell_commands,
 )
-from agentcoord.cli.help_pages import group
+from agentcoord.cli.help_pages import add_help, group
 from agentcoord.cli.options import surroundings
 
 app = group(
@@ -39,3 +39,4 @@ for room in (
     app.add_typer(room.commands)
 app.add_typer(plan_commands.plan, name="plan")
 app.add_typer(changing_commands.ctl, name="ctl")
+add_help(app, "agentcoord help run", "agentcoord help ctl kill")

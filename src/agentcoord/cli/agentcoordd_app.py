@@ -10,7 +10,7 @@ import typer
 
 from agentcoord.cli import service_commands
 from agentcoord.cli.boundary import CommandError
-from agentcoord.cli.help_pages import example, group
+from agentcoord.cli.help_pages import add_help, example, group
 from agentcoord.cli.options import (
     AllowRoot,
     BaseUrl,
@@ -193,3 +193,6 @@ def logs(
     if follow:
         for raw in lines_from_now(path):
             show(raw)
+
+
+add_help(app, "agentcoordd help start")

@@ -14,6 +14,7 @@ from agentcoord.tui.rejection import rejected_words
 from agentcoord.tui.text import plural
 from agentcoord.wire.answers import RejectView, UndoView
 from agentcoord.wire.messages import ExitCode, Method
+from agentcoord.wire.protocol import SPAWN_MOST
 
 commands = group("")
 ctl = group(
@@ -41,7 +42,7 @@ def spawn(
         str,
         typer.Option("--role", metavar="ROLE", help="testing-, backend- or platform-engineer, or architect."),
     ],
-    count: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 1,
+    count: Annotated[int, typer.Option("-n", min=1, max=SPAWN_MOST, help="How many.")] = 1,
     as_json: Json = False,
 ) -> None:
     """Add workers to the running fleet."""

@@ -7,7 +7,7 @@ They are touched by their documented methods only.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -55,6 +55,27 @@ def group(help_text: str, *examples: str) -> Program:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
+
+
+def add_help(program: Program, *examples: str) -> None:
+    """Give a program the command `help`, which prints what `--help` does."""
+
+    @program.command("help", epilog=example(*examples))
+    def help_of(
+        context: typer.Context,
+        words: Annotated[
+            list[str] | None, typer.Argument(metavar="COMMAND", help="None: the whole program.")
+        ] = None,
+    ) -> None:
+        """Show the help of a command."""
+        found: Any = context.find_root()
+        for word in words or ():
+            child = getattr(found.command, "commands", {}).get(word)
+            if child is None:
+                known = ", ".join(sorted(getattr(found.command, "commands", {}))) or "no others"
+                raise typer.BadParameter(f"{found.command_path} has no command {word!r}; it has {known}")
+            found = child.make_context(word, [], parent=found, resilient_parsing=True)
+        typer.echo(found.get_help())
 
 
 def _in_our_order(command: Any, ctx: Any, formatter: Any) -> None:

@@ -8,9 +8,11 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.fast import watch
 from agentcoord.cli.follow import HISTORY_EVENTS, Follower, newest_events
 from agentcoord.cli.help_pages import example, group
+from agentcoord.cli.invocation import Invocation
 from agentcoord.cli.night_list import list_nights
 from agentcoord.cli.options import Json, JsonLines, TaskName, finish, invocation_of, terminal_of
 from agentcoord.cli.pages import NEWEST_EVENTS, task_page
@@ -22,7 +24,7 @@ from agentcoord.clock import SystemClock
 from agentcoord.tui.diff_lines import diff_lines
 from agentcoord.tui.review_text import runs_here_lines
 from agentcoord.wire.answers import BlamedLineView, BlameView
-from agentcoord.wire.messages import Method, StatusView
+from agentcoord.wire.messages import ExitCode, Method, StatusView
 from agentcoord.wire.night_file import night_called
 from agentcoord.wire.task_views import TaskDetail
 
@@ -169,14 +171,25 @@ def logs(
     socket_path = invocation.paths().socket
     printer = _EventPrinter(terminal_of(context), task_id, worker, as_json=as_json)
 
-    async def run() -> None:
-        events, position = await newest_events(socket_path, newest, printer.wants)
-        for event in events:
-            printer.event(event)
-        if follow:
-            await Follower(socket_path, printer, SystemClock(), position=position).until_stopped()
+    events, position = asyncio.run(newest_events(socket_path, newest, printer.wants))
+    if not events:
+        _refuse_unknown(invocation, task_id, worker)
+    for event in events:
+        printer.event(event)
+    if follow:
+        asyncio.run(Follower(socket_path, printer, SystemClock(), position=position).until_stopped())
 
-    asyncio.run(run())
+
+def _refuse_unknown(invocation: Invocation, task_id: str, worker: str) -> None:
+    """Raise an error (exit 4) for a task or worker that there is not; of what there was, events are left."""
+    if task_id:
+        invocation.ask(Method.TASK, id=task_id)
+    if worker and worker not in [row["name"] for row in invocation.ask(Method.WORKERS)["workers"]]:
+        raise CommandError(
+            f"no worker is called {worker!r}",
+            exit_code=ExitCode.NOT_FOUND,
+            mend="agentcoord workers lists them",
+        )
 
 
 class _EventPrinter:

@@ -55,6 +55,8 @@ OTHER_VARIABLES = frozenset({ALLOW_ROOT_VARIABLE, "AGENTCOORD_COMPLETION_MS"})
 PERSONAL = frozenset({"notify.apprise", "notify.command", "notify.url"})
 """Settings that only a person may make: they run, or tell, outside of the sandbox."""
 _LEAST_CONTEXT_TOKENS = 8_000
+_SETTING = re.compile(r"[a-z]+\.[a-z_]+")
+_FLAG = "flag"
 _SECRET = re.compile(r"(api[_-]?key|auth[_-]?token|secret|password)", re.IGNORECASE)
 
 
@@ -107,10 +109,7 @@ def read_settings(
     workers = reading.workers(document.get("worker"))
     reading.judge(values)
     if reading.problems:
-        raise ConfigError(
-            f"{CONFIG_NAME}: " + "; ".join(reading.problems),
-            mend=f"mend {CONFIG_NAME} (agentcoord config shows the rest)",
-        )
+        raise reading.error()
     sections = {name: section(**values[name]) for name, section in SECTIONS.items()}
     return Settings(**sections, workers=workers, origins=MappingProxyType(reading.origins))
 
@@ -119,11 +118,25 @@ class _Reading:
     """Gathers values, where they came from, and what is wrong with them."""
 
     def __init__(self) -> None:
-        self.problems: list[str] = []
+        self.problems: dict[str, list[str]] = {}
+        """What is wrong, by where it was said: the file, a variable, a flag."""
         self.origins: dict[str, str] = {}
 
-    def say(self, words: str) -> None:
-        self.problems.append(words)
+    def say(self, words: str, origin: str = "") -> None:
+        """Note a problem; one that begins with a setting's name is of where that was set."""
+        if not origin:
+            setting = _SETTING.match(words)
+            origin = self.origins.get(setting[0], CONFIG_NAME) if setting else CONFIG_NAME
+            origin = CONFIG_NAME if origin == "default" else origin
+        self.problems.setdefault(origin, []).append(words)
+
+    def error(self) -> ConfigError:
+        """All problems as one error."""
+        places = {origin: f"{origin} in the environment" for origin in self.problems}
+        places |= {CONFIG_NAME: CONFIG_NAME, _FLAG: "the option"}
+        told = "; ".join(f"{origin}: {'; '.join(words)}" for origin, words in self.problems.items())
+        mend = " and ".join(places[origin] for origin in self.problems)
+        return ConfigError(told, mend=f"mend {mend} (agentcoord config shows the rest)")
 
     def table(self, document: Mapping[str, Any], name: str) -> dict[str, Any]:
         found = document.get(name, {})
@@ -171,13 +184,14 @@ class _Reading:
                 name, key, hint = known[variable]
                 self._take(values[name], name, key, _from_text(hint), text, variable)
             elif variable.startswith(ENV_PREFIX) and variable not in OTHER_VARIABLES:
-                self.say(f"unknown variable {variable}{_nearest(variable, [*known, *OTHER_VARIABLES])}")
+                near = _nearest(variable, [*known, *OTHER_VARIABLES])
+                self.say(f"unknown variable{near}", variable)
 
     def from_flags(self, values: dict[str, dict[str, Any]], flags: Mapping[str, object]) -> None:
         for dotted, value in flags.items():
             name, _, key = dotted.partition(".")
             hint = typing.get_type_hints(SECTIONS[name])[key]
-            self._take(values[name], name, key, _from_toml(hint), value, "flag")
+            self._take(values[name], name, key, _from_toml(hint), value, _FLAG)
 
     def _take(
         self,
@@ -191,7 +205,7 @@ class _Reading:
         try:
             values[key] = convert(value)
         except (TypeError, ValueError) as error:
-            self.say(f"{name}.{key} (from {origin}): {error}")
+            self.say(f"{name}.{key}: {error}", origin)
         else:
             self.origins[f"{name}.{key}"] = origin
 

@@ -15,15 +15,25 @@ from agentcoord.workspace.mirror import FREE_FLOOR_BYTES
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-def fault_of(error: BaseException, root: Path, state: Path) -> str | None:
+def fault_of(
+    error: BaseException, root: Path, state: Path, *, floor_bytes: int = FREE_FLOOR_BYTES
+) -> str | None:
     """Say what of the machine made `error`, and what to do; None when it is the attempt's own.
 
-    `root` is the repository, `state` a folder on the state's disk. Blocking.
+    `root` is the repository, `state` a folder on the state's disk, `floor_bytes` what must stay free on it.
+    Blocking.
     """
     if not (root / ".git").exists():
         return f"the repository {root} is gone: bring it back, then agentcoord ctl resume"
-    if any(cause.errno in _FULL for cause in _causes(error)) or _is_below_floor(state):
-        return f"the disk of {root} or {state} is full: free some space, then agentcoord ctl resume"
+    mend = "free some space, then agentcoord ctl resume"
+    if any(cause.errno in _FULL for cause in _causes(error)):
+        return f"the disk of {root} or {state} is full: {mend}"
+    free_bytes = _free_bytes(state)
+    if free_bytes is not None and free_bytes < floor_bytes:
+        return (
+            f"the disk of {state} is nearly full, {free_bytes >> 20} MB are free and "
+            f"{floor_bytes >> 20} MB must stay free: {mend}"
+        )
     return None
 
 
@@ -37,8 +47,9 @@ def _causes(error: BaseException | None) -> list[OSError]:
     return found
 
 
-def _is_below_floor(state: Path) -> bool:
+def _free_bytes(state: Path) -> int | None:
+    """What is free on the disk of `state`; None when that cannot be said."""
     try:
-        return shutil.disk_usage(state).free < FREE_FLOOR_BYTES
+        return shutil.disk_usage(state).free
     except OSError:
-        return False
+        return None

@@ -30,12 +30,10 @@ from agentcoord.domain.states import HELD_STATES, SETTLED_STATES, TaskState
 from agentcoord.domain.worker import Role
 from agentcoord.errors import RpcError
 from agentcoord.review.unrunnable import why_unrunnable
-from agentcoord.wire.protocol import PROTOCOL_VERSION, ExitCode, Method, RpcCode
+from agentcoord.wire.protocol import PROTOCOL_VERSION, SPAWN_MOST, ExitCode, Method, RpcCode
 
 if TYPE_CHECKING:
     from agentcoord.daemon.drafting import Drafting
-
-MAX_SPAWN = 16
 
 
 class Requests:
@@ -205,7 +203,7 @@ class Requests:
                 exit_code=ExitCode.USAGE,
                 mend="agentcoord spawn --role backend-engineer",
             )
-        count = number_of(params, "n", default=1, least=1, most=MAX_SPAWN)
+        count = number_of(params, "n", default=1, least=1, most=SPAWN_MOST)
         names = self._fleet.spawn(Role(role), count)
         if not names:
             raise RpcError(

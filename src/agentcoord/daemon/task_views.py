@@ -83,17 +83,21 @@ class TaskViews:
         return task.due_at_ms if waits else None
 
     def _why_queued(self, task: Task) -> str:
-        able = [row for row in self._shop.board.rows.values() if row.spec.covers(task.spec.tags)]
+        rows = list(self._shop.board.rows.values())
+        able = [row for row in rows if row.spec.covers(task.spec.tags)]
         before = f" ({task.why})" if task.why else ""
         if self._shop.store.queue.paused:
             return f"paused: agentcoord ctl resume{before}"
+        if not rows:
+            return f"there is no worker: agentcoord spawn{before}"
         if not able:
             return f"no worker has the tags {', '.join(task.spec.tags)}: agentcoord spawn{before}"
         if (retry_at := self._retry_at(task)) is not None:
             wait_s = math.ceil((retry_at - self._shop.clock.now_ms()) / 1000)
             return f"waits {wait_s} s before the next try{before}"
         if all(row.claim is not None for row in able):
-            return f"waits for {' or '.join(row.spec.name for row in able)}{before}"
+            names = "a free worker" if able == rows else " or ".join(row.spec.name for row in able)
+            return f"waits for {names}{before}"
         return f"is about to be claimed{before}"
 
 

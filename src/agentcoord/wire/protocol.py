@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 PROTOCOL_VERSION: Final = 1
 FRAME_BYTES: Final = 1024 * 1024
 """The longest line that either side accepts, the newline included."""
+SPAWN_MOST: Final = 16
+"""How many workers one `spawn` may ask for."""
 PIECE_CHARS: Final = 200_000
 """How much of a long text (a diff, a transcript) one answer carries."""
 

@@ -29,6 +29,7 @@ from agentcoord.daemon.pausing import pause
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import FencingToken, ProjectId, RunId, TaskId
 from agentcoord.domain.states import TaskState
+from agentcoord.domain.task import TaskSpec
 from agentcoord.domain.worker import Role, WorkerState, worker_of
 from agentcoord.errors import DaemonError, RpcError, SandboxError
 from agentcoord.llm.api import Block
@@ -565,3 +566,28 @@ async def test_a_broken_invariant_stops_the_fleet(
             async with asyncio.timeout(PATIENCE_S):
                 await work()
         assert ended.value.subgroup(AssertionError) is not None
+
+
+async def test_what_a_task_waits_for_is_said_as_it_is(valkey_url: str, project_id: ProjectId) -> None:
+    other = worker_of("Architect", Role.ARCHITECT)
+    async with daemonlet(valkey_url, project_id, workers=(WORKER, other)) as d:
+
+        async def add(**tags: tuple[str, ...]) -> None:
+            specs = [TaskSpec(id=TaskId(name), title=name, tags=each) for name, each in tags.items()]
+            await d.store.queue.load(specs)
+
+        async def whys() -> dict[str, str]:
+            rows, _ = await d.views.tasks()
+            return {row["id"]: row["why"] for row in rows}
+
+        held = {"first": Held(finish()), "second": Held(finish())}
+        d.model.turns |= {name: [each] for name, each in held.items()}
+        await add(first=("backend",), second=("docs",))
+        assert await whys() == dict.fromkeys(held, "there is no worker: agentcoord spawn")
+        async with d.working(WORKER, other):
+            for each in held.values():
+                await each.begun.wait()
+            await add(any=(), its=("backend",))
+            told = await whys()
+            assert told["any"] == "waits for a free worker"
+            assert told["its"] == f"waits for {WORKER.name}"

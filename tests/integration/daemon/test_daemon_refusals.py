@@ -10,7 +10,6 @@ from daemon_kit import WORKER, Daemonlet, create, daemonlet, finish
 
 from agentcoord.config.sections import UndoSection
 from agentcoord.daemon.fleet import MAX_WORKERS
-from agentcoord.daemon.requests import MAX_SPAWN
 from agentcoord.daemon.reviewing import Reviewing
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import ProjectId, TaskId
@@ -21,6 +20,7 @@ from agentcoord.errors import LlmRequestError, RpcError
 from agentcoord.llm.api import Progress, Turn, TurnRequest
 from agentcoord.store import Caps
 from agentcoord.wire.messages import ExitCode, RpcCode
+from agentcoord.wire.protocol import SPAWN_MOST
 
 
 async def refusal(d: Daemonlet, method: str, **params: object) -> RpcError:
@@ -99,7 +99,7 @@ async def test_a_full_fleet_takes_nobody_more(valkey_url: str, project_id: Proje
         await d.wait_for(EventKind.WORKER_STARTED)
         names = {WORKER.name}
         while len(names) < MAX_WORKERS:
-            answer = await d.requests.answer("spawn", {"role": "architect", "n": MAX_SPAWN})
+            answer = await d.requests.answer("spawn", {"role": "architect", "n": SPAWN_MOST})
             names |= set(answer["workers"])
         error = await refusal(d, "spawn", role="architect")
         assert (error.message, error.exit_code) == ("the fleet is full", ExitCode.REFUSED)

@@ -13,6 +13,7 @@ from typer.main import get_command
 
 from agentcoord.cli.agentcoord_app import app
 from agentcoord.cli.agentcoordd_app import app as daemon_app
+from agentcoord.wire.protocol import SPAWN_MOST, ExitCode
 
 project, run = canned_daemon.project, canned_daemon.run
 
@@ -84,6 +85,7 @@ def test_every_command_of_the_design_is_there() -> None:
             "report",
             "completions",
             "schema",
+            "help",
             "add",
             "plan draft",
             "plan check",
@@ -97,7 +99,26 @@ def test_every_command_of_the_design_is_there() -> None:
     assert {" ".join(words) for words in words_of_every_command(app)} == wanted
     daemon_words = {" ".join(words) for words in words_of_every_command(daemon_app)}
     services = {"reload", "install-service", "uninstall-service"}
-    assert daemon_words == {"start", "run", "stop", "restart", "status", "logs"} | services
+    assert daemon_words == {"start", "run", "stop", "restart", "status", "logs", "help"} | services
+
+
+@pytest.mark.parametrize("words", [(), ("run",), ("ctl",), ("ctl", "kill")])
+def test_help_as_a_command_prints_the_same_as_the_option(run: Run, words: tuple[str, ...]) -> None:
+    assert run("help", *words) == run(*words, "--help")
+
+
+def test_help_of_what_is_no_command_says_which_there_are(run: Run) -> None:
+    outcome = run("help", "ctl", "jump")
+    assert outcome.code == ExitCode.USAGE
+    assert "agentcoord ctl has no command 'jump'" in " ".join(outcome.err.split())
+    assert "drain" in outcome.err
+
+
+def test_more_workers_at_once_than_there_may_be_are_refused_with_the_limit(run: Run) -> None:
+    outcome = run("spawn", "--role", "architect", "-n", "5000")
+    assert outcome.code == ExitCode.USAGE
+    assert str(SPAWN_MOST) in outcome.err
+    assert f"<={SPAWN_MOST}" in run("spawn", "--help").out
 
 
 @pytest.mark.parametrize("program", ["agentcoord", "agentcoordd"])

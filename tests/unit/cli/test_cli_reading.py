@@ -19,7 +19,7 @@ from agentcoord.cli.agentcoordd_app import app as daemon_app
 from agentcoord.cli.boundary import guarded
 from agentcoord.cli.invocation import Invocation, hoist_project
 from agentcoord.cli.typer_run import run_app
-from agentcoord.wire.messages import Method, RpcCode
+from agentcoord.wire.messages import ExitCode, Method, RpcCode
 
 project, daemon, run = canned_daemon.project, canned_daemon.daemon, canned_daemon.run
 
@@ -384,6 +384,22 @@ def test_logs_print_the_newest_events_of_a_task(run: Run, daemon: CannedDaemon) 
     assert [json.loads(line)["seq"] for line in outcome.out.splitlines()] == [3, 4]
     assert "a landed 1 file" in run("logs", "-n", "1").out
     assert run("logs", "-n", "0").out == ""
+
+
+def test_logs_of_what_there_is_not_are_an_error_and_of_what_was_silent_none(
+    run: Run, daemon: CannedDaemon
+) -> None:
+    daemon.answers.update(ANSWERS)
+    view = {"epoch": "e", "seq": 0, "mode": "resync", "snapshot": {"events": []}}
+    daemon.answers[Method.SUBSCRIBE] = view
+    outcome = run("logs", "-f", "--worker", "Nope")
+    assert (outcome.code, outcome.out) == (ExitCode.NOT_FOUND, "")
+    assert "no worker is called 'Nope'" in outcome.err
+    known = ANSWERS[Method.WORKERS]["workers"][0]["name"]
+    assert run("logs", "--worker", known).code == ExitCode.OK
+    assert run("logs", "--task", "a").code == ExitCode.OK
+    daemon.refuse(Method.TASK, RpcCode.NOT_FOUND, "no task is called 'nope'", exit_code=4)
+    assert run("logs", "--task", "nope").code == ExitCode.NOT_FOUND
 
 
 def test_logs_go_back_beyond_what_a_snapshot_holds_and_know_workers(run: Run, daemon: CannedDaemon) -> None:

@@ -49,7 +49,7 @@ def test_lists_and_switches_come_from_the_environment() -> None:
     [
         ("[budget]\nrun_us = 3\n", {}, "unknown key budget.run_us (did you mean run_usd?)"),
         ("[chekcs]\n", {}, "unknown section [chekcs] (did you mean checks?)"),
-        ("[budget]\nrun_usd = '3'\n", {}, "budget.run_usd (from agentcoord.toml): must be a number"),
+        ("[budget]\nrun_usd = '3'\n", {}, "agentcoord.toml: budget.run_usd: must be a number"),
         ("[budget]\nrun_usd = -1\n", {}, "it must be 0 or more"),
         ("[budget]\ndeadline = '7am'\n", {}, "is not a time such as 07:00"),
         ("[models]\napi_key = 'sk-x'\n", {}, "looks like a secret"),
@@ -205,3 +205,28 @@ def test_where_to_notify_comes_from_the_person_and_not_from_the_repository(key: 
 def test_a_notice_that_does_not_exist_is_told_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match="did you mean finished"):
         read_settings('[notify]\nevents = ["finish"]\n', {})
+
+
+def test_what_is_wrong_is_said_of_where_it_was_set() -> None:
+    env = {
+        "AGENTCOORD_BUDGET_DEADLINE": "25:99",
+        "AGENTCOORD_BUDGET_RUN_USD": "a lot",
+        "AGENTCOORD_METRIC_PORT": "1",
+    }
+    with pytest.raises(ConfigError) as refused:
+        read_settings("[budget]\ntask_usd = -1\n", env)
+    told = str(refused.value).split("; ")
+    assert told == [
+        "AGENTCOORD_BUDGET_RUN_USD: budget.run_usd: must be a number, not 'a lot'",
+        "AGENTCOORD_METRIC_PORT: unknown variable (did you mean AGENTCOORD_METRICS_PORT?)",
+        "agentcoord.toml: budget.task_usd is -1.0",
+        "it must be 0 or more",
+        "AGENTCOORD_BUDGET_DEADLINE: budget.deadline '25:99' is not a time such as 07:00",
+    ]
+    assert "AGENTCOORD_BUDGET_DEADLINE in the environment" in refused.value.mend
+    with pytest.raises(ConfigError) as refused:
+        read_settings("", {"AGENTCOORD_BUDGET_DEADLINE": "25:99"})
+    assert refused.value.mend.startswith("mend AGENTCOORD_BUDGET_DEADLINE in the environment (")
+    with pytest.raises(ConfigError, match=r"^flag: budget\.run_usd is -3") as refused:
+        read_settings("", {}, {"budget.run_usd": -3})
+    assert refused.value.mend.startswith("mend the option (")

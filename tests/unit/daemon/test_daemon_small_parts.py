@@ -6,6 +6,8 @@ import asyncio
 import datetime
 import errno
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -144,6 +146,15 @@ def test_a_full_disk_is_seen_through_every_translation(tmp_path: Path) -> None:
     translated.__cause__ = OSError(errno.ENOSPC, "No space left on device")
     assert "full" in (fault_of(translated, tmp_path, tmp_path) or "")
     assert fault_of(WorkspaceError("its own fault"), tmp_path, tmp_path) is None
+
+
+def test_a_disk_below_the_floor_tells_what_is_free_and_what_must_be(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    free_mb = shutil.disk_usage(tmp_path).free >> 20
+    words = fault_of(WorkspaceError("?"), tmp_path, tmp_path, floor_bytes=(free_mb + 100_000) << 20) or ""
+    told = re.search(r"nearly full, (\d+) MB are free and (\d+) MB must stay free", words)
+    assert told is not None
+    assert int(told[1]) < int(told[2]) == free_mb + 100_000
 
 
 def test_a_repository_that_is_gone_is_the_machines_fault(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def restart(
     invocation.refuse_root(allow_root)
     paths = invocation.paths()
     with suppress(DaemonNotRunningError):
-        stop_daemon(paths, invocation.terminal.say, now=now, by_force=True)
+        stop_daemon(paths, invocation.terminal.say, now=now, restarting=True, by_force=True)
     args = start_args(allow_root=invocation.may_be_root(allow_root))
     start_in_words(invocation, args, args_to_resume(paths, args, always=True), as_json=as_json)
 

@@ -156,6 +156,8 @@ class Follower:
             self._watcher.status(status)
             if is_over(status):
                 return status
+            if status["state"] == "restarting":
+                raise WireError("the daemon is being started again", mend="agentcoord wait")
             try:
                 async with asyncio.timeout(PULSE_S):
                     heard = await self._next_status(subscription)
@@ -211,7 +213,7 @@ class Follower:
         self._position = (epoch, seq)
         match event.get("kind"):
             case EventKind.DAEMON_STOPPING:
-                self._stopping = True
+                self._stopping = not event.get("data", {}).get("restarting", False)
             case EventKind.DAEMON_STARTED:
                 self._stopping = False
             case _:

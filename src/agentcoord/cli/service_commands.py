@@ -97,7 +97,7 @@ def reload(context: typer.Context, allow_root: AllowRoot = False) -> None:
     paths = invocation.paths()
     args = args_to_resume(paths, start_args(allow_root=invocation.may_be_root(allow_root)), always=True)
     load_settings(paths.root, invocation.env, args.flags)
-    stop(paths, invocation.terminal.say, now=False)
+    stop(paths, invocation.terminal.say, now=False, restarting=True)
     started = start(invocation, args)
     invocation.terminal.text(f"pid     {started.pid}")
 

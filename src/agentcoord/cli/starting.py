@@ -139,19 +139,20 @@ def stop(
     say: Callable[[str], None],
     *,
     now: bool,
+    restarting: bool = False,
     by_force: bool = False,
     timeout_s: float = STOP_TIMEOUT_S,
     answer_s: float = ANSWER_S,
     grace_s: float = GRACE_S,
 ) -> None:
-    """Ask the daemon to stop and wait until it is gone.
+    """Ask the daemon to stop and wait until it is gone; `restarting`: the caller starts one again.
 
     With `by_force`, one that does not answer within `answer_s`, or has not stopped within `timeout_s`, is
     ended by signals (`grace_s` after each), and `say` told so. Raises DaemonNotRunningError when there is
     none, and without `by_force` CommandError (exit 6) that names such a one.
     """
     try:
-        call_once(paths.socket, Method.STOP, {"now": now}, answer_s)
+        call_once(paths.socket, Method.STOP, {"now": now, "restarting": restarting}, answer_s)
     except DaemonNotRunningError:
         if not holds_lock(paths.lock_file):
             raise

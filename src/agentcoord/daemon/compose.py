@@ -131,7 +131,7 @@ async def composed(begun: HeadStart) -> AsyncIterator[Daemon]:
             views=views,
             runs=runs,
             pid=state.pid,
-            stop=lambda now: shutdown.ask(now=now),
+            stop=lambda now, restarting: shutdown.ask(now=now, restarting=restarting),
             drain=lambda: drain(fleet, state),
             on_load=baseline.want,
             subsets=subsets,
@@ -181,6 +181,6 @@ async def composed(begun: HeadStart) -> AsyncIterator[Daemon]:
 
 def drain(fleet: Fleet, state: DaemonState) -> None:
     """Claim nothing more; the daemon stops when the running tasks have ended."""
-    if state.state != "stopping":
+    if state.state not in ("stopping", "restarting"):
         state.state = "draining"
     fleet.drain()

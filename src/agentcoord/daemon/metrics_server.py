@@ -56,7 +56,7 @@ class Gauges:
 
     async def is_ready(self) -> bool:
         """Whether workers are running and the store answers."""
-        if not self._state.ready or self._state.state == "stopping":
+        if not self._state.ready or self._state.state in ("stopping", "restarting"):
             return False
         try:
             await self._shop.store.ping()

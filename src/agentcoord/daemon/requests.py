@@ -47,13 +47,16 @@ class Requests:
         views: Views,
         runs: RunBook,
         pid: int,
-        stop: Callable[[bool], None],
+        stop: Callable[[bool, bool], None],
         drain: Callable[[], None],
         on_load: Callable[[], None],
         subsets: SubsetProofs,
         forgetting: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     ) -> None:
-        """`forgetting` is held while everything of the project is removed from the store."""
+        """`stop` hears whether at once, and whether for a new start.
+
+        `forgetting` is held while everything of the project is removed from the store.
+        """
         self._shop = shop
         self._fleet = fleet
         self._views = views
@@ -248,7 +251,7 @@ class Requests:
         return {"draining": True}
 
     async def _stop_now(self, params: Params) -> Answer:
-        self._stop(params.get("now") is True)
+        self._stop(params.get("now") is True, params.get("restarting") is True)
         return {"stopping": True}
 
     async def _cleanup(self, params: Params) -> Answer:

@@ -61,8 +61,9 @@ class Daemon:
             self.shop.hub.emit(EventKind.DAEMON_STARTED, pid=self.state.pid, sandbox=self.state.sandbox)
             on_ready()
             now = await self.shutdown.asked()
-            self.state.state = "stopping"
-            self.shop.hub.emit(EventKind.DAEMON_STOPPING, now=now)
+            restarting = self.shutdown.restarting
+            self.state.state = "restarting" if restarting else "stopping"
+            self.shop.hub.emit(EventKind.DAEMON_STOPPING, now=now, restarting=restarting)
             stopping = group.create_task(self.fleet.stop(now=now), name="stop")
             if not now:
                 group.create_task(self._hurry(stopping), name="hurry")

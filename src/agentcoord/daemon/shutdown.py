@@ -18,11 +18,15 @@ class Shutdown:
     def __init__(self) -> None:
         self._asked = asyncio.Event()
         self._now = asyncio.Event()
+        self.restarting = False
+        """Whether who asked first will start a new daemon."""
         self.on_ask: Callable[[], None] = lambda: None
         """Called at each request."""
 
-    def ask(self, *, now: bool) -> None:
+    def ask(self, *, now: bool, restarting: bool = False) -> None:
         """Ask for a stop; `now`, or asking a second time, cuts running turns off."""
+        if not self._asked.is_set():
+            self.restarting = restarting
         if now or self._asked.is_set():
             self._now.set()
         self._asked.set()

@@ -200,7 +200,7 @@ class StatusView(TypedDict):
     """The header of the dashboard, and `agentcoord status`."""
 
     state: str
-    """`starting`, `running`, `paused`, `draining` or `stopping`."""
+    """`starting`, `running`, `paused`, `draining`, `stopping` or `restarting`."""
     version: str
     """The program's."""
     pid: int

@@ -170,6 +170,8 @@ class AcceptParams(Struct):
 class StopParams(Struct):
     now: bool = False
     """Hand running turns back instead of letting them end."""
+    restarting: bool = False
+    """The daemon is started again at once: who follows the run waits for that."""
 
 
 @dataclass(frozen=True, slots=True)

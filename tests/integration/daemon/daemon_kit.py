@@ -315,7 +315,7 @@ async def daemonlet(
                 views=views,
                 runs=runs,
                 pid=os.getpid(),
-                stop=lambda now: None,
+                stop=lambda now, restarting: None,
                 drain=fleet.drain,
                 on_load=tell_of_work,
                 subsets=subsets,

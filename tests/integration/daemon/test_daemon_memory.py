@@ -251,7 +251,7 @@ async def test_what_a_person_removed_does_not_come_back(valkey: OwnValkey) -> No
             views=d.views,
             runs=d.runs,
             pid=1,
-            stop=lambda now: None,
+            stop=lambda now, restarting: None,
             drain=d.fleet.drain,
             on_load=lambda: None,
             subsets=d.subsets,

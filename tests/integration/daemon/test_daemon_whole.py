@@ -27,6 +27,7 @@ from agentcoord.daemon.service import run_foreground
 from agentcoord.daemon.start_args import StartArgs
 from agentcoord.errors import AgentCoordError, DaemonError, RpcError, StoreUnavailableError
 from agentcoord.wire.client import ControlClient, Subscription
+from agentcoord.wire.codec import Notice
 from agentcoord.wire.messages import Method, RpcCode, Topic
 from workspace_kit import make_repo
 
@@ -124,6 +125,14 @@ async def event(place: Place, kind: str, **data: object) -> Mapping[str, Any]:
             if found["kind"] == kind and data.items() <= found["data"].items():
                 return found
     raise AssertionError("the subscription ended")
+
+
+async def notices_until(notices: Subscription, kind: str) -> AsyncIterator[Notice]:
+    """What is told, up to an event of this kind."""
+    async for notice in notices:
+        yield notice
+        if notice.params["event"]["kind"] == kind:
+            return
 
 
 async def _following(client: ControlClient) -> Subscription:
@@ -252,6 +261,17 @@ async def test_a_client_may_stop_the_daemon_it_talks_to(place: Place) -> None:
     async with running(place) as (_, task), connected(place) as client:
         assert (await client.call(Method.STOP))["stopping"] is True
         await task
+
+
+async def test_a_daemon_that_is_stopped_for_a_new_start_says_so(place: Place) -> None:
+    async with running(place) as (daemon, task), connected(place) as client, connected(place) as other:
+        notices = await client.subscribe([Topic.EVENTS])
+        await other.call(Method.STOP, restarting=True)
+        async with asyncio.timeout(PATIENCE_S):
+            told = [notice.params["event"] async for notice in notices_until(notices, "daemon.stopping")]
+        assert told[-1]["data"]["restarting"] is True
+        await task
+        assert daemon.state.state == "restarting"
 
 
 def test_what_keeps_the_daemon_from_starting_is_said_in_words_whatever_wraps_it(place: Place) -> None:

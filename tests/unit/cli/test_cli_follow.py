@@ -231,6 +231,19 @@ async def test_a_daemon_that_stops_in_order_ends_the_following_at_once(path: Pat
     assert daemon.last_words == [True]
 
 
+async def test_a_daemon_that_is_being_started_again_is_waited_for(path: Path) -> None:
+    stopping = {"kind": "daemon.stopping", "at_ms": 7, "data": {"restarting": True}, "seq": 7}
+    lines = [event_line(6), encode_notification(Notification.EVENT, {"epoch": "e", "event": stopping})]
+    restarting = status_view(ended=False, state="restarting")
+    daemon = ScriptedDaemon((lines, [RUNNING, restarting]), ([said(8, "daemon.started")], [ENDED]))
+    recorder = Recorder()
+    async with await asyncio.start_unix_server(daemon.serve, path):
+        status = await Follower(path, recorder, HandClock(), position=("e", 5)).until_ended(as_it_is)
+    assert status["ended"]
+    assert recorder.events[:2] == [6, 7]
+    assert recorder.notes == ["the daemon is being started again; trying again for 60 s", "connected again"]
+
+
 async def test_a_stopping_daemon_that_is_gone_before_it_is_asked_is_not_waited_for(path: Path) -> None:
     daemon = ScriptedDaemon(([event_line(6), said(7, "daemon.stopping")], [None]))
     recorder, clock = Recorder(), HandClock()

@@ -122,6 +122,18 @@ def as_toml(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def between_marks(page: str, text: str, begins: str, ends: str, made: str) -> str:
+    """Return the text of a page with `made` between its two marks, on lines of its own.
+
+    Raises ValueError when the marks are not there.
+    """
+    before, begun, rest = text.partition(begins)
+    _, ended, after = rest.partition(ends)
+    if not begun or not ended:
+        raise ValueError(f"{page} has not both marks: {begins} and {ends}")
+    return f"{before}{begins}\n{made}{ends}{after}"
+
+
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
     """Return a Markdown table."""
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from doc_sources import SOURCE, base_names, class_docstring, documented_fields, table
+from doc_sources import SOURCE, base_names, between_marks, class_docstring, documented_fields, table
 
 from agentcoord.wire.messages import ErrorData, StatusView
 from agentcoord.wire.methods import SIGNATURES, Signature
@@ -40,11 +40,9 @@ def with_methods(text: str) -> str:
 
     Raises ValueError when the marks are not there.
     """
-    before, begins, rest = text.partition(METHODS_BEGIN)
-    _, ends, after = rest.partition(METHODS_END)
-    if not begins or not ends:
-        raise ValueError(f"docs/reference/protocol.md has not both marks: {METHODS_BEGIN} and {METHODS_END}")
-    return f"{before}{begins}\n\n{methods_and_shapes()}\n{ends}{after}"
+    return between_marks(
+        "docs/reference/protocol.md", text, METHODS_BEGIN, METHODS_END, f"\n{methods_and_shapes()}\n"
+    )
 
 
 def methods_and_shapes() -> str:

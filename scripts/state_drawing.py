@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from doc_sources import SOURCE, documented_fields, table
+from doc_sources import SOURCE, between_marks, documented_fields, table
 
 from agentcoord.domain.states import ENDED_STATES, LEGAL_MOVES, TaskState
 
@@ -21,11 +21,7 @@ def with_drawing(text: str) -> str:
 
     Raises ValueError when the marks are not there.
     """
-    before, begins, rest = text.partition(DRAWING_BEGINS)
-    _, ends, after = rest.partition(DRAWING_ENDS)
-    if not begins or not ends:
-        raise ValueError(f"docs/architecture.md has not both marks: {DRAWING_BEGINS} and {DRAWING_ENDS}")
-    return f"{before}{begins}\n{states_drawing()}{ends}{after}"
+    return between_marks("docs/architecture.md", text, DRAWING_BEGINS, DRAWING_ENDS, states_drawing())
 
 
 def states_drawing() -> str:

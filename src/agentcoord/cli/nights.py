@@ -115,7 +115,7 @@ class Leaving:
 
     def __init__(self, plan: PlanText | None) -> None:
         """With a plan: before it is loaded."""
-        self.words = "Left the run alone; the daemon goes on."
+        self.loaded()
         if plan is not None:
             self.words = f"Left before {plan.source} was loaded; the daemon runs without it."
 

@@ -181,6 +181,6 @@ async def composed(begun: HeadStart) -> AsyncIterator[Daemon]:
 
 def drain(fleet: Fleet, state: DaemonState) -> None:
     """Claim nothing more; the daemon stops when the running tasks have ended."""
-    if state.state not in ("stopping", "restarting"):
+    if not state.is_ending:
         state.state = "draining"
     fleet.drain()

@@ -56,7 +56,7 @@ class Gauges:
 
     async def is_ready(self) -> bool:
         """Whether workers are running and the store answers."""
-        if not self._state.ready or self._state.state in ("stopping", "restarting"):
+        if not self._state.ready or self._state.is_ending:
             return False
         try:
             await self._shop.store.ping()

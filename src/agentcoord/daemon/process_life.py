@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -78,6 +77,8 @@ def _began_by_proc(pid: int) -> str:
 
 
 def _began_by_ps(pid: int) -> str:
+    import subprocess  # Not needed on Linux, and who starts a daemon waits for what it imports.
+
     command = ["ps", "-o", "lstart=", "-p", str(pid)]
     try:
         asked = subprocess.run(command, capture_output=True, text=True, timeout=PS_TIMEOUT_S, check=False)

@@ -68,6 +68,11 @@ class DaemonState:
     state: str = "starting"
     ready: bool = False
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether it stops, be it for a new start."""
+        return self.state in ("stopping", "restarting")
+
 
 class Views:
     """Builds every view. Reads only."""

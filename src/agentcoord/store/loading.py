@@ -94,7 +94,6 @@ class Loader:
         self, piece: Sequence[TaskSpec], rank_of: dict[TaskId, int], base: str
     ) -> tuple[str, Sequence[int]]:
         words = [_words_of(spec, rank_of[spec.id]) for spec in piece]
-
         as_words: Sequence[tuple[str | int | bytes, ...]] = words
 
         def arguments() -> list[str | int | bytes]:

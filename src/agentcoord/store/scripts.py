@@ -84,8 +84,8 @@ async def load_sources() -> dict[ScriptName, str]:
 
 def _read_sources() -> dict[ScriptName, str]:
     folder = resources.files("agentcoord.store") / "lua"
-    files = {"prelude", *ScriptName, *(part for parts in _PARTS.values() for part in parts)}
-    text = {str(name): (folder / f"{name}.lua").read_text(encoding="utf-8") for name in files}
+    files = [entry for entry in folder.iterdir() if entry.name.endswith(".lua")]
+    text = {entry.name.removesuffix(".lua"): entry.read_text(encoding="utf-8") for entry in files}
 
     def source_of(name: ScriptName) -> str:
         own = _PART_HERE.sub(lambda part: text[part[1]], text[name])

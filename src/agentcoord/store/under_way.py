@@ -58,8 +58,9 @@ class UnderWay:
     def not_settled(self) -> Iterator[Call]:
         """Hand-outs whose answers have not come."""
         for call in (*self.sent, *self.refused_unseen, *self.unsettled, *self.in_hand):
-            if not isinstance(call, Ahead):
-                yield call if isinstance(call, Call) else call.call
+            _, hand_out = _halves(call)
+            if hand_out is not None:
+                yield hand_out
 
     def refuse_oldest_unseen(self) -> None:
         """The oldest call did not run."""
@@ -85,24 +86,31 @@ class UnderWay:
 
     def not_answered(self, call: Sent, error: StoreError) -> None:
         """Tell whoever asked; a hand-out is kept to be repeated, which is harmless if it was never sent."""
-        if isinstance(call, HandOver):
-            tell(call.ahead.answer, error)
-            self.unsettled.append(call.call)
-        elif isinstance(call, Ahead):
-            tell(call.answer, error)
-        else:
-            self.unsettled.append(call)
+        ahead, hand_out = _halves(call)
+        if ahead is not None:
+            tell(ahead.answer, error)
+        if hand_out is not None:
+            self.unsettled.append(hand_out)
 
     def keep(self, call: Sent) -> None:
         """Its answer was not handed out to its end: `tell_everybody` tells those who were not reached."""
-        if not isinstance(call, Ahead):
-            self.unsettled.appendleft(call if isinstance(call, Call) else call.call)
+        _, hand_out = _halves(call)
+        if hand_out is not None:
+            self.unsettled.appendleft(hand_out)
 
     def tell_ahead(self, error: StoreError) -> None:
         """There will be no answer: tell whoever waits for another script than the hand-out."""
         for call in (*self.sent, *self.refused_unseen, *self.in_hand):
-            if not isinstance(call, Call):
-                tell((call if isinstance(call, Ahead) else call.ahead).answer, error)
+            ahead, _ = _halves(call)
+            if ahead is not None:
+                tell(ahead.answer, error)
+
+
+def _halves(call: Sent) -> tuple[Ahead | None, Call | None]:
+    """What goes ahead and the hand-out behind it: a hand-over is both."""
+    if isinstance(call, HandOver):
+        return call.ahead, call.call
+    return (call, None) if isinstance(call, Ahead) else (None, call)
 
 
 def answer_with(answer: asyncio.Future[_T], result: _T) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_proxy import fault_proxy, lost_answer, lost_question
+from fault_proxy import FaultProxy, fault_proxy, lost_answer, lost_question
 from msgspec.structs import replace
 from store_kit import (
     ANYBODY,
@@ -42,6 +44,19 @@ async def waiting_for_more(store: Store, group: asyncio.TaskGroup) -> asyncio.Ta
     await load(store, spec("first"))
     await store.queue.complete(await claim(store), (), current=_S.RUNNING)
     return await start_claim(store, group, ANYBODY)
+
+
+@asynccontextmanager
+async def waiting_behind_proxy(
+    valkey_url: str, project: ProjectId, folder: Path
+) -> AsyncIterator[tuple[Store, FaultProxy, asyncio.Task[Any]]]:
+    """The same, on a connection that the test may cut."""
+    async with (
+        fault_proxy(valkey_url, folder) as (url, proxy),
+        open_store(url, project, HandClock()) as store,
+        asyncio.TaskGroup() as group,
+    ):
+        yield store, proxy, await waiting_for_more(store, group)
 
 
 async def everything(store: Store) -> dict[str, Any]:
@@ -239,12 +254,7 @@ async def test_a_lost_answer_is_told_to_who_loaded_and_the_task_is_handed_out_on
     valkey_url: str, project_id: ProjectId, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("p")
-    async with (
-        fault_proxy(valkey_url, folder) as (url, proxy),
-        open_store(url, project_id, HandClock()) as store,
-        asyncio.TaskGroup() as group,
-    ):
-        waiting = await waiting_for_more(store, group)
+    async with waiting_behind_proxy(valkey_url, project_id, folder) as (store, proxy, waiting):
         proxy.trap = trap = lost_answer()
         with pytest.raises(StoreUnavailableError):
             await load(store, spec("next"))
@@ -261,12 +271,7 @@ async def test_a_lost_question_is_told_to_who_loaded_and_who_waits_goes_on_waiti
     valkey_url: str, project_id: ProjectId, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("p")
-    async with (
-        fault_proxy(valkey_url, folder) as (url, proxy),
-        open_store(url, project_id, HandClock()) as store,
-        asyncio.TaskGroup() as group,
-    ):
-        waiting = await waiting_for_more(store, group)
+    async with waiting_behind_proxy(valkey_url, project_id, folder) as (store, proxy, waiting):
         proxy.trap = lost_question()
         with pytest.raises(StoreUnavailableError):
             await load(store, spec("next"))

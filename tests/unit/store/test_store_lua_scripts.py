@@ -13,7 +13,7 @@ from agentcoord.store.keys import Keys
 from agentcoord.store.scripts import ScriptName, load_sources
 
 LUA = resources.files("agentcoord.store") / "lua"
-PARTS = ("held", "line", "money", "prelude", "setbacks", "spreading", "waves")
+PARTS = ("held", "line", "money", "prelude", "reply", "setbacks", "spreading", "waves")
 FILES = sorted(entry.name for entry in LUA.iterdir() if entry.name.endswith(".lua"))
 
 

@@ -451,10 +451,8 @@ if not granted then
     end
   end
   if granted[1] ~= '' or groups > 0 or repeated then
-    -- Enough to answer again if this answer is lost: the rest is read back. A month, because a call is
-    -- repeated whenever the server comes back.
-    local month_ms = '2592000000'
-    redis.call('SET', reply_key, table.concat({number, first_event, granted[1], granted[2]}, '|'), 'PX', month_ms)
+    -- part: reply
+    remember(reply_key, number, first_event, granted[1], granted[2])
   end
 end
 local words = table.concat(

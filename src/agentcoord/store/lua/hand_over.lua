@@ -34,6 +34,6 @@ redis.call('ZADD', P .. 'order', rank, id)
 redis.call('ZADD', P .. 'lease', deadline, token .. ':' .. id)
 move_state(id, '', running, 'route', route, 'score', string.format('%d', rank - bonus_ms), 'queued_at', ARGV[1],
   'token', token, 'worker', worker, 'attempt', '1', 'started_at', ARGV[1])
-local month_ms = '2592000000'
-redis.call('SET', reply_key, table.concat({number, '', token, which}, '|'), 'PX', month_ms)
+-- part: reply
+remember(reply_key, number, '', token, which)
 return finish({rank, token})

@@ -120,6 +120,11 @@ class Dispatcher:
         self.hand_outs.traffic.stir()
         return await _answer_of(appended.answer)
 
+    def rouse(self) -> None:
+        """Say that `run_ahead` will be called in a moment, by which somebody who waits may get a task."""
+        if self.hand_outs.gathered.waiters:
+            self.hand_outs.traffic.rouse()
+
     async def run_ahead(
         self,
         script: ScriptName,

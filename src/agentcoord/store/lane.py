@@ -38,6 +38,8 @@ LaneCall = tuple[ScriptName, Sequence[Argument]]
 """A script and its arguments."""
 _DOING = "dispatch"
 _NOT_YET = object()
+_NO_COMMAND = b"\r\n"
+"""An inline command of no words, which the server passes over without an answer."""
 
 
 class ScriptsForgottenError(StoreUnavailableError):
@@ -80,6 +82,10 @@ class Lane(Protocol):
 
         Raises StoreUnavailableError or StoreError.
         """
+        ...
+
+    def rouse(self) -> None:
+        """Have a server that sleeps wake up while the caller puts a call together. Only while `is_open`."""
         ...
 
     def send(self, calls: Sequence[LaneCall]) -> None:
@@ -197,6 +203,10 @@ class _OwnConnection:
         self._wire, self._transport = _Wire(self._listener), transport
         transport.set_protocol(self._wire)
 
+    def rouse(self) -> None:
+        assert self._transport is not None
+        self._transport.write(_NO_COMMAND)
+
     def send(self, calls: Sequence[LaneCall]) -> None:
         assert self._transport is not None
         # One piece: each costs both sides a system call, and the server a waking up.
@@ -257,6 +267,9 @@ class _ClusterLane:
         if self._hung_up:
             await self.drop()
             self._hung_up = False
+
+    def rouse(self) -> None:
+        pass  # Nobody knows yet which connection it will be.
 
     def send(self, calls: Sequence[LaneCall]) -> None:
         self._waiting.extend(calls)

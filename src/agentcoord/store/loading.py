@@ -75,6 +75,7 @@ class Loader:
     async def load(self, specs: Sequence[TaskSpec]) -> LoadOutcome:
         """See `TaskQueue.load`."""
         if len(specs) == 1 and specs[0].id not in specs[0].needs:
+            self.dispatcher.rouse()
             _, (outcome,) = await self._load_piece(specs, {specs[0].id: 0}, "")
             return _OUTCOMES[outcome]((specs[0].id,))
         ordered = _needs_first(specs)

@@ -94,6 +94,11 @@ class Traffic:
             self._sending_soon = True
             asyncio.get_running_loop().call_soon(self._after_a_stir)
 
+    def rouse(self) -> None:
+        """There will be something to send in a moment; a server that sleeps takes as long to wake up."""
+        if not (self._caring or self._calls.anything) and self.lane.is_open:
+            self.lane.rouse()
+
     def send_now(self) -> None:
         """There is something to send that nothing else need wait for."""
         if self._caring:

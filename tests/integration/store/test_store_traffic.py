@@ -193,7 +193,7 @@ class _ClosingLane:
     def __init__(self) -> None:
         self.depth, self.is_open = 2, False
         self.sent: list[str] = []
-        self.connections = 0
+        self.connections = self.roused = 0
 
     def listen(self, listener: Listener) -> None:
         self.listener = listener
@@ -210,6 +210,10 @@ class _ClosingLane:
         for _, args in calls:
             number, repeated = str(args[1]).split("\n")[3:5]
             self.sent.append(number + ("again" if repeated == "1" else ""))
+
+    def rouse(self) -> None:
+        assert self.is_open
+        self.roused += 1
 
     def hang_up(self) -> None:
         self.is_open = False
@@ -242,6 +246,34 @@ async def test_an_answer_of_a_new_connection_is_never_taken_for_that_of_a_call_o
         lane.listener.answered(b"loaded")
         assert (await first, await second) == (("of the first", 1), b"loaded")
         assert (lane.sent, lane.connections) == (["1", "1again", "load"], 2)
+        dispatch.close()
+        await running
+
+
+async def test_a_server_is_roused_only_when_it_may_sleep_and_somebody_waits() -> None:
+    lane = _ClosingLane()
+    dispatch = dispatcher.Dispatcher(HandOuts(lane, HandClock(), 60_000, "name"), _nothing)
+    nothing_for_it: list[object] = [b"|1|||v||", []]
+    dispatch.rouse()  # Not running yet.
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(dispatch.run())
+        first = group.create_task(dispatch.append(1, b"[1]"))
+        await _until(lambda: lane.sent == ["1"])
+        lane.listener.answered([b"|1|||v|of the log|1", []])
+        await first
+        dispatch.rouse()
+        assert lane.roused == 0  # Nobody waits.
+        waiting = group.create_task(dispatch.claim(ANYBODY))
+        await _until(lambda: lane.sent[-1] == "2")
+        dispatch.rouse()
+        assert lane.roused == 0  # It is at work.
+        lane.listener.answered(nothing_for_it)
+        dispatch.rouse()
+        assert lane.roused == 1
+        lane.is_open = False
+        dispatch.rouse()
+        assert lane.roused == 1  # Closing.
+        waiting.cancel()
         dispatch.close()
         await running
 

@@ -35,13 +35,18 @@ sandbox:
 run: $(VENV)/.run sandbox ## Play the demo night: ten tasks, six workers, a scripted model; no key needed
 	@$(BIN)/agentcoord demo --dir "$(DEMO_DIR)"
 
+# Installs what tests need beside Python, or names what cannot be: $$these leaves their tests out.
+define other_tools
+these="not folding and not btrfs"; \
+without() { these="$$these and not $$1"; echo "$$2 cannot be installed here: its tests are left out$$3"; }; \
+sh scripts/install_redis.sh || without system_redis redis-server " (all others use the Valkey that comes along)"; \
+sh scripts/install_promtool.sh $(BIN) || without promtool promtool; \
+sh scripts/install_tmux.sh || without tmux tmux " (the dashboard is tried in all other ways)"; \
+command -v systemd-analyze >/dev/null || without systemd systemd-analyze;
+endef
+
 test: $(VENV)/.dev sandbox ## Run every test, in parallel, with a real Valkey; as root, the attacks also as an ordinary user
-	@these="not folding and not btrfs"; \
-	without() { these="$$these and not $$1"; echo "$$2 cannot be installed here: its tests are left out$$3"; }; \
-	sh scripts/install_redis.sh || without system_redis redis-server " (all others use the Valkey that comes along)"; \
-	sh scripts/install_promtool.sh $(BIN) || without promtool promtool; \
-	sh scripts/install_tmux.sh || without tmux tmux " (the dashboard is tried in all other ways)"; \
-	command -v systemd-analyze >/dev/null || without systemd systemd-analyze; \
+	@$(other_tools) \
 	$(BIN)/python -m pytest $(PARALLEL) --quiet -m "$$these"
 	@$(BIN)/python scripts/redteam_as_user.py $(PARALLEL)
 
@@ -49,7 +54,8 @@ calm: $(VENV)/.dev sandbox ## What judges the event loop's time, by itself: 50,0
 	@$(BIN)/python -m pytest --quiet -m alone tests/acceptance
 
 coverage: $(VENV)/.dev sandbox ## Branch coverage of store, workspace, agent and daemon; lists the lines that no test runs
-	@rm -rf .coverage; $(BIN)/python -m coverage run -m pytest $(PARALLEL) --quiet --timeout 180 -m "not alone and not folding and not btrfs" || echo "some tests failed: this counts what ran"
+	@rm -rf .coverage; $(other_tools) \
+	$(BIN)/python -m coverage run -m pytest $(PARALLEL) --quiet --timeout 180 -m "$$these and not alone" || echo "some tests failed: this counts what ran"
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python scripts/coverage_by_room.py
 

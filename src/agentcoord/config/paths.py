@@ -67,6 +67,11 @@ class ProjectPaths:
         return self.state_dir / "daemon.lock"
 
     @property
+    def socket_lock_file(self) -> Path:
+        """Held with flock by who may bind the control socket: it stands for all state folders."""
+        return self.runtime_dir / f"{self.project_id}.lock"
+
+    @property
     def identity_file(self) -> Path:
         """What the running daemon says of itself (pid, version), for messages alone."""
         return self.state_dir / "daemon.json"

@@ -1,5 +1,6 @@
-"""Who is the daemon of a project: `flock` on its lock file decides; a process id alone is only told, and
-trusted together with when the process began (`process_life`).
+"""Who is the daemon of a project: `flock` on its lock file decides, and on another beside its socket between
+those that keep their state in different folders; a process id alone is only told, and trusted together with
+when the process began (`process_life`).
 
 Separate from `service`, because who starts a daemon asks too, and should not have to import one.
 """
@@ -12,6 +13,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from agentcoord import __version__
@@ -48,26 +50,30 @@ def refuse_root(args: StartArgs, env: Mapping[str, str]) -> None:
 @contextlib.contextmanager
 def lock_of(paths: ProjectPaths) -> Iterator[None]:
     """Hold the project's lock. Raises DaemonAlreadyRunningError when somebody else does."""
-    descriptor = os.open(paths.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        if not _taken(descriptor):
+    with _held(paths.lock_file) as ours:
+        if not ours:
             other = read_identity(paths)
             who = f"pid {other['pid']}" if "pid" in other else "another process"
             raise DaemonAlreadyRunningError(
                 f"a daemon runs for {paths.root} already ({who})",
                 mend="agentcoordd status shows it, agentcoordd stop ends it",
             )
-        refuse_neighbour(paths)
-        yield
-    finally:
-        os.close(descriptor)
+        with _held_if_it_can_be(paths.socket_lock_file) as alone:
+            refuse_neighbour(paths)
+            if not alone:
+                raise DaemonAlreadyRunningError(
+                    f"a daemon is being started for {paths.root}; its state is in another folder than "
+                    f"{paths.state_dir}",
+                    mend="agentcoordd status shows it when it is ready; agentcoordd stop ends it",
+                )
+            yield
 
 
 def refuse_neighbour(paths: ProjectPaths, answer_s: float = NEIGHBOUR_ANSWER_S) -> None:
     """Ask whether somebody listens on the project's socket: only a dead daemon's may be removed.
 
-    The lock lies in the state folder and the socket in the runtime folder; who was started with another
-    `XDG_STATE_HOME` holds another lock. Raises DaemonAlreadyRunningError when there is such a one.
+    The project's lock lies in the state folder and the socket in the runtime folder; who was started with
+    another `XDG_STATE_HOME` holds another lock. Raises DaemonAlreadyRunningError when there is such a one.
     """
     try:
         status = call_once(paths.socket, Method.STATUS, timeout_s=answer_s)
@@ -83,6 +89,26 @@ def refuse_neighbour(paths: ProjectPaths, answer_s: float = NEIGHBOUR_ANSWER_S) 
         f"a daemon runs for {paths.root} already ({who}); its state is in {where}, not in {paths.state_dir}",
         mend="agentcoordd stop ends it; or set XDG_STATE_HOME as it was when that one was started",
     )
+
+
+@contextlib.contextmanager
+def _held(lock_file: Path) -> Iterator[bool]:
+    """Try to hold a lock for as long as the block runs; tells whether we do."""
+    descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        yield _taken(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _held_if_it_can_be(lock_file: Path) -> Iterator[bool]:
+    """The same in a folder that may be missing or unfit: binding the socket says why then."""
+    with contextlib.ExitStack() as stack:
+        alone = True
+        with contextlib.suppress(OSError):
+            alone = stack.enter_context(_held(lock_file))
+        yield alone
 
 
 def _taken(descriptor: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 
 import canned_daemon
 import pytest
@@ -32,6 +33,25 @@ def test_a_stale_socket_hinders_nobody(project: Project) -> None:
         dead.bind(str(project.paths.socket))
         dead.listen()
     assert project.paths.socket.exists()
+    with lock_of(project.paths):
+        pass
+
+
+def test_of_two_starts_at_once_with_different_state_folders_one_is_refused(project: Project) -> None:
+    other = replace(project.paths, state_dir=project.root.parent / "other")
+    project.paths.make()
+    other.make()
+    with lock_of(other):  # It does not listen yet.
+        with pytest.raises(DaemonAlreadyRunningError, match="is being started"), lock_of(project.paths):
+            pytest.fail("both are the daemon")
+        assert project.paths.socket_lock_file.stat().st_mode & 0o777 == 0o600
+    with lock_of(project.paths):
+        pass
+
+
+def test_a_folder_for_sockets_that_is_gone_hinders_nobody(project: Project) -> None:
+    project.paths.make()
+    project.paths.runtime_dir.rmdir()
     with lock_of(project.paths):
         pass
 

@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -83,12 +84,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--unsafe-no-sandbox", action="store_true", help="run without a sandbox, for machines that have none"
     )
     args = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Or the daemon and the folder would be left.
     bench = Bench(Path(tempfile.mkdtemp(prefix="acp-")).resolve())
     try:
         prove(bench, unsafe_no_sandbox=args.unsafe_no_sandbox)
     except ProofError as failure:
         print(f"not proven: {failure}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("not proven: interrupted", file=sys.stderr)
+        return 130
     finally:
         if args.keep:
             print(f"left for a look: {bench.root}")

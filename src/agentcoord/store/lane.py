@@ -23,7 +23,7 @@ from typing import Any, Protocol, cast
 
 from hiredis import HiredisError, PushNotification, Reader, pack_command
 from redis.asyncio import Redis, RedisCluster
-from redis.asyncio.connection import AbstractConnection, DefaultParser
+from redis.asyncio.connection import AbstractConnection, DefaultParser, UnixDomainSocketConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 
@@ -204,8 +204,10 @@ class _OwnConnection:
         transport.set_protocol(self._wire)
 
     def rouse(self) -> None:
-        assert self._transport is not None
-        self._transport.write(_NO_COMMAND)
+        # Over a network a proxy may stand between that takes no inline commands, and this would gain nothing.
+        if isinstance(self._connection, UnixDomainSocketConnection):
+            assert self._transport is not None
+            self._transport.write(_NO_COMMAND)
 
     def send(self, calls: Sequence[LaneCall]) -> None:
         assert self._transport is not None

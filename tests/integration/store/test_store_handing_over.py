@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_proxy import FaultProxy, fault_proxy, lost_answer, lost_question
+from fault_proxy import Fault, FaultProxy, Trap, Way, fault_proxy, lost_answer, lost_question
 from msgspec.structs import replace
 from store_kit import (
     ANYBODY,
@@ -246,6 +246,24 @@ async def test_a_server_that_forgot_its_scripts_hands_it_over_when_it_was_told(
         waiting = await waiting_for_more(store, group)
         await store.client.script_flush()
         assert (await store.queue.load([spec("next")])).added == ("next",)
+        assert (await waiting).task.id == "next"
+
+
+@pytest.mark.one_server
+async def test_rousing_the_server_reaches_it_and_is_not_answered(
+    valkey_url: str, project_id: ProjectId, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("p")
+    async with waiting_behind_proxy(valkey_url, project_id, folder) as (store, proxy, waiting):
+        answered = proxy.passed[Way.ANSWER]
+        proxy.trap = trap = Trap(Fault.DELAY, Way.QUESTION, len(b"\r\n"))
+        store.queue.dispatcher.rouse()
+        async with asyncio.timeout(5):
+            await trap.sprung.wait()
+        trap.let_go.set()
+        await store.client.ping()  # By now it would have answered.
+        assert proxy.passed[Way.ANSWER] - answered == len(b"+PONG\r\n")
+        await load(store, spec("next"))
         assert (await waiting).task.id == "next"
 
 

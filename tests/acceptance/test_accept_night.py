@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,20 @@ def test_the_demo_night_lands_ten_tasks_and_commits_nothing() -> None:
         assert a.git("rev-list", "--count", "HEAD").strip() == "1"
         assert a.git("stash", "list") == ""
         a.check()
+
+
+@pytest.mark.parametrize("way", [signal.SIGHUP, signal.SIGTERM])
+def test_a_demo_whose_terminal_is_closed_leaves_no_daemon(way: signal.Signals) -> None:
+    with night() as a:
+        command = ["agentcoord", "demo", "--dir", str(a.root)]
+        with subprocess.Popen(command, env=a.env, cwd=a.base, stderr=subprocess.PIPE, text=True) as demo:
+            assert demo.stderr is not None
+            said = next(line for line in demo.stderr if line.startswith("started agentcoordd"))
+            pid = int(said.rsplit(" ", 1)[1])
+            demo.send_signal(way)
+            demo.stderr.read()
+            assert demo.wait() == 130
+        assert wait_gone(pid, 10)
 
 
 @pytest.mark.timeout(180)

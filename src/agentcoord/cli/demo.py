@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -67,6 +68,7 @@ def play_demo(invocation: Invocation, wishes: DemoWishes) -> int:
         rehearse=BUNDLE / "scripts",
         rehearsal_latency=1.0 / wishes.speed,
     )
+    _end_as_by_ctrl_c()
     started = start(here, args)
     terminal.say(f"started agentcoordd with a scripted model, pid {started.pid}")
     try:
@@ -81,6 +83,13 @@ def play_demo(invocation: Invocation, wishes: DemoWishes) -> int:
     terminal.lines([(), *_steps(ending, folder, keep=wishes.keep)])
     promises_held = all(held for held, _ in findings)
     return ending.exit_code if promises_held else ExitCode.TASK_FAILED
+
+
+def _end_as_by_ctrl_c() -> None:
+    """Have a closed terminal and SIGTERM end it as Ctrl-C does, or a daemon would be left behind."""
+    for way in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(way) is signal.SIG_DFL:  # `nohup` ignores one.
+            signal.signal(way, signal.default_int_handler)
 
 
 def _tell_confinement(invocation: Invocation) -> bool:

@@ -69,9 +69,9 @@ def play_demo(invocation: Invocation, wishes: DemoWishes) -> int:
         rehearsal_latency=1.0 / wishes.speed,
     )
     _end_as_by_ctrl_c()
-    started = start(here, args)
-    terminal.say(f"started agentcoordd with a scripted model, pid {started.pid}")
     try:
+        started = start(here, args)
+        terminal.say(f"started agentcoordd with a scripted model, pid {started.pid}")
         plan = nights.read_plan_file(BUNDLE / "overnight.toml")
         ending = nights.load_and_follow(here, plan, timeout_s=TIMEOUT_S)
         findings = _look(folder, head, here)

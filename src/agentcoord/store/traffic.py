@@ -95,7 +95,7 @@ class Traffic:
             asyncio.get_running_loop().call_soon(self._after_a_stir)
 
     def rouse(self) -> None:
-        """There will be something to send in a moment; a server that sleeps takes as long to wake up."""
+        """There will be something to send in a moment: a server that sleeps wakes up meanwhile."""
         if not (self._caring or self._calls.anything) and self.lane.is_open:
             self.lane.rouse()
 

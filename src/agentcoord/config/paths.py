@@ -68,7 +68,7 @@ class ProjectPaths:
 
     @property
     def socket_lock_file(self) -> Path:
-        """Held with flock by who may bind the control socket: it stands for all state folders."""
+        """Held with flock by who may bind the control socket, whatever the state folder; there only then."""
         return self.runtime_dir / f"{self.project_id}.lock"
 
     @property

@@ -94,7 +94,7 @@ def refuse_neighbour(paths: ProjectPaths, answer_s: float = NEIGHBOUR_ANSWER_S) 
 @contextlib.contextmanager
 def _held(lock_file: Path) -> Iterator[bool]:
     """Try to hold a lock for as long as the block runs; tells whether we do."""
-    descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = _opened(lock_file)
     try:
         yield _taken(descriptor)
     finally:
@@ -103,12 +103,41 @@ def _held(lock_file: Path) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def _held_if_it_can_be(lock_file: Path) -> Iterator[bool]:
-    """The same in a folder that may be missing or unfit: binding the socket says why then."""
-    with contextlib.ExitStack() as stack:
-        alone = True
-        with contextlib.suppress(OSError):
-            alone = stack.enter_context(_held(lock_file))
-        yield alone
+    """The same with a file that is gone afterwards, in a folder that may be missing or unfit: binding the
+    socket says why then.
+    """
+    descriptor, ours = None, True
+    with contextlib.suppress(OSError):
+        descriptor, ours = _opened_and_taken(lock_file)
+    try:
+        yield ours
+    finally:
+        if descriptor is not None:
+            if ours:
+                with contextlib.suppress(OSError):
+                    lock_file.unlink()
+            os.close(descriptor)
+
+
+def _opened_and_taken(lock_file: Path) -> tuple[int, bool]:
+    """Open a lock and try to take it; not one that its holder has removed since."""
+    while True:
+        descriptor = _opened(lock_file)
+        ours = _taken(descriptor)
+        if not ours or _is_at(lock_file, descriptor):
+            return descriptor, ours
+        os.close(descriptor)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _opened(lock_file: Path) -> int:
+    return os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def _taken(descriptor: int) -> bool:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import canned_daemon
 import pytest
 from canned_daemon import CannedDaemon, Project, Run
 from canned_views import ANSWERS
 
+from agentcoord.cli.lock_look import wait_until
 from agentcoord.daemon.project_lock import lock_of, refuse_neighbour
 from agentcoord.errors import DaemonAlreadyRunningError
 from agentcoord.wire.messages import ExitCode
@@ -47,6 +51,27 @@ def test_of_two_starts_at_once_with_different_state_folders_one_is_refused(proje
         assert project.paths.socket_lock_file.stat().st_mode & 0o777 == 0o600
     with lock_of(project.paths):
         pass
+    assert not project.paths.socket_lock_file.exists()
+
+
+def test_a_lock_that_its_holder_removes_is_not_taken_for_the_lock(project: Project) -> None:
+    other = replace(project.paths, state_dir=project.root.parent / "other")
+    project.paths.make()
+    other.make()
+    lock_file = os.fspath(project.paths.socket_lock_file)
+
+    def opened_here() -> int:
+        return sum(os.path.realpath(link) == lock_file for link in Path("/proc/self/fd").iterdir())
+
+    def hold() -> bool:
+        with lock_of(project.paths):
+            return project.paths.socket_lock_file.exists()
+
+    with ThreadPoolExecutor(1) as pool:
+        with lock_of(other):
+            holding = pool.submit(hold)
+            assert wait_until(lambda: opened_here() == 2, 5)
+        assert holding.result()
 
 
 def test_a_folder_for_sockets_that_is_gone_hinders_nobody(project: Project) -> None:

@@ -23,7 +23,7 @@ from typing import Any, Protocol, cast
 
 from hiredis import HiredisError, PushNotification, Reader, pack_command
 from redis.asyncio import Redis, RedisCluster
-from redis.asyncio.connection import AbstractConnection, DefaultParser, UnixDomainSocketConnection
+from redis.asyncio.connection import AbstractConnection, DefaultParser
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 
@@ -38,8 +38,6 @@ LaneCall = tuple[ScriptName, Sequence[Argument]]
 """A script and its arguments."""
 _DOING = "dispatch"
 _NOT_YET = object()
-_NO_COMMAND = b"\r\n"
-"""An inline command of no words, which the server passes over without an answer."""
 
 
 class ScriptsForgottenError(StoreUnavailableError):
@@ -84,8 +82,12 @@ class Lane(Protocol):
         """
         ...
 
-    def rouse(self) -> None:
-        """Have a server that sleeps wake up while the caller puts a call together. Only while `is_open`."""
+    def rouse(self, script: ScriptName) -> None:
+        """Have a server that sleeps wake up while the caller puts a call of `script` together.
+
+        The script is run without arguments, and what it answers nobody hears: it should look where it would
+        look, and do nothing. Only while `is_open` and nothing is under way.
+        """
         ...
 
     def send(self, calls: Sequence[LaneCall]) -> None:
@@ -116,12 +118,21 @@ class _Wire(asyncio.Protocol):
         self._listener = listener
         self._reader = Reader(notEnoughData=_NOT_YET, replyError=DefaultParser.parse_error)
         self._over = False
+        self._unheard = 0
+        """How many of the next answers nobody waits for."""
+
+    def pass_over_one_more(self) -> None:
+        """Hand on nothing of one more of the answers that are due: those that come first."""
+        self._unheard += 1
 
     def data_received(self, data: bytes) -> None:
         try:
             self._reader.feed(data)
             while not self._over and (reply := self._reader.gets()) is not _NOT_YET:
                 if isinstance(reply, PushNotification):
+                    continue
+                if self._unheard:
+                    self._unheard -= 1
                     continue
                 self._listener.answered(_in_our_words(reply) if isinstance(reply, Exception) else reply)
         except HiredisError as error:
@@ -203,11 +214,12 @@ class _OwnConnection:
         self._wire, self._transport = _Wire(self._listener), transport
         transport.set_protocol(self._wire)
 
-    def rouse(self) -> None:
-        # Over a network a proxy may stand between that takes no inline commands, and this would gain nothing.
-        if isinstance(self._connection, UnixDomainSocketConnection):
-            assert self._transport is not None
-            self._transport.write(_NO_COMMAND)
+    def rouse(self, script: ScriptName) -> None:
+        # On a machine with few cores everything is cold after some ten milliseconds: the server's looking
+        # once costs no time of ours, and the call itself takes half as long then.
+        assert self._wire is not None
+        self._wire.pass_over_one_more()
+        self.send([(script, ())])
 
     def send(self, calls: Sequence[LaneCall]) -> None:
         assert self._transport is not None
@@ -270,7 +282,7 @@ class _ClusterLane:
             await self.drop()
             self._hung_up = False
 
-    def rouse(self) -> None:
+    def rouse(self, script: ScriptName) -> None:
         pass  # Nobody knows yet which connection it will be.
 
     def send(self, calls: Sequence[LaneCall]) -> None:

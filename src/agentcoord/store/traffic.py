@@ -95,9 +95,9 @@ class Traffic:
             asyncio.get_running_loop().call_soon(self._after_a_stir)
 
     def rouse(self) -> None:
-        """There will be something to send in a moment: a server that sleeps wakes up meanwhile."""
+        """There will be a task to hand over in a moment: a server that sleeps wakes up meanwhile."""
         if not (self._caring or self._calls.anything) and self.lane.is_open:
-            self.lane.rouse()
+            self.lane.rouse(ScriptName.HAND_OVER)
 
     def send_now(self) -> None:
         """There is something to send that nothing else need wait for."""

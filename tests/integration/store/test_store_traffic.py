@@ -211,8 +211,8 @@ class _ClosingLane:
             number, repeated = str(args[1]).split("\n")[3:5]
             self.sent.append(number + ("again" if repeated == "1" else ""))
 
-    def rouse(self) -> None:
-        assert self.is_open
+    def rouse(self, script: ScriptName) -> None:
+        assert (self.is_open, script) == (True, ScriptName.HAND_OVER)
         self.roused += 1
 
     def hang_up(self) -> None:

@@ -5,11 +5,18 @@
 --         running, the version of the routes that the worker's are made from, id, bonus_ms of its priority,
 --         route (one of that version), the worker's name, which of the call's waiters it is, from 0
 --       3 body  4 the routes that anybody who waits in this call covers, a line feed before each
+--       Or nothing: it looks where it would look, so that in the next moment neither it nor that is cold.
 -- Returns {rank, token}; {} when nothing was done.
 -- Cost  9 calls, whatever waits.
 -- Invariant: nobody who waits in this call could have had another task, and none declares what it writes. The
 --       memory is that of a dispatch: a call whose answer is lost is repeated by `dispatch`, which hands out
 --       the same; whether the task was added, nobody is told then.
+if #ARGV == 0 then
+  redis.call('MGET', P .. 'seq', P .. 'fence', P .. 'routes:version')
+  redis.call('EXISTS', P .. 'writes')
+  redis.call('HGET', P .. 'settings', 'paused')
+  return finish({})
+end
 local line = '([^\n]*)\n'
 local deadline, name, number, running, known, id, bonus_ms, route, worker, which =
   string.match(ARGV[2], string.rep(line, 10))

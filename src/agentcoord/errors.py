@@ -62,6 +62,10 @@ class WorkspaceError(AgentCoordError):
     """A private copy, the journal or a landing failed."""
 
 
+class DiskShortError(WorkspaceError):
+    """The disk has too little room for a private copy: every other task would meet the same."""
+
+
 class LandingRefusedError(WorkspaceError):
     """The change set holds something that never lands, whatever the scope says."""
 

@@ -10,6 +10,7 @@ import errno
 import shutil
 from pathlib import Path
 
+from agentcoord.errors import DiskShortError
 from agentcoord.workspace.mirror import FREE_FLOOR_BYTES
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -26,7 +27,11 @@ def fault_of(
     if not (root / ".git").exists():
         return f"the repository {root} is gone: bring it back, then agentcoord ctl resume"
     mend = "free some space, then agentcoord ctl resume"
-    if any(cause.errno in _FULL for cause in _causes(error)):
+    causes = _causes(error)
+    short = next((cause for cause in causes if isinstance(cause, DiskShortError)), None)
+    if short is not None:
+        return f"{short.message}: {mend}"
+    if any(isinstance(cause, OSError) and cause.errno in _FULL for cause in causes):
         return f"the disk of {root} or {state} is full: {mend}"
     free_bytes = _free_bytes(state)
     if free_bytes is not None and free_bytes < floor_bytes:
@@ -37,12 +42,11 @@ def fault_of(
     return None
 
 
-def _causes(error: BaseException | None) -> list[OSError]:
-    """Every OSError in the chain of what was translated into what."""
+def _causes(error: BaseException | None) -> list[BaseException]:
+    """The chain of what was translated into what."""
     found = []
     while error is not None:
-        if isinstance(error, OSError):
-            found.append(error)
+        found.append(error)
         error = error.__cause__
     return found
 

@@ -4,14 +4,15 @@ Separate from `toolchain`, which follows interpreters link by link: here the pla
 (`~/.cargo` beside `~/.rustup`, `/usr/local/go`, the module cache) and hold more than may be shown.
 Only a repository that uses the language is shown its places.
 
-Absent on purpose: Cargo's credentials and configuration, which may hold tokens, and the clones
-that Go fetches modules from, whose addresses may hold a password. What a command writes (locks, build
+Absent on purpose: Cargo's credentials and configuration, which may hold tokens, the clones that Go fetches
+modules from, whose addresses may hold a password, and Cargo's notes of an address that holds one. What a command writes (locks, build
 caches) goes to its own home, which vanishes.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,9 @@ _ASK_S = 10.0
 _UNREAD = frozenset({"node_modules", "target", "vendor"})
 _CARGO_CACHES = ("registry", "git")
 _CARGO_HOMES = (".cargo", "cargo")
+_FETCHED_FROM = "FETCH_HEAD"
+"""Where a clone of Cargo's notes which address it was fetched from. Nothing reads it to build."""
+_ADDRESS_WITH_USER = re.compile(rb"://[^/\s]*@")
 _GO_DOWNLOADS = ("cache", "download")
 
 
@@ -53,8 +57,35 @@ def rust_places(home: Path, search_path: str | None) -> Iterator[Path]:
         yield real.parents[1]
     yield from _linked_toolchains(rustup_home / "toolchains")
     places = [rustup_home / "toolchains", rustup_home / "settings.toml"]
-    places += [cargo_home / name for name in _CARGO_CACHES]
+    places += [cargo_home / "registry", *_without_passwords(cargo_home / "git")]
     yield from (place for place in places if exists(place))
+
+
+def _without_passwords(clones: Path) -> Iterator[Path]:
+    """Yield the folder of Cargo's clones; in parts, when the address of one names a user, so a password too."""
+    try:
+        bare = sorted((clones / "db").iterdir())
+        telling = {each for each in bare if _ADDRESS_WITH_USER.search(_read(each / _FETCHED_FROM))}
+        if not telling:
+            yield clones
+            return
+        yield clones / "checkouts"
+        for each in bare:
+            if each in telling:
+                yield from (part for part in sorted(each.iterdir()) if part.name != _FETCHED_FROM)
+            else:
+                yield each
+    except FileNotFoundError:
+        yield clones  # Nothing was fetched this way.
+    except OSError:
+        return  # What cannot be looked at is not shown.
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
 
 
 def _linked_toolchains(folder: Path) -> Iterator[Path]:
@@ -98,9 +129,10 @@ def variables_of(toolchains: Sequence[Path]) -> dict[str, str]:
 def home_links_of(toolchains: Sequence[Path]) -> dict[Path, Path]:
     """Return the links that a command's home has, relative to it: to Cargo's caches."""
     return {
-        Path(".cargo") / tool.name: tool
+        Path(".cargo") / folder.name: folder
         for tool in toolchains
-        if tool.name in _CARGO_CACHES and tool.parent.name in _CARGO_HOMES
+        for folder in (tool, *tool.parents)  # A cache may be shown in parts.
+        if folder.name in _CARGO_CACHES and folder.parent.name in _CARGO_HOMES
     }
 
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from agentcoord.errors import WorkspaceError
+from agentcoord.errors import DiskShortError, WorkspaceError
 from agentcoord.workspace.beneath import checked_path, in_words, opened_parent, opened_root
 from agentcoord.workspace.blobs import BlobStore
 from agentcoord.workspace.manifest import Manifest
@@ -62,7 +62,7 @@ def update_copy(
     """Make the copy equal to the user's tree and return (and save) its manifest.
 
     `mounts` are the shared folders: left out, and present as empty folders for the sandbox
-    to mount over, as `.git` is. Raises WorkspaceError when the disk is too full.
+    to mount over, as `.git` is. Raises DiskShortError.
     """
     listing, found = _look(repo, places.tree, mounts)
     stale = _stale(listing, known, found)
@@ -130,7 +130,7 @@ def free_floor_problem(home: Path, *, needed_bytes: int, free_bytes: int) -> str
 def _refuse_full_disk(home: Path, needed_bytes: int) -> None:
     problem = free_floor_problem(home, needed_bytes=needed_bytes, free_bytes=shutil.disk_usage(home).free)
     if problem is not None:
-        raise WorkspaceError(problem, mend="free some space, or set XDG_STATE_HOME to a larger disk")
+        raise DiskShortError(problem, mend="free some space, or set XDG_STATE_HOME to a larger disk")
 
 
 def _remove_junk(tree: Path, listing: Listing, found: Found, mounts: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agentcoord.domain.ids import TaskId
-from agentcoord.errors import WorkspaceError
+from agentcoord.errors import DiskShortError
 from agentcoord.workspace.mirror import free_floor_problem
 from workspace_kit import World, git, make_repo, save, snapshot, write
 
@@ -120,7 +120,7 @@ async def test_a_copy_that_would_not_leave_the_floor_free_is_refused_before_a_by
     world = await World.make(tmp_path, {"a.py": b"a"})
     with (world.root / "huge.bin").open("wb") as out:
         out.truncate(4 << 40)  # A hole: it takes no space here, and would in a copy.
-    with pytest.raises(WorkspaceError, match="free") as refused:
+    with pytest.raises(DiskShortError, match="free") as refused:
         await world.pool.acquire(A, 1, fresh=False)
     assert "XDG_STATE_HOME" in refused.value.mend
     assert not list((world.state / "copies").glob("slots/*/tree/*"))

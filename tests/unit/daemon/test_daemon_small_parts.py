@@ -31,7 +31,7 @@ from agentcoord.daemon.redis_server import find_server
 from agentcoord.daemon.shutdown import Shutdown
 from agentcoord.daemon.start_args import StartArgs
 from agentcoord.daemon.to_its_end import to_its_end
-from agentcoord.errors import DaemonError, StoreUnavailableError, WorkspaceError
+from agentcoord.errors import DaemonError, DiskShortError, StoreUnavailableError, WorkspaceError
 from agentcoord.store.budget_ledger import BudgetLedger
 
 
@@ -146,6 +146,15 @@ def test_a_full_disk_is_seen_through_every_translation(tmp_path: Path) -> None:
     translated.__cause__ = OSError(errno.ENOSPC, "No space left on device")
     assert "full" in (fault_of(translated, tmp_path, tmp_path) or "")
     assert fault_of(WorkspaceError("its own fault"), tmp_path, tmp_path) is None
+
+
+def test_a_disk_too_small_for_a_copy_is_the_machines_fault_also_above_the_floor(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    translated = WorkspaceError("no copy")
+    translated.__cause__ = DiskShortError("the disk has 900 MB free; a copy of the tree needs 1400 MB")
+    assert fault_of(translated, tmp_path, tmp_path) == (
+        "the disk has 900 MB free; a copy of the tree needs 1400 MB: free some space, then agentcoord ctl resume"
+    )
 
 
 def test_a_disk_below_the_floor_tells_what_is_free_and_what_must_be(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agentcoord.sandbox.compilers import go_places
+from agentcoord.sandbox.compilers import go_places, home_links_of
 from agentcoord.sandbox.toolchain import toolchain_prefixes
 
 
@@ -174,6 +174,22 @@ def test_caches_and_toolchains_that_are_links_are_shown_with_what_they_lead_to(m
         target.mkdir(parents=True)
         (machine.home / link).symlink_to(target)
     assert {machine.home / ".cargo/registry", disk, built} <= set(machine.prefixes())
+
+
+def test_a_clone_of_cargos_is_shown_without_its_note_of_an_address_with_a_password(machine: Machine) -> None:
+    (machine.repo / "Cargo.toml").touch()
+    machine.program(machine.home / ".cargo/bin/cargo")
+    clones = machine.home / ".cargo/git"
+    for name, address in (("open", "https://host/a@2"), ("closed", "https://me:secret@host/b")):
+        (clones / "db" / name / "objects").mkdir(parents=True)
+        (clones / "db" / name / "FETCH_HEAD").write_text(f"0123\tbranch 'main' of {address}\n")
+    (clones / "checkouts").mkdir()
+    shown = machine.prefixes()
+    parts = {clones / "checkouts", clones / "db/open", clones / "db/closed/objects"}
+    assert {path for path in shown if path.is_relative_to(clones)} == parts
+    assert home_links_of(shown) == {Path(".cargo/git"): clones}
+    (clones / "db/closed/FETCH_HEAD").unlink()
+    assert {path for path in machine.prefixes() if path.is_relative_to(clones)} == {clones}
 
 
 def test_a_cargo_that_is_not_rustups_is_shown_by_its_prefix_unless_that_is_too_wide(machine: Machine) -> None:

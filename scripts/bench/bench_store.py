@@ -40,6 +40,7 @@ class Size:
     lease_ms: int = 5000
 
 
+DEPTH_ROUNDS = 5
 FULL = Size(runs=3, tasks=10_000, samples=300, deep=1_000_000, blocked=100_000, idle_s=30.0)
 QUICK = Size(runs=1, tasks=3_000, samples=100, deep=100_000, blocked=10_000, idle_s=5.0)
 
@@ -208,22 +209,21 @@ def _ours_alone(kind: str, prose: str, size: Size, best: Best | None) -> None:
 
 def _depths(kind: str, prose: str, size: Size) -> None:
     """Cost of a claim as the queue grows, in server time, which other load on the machine hardly moves."""
-
-    def cost(workers: int, queued: int, **around: int) -> float:
-        runs = [
-            store_ours.depth(kind, prose, workers=workers, queued=queued, claimed=1000, **around)
-            for _ in range(1 if queued > 10_000 else 3)
-        ]
-        return statistics.median(run.server_us_per_task for run in runs)
-
-    base = cost(6, 1_000)
+    base, deep = store_ours.depth(kind, prose, queued=size.deep, rounds=DEPTH_ROUNDS)
     _row("server us a task, 1,000 queued, 6 workers", f"{base:.1f}", 0, None, "")
-    deep = cost(6, size.deep)
-    label = f"... {size.deep:,} queued"
-    _against(label, deep, base, "<= 1.3")
-    crowded = cost(6, size.deep, blocked=size.blocked, strangers=50)
+    _against(f"... {size.deep:,} queued", deep, base, "<= 1.3")
+    base, crowded = store_ours.depth(
+        kind, prose, queued=size.deep, rounds=DEPTH_ROUNDS, blocked=size.blocked, strangers=50
+    )
     _against(f"... and {size.blocked:,} blocked, 50 uncovered tag sets", crowded, base, "<= 1.3")
-    _against("... 1,000 queued, 600 workers", cost(600, 1_000), base, "<= 1")
+    few, many = (
+        statistics.median(
+            store_ours.throughput(kind, prose, workers=workers, tasks=1000).server_us_per_task
+            for _ in range(DEPTH_ROUNDS)
+        )
+        for workers in (6, 600)
+    )
+    _against("... 1,000 queued, 600 workers", many, few, "<= 1")
 
 
 def _against(label: str, figure: float, base: float, wanted: str) -> None:

@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import statistics
 import tempfile
 import time
 from collections import deque
@@ -37,6 +38,7 @@ PROJECT = ProjectId("bench")
 TAGS = ("backend", "docs", "testing")
 GAP_S = 0.01
 WARM_UP = 10
+_LOADED_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,37 +147,48 @@ def throughput(kind: str, prose: str, *, workers: int, tasks: int) -> Throughput
 
 
 def depth(
-    kind: str, prose: str, *, workers: int, queued: int, claimed: int, blocked: int = 0, strangers: int = 0
-) -> Throughput:
-    """The first `claimed` tasks of a queue with `queued` ready ones.
+    kind: str, prose: str, *, queued: int, rounds: int, blocked: int = 0, strangers: int = 0
+) -> tuple[float, float]:
+    """Microseconds of the server a task, six workers: with 1,000 ready tasks, and with `queued`.
 
-    Besides them `blocked` tasks wait for one that nobody may do, and `strangers` tag sets, with a
-    hundred tasks each, are covered by no worker.
+    Besides the many, `blocked` tasks wait for one that nobody may do, and `strangers` tag sets, with a
+    hundred tasks each, are covered by no worker. Medians of `rounds`, in each of which either server, the
+    one with few and the one with many, has a thousand tasks done: the machine's speed drifts.
     """
 
-    async def measure(server: BenchServer) -> Throughput:
-        async with opened(server) as store:
-            for start in range(0, queued, 10_000):
-                await store.queue.load(_piece(start, min(10_000, queued - start), prose))
-            await store.queue.load([TaskSpec(TaskId("never"), "Never", tags=("nobody",))])
-            needs = (TaskId("never"),)
-            for start in range(0, blocked, 10_000):
-                await store.queue.load(
-                    [
-                        TaskSpec(TaskId(f"blocked{i}"), "Blocked", tags=("docs",), needs=needs, priority=5)
-                        for i in range(start, min(start + 10_000, blocked))
-                    ]
-                )
-            await store.queue.load(
-                [
-                    TaskSpec(TaskId(f"strange{i}"), "Strange", tags=(f"strange{i % strangers}",), priority=5)
-                    for i in range(strangers * 100)
-                ]
-            )
-            return await empty_the_queue(server, store, workers=workers, tasks=claimed)
+    async def measure(few: BenchServer, many: BenchServer) -> tuple[float, float]:
+        async with opened(few) as small, opened(many) as deep:
+            for start in range(0, queued, _LOADED_AT_ONCE):
+                await deep.queue.load(_piece(start, min(_LOADED_AT_ONCE, queued - start), prose))
+            await deep.queue.load([TaskSpec(TaskId("never"), "Never", tags=("nobody",))])
+            await _load_what_nobody_may_do(deep, blocked, strangers)
+            costs: list[tuple[float, float]] = []
+            for number in range(rounds):
+                await small.queue.load(_piece(number * 1000, 1000, prose))
+                of_few = await empty_the_queue(few, small, workers=6, tasks=1000)
+                of_many = await empty_the_queue(many, deep, workers=6, tasks=1000)
+                costs.append((of_few.server_us_per_task, of_many.server_us_per_task))
+        return statistics.median(each[0] for each in costs), statistics.median(each[1] for each in costs)
 
-    with bench_server(kind) as server:
-        return asyncio.run(measure(server))
+    with bench_server(kind) as few, bench_server(kind) as many:
+        return asyncio.run(measure(few, many))
+
+
+async def _load_what_nobody_may_do(store: Store, blocked: int, strangers: int) -> None:
+    needs = (TaskId("never"),)
+    for start in range(0, blocked, _LOADED_AT_ONCE):
+        await store.queue.load(
+            [
+                TaskSpec(TaskId(f"blocked{i}"), "Blocked", tags=("docs",), needs=needs, priority=5)
+                for i in range(start, min(start + _LOADED_AT_ONCE, blocked))
+            ]
+        )
+    await store.queue.load(
+        [
+            TaskSpec(TaskId(f"strange{i}"), "Strange", tags=(f"strange{i % strangers}",), priority=5)
+            for i in range(strangers * 100)
+        ]
+    )
 
 
 def _piece(start: int, count: int, prose: str) -> list[TaskSpec]:

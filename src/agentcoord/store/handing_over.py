@@ -15,8 +15,8 @@ from collections.abc import Sequence
 
 from agentcoord.domain.ids import FencingToken
 from agentcoord.domain.states import TaskState, advance
+from agentcoord.domain.task import Claim, Task
 from agentcoord.store.dispatch_call import Ahead, Call, OneTask, RoutesCovered, Waiter
-from agentcoord.store.dispatch_reply import Grant
 from agentcoord.values import dataclass
 
 MOST_ROUTES = 32
@@ -41,12 +41,18 @@ class HandOver:
         self, now_ms: int, deadline_ms: int, dispatcher: str, version: str
     ) -> list[int | str | bytes]:
         """Return the call as the script takes it."""
-        one, worker = self.one, self.call.waiters[self.which].worker.name
+        one, spec, worker = self.one, self.one.spec, self.call.waiters[self.which].worker.name
         head = (
             f"{deadline_ms}\n{dispatcher}\n{self.call.number}\n{_RUNNING}\n{version}\n"
-            f"{one.id}\n{one.bonus_ms}\n{one.route}\n{worker}\n{self.which}\n"
+            f"{spec.id}\n{one.bonus_ms}\n{one.route}\n{worker}\n{self.which}\n"
         )
         return [now_ms, head, one.body, self.covered]
+
+    def claim(self, token: FencingToken, lease_ms: int) -> Claim:
+        """Return what the script handed out: what was loaded, which nobody need read back."""
+        worker, began_ms = self.call.waiters[self.which].worker.name, self.sent_at_ms
+        task = Task(self.one.spec, _RUNNING, 1, worker, token, queued_at_ms=began_ms, started_at_ms=began_ms)
+        return Claim(task, token, began_ms + lease_ms)
 
 
 def taker_of(route: str, waiters: Sequence[Waiter], routes: RoutesCovered) -> tuple[int, str] | None:
@@ -65,8 +71,3 @@ def taker_of(route: str, waiters: Sequence[Waiter], routes: RoutesCovered) -> tu
 
 def _each_once(covered: Sequence[str]) -> dict[str, None]:
     return dict.fromkeys(route for routes in dict.fromkeys(covered) for route in routes.split("\n")[1:-1])
-
-
-def grant_of(over: HandOver, token: bytes) -> Grant:
-    """Return what the script handed out, told in the way in which `dispatch.lua` tells it."""
-    return Grant(over.which, FencingToken(int(token)), b"%d \n%b" % (over.sent_at_ms, over.one.body), None)

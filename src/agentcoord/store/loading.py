@@ -100,7 +100,7 @@ class Loader:
         def arguments() -> list[str | int | bytes]:
             return [self.clock.now_ms(), base, len(rank_of), *_WORDS, *chain.from_iterable(as_words)]
 
-        one = _alone(words) if len(rank_of) == 1 else None
+        one = _alone(piece[0], words[0]) if len(rank_of) == 1 else None
         reply: Any = await self.dispatcher.run_ahead(ScriptName.LOAD, arguments, one=one)
         first_rank, outcomes = reply[0].decode(), reply[1]
         if first_rank == "":
@@ -133,11 +133,11 @@ def _words_of(spec: TaskSpec, rank: int) -> _Words:
     return _Words(spec.id, rank, bonus_ms, spec.route, needs, rule, writes, encode_body(spec))
 
 
-def _alone(words: Sequence[_Words]) -> OneTask | None:
+def _alone(spec: TaskSpec, words: _Words) -> OneTask | None:
     """Return the only task that is loaded, if it may be handed to whoever waits as soon as it is there."""
-    if len(words) > 1 or words[0].needs or words[0].rule or words[0].writes:
+    if words.needs or words.rule or words.writes:
         return None
-    return OneTask(words[0].id, words[0].bonus_ms, words[0].route, words[0].body)
+    return OneTask(spec, words.bonus_ms, words.route, words.body)
 
 
 def _pieces(ordered: Sequence[TaskSpec]) -> Iterator[list[TaskSpec]]:

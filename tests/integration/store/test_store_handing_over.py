@@ -327,7 +327,7 @@ async def test_one_that_arrives_after_the_repetition_of_its_call_does_nothing(
         def nothing() -> Sequence[str]:
             return ()
 
-        one = OneTask(spec("next").id, 0, "backend", body)
+        one = OneTask(spec("next"), 0, "backend", body)
         ahead = Ahead(ScriptName.LOAD, nothing, loop.create_future(), one)
         over = HandOver(ahead, one, call, 0, "\nbackend")
         repeated = dispatch.arguments_of(call, repeated=True)

@@ -31,6 +31,7 @@ from agentcoord.store.handing_over import HandOver
 from agentcoord.store.lane import Lane, LaneCall, Listener, ScriptsForgottenError
 from agentcoord.store.scripts import CALL_TIMEOUT_S, ScriptName
 from agentcoord.store.under_way import Sent, UnderWay, answer_with, tell
+from agentcoord.store.vigil import Vigil
 from agentcoord.values import dataclass
 
 REPEAT_AFTER_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
@@ -82,10 +83,12 @@ class Traffic:
     _heard_at: float = 0.0
     """On the loop's clock: when the last answer came, or the first of those under way was sent."""
     _patience: asyncio.TimerHandle | None = None
+    _vigil: Vigil = field(init=False)
     _broken: Exception | None = None
     """A mistake of our own in handing out an answer; `run` ends with it."""
 
     def __post_init__(self) -> None:
+        self._vigil = Vigil(lambda: bool(self._calls.sent))
         self.lane.listen(Listener(self._answered, self._lose_what_is_under_way))
 
     def stir(self) -> None:
@@ -98,6 +101,7 @@ class Traffic:
         """There will be a task to hand over in a moment: a server that sleeps wakes up meanwhile."""
         if not (self._caring or self._calls.anything) and self.lane.is_open:
             self.lane.rouse(ScriptName.HAND_OVER)
+            self._vigil.begin()
 
     def send_now(self) -> None:
         """There is something to send that nothing else need wait for."""

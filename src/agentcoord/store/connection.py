@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import cast
 
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 
 from agentcoord.clock import Clock
 from agentcoord.domain.ids import FencingToken, ProjectId
@@ -22,18 +23,21 @@ from agentcoord.domain.task import Task
 from agentcoord.errors import StoreLoadingError
 from agentcoord.store.budget_ledger import BudgetLedger
 from agentcoord.store.client import connected, unix_url
+from agentcoord.store.cluster_lane import ClusterLane
 from agentcoord.store.dispatcher import DISPATCHED, Dispatcher
 from agentcoord.store.event_log import EventLog
 from agentcoord.store.file_locks import FileLocks
 from agentcoord.store.hand_outs import HandOuts
 from agentcoord.store.keys import Keys
-from agentcoord.store.lane import lane_for
+from agentcoord.store.lane import Lane
 from agentcoord.store.memory import MARK, Memory
+from agentcoord.store.own_lane import OwnLane
 from agentcoord.store.questions import QuestionBook
 from agentcoord.store.queue import TaskQueue
 from agentcoord.store.scripts import (
     BATCH,
     CALL_TIMEOUT_S,
+    ScriptName,
     Scripts,
     calling,
     load_sources,
@@ -126,7 +130,7 @@ class Store:
         memory = Memory(client, keys, scripts, mark, reader.forget)
         locks = FileLocks(client, keys, scripts, clock)
         spreader = Spreader(scripts, clock)
-        lane = lane_for(client, {name: sources[name] for name in DISPATCHED}, keys.prefix)
+        lane = _lane_for(client, {name: sources[name] for name in DISPATCHED}, keys.prefix)
         paused = settings.get("paused") == "1"
         dispatcher = Dispatcher(HandOuts(lane, clock, lease_ms, uuid.uuid4().hex, paused), spreader.finish)
         spreader.on_ready = dispatcher.wake
@@ -209,3 +213,10 @@ class Store:
         self.queue.dispatcher.paused = False
         self.queue.reader.forget()
         return removed
+
+
+def _lane_for(client: Redis, sources: Mapping[ScriptName, str], prefix: str) -> Lane:
+    """Return the lane that fits what stands behind `client`."""
+    # A cluster's client is typed as the one that it stands in for (see `client`).
+    kind = ClusterLane if isinstance(cast("object", client), RedisCluster) else OwnLane
+    return kind(client, sources, prefix)

@@ -97,12 +97,14 @@ class HandOuts:
             return None
         waiters = self.gathered.to_be_asked_for()
         taker = taker_of(one.route, waiters, self._routes)
-        return None if taker is None else HandOver(ahead, one, self.gathered.call_for(waiters), *taker)
+        if taker is None:
+            return None
+        return HandOver(ahead, one, self.gathered.call_for(waiters), *taker, self._routes.version)
 
     def arguments_of_hand_over(self, over: HandOver) -> list[str | int | bytes]:
         """Return it as the script takes it."""
         over.sent_at_ms = now_ms = self.clock.now_ms()
-        return over.arguments(now_ms, now_ms + self.lease_ms, self.name, self._routes.version)
+        return over.arguments(now_ms, now_ms + self.lease_ms, self.name)
 
     def settle_hand_over(self, over: HandOver, reply: Sequence[Any]) -> bool:
         """Hand on what it did. False when it did nothing: the load must run after all."""

@@ -35,15 +35,15 @@ class HandOver:
     """Whose it is, of the call's waiters."""
     covered: str
     """The routes that any of them covers, a line feed before each."""
+    version: str
+    """Of the routes among which these were found: it may be sent again when others are known."""
     sent_at_ms: int = 0
 
-    def arguments(
-        self, now_ms: int, deadline_ms: int, dispatcher: str, version: str
-    ) -> list[int | str | bytes]:
+    def arguments(self, now_ms: int, deadline_ms: int, dispatcher: str) -> list[int | str | bytes]:
         """Return the call as the script takes it."""
         one, spec, worker = self.one, self.one.spec, self.call.waiters[self.which].worker.name
         head = (
-            f"{deadline_ms}\n{dispatcher}\n{self.call.number}\n{_RUNNING}\n{version}\n"
+            f"{deadline_ms}\n{dispatcher}\n{self.call.number}\n{_RUNNING}\n{self.version}\n"
             f"{spec.id}\n{one.bonus_ms}\n{one.route}\n{worker}\n{self.which}\n"
         )
         return [now_ms, head, one.body, self.covered]

@@ -6,7 +6,8 @@ The rule of service. A task's score is its rank minus `PRIORITY_LEVEL_MS` for ea
 the lowest score goes first. Ranks are milliseconds since the epoch, made strictly increasing in the
 order of loading, so that within one priority the older task wins, and a task that has waited one hour
 longer than another overtakes a priority one level above its own: nothing starves. The score never
-changes by claiming: a task that comes back has its old place.
+changes by claiming: a task that comes back has its old place. When a clock that was ahead is put right, ranks
+go on a millisecond apart until it has caught up: priorities count as ever then, and waiting does not.
 """
 
 from __future__ import annotations

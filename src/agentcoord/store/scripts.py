@@ -82,6 +82,11 @@ async def load_sources() -> dict[ScriptName, str]:
     return await asyncio.to_thread(_read_sources)
 
 
+def sha_of(source: str) -> str:
+    """Return the name by which a server knows a script that it was told."""
+    return hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+
 def _read_sources() -> dict[ScriptName, str]:
     folder = resources.files("agentcoord.store") / "lua"
     files = [entry for entry in folder.iterdir() if entry.name.endswith(".lua")]
@@ -142,7 +147,7 @@ class _Script:
     def __init__(self, client: Redis, source: str) -> None:
         self._client = client
         self._source = source
-        self._hash = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+        self._hash = sha_of(source)
 
     async def __call__(self, keys: Sequence[str], args: Sequence[str | int | bytes]) -> Any:
         try:

@@ -314,24 +314,46 @@ async def test_a_lost_question_is_told_to_who_loaded_and_who_waits_goes_on_waiti
         assert (await waiting).task.id == "next"
 
 
+async def made_by_hand(store: Store) -> HandOver:
+    """One as the dispatcher makes it, of what it knows now."""
+    loop = asyncio.get_running_loop()
+    body = b'["next","","",3,["backend"],[],"",null]'
+
+    def nothing() -> Sequence[str]:
+        return ()
+
+    call = Call(1_000, (), (), (), (Waiter(ANYBODY, loop.create_future()),), ())
+    one = OneTask(spec("next"), 0, "backend", body)
+    ahead = Ahead(ScriptName.LOAD, nothing, loop.create_future(), one)
+    version = str(await store.client.get(store.keys.of("routes:version")))
+    return HandOver(ahead, one, call, 0, "\nbackend", version)
+
+
 async def test_one_that_arrives_after_the_repetition_of_its_call_does_nothing(
     valkey_url: str, project_id: ProjectId
 ) -> None:
-    loop = asyncio.get_running_loop()
     async with open_store(valkey_url, project_id, HandClock()) as store:
         await load(store, spec("first"))
         await store.queue.complete(await claim(store), (), current=_S.RUNNING)
-        dispatch, body = store.queue.dispatcher.hand_outs, b'["next","","",3,["backend"],[],"",null]'
-        call = Call(1_000, (), (), (), (Waiter(ANYBODY, loop.create_future()),), ())
-
-        def nothing() -> Sequence[str]:
-            return ()
-
-        one = OneTask(spec("next"), 0, "backend", body)
-        ahead = Ahead(ScriptName.LOAD, nothing, loop.create_future(), one)
-        over = HandOver(ahead, one, call, 0, "\nbackend")
-        repeated = dispatch.arguments_of(call, repeated=True)
+        dispatch, over = store.queue.dispatcher.hand_outs, await made_by_hand(store)
+        repeated = dispatch.arguments_of(over.call, repeated=True)
         await store.queue.scripts.run(ScriptName.DISPATCH, *repeated)
         late = await store.queue.scripts.run(ScriptName.HAND_OVER, *dispatch.arguments_of_hand_over(over))
         assert late == []
         assert await states(store) == {"first": _S.DONE}
+
+
+async def test_one_that_is_sent_again_knows_no_more_than_when_it_was_made(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, spec("first"))
+        await store.queue.complete(await claim(store), (), current=_S.RUNNING)
+        dispatch, over = store.queue.dispatcher.hand_outs, await made_by_hand(store)
+        await load(store, spec("urgent", tags=["docs"]))
+        assert (await claim(store)).task.id == "urgent"  # By which the dispatcher hears of the new route.
+        await load(store, spec("urgent too", tags=["docs"]))
+        again = await store.queue.scripts.run(ScriptName.HAND_OVER, *dispatch.arguments_of_hand_over(over))
+        assert again == []
+        await store.queue.scripts.run(ScriptName.HAND_OVER)  # Nor does rousing do anything.
+        assert (await claim(store)).task.id == "urgent too"

@@ -30,6 +30,7 @@ from agentcoord.domain.task import Claim
 from agentcoord.domain.usage import Usage
 from agentcoord.errors import IllegalMoveError, LeaseLostError, PlanError, StoreError
 from agentcoord.store import LoadOutcome, Store
+from agentcoord.store.scripts import ScriptName
 
 _S = TaskState
 DAY_MS = 86_400_000
@@ -579,6 +580,24 @@ async def test_nobody_waits_for_a_time_that_a_clock_set_back_has_moved_away(
         clock.time_ms -= DAY_MS
         await store.queue.reap()
         assert (await claim(store)).task.id == "t"
+
+
+async def test_of_many_that_wait_those_of_the_old_time_are_looked_at_first(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    clock = HandClock()
+    async with open_store(valkey_url, project_id, clock) as store:
+        await load(store, *(spec(f"t{i}") for i in range(4)))
+        held = [await claim(store) for _ in range(4)]
+        clock.time_ms += DAY_MS
+        await store.queue.requeue(held[0], why="later", counts_attempt=True, delay_ms=5_000)
+        clock.time_ms -= DAY_MS
+        for each in held[1:]:
+            await store.queue.requeue(each, why="later", counts_attempt=True, delay_ms=60_000)
+        at_a_time = 2
+        await store.queue.scripts.run(ScriptName.REAP, clock.time_ms, at_a_time, 0, LEASE_MS)
+        assert (await claim(store)).task.id == "t0"
+        assert await store.queue.next_due_ms() == clock.time_ms + LEASE_MS, "the others wait for their time"
 
 
 async def test_delayed_tasks_are_looked_at_only_when_the_clock_was_set_back(

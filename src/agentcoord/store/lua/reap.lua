@@ -24,7 +24,8 @@ local due = redis.call('ZRANGEBYSCORE', P .. 'delay', '-inf', ARGV[1], 'LIMIT', 
 -- there any that wait for a time that the clock has been set back from; else looking at each would be for nothing.
 local told = tonumber(redis.call('GET', P .. 'delay:told'))
 if not told or told > now + SET_BACK_MS then
-  local waiting = redis.call('ZRANGEBYSCORE', P .. 'delay', '(' .. ARGV[1], '+inf', 'LIMIT', 0, most)
+  -- From the far end: that is where a clock that was ahead has put them.
+  local waiting = redis.call('ZRANGE', P .. 'delay', '+inf', '(' .. ARGV[1], 'BYSCORE', 'REV', 'LIMIT', 0, most)
   for _, id in ipairs(waiting) do
     local since = redis.call('HGET', task_key(id), 'delayed_at')
     if since and tonumber(since) > now + SET_BACK_MS then due[#due + 1] = id end

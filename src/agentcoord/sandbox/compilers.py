@@ -75,7 +75,7 @@ def _without_passwords(clones: Path) -> Iterator[Path]:
                 yield from (part for part in sorted(each.iterdir()) if part.name != _FETCHED_FROM)
             else:
                 yield each
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         yield clones  # Nothing was fetched this way.
     except OSError:
         return  # What cannot be looked at is not shown.

@@ -83,6 +83,9 @@ class ClusterLane:
         except (RedisError, RedisClusterException, OSError) as error:
             return error_for(DOING, error)
 
+    def tell_again(self) -> None:
+        pass  # Each call that is refused takes the text along by itself.
+
     def hang_up(self) -> None:
         self._hung_up = True
         self._waiting.clear()

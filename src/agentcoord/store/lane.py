@@ -28,7 +28,7 @@ DOING = "dispatch"
 
 
 class ScriptsForgottenError(StoreUnavailableError):
-    """The call did not run: the server does not know the script any more. A new connection tells it again."""
+    """The call did not run: the server does not know the script any more. `tell_again` does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,10 @@ class Lane(Protocol):
 
     def send(self, calls: Sequence[LaneCall]) -> None:
         """Send calls, in order and together; they may or may not run. Only while `is_open`."""
+        ...
+
+    def tell_again(self) -> None:
+        """Have the next call of each script take its whole text along, which no server can have forgotten."""
         ...
 
     def hang_up(self) -> None:

@@ -89,6 +89,8 @@ class OwnLane:
     _shas: dict[ScriptName, str] = field(init=False)
     _bare: dict[ScriptName, bytes] = field(init=False)
     """Each script's call without arguments."""
+    _untold: set[ScriptName] = field(default_factory=set)
+    """Scripts that the server may have forgotten since, whose next call takes the whole text along."""
 
     def __post_init__(self) -> None:
         self._shas = {name: sha_of(source) for name, source in self.sources.items()}
@@ -122,6 +124,7 @@ class OwnLane:
                     load = _packed(("SCRIPT", "LOAD", source))
                     await connection.send_packed_command(load, check_health=False)
                     await connection.read_response()
+                self._untold.clear()
                 self._take_over(connection)
         except BaseException:
             await self.drop()
@@ -146,10 +149,18 @@ class OwnLane:
     def send(self, calls: Sequence[LaneCall]) -> None:
         assert self._transport is not None
         # One piece: each costs both sides a system call, and the server a waking up.
-        shas, prefix = self._shas, self.prefix
-        self._transport.write(
-            b"".join([_packed(("EVALSHA", shas[script], 1, prefix, *args)) for script, args in calls])
-        )
+        shas, prefix, untold = self._shas, self.prefix, self._untold
+        packed: list[bytes] = []
+        for script, args in calls:
+            if untold and script in untold:
+                untold.discard(script)
+                packed.append(_packed(("EVAL", self.sources[script], 1, prefix, *args)))
+            else:
+                packed.append(_packed(("EVALSHA", shas[script], 1, prefix, *args)))
+        self._transport.write(b"".join(packed))
+
+    def tell_again(self) -> None:
+        self._untold.update(self.sources)
 
     def hang_up(self) -> None:
         if self._wire is not None:

@@ -12,7 +12,7 @@ is sent, and the script answers again what it answered before; so nothing is han
 and events are stored once. When the server stays away, everybody who waits is told (only events go on
 waiting); the calls are repeated when it is back, and what they handed out is given back. Scripts that go
 ahead of a hand-out are not repeated: who asked is told that they may have run. What the server refused
-unseen, having forgotten its scripts, is sent again as it was, once the other answers are in.
+unseen, having forgotten its scripts, is sent again with them, once the other answers are in.
 Deliberately absent: the connection itself, which is `lane`, and what is known of each call, `under_way`.
 """
 
@@ -258,12 +258,12 @@ class Traffic:
         self.stir()
 
     def _tell_scripts_once_all_is_in(self) -> None:
-        """If the server refused calls unseen: on a new connection it hears its scripts, and then these."""
+        """If the server refused calls unseen: it hears them once more, with their scripts."""
         if self._calls.refused_unseen and not self._calls.sent:
             self._told_again += 1
             self._calls.take_in_hand_what_was_refused()
-            self.lane.hang_up()
-            self._care.set()
+            self.lane.tell_again()
+            self.stir()
 
     def _hand_on(self, call: Sent, reply: Any) -> None:
         if isinstance(call, Ahead):
@@ -343,6 +343,9 @@ class Traffic:
             except TimeoutError:
                 self.lane.hang_up()
                 last = _no_answer()
+            except ScriptsForgottenError as error:
+                self.lane.tell_again()
+                last = error
             except StoreUnavailableError as error:
                 self.lane.hang_up()
                 last = error

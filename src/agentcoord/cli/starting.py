@@ -99,6 +99,7 @@ def start_in_words(invocation: Invocation, given: StartArgs, args: StartArgs, *,
             "a rehearsal (scripted model)" if args.rehearse else "",
             "without a sandbox" if args.unsafe_no_sandbox else "",
             "in a sandbox that you vouch for" if args.external_sandbox else "",
+            "supervised" if args.supervised else "",
             *(f"{key} {value}" for key, value in args.flags.items()),
         ]
         terminal.say(f"goes on as it was started before: {', '.join(filter(None, words)) or 'no options'}")
@@ -115,13 +116,22 @@ def start_in_words(invocation: Invocation, given: StartArgs, args: StartArgs, *,
 def args_to_resume(paths: ProjectPaths, args: StartArgs, *, always: bool = False) -> StartArgs:
     """Return what the last start was told, when the daemon ended without saying goodbye (or `always`).
 
-    `args` wins when it names a model or a cap itself, and says alone whether root is allowed.
+    `args` wins when it names a model or a cap itself, and says alone whether root is allowed; its other flags
+    are added.
     """
     crashed = paths.identity_file.exists()
     if not (crashed or always) or args.rehearse is not None or args.flags:
         return args
     last = last_args(paths)
-    return args if last is None else replace(last, allow_root=args.allow_root)
+    if last is None:
+        return args
+    return replace(
+        last,
+        allow_root=args.allow_root,
+        unsafe_no_sandbox=args.unsafe_no_sandbox or last.unsafe_no_sandbox,
+        external_sandbox=args.external_sandbox or last.external_sandbox,
+        supervised=args.supervised or last.supervised,
+    )
 
 
 def last_args(paths: ProjectPaths) -> StartArgs | None:

@@ -58,6 +58,7 @@ class Terminal:
     @classmethod
     def of_process(cls, env: Mapping[str, str]) -> Terminal:
         """This process's own streams; characters that they cannot encode are escaped, never an error."""
+        _open_closed_streams()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
@@ -106,6 +107,18 @@ def paint(line: Line, *, colour: bool) -> str:
 def _code_of(span: Span) -> str:
     """A line of a diff is green or red as a whole here: a terminal of unknown colours has no soft grounds."""
     return _GROUND_SGR.get(span.ground) or _SGR.get(span.tone, "")
+
+
+def _open_closed_streams() -> None:
+    """Put the null device where the caller closed a stream (`>&-`): no socket of ours may get its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            device = os.open(os.devnull, os.O_RDWR)
+            if device != number:
+                os.dup2(device, number)
+                os.close(device)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8"))
 
 
 def _width_of(stream: TextIO) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import canned_daemon
@@ -195,6 +197,33 @@ def test_a_folder_outside_any_repository_is_refused_in_words(
     assert "is not inside a git repository" in capsys.readouterr().err
     assert agentcoord.main(["-C", str(tmp_path / "none"), "tasks"], {"HOME": str(tmp_path)}) == ExitCode.USAGE
     assert "is not there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "closed", "code"),
+    [
+        (("tasks",), "<&- >&- 2>&-", ExitCode.NOT_RUNNING),
+        (("schema", "agentcoord.load"), ">&-", ExitCode.OK),
+        (("load", "-"), "<&-", ExitCode.NOT_RUNNING),
+    ],
+)
+def test_a_closed_stream_is_as_the_null_device(
+    project: Project, words: tuple[str, ...], closed: str, code: ExitCode
+) -> None:
+    program = "import sys; from agentcoord.cli.agentcoord import main; sys.exit(main())"
+    python = [sys.executable, "-c", program]
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *python, "-C", str(project.root), *words],
+        env=project.env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert "itself failed" not in done.stderr
 
 
 def test_a_socket_path_that_is_too_long_is_told_in_words(run: Run, tmp_path: Path) -> None:

@@ -274,3 +274,14 @@ def test_a_start_after_a_crash_goes_on_as_before_and_a_clean_one_does_not(
     assert (resumed.rehearse, resumed.unsafe_no_sandbox, resumed.allow_root) == (tmp_path, True, True)
     mine = start_args(allow_root=True, base_url="http://x")
     assert args_to_resume(paths, mine) == mine
+
+
+def test_a_flag_that_is_given_at_the_start_after_a_crash_is_not_lost(project: Project) -> None:
+    paths = project.paths
+    paths.make()
+    (paths.state_dir / "start.json").write_text(start_args(allow_root=True, run_usd=2.0).to_json())
+    paths.identity_file.write_text("{}")
+    given = start_args(allow_root=True, supervised=True, unsafe_no_sandbox=True, external_sandbox=True)
+    resumed = args_to_resume(paths, given)
+    assert (resumed.supervised, resumed.unsafe_no_sandbox, resumed.external_sandbox) == (True, True, True)
+    assert resumed.flags == {"budget.run_usd": 2.0}

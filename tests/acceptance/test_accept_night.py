@@ -220,6 +220,9 @@ def test_six_workers_work_at_once_by_priority_and_needs(a_night: Night) -> None:
     claimed = [e["task"] for e in sorted(claims, key=lambda e: e["data"]["token"])]
     assert set(claimed[:6]) == {f"t{n}" for n in range(6)}
     assert claimed.index("high") < claimed.index("low") < claimed.index("last")
+    a.stop()
+    a.start()
+    assert a.call(Method.STATUS)["max_parallel"] == 6, "the next daemon knows it too"
 
 
 def test_a_task_can_be_seen_taken_back_alone_and_never_twice(a_night: Night) -> None:

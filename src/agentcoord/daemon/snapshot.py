@@ -137,7 +137,7 @@ class Views:
             "counts": counts,
             "workers_busy": busy,
             "workers_total": len(self._shop.board.rows),
-            "max_parallel": self._shop.board.max_parallel,
+            "max_parallel": self._counter.counts.max_parallel,
             "spend": spend_view(totals, self._shop.settings.budget),
             "tokens": tokens_view(totals.usage),
             "forecast_usd": p50_usd(at_the_end),

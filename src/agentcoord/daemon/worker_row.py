@@ -93,11 +93,10 @@ class WorkerRow:
 
 @dataclass(slots=True)
 class FleetBoard:
-    """All rows, a version that grows with every change, and the high-water mark."""
+    """All rows, and a version that grows with every change."""
 
     clock: Clock
     rows: dict[str, WorkerRow] = field(default_factory=dict)
-    max_parallel: int = 0
     version: int = 0
     """Grows with every change, so that a publisher sees whether anything is new."""
     on_change: list[Callable[[], None]] = field(default_factory=list)
@@ -143,7 +142,6 @@ class FleetBoard:
         """A worker has taken a task."""
         at = TaskAtHand(row.spec, claim, model, doing="reading the task", since_ms=self.clock.now_ms())
         row.tasks.append(at)
-        self.max_parallel = max(self.max_parallel, self.busy)
         self.touch()
         return at
 

@@ -35,6 +35,9 @@ _S = TaskState
 LIFE = Path(__file__).with_name("life_process.py")
 PARTS = 4
 """The deaths are dealt out to so many tests, which may run at the same time."""
+ROUSED = 1
+"""How often a life rouses the server, for a task that it adds while it waits: one question with the call that
+follows, or one more if the answer was quicker."""
 
 
 @dataclass
@@ -116,8 +119,10 @@ async def test_a_client_killed_at_any_question_or_answer_loses_nothing_and_leave
         for death in deaths[part::PARTS]:
             project = ProjectId(f"life-{uuid.uuid4().hex[:10]}")
             asked = await _live(one, valkey_url, project, folder, dies=death)
-            assert asked == death[1], (death, one.facts)
-            assert ["end"] not in one.facts
+            if ["end"] in one.facts:
+                assert questions - ROUSED <= asked < death[1], (death, one.facts)
+            else:
+                assert asked == death[1], (death, one.facts)
             try:
                 await _judge(valkey_url, project, one)
             except BaseException as error:

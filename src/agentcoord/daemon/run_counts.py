@@ -44,7 +44,9 @@ class RunCounts:
         self.merges = 0
         """Files that a landing merged with somebody's edit."""
         self.max_parallel = 0
-        self._working: set[str] = set()
+        """Workers: one may be told to have its next task before it is told that its last one ended."""
+        self._working: dict[str, str | None] = {}
+        """Who works, by task."""
 
     def add(self, event: Event) -> None:
         """Count one event. What its data lacks counts as nothing."""
@@ -53,8 +55,8 @@ class RunCounts:
             self._begin(run)
         self.kinds[event.kind] += 1
         if event.kind is EventKind.TASK_CLAIMED and event.task is not None:
-            self._working.add(event.task)
-            self.max_parallel = max(self.max_parallel, len(self._working))
+            self._working[event.task] = event.worker
+            self.max_parallel = max(self.max_parallel, len(set(self._working.values())))
         elif event.kind is EventKind.DAEMON_STARTED:
             self._working.clear()
         elif event.kind is EventKind.TASK_CHECKED:
@@ -62,7 +64,7 @@ class RunCounts:
         elif event.kind is EventKind.TASK_DONE:
             self.merges += len(data.get("merged") or ())
         if event.kind in _LETS_GO:
-            self._working.discard(event.task or "")
+            self._working.pop(event.task or "", None)
 
 
 class RunCounter:

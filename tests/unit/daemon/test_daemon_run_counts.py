@@ -39,6 +39,11 @@ def test_a_run_is_counted_with_who_worked_at_once() -> None:
     assert counts.max_parallel == 2
 
 
+def test_a_worker_that_takes_its_next_task_before_its_last_one_is_told_done_is_one_worker() -> None:
+    taken = [Event(EventKind.TASK_CLAIMED, 2, task, "w") for task in ("a", "b")]
+    assert counted(*taken, Event(EventKind.TASK_DONE, 3, "a", "w")).max_parallel == 1
+
+
 def test_another_plan_of_the_same_run_goes_on_counting_and_a_new_run_begins_anew() -> None:
     assert counted(*NIGHT, LOADED).kinds[EventKind.TASK_TOOL] == 1
     anew = counted(*NIGHT, Event(EventKind.PLAN_LOADED, 9, None, None, {"run": "r2"}))

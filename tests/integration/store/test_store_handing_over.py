@@ -41,10 +41,15 @@ _S = TaskState
 PAINTER = worker_of("Painter", Role.BACKEND_ENGINEER, ("paint",))
 
 
-async def waiting_for_more(store: Store, group: asyncio.TaskGroup) -> asyncio.Task[Any]:
-    """Have somebody wait who has had a task of the usual route, which is thereby known."""
+async def know_usual_route(store: Store) -> None:
+    """Have a task of the usual route done, by which the dispatcher hears of it."""
     await load(store, spec("first"))
     await store.queue.complete(await claim(store), (), current=_S.RUNNING)
+
+
+async def waiting_for_more(store: Store, group: asyncio.TaskGroup) -> asyncio.Task[Any]:
+    """Have somebody wait who has had a task of the usual route."""
+    await know_usual_route(store)
     return await start_claim(store, group, ANYBODY)
 
 
@@ -315,7 +320,8 @@ async def test_a_lost_question_is_told_to_who_loaded_and_who_waits_goes_on_waiti
 
 
 async def made_by_hand(store: Store) -> HandOver:
-    """One as the dispatcher makes it, of what it knows now."""
+    """One as the dispatcher makes it, when it knows the usual route and no other."""
+    await know_usual_route(store)
     loop = asyncio.get_running_loop()
     body = b'["next","","",3,["backend"],[],"",null]'
 
@@ -333,8 +339,6 @@ async def test_one_that_arrives_after_the_repetition_of_its_call_does_nothing(
     valkey_url: str, project_id: ProjectId
 ) -> None:
     async with open_store(valkey_url, project_id, HandClock()) as store:
-        await load(store, spec("first"))
-        await store.queue.complete(await claim(store), (), current=_S.RUNNING)
         dispatch, over = store.queue.dispatcher.hand_outs, await made_by_hand(store)
         repeated = dispatch.arguments_of(over.call, repeated=True)
         await store.queue.scripts.run(ScriptName.DISPATCH, *repeated)
@@ -347,8 +351,6 @@ async def test_one_that_is_sent_again_knows_no_more_than_when_it_was_made(
     valkey_url: str, project_id: ProjectId
 ) -> None:
     async with open_store(valkey_url, project_id, HandClock()) as store:
-        await load(store, spec("first"))
-        await store.queue.complete(await claim(store), (), current=_S.RUNNING)
         dispatch, over = store.queue.dispatcher.hand_outs, await made_by_hand(store)
         await load(store, spec("urgent", tags=["docs"]))
         assert (await claim(store)).task.id == "urgent"  # By which the dispatcher hears of the new route.

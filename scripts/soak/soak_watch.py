@@ -16,6 +16,7 @@ from pathlib import Path
 from redis import Redis
 
 from agentcoord.config.paths import ProjectPaths
+from agentcoord.store.client import CONNECTIONS
 from agentcoord.store.keys import Keys
 
 OF_A_TASK = ("t:", "b:", "spend:task:", "h:")
@@ -36,6 +37,8 @@ class Sample:
     memory_mb: float
     """Resident, of the daemon alone."""
     descriptors: int
+    """Without those of connections to the store: they are kept once opened, up to the pool's bound."""
+    connections: int
     threads: int
     children: int
     """Direct ones, zombies included."""
@@ -62,12 +65,16 @@ def look(paths: ProjectPaths, temporary: Path, port: int, pid: int, at_s: float,
     copies = [*paths.workspaces_dir.glob("slots/*/tree"), *paths.workspaces_dir.glob("proofs/*/tree")]
     files_of_tree = _files_of_tree(paths.root)
     state = _disk_bytes(paths.state_dir, beside=(*copies, paths.log_file.parent, paths.redis_dir))
+    connections = sum(
+        _metric(page, f'agentcoord_store_connections{{state="{state}"}}') for state in ("idle", "used")
+    )
     return Sample(
         at_s=at_s,
         pid=pid,
         done=done,
         memory_mb=int(words["VmRSS"].split()[0]) / 1024,
-        descriptors=int(_metric(page, "process_open_fds")),
+        descriptors=int(_metric(page, "process_open_fds") - connections),
+        connections=int(connections),
         threads=int(words["Threads"]),
         children=len(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()),
         keys=keys,
@@ -125,6 +132,7 @@ class Bound:
 BOUNDS = (
     Bound("memory, MB", lambda s: s.memory_mb, 6.0, 0.02),
     Bound("descriptors", lambda s: s.descriptors, 6.0, 0.0),
+    Bound("connections to the store", lambda s: s.connections, CONNECTIONS, 0.0),
     Bound("threads", lambda s: s.threads, 6.0, 0.0),
     Bound("children", lambda s: s.children, 3.0, 0.0),
     Bound("keys beside those of tasks", lambda s: s.keys, 30.0, 0.0),

@@ -23,7 +23,8 @@ AllowRoot = Annotated[
 Unconfined = Annotated[
     bool,
     typer.Option(
-        "--unsafe-no-sandbox", help="Run the workers' commands without a sandbox, for this start only."
+        "--unsafe-no-sandbox",
+        help="Run the workers' commands without a sandbox, until the daemon is stopped.",
     ),
 ]
 External = Annotated[

@@ -67,6 +67,8 @@ class Gauges:
     async def read(self) -> Reading:
         """Take one reading; without the store's part while the store is away."""
         rows = self._shop.board.rows.values()
+        of_store = await self._read_store()
+        usage = self._shop.store.usage
         return Reading(
             version=__version__,
             started_at_s=self._state.started_at_ms / 1000,
@@ -78,7 +80,9 @@ class Gauges:
             copies_total=self._shop.pool.size,
             subscribers=self._shop.hub.subscribers,
             worker_restarts=self._fleet.restarts,
-            store=await self._read_store(),
+            round_trips=usage.round_trips,
+            connections={"used": usage.connections_used, "idle": usage.connections_idle},
+            store=of_store,
         )
 
     async def _read_store(self) -> StoreReading | None:

@@ -27,6 +27,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from agentcoord.errors import StoreError
 from agentcoord.store.odd_text import know_odd_text
 from agentcoord.store.scripts import CALL_TIMEOUT_S
+from agentcoord.values import dataclass
 
 CONNECTIONS = 16
 """The most connections of one store; who needs one more waits."""
@@ -95,6 +96,30 @@ def _shared() -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a client has done, and what it holds open."""
+
+    round_trips: int
+    """Since it was made; calls that were sent together are one."""
+    connections_used: int
+    connections_idle: int
+    """Connected and lent to nobody: they serve the next call."""
+
+
+def usage_of(client: Redis) -> Usage:
+    """Return the usage of a client that `connected` gave."""
+    # A cluster's client is typed as the one that it stands in for.
+    if isinstance(cast("object", client), _BoundedCluster):
+        return cast("_BoundedCluster", client).usage()
+    return cast("_InOrder", client.connection_pool).usage()
+
+
+def count_round_trip(client: Redis) -> None:
+    """Count one that was made over a connection which its user keeps."""
+    cast("_InOrder", client.connection_pool).round_trips += 1
+
+
 class _InOrder(BlockingConnectionPool):
     """Who needs one connection too many waits, and gets one in the order of asking.
 
@@ -110,6 +135,12 @@ class _InOrder(BlockingConnectionPool):
         """How often a new connection found another process, or another's copy: it may have gone back."""
         self._server: tuple[str, ...] = ()
         self._connects = self._newest = 0
+        self.round_trips = 0
+        """One a lending, and those of who keeps a connection (`count_round_trip`)."""
+
+    def usage(self) -> Usage:
+        idle = sum(connection.is_connected for connection in self._available_connections)
+        return Usage(self.round_trips, len(self._lent), idle)
 
     def make_connection(self) -> AbstractConnection:
         connection: AbstractConnection = super().make_connection()  # type: ignore[no-untyped-call]  # Untyped.
@@ -138,6 +169,7 @@ class _InOrder(BlockingConnectionPool):
         except BaseException:
             self._room.release()
             raise
+        self.round_trips += 1
         self._lent.add(connection)
         return connection
 
@@ -174,9 +206,22 @@ class _BoundedCluster(RedisCluster):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._room = asyncio.Semaphore(CONNECTIONS)
+        self._round_trips = 0
+
+    def usage(self) -> Usage:
+        each = [connection for node in self.get_nodes() for connection in node._connections]  # noqa: SLF001 - has no public name
+        free = {connection for node in self.get_nodes() for connection in node._free}  # noqa: SLF001 - as above
+        open_ = [connection for connection in each if connection.is_connected]
+        idle = sum(connection in free for connection in open_)
+        return Usage(self._round_trips, len(open_) - idle, idle)
+
+    def pipeline(self, *args: Any, **options: Any) -> Any:
+        self._round_trips += 1
+        return super().pipeline(*args, **options)
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         async with self._room:
+            self._round_trips += 1
             return await super().execute_command(*args, **options)
 
 

@@ -22,7 +22,7 @@ from agentcoord.domain.states import HELD_STATES
 from agentcoord.domain.task import Task
 from agentcoord.errors import StoreLoadingError
 from agentcoord.store.budget_ledger import BudgetLedger
-from agentcoord.store.client import connected, unix_url
+from agentcoord.store.client import Usage, connected, unix_url, usage_of
 from agentcoord.store.cluster_lane import ClusterLane
 from agentcoord.store.dispatcher import DISPATCHED, Dispatcher
 from agentcoord.store.event_log import EventLog
@@ -152,6 +152,11 @@ class Store:
         """Raise StoreUnavailableError unless the server answers."""
         async with calling("answer a ping"):
             await self.client.ping()
+
+    @property
+    def usage(self) -> Usage:
+        """Round trips so far, and connections."""
+        return usage_of(self.client)
 
     async def get_setting(self, name: str) -> str | None:
         """Return a small value that outlives the daemon; None when it was never set."""

@@ -20,6 +20,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 
 from agentcoord.errors import StoreError, StoreUnavailableError
+from agentcoord.store.client import count_round_trip
 from agentcoord.store.lane import DOING, Argument, LaneCall, Listener, ScriptsForgottenError
 from agentcoord.store.odd_text import ODD_TEXT
 from agentcoord.store.refusals import error_for
@@ -158,6 +159,7 @@ class OwnLane:
             else:
                 packed.append(_packed(("EVALSHA", shas[script], 1, prefix, *args)))
         self._transport.write(b"".join(packed))
+        count_round_trip(self.client)
 
     def tell_again(self) -> None:
         self._untold.update(self.sources)

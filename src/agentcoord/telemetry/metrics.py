@@ -71,6 +71,10 @@ class Reading:
     copies_total: int = 0
     subscribers: int = 0
     worker_restarts: int = 0
+    round_trips: int = 0
+    """To the store, since the start."""
+    connections: Mapping[str, int] = field(default_factory=dict)
+    """To the store, by whether a call has them."""
     store: StoreReading | None = None
     """None while the store is away."""
 
@@ -220,6 +224,17 @@ class _Moment(Collector):
         yield _gauge("subscribers", "Dashboards and other readers of events.", reading.subscribers)
         yield CounterMetricFamily(
             "agentcoord_worker_restarts", "Workers begun anew after a crash.", value=reading.worker_restarts
+        )
+        yield CounterMetricFamily(
+            "agentcoord_store_round_trips",
+            "Round trips to the store; calls sent together are one.",
+            value=reading.round_trips,
+        )
+        yield _gauge(
+            "store_connections",
+            "Open connections to the store, used and idle.",
+            dict(reading.connections),
+            "state",
         )
         yield _gauge("store_up", "Whether the store answers.", float(reading.store is not None))
         if reading.store is not None:

@@ -60,6 +60,9 @@ async def test_a_scrape_tells_tasks_and_what_was_counted(valkey_url: str, projec
         assert status == 200
         assert 'agentcoord_tasks{state="queued"} 2.0' in body
         assert "agentcoord_claims_total 1.0" in body
+        assert 'agentcoord_store_connections{state="used"} 1.0' in body  # The dispatcher's own.
+        assert 'agentcoord_store_connections{state="idle"} ' in body
+        assert 'agentcoord_store_connections{state="idle"} 0.0' not in body  # The scrape has just asked.
         assert "process_resident_memory_bytes" in body
 
 

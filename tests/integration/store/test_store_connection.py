@@ -248,6 +248,29 @@ async def test_nobody_waits_for_a_connection_while_later_ones_are_served(
             everybody_once.set()
 
 
+async def test_a_store_tells_how_often_it_asked_and_what_it_holds_open(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, spec("a"))
+        await claim(store)
+        before = store.usage.round_trips
+        for _ in range(5):
+            await store.ping()
+        assert store.usage.round_trips == before + 5
+        async with asyncio.TaskGroup() as crowd:
+            for _ in range(4 * CONNECTIONS):
+                crowd.create_task(store.ping())
+        assert store.usage.round_trips == before + 5 + 4 * CONNECTIONS
+        is_cluster = "cluster" in valkey_url  # Its client asks its nodes about one another, besides.
+        assert 1 < store.usage.connections_idle <= CONNECTIONS + is_cluster
+        assert store.usage.connections_used == (not is_cluster)  # The dispatcher keeps one.
+        before = store.usage.round_trips
+        await load(store, spec("b"))
+        await claim(store)
+        assert before < store.usage.round_trips <= before + 4
+
+
 async def test_a_connection_that_cannot_be_had_takes_no_room(project_id: ProjectId, tmp_path: Path) -> None:
     async with connected(f"unix://{tmp_path}/nobody.sock") as client:
         for _ in range(2 * CONNECTIONS):

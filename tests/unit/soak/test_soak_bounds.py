@@ -16,6 +16,7 @@ DONE_A_LOOK = 4
 FIELDS = {
     "memory, MB": "memory_mb",
     "descriptors": "descriptors",
+    "connections to the store": "connections",
     "threads": "threads",
     "children": "children",
     "keys beside those of tasks": "keys",
@@ -28,7 +29,7 @@ FIELDS = {
 
 def life(pid: int = 1, looks: int = 3 * THIRD) -> list[Sample]:
     """A daemon that does tasks and grows by nothing."""
-    return [Sample(2.0 * n, pid, DONE_A_LOOK * n, 100, 20, 8, 2, 40, 3, 10, 0, 1) for n in range(looks)]
+    return [Sample(2.0 * n, pid, DONE_A_LOOK * n, 100, 20, 4, 8, 2, 40, 3, 10, 0, 1) for n in range(looks)]
 
 
 def with_growth(bound: Bound, by: float) -> list[Sample]:

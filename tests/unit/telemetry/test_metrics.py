@@ -18,7 +18,7 @@ from agentcoord.telemetry.metrics import Metrics, Reading, StoreReading
 
 CONFIG = Path(__file__).resolve().parents[3] / "config"
 STORE = StoreReading(0.001, {"queued": 2, "done": 1}, 1.5, 0.25, 6.0, 2.5, 20.0, 3)
-READING = Reading("9.9", 1000.0, True, 0.002, 0.5, {"idle": 6}, 1, 6, 2, 4, STORE)
+READING = Reading("9.9", 1000.0, True, 0.002, 0.5, {"idle": 6}, 1, 6, 2, 4, 90, {"used": 1, "idle": 3}, STORE)
 USAGE = {"input_tokens": 100, "output_tokens": 20}
 NIGHT = (
     Event(EventKind.TASK_CLAIMED, 1_000, "a", "w"),
@@ -80,6 +80,8 @@ def test_a_reading_becomes_gauges_and_an_absent_store_leaves_its_own_out() -> No
     assert found["agentcoord_tasks|state=queued"] == 2
     assert found["agentcoord_run_cap_usd"] == 6.0
     assert found["agentcoord_worker_restarts_total"] == 4
+    assert found["agentcoord_store_round_trips_total"] == 90
+    assert found["agentcoord_store_connections|state=idle"] == 3
     assert found["agentcoord_store_up"] == 1
     away = after(reading=Reading("9.9", 1000.0, True, 0.0, 0.0))
     assert away["agentcoord_store_up"] == 0

@@ -100,14 +100,16 @@ class _Moved:
         )
 
     def _is_split(self, old: WrittenTest) -> bool:
-        """Whether all that it asserted stands in tests that were not there before."""
-        new = Counter(
-            each.text
-            for name, test in self.after.tests.items()
-            if name not in self.before.tests and name != OUTSIDE and not test.skips
-            for each in test.assertions
+        """Whether all of its statements stand in new tests, and what it asserted can still fail there."""
+        there = self.before.tests
+        new = [test for name, test in self.after.tests.items() if name not in there and not test.skips]
+        statements = {statement for test in new for statement in test.body.splitlines()}
+        asserted = {each.text for test in new for each in test.assertions}
+        return (
+            bool(old.body and old.assertions)
+            and statements.issuperset(old.body.splitlines())
+            and asserted.issuperset(each.text for each in old.assertions)
         )
-        return bool(old.assertions) and Counter(each.text for each in old.assertions) <= new
 
     def _candidates(self) -> Iterator[WrittenTest]:
         yield from self.after.tests.values()

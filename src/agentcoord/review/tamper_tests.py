@@ -90,6 +90,8 @@ class _Moved:
     others: Sequence[ChangedFile]
     _found: list[WrittenTest] | None = None
     """Read once, when the first test is missed."""
+    _said: set[str] | None = None
+    """Of the new tests in the same file every statement, and every assertion that can fail."""
 
     def has(self, old: WrittenTest) -> bool:
         if self._found is None:
@@ -101,14 +103,13 @@ class _Moved:
 
     def _is_split(self, old: WrittenTest) -> bool:
         """Whether all of its statements stand in new tests, and what it asserted can still fail there."""
-        there = self.before.tests
-        new = [test for name, test in self.after.tests.items() if name not in there and not test.skips]
-        statements = {statement for test in new for statement in test.body.splitlines()}
-        asserted = {each.text for test in new for each in test.assertions}
-        return (
-            bool(old.body and old.assertions)
-            and statements.issuperset(old.body.splitlines())
-            and asserted.issuperset(each.text for each in old.assertions)
+        if self._said is None:
+            there = self.before.tests
+            new = [test for name, test in self.after.tests.items() if name not in there and not test.skips]
+            self._said = {each.text for test in new for each in test.assertions}
+            self._said.update(statement for test in new for statement in test.body.splitlines())
+        return bool(old.body and old.assertions) and self._said.issuperset(
+            [*old.body.splitlines(), *(each.text for each in old.assertions)]
         )
 
     def _candidates(self) -> Iterator[WrittenTest]:

@@ -47,8 +47,8 @@ _RUST_SKIP = re.compile(r"#\[(?:ignore\b|should_panic\b|cfg_attr\b[^\]]*\bignore
 _RUST_CASE = re.compile(r"#\[(?:case|test_case)\b")
 _RUST_FILE = re.compile(r"#\[cfg\(test\)\]\s*(?:pub\s+)?mod\s+(\w+)\s*;")
 """Tests in a file of their own, which is compiled only for this line."""
-_RUST_MODULE = re.compile(r"#\[cfg\((?P<condition>[^\]\n]*)\)\]\s*(?:pub\s+)?mod\s+\w+")
-_RUST_MODULE_SKIP = re.compile(r"#!\[cfg\([^\]]*\]")
+_RUST_MODULE = re.compile(r"#\[cfg\((?P<condition>[^\]\n]{0,300})\)\]\s*(?:pub\s+)?mod\s+\w+")
+_RUST_MODULE_SKIP = re.compile(r"#!\[cfg\([^\]]{0,300}\]")
 _OPENING = re.compile(r"[{;]")
 _TABLE = re.compile(r"\[\]\s*struct\s*\{")
 _STRING = re.compile(r"\s*(['\"`])")

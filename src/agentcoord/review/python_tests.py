@@ -8,7 +8,8 @@ from __future__ import annotations
 import ast
 import hashlib
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from agentcoord.review.assertions import Assertion, assertions_of, bodies_of, called, name_of, source_of
 from agentcoord.review.readings import OUTSIDE, FileReading, WrittenTest
@@ -36,6 +37,15 @@ _MARKERS = frozenset({"applymarker", "add_marker"})
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
+class _Names(NamedTuple):
+    """What names mean in the whole file."""
+
+    skipping: Collection[str]
+    """Of marks that skip, and of functions that do."""
+    tables: Mapping[str, int]
+    """How many elements each list has."""
+
+
 def read_tests(content: bytes) -> FileReading | None:
     """Read one file; None when it is no Python that can be parsed."""
     try:
@@ -49,7 +59,7 @@ def read_tests(content: bytes) -> FileReading | None:
 
 def _read_module(module: ast.Module) -> FileReading:
     found = FileReading(hooks=dict(_hooks(module)))
-    _read_body(module.body, "", found, _SKIPS | _skips_by_other_names(module))
+    _read_body(module.body, "", found, _Names(_SKIPS | _skips_by_other_names(module), _tables(module)))
     outside = tuple(_outside_of_tests(module.body))
     if outside:
         found.tests[OUTSIDE] = WrittenTest(OUTSIDE, outside[0].line, "", outside, {}, 1)
@@ -67,6 +77,20 @@ def _skips_by_other_names(module: ast.Module) -> frozenset[str]:
     )
 
 
+def _tables(module: ast.Module) -> dict[str, int]:
+    """How many elements the lists have that are given a name, for tests that are run for each of one."""
+    found = {}
+    for statement in module.body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.List() | ast.Tuple() | ast.Set() as value):
+                found[name] = len(value.elts)
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.List() | ast.Tuple() | ast.Set() as value):
+                found[name] = len(value.elts)
+            case _:
+                pass
+    return found
+
+
 def _outside_of_tests(body: Sequence[ast.stmt]) -> Iterator[Assertion]:
     """What helpers and set-up assert for the tests that call them."""
     for statement in body:
@@ -76,8 +100,8 @@ def _outside_of_tests(body: Sequence[ast.stmt]) -> Iterator[Assertion]:
             yield from assertions_of(_without_docstring(statement.body))
 
 
-def _read_body(body: Sequence[ast.stmt], prefix: str, found: FileReading, names: Collection[str]) -> None:
-    """Read the statements of a module or a class; `names` are those that skip."""
+def _read_body(body: Sequence[ast.stmt], prefix: str, found: FileReading, names: _Names) -> None:
+    """Read the statements of a module or a class; `names` are those of the whole file."""
     for statement in body:
         match statement:
             case ast.FunctionDef() | ast.AsyncFunctionDef() if statement.name.startswith("test"):
@@ -86,14 +110,14 @@ def _read_body(body: Sequence[ast.stmt], prefix: str, found: FileReading, names:
                 _read_surroundings(statement, prefix, found)
             case ast.ClassDef() if statement.name.startswith("Test") or statement.bases:
                 where = f"{prefix}{statement.name}"
-                for words, line in _decorator_skips(statement, names):
+                for words, line in _decorator_skips(statement, names.skipping):
                     found.skips[f"{where}: {words}"] = line
                 found.classes.add(where)
                 _read_body(statement.body, f"{where}::", found, names)
             case ast.Delete():
                 _take_away(statement.targets, prefix, found)
             case ast.Assign() | ast.AnnAssign() | ast.Expr() | ast.Raise():
-                _read_plain(statement, prefix, found, names)
+                _read_plain(statement, prefix, found, names.skipping)
             case ast.If() | ast.Try() | ast.With():
                 for part in bodies_of(statement):
                     _read_body(part, prefix, found, names)
@@ -135,8 +159,8 @@ def _read_plain(statement: ast.stmt, prefix: str, found: FileReading, skipping: 
         found.skips[f"{prefix}{source}"] = statement.lineno
 
 
-def _read_test(function: _Function, names: Collection[str]) -> WrittenTest:
-    skips = dict(_decorator_skips(function, names))
+def _read_test(function: _Function, names: _Names) -> WrittenTest:
+    skips = dict(_decorator_skips(function, names.skipping))
     for words, line in _skips_inside(function):
         skips.setdefault(words, line)
     plain = _without_docstring(function.body)
@@ -149,7 +173,7 @@ def _read_test(function: _Function, names: Collection[str]) -> WrittenTest:
         body="\n".join(ast.dump(statement) for statement in plain),
         assertions=tuple(assertions_of(plain)),
         skips=skips,
-        cases=_cases(function),
+        cases=_cases(function, names.tables),
     )
 
 
@@ -165,7 +189,7 @@ def _skips_inside(function: _Function) -> Iterator[tuple[str, int]]:
             yield source_of(node), node.lineno
 
 
-def _cases(function: _Function) -> int:
+def _cases(function: _Function, tables: Mapping[str, int]) -> int:
     cases = 1
     for decorator in function.decorator_list:
         if (
@@ -176,6 +200,8 @@ def _cases(function: _Function) -> int:
             values = decorator.args[1]
             if isinstance(values, ast.List | ast.Tuple | ast.Set):
                 cases *= len(values.elts)
+            elif isinstance(values, ast.Name):
+                cases *= tables.get(values.id, 1)
     return cases
 
 

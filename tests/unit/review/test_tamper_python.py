@@ -280,6 +280,10 @@ def test_fewer_parametrized_cases_are_deleted_tests() -> None:
     cases = "@pytest.mark.parametrize('a', [1, 2, 3])\ndef test_x(a):\n    assert f(a) == a\n"
     assert one(cases, cases.replace("[1, 2, 3]", "[1]")).words == "test_x had 3 cases and has 1"
     assert flags(cases, cases.replace("[1, 2, 3]", "[1, 2, 3, 4]")) == ()
+    named = f"ALL: list[int] = [1, 2, 3]\n\n\n{cases.replace('[1, 2, 3]', 'ALL')}"
+    assert one(named, named.replace("[1, 2, 3]", "[1]")).words == "test_x had 3 cases and has 1"
+    assert flags(cases, named) == ()
+    assert flags(named, named.replace("= [1, 2, 3]", "= read_cases()")) != ()
 
 
 def test_hooks_that_steer_the_run_are_flagged_and_fixtures_are_not() -> None:

@@ -57,8 +57,8 @@ class Limits:
     disk_reserve_bytes: int = 512 * 1024**2
     """A command is also ended when it eats into this last free space of the file system."""
     disk_files_reserve: int = 20_000
-    """The same of how many more files it can hold: empty ones take no space, and then nobody can make any.
-    Their growth is not bounded: some file systems count by the free space."""
+    """And when it eats into these last files that the file system can hold: empty ones take no space.
+    Their growth is not bounded, because some file systems count by the free space."""
 
 
 class KilledBy(StrEnum):

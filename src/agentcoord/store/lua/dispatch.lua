@@ -24,7 +24,7 @@
 --       The words, with '|' between: a digit for each finished task (1; 2 when some that need it are left to
 --       `spread.lua`; 0 when its token is stale or it is not in the expected state), deadline of what is
 --       handed out, token of the first (the others follow one by one), csv of the waiters that it goes to,
---       the version of the routes, epoch of the log or '', number of the first event.
+--       the version of the routes ('' while paused), epoch of the log or '', number of the first event.
 -- Cost  constant calls for the batch, one read of the heads a covered route, and about 1 a finished, 1 a
 --       handed-out task, 2 a released dependent; at most 1,000 of each kind, dependents included. Routes
 --       that nobody here covers cost nothing, except in the first call after a route came up.
@@ -202,6 +202,10 @@ else
 end
 at = at + 1 + 2 * tag_sets
 
+-- While paused the routes have no version: `hand_over`, which looks at nothing else, then does nothing.
+local paused = (ARGV[at] ~= '' or covers_version ~= version) and redis.call('HGET', P .. 'settings', 'paused') == '1'
+if paused then version = '' end
+
 local granted, first_event
 if repeated then
   -- What the call that this one repeats handed out, in the same form, and the number of its first event; nil
@@ -234,7 +238,7 @@ if repeated then
 end
 if not granted then
   granted, first_event = {'', '', {}, {}}, ''
-  if ARGV[at] ~= '' and redis.call('HGET', P .. 'settings', 'paused') ~= '1' then
+  if ARGV[at] ~= '' and not paused then
     local waiters = {}
     for which, set, worker in string.gmatch(ARGV[at], '(%d+) (%d+) ([^\n]*)\n') do
       waiters[#waiters + 1] = {which = which, set = sets[tonumber(set)], worker = worker}

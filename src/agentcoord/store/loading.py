@@ -77,17 +77,17 @@ class Loader:
         if len(specs) == 1 and specs[0].id not in specs[0].needs:
             self.dispatcher.rouse()
             one = _alone(specs[0])
-            its_words = _words_of(specs[0], 0) if one is None else _words_alone(one)
-            _, (outcome,) = await self._load_piece([its_words], 1, "", one)
+            piece = [_words_of(specs[0], 0)] if one is None else ()
+            _, (outcome,) = await self._load_piece(piece, 1, "", one)
             return _OUTCOMES[outcome]((specs[0].id,))
         ordered = _needs_first(specs)
         rank_of = {spec.id: rank for rank, spec in enumerate(specs)}
         outcome_of: dict[TaskId, int] = {}
         base = ""
-        for piece in _pieces(ordered):
-            words = [_words_of(spec, rank_of[spec.id]) for spec in piece]
-            base, outcomes = await self._load_piece(words, len(specs), base)
-            outcome_of |= zip((spec.id for spec in piece), outcomes, strict=True)
+        for its_specs in _pieces(ordered):
+            piece = [_words_of(spec, rank_of[spec.id]) for spec in its_specs]
+            base, outcomes = await self._load_piece(piece, len(specs), base)
+            outcome_of |= zip((spec.id for spec in its_specs), outcomes, strict=True)
 
         def with_outcome(code: int) -> tuple[TaskId, ...]:
             return tuple(spec.id for spec in specs if outcome_of[spec.id] == code)
@@ -97,10 +97,10 @@ class Loader:
     async def _load_piece(
         self, piece: Sequence[_Words], count: int, base: str, one: OneTask | None = None
     ) -> tuple[str, Sequence[int]]:
-        """Load some of `count` tasks; `one` is the piece, if it may be handed over at once."""
-        words: Sequence[tuple[str | int | bytes, ...]] = piece
+        """Load some of `count` tasks; `one` stands for the piece, if it may be handed over at once."""
 
         def arguments() -> list[str | int | bytes]:
+            words: Sequence[tuple[str | int | bytes, ...]] = [_words_alone(one)] if one else piece
             return [self.clock.now_ms(), base, count, *_WORDS, *chain.from_iterable(words)]
 
         reply: Any = await self.dispatcher.run_ahead(ScriptName.LOAD, arguments, one=one)

@@ -183,6 +183,9 @@ def _undo_words(view: UndoView) -> str:
         parts.append(f"restored {', '.join(view['restored'])}")
     if view["merged"]:
         parts.append(f"took its lines out of {', '.join(view['merged'])}")
+    if view["gone"] and not view["conflicts"]:
+        gone = ", ".join(view["gone"])
+        parts.append(f"removed or renamed since: {gone} (under another name its lines are still there)")
     if view["conflicts"]:
         parts.append("not undone")
     return f"{view['id']}: {'; '.join(parts) or 'nothing to restore'}"

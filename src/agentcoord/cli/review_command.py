@@ -181,7 +181,9 @@ class PlainReview:
         answer = self._invocation.ask(Method.UNDO, id=case.task_id)
         if self._says_conflicts(case, "undone", answer["conflicts"]):
             return False
-        self._terminal.say(f"{case.task_id} is undone")
+        gone = answer["gone"]
+        rest = f", but for what was removed or renamed since: {', '.join(gone)}" if gone else ""
+        self._terminal.say(f"{case.task_id} is undone{rest}")
         return True
 
     def _reject(self, case: Case, reason: str) -> bool:

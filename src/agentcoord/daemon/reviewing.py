@@ -273,6 +273,7 @@ def _undo_view(task: TaskId, outcome: UndoOutcome) -> UndoView:
         "id": task,
         "restored": list(outcome.restored),
         "merged": list(outcome.merged),
+        "gone": list(outcome.gone),
         "conflicts": list(outcome.conflicts),
         "patch": outcome.patch[:PIECE_CHARS],
     }

@@ -15,6 +15,9 @@ from agentcoord.values import dataclass
 _BROAD = frozenset({"Exception", "BaseException", "AssertionError"})
 _LEAVES = (ast.Return, ast.Raise, ast.Continue, ast.Break)
 _TOLERANCES = frozenset({"abs", "rel", "delta", "abs_tol", "rel_tol", "atol", "rtol"})
+_PLACES = frozenset({"places", "decimal", "significant"})
+_SMALL_TOLERANCE = 1e-6
+"""What `approx` allows by itself."""
 _TEXT_CHARS = 120
 # How hard an assertion is to satisfy: a value, a bound or membership, a mere truth, nothing at all.
 EXACT, PARTLY, TRUTHY, VOID = 3, 2, 1, 0
@@ -34,6 +37,12 @@ _METHODS = {
     "assertAlmostEqual": PARTLY,
     "assertNotAlmostEqual": PARTLY,
     "assertRegex": PARTLY,
+    "assert_called": TRUTHY,
+    "assert_awaited": TRUTHY,
+    "assert_called_once": PARTLY,
+    "assert_awaited_once": PARTLY,
+    "assert_any_call": PARTLY,
+    "assert_any_await": PARTLY,
 }
 """Others, such as assertEqual, are exact."""
 
@@ -51,6 +60,8 @@ class Assertion:
     upper_bounds: tuple[float, ...] = ()
     """Numbers that something must stay below, tolerances included."""
     lower_bounds: tuple[float, ...] = ()
+    tolerance: float = _SMALL_TOLERANCE
+    """By how much a value may be another than the expected one."""
 
 
 def assertions_of(body: Sequence[ast.stmt]) -> Iterator[Assertion]:
@@ -61,6 +72,8 @@ def assertions_of(body: Sequence[ast.stmt]) -> Iterator[Assertion]:
                 yield _of_test(statement.test, statement.lineno, source_of(statement))
             case ast.If(test=ast.Constant(value=value)):
                 yield from assertions_of(statement.body if value else statement.orelse)
+            case ast.For(iter=ast.List(elts=[]) | ast.Tuple(elts=[]) | ast.Dict(keys=[])):
+                yield from assertions_of(statement.orelse)
             case ast.Try() if _swallows(statement):
                 yield from assertions_of([*statement.orelse, *statement.finalbody])
             case ast.With() | ast.AsyncWith():
@@ -81,12 +94,13 @@ def assertions_of(body: Sequence[ast.stmt]) -> Iterator[Assertion]:
 def _of_test(test: ast.expr, line: int, text: str) -> Assertion:
     upper: list[float] = []
     lower: list[float] = []
+    tolerances = [_SMALL_TOLERANCE]
     for node in ast.walk(test):
         if isinstance(node, ast.Compare):
             _take_bounds(node, upper, lower)
         if isinstance(node, ast.Call):
-            upper += _tolerances(node)
-    return Assertion(text, line, _strength(test), _shape(test), tuple(upper), tuple(lower))
+            tolerances += _tolerances(node)
+    return Assertion(text, line, _strength(test), _shape(test), tuple(upper), tuple(lower), max(tolerances))
 
 
 def _strength(test: ast.expr) -> int:
@@ -100,7 +114,7 @@ def _strength(test: ast.expr) -> int:
         case ast.BoolOp():
             return max(_strength(value) for value in test.values)
         case ast.Compare(left=left, ops=[op], comparators=[right]):
-            if ast.dump(left) == ast.dump(right):
+            if ast.dump(left) == ast.dump(right) or "ANY" in (name_of(left), name_of(right)):
                 return VOID
             if isinstance(op, ast.Eq):
                 return EXACT
@@ -123,7 +137,7 @@ def _of_call(statement: ast.Expr) -> Iterator[Assertion]:
     if name.startswith("assert") and len(name) > len("assert"):
         strength = _METHODS.get(name, EXACT)
         literals = [argument for argument in call.args if isinstance(argument, ast.Constant)]
-        if call.args and len(literals) == len(call.args):
+        if call.args and len(literals) == len(call.args) and not _is_of_a_mock(name):
             strength = VOID
         numbers = [float(arg.value) for arg in literals if _is_number(arg.value)]
         below = numbers if name.startswith("assertLess") else []
@@ -133,11 +147,17 @@ def _of_call(statement: ast.Expr) -> Iterator[Assertion]:
             statement.lineno,
             strength,
             _shape(call),
-            (*below, *_tolerances(call)),
+            tuple(below),
             tuple(above),
+            max([_SMALL_TOLERANCE, *_tolerances(call)]),
         )
     elif name in ("fail", "raises", "warns") and not isinstance(statement.value, ast.Await):
         yield Assertion(source_of(statement), statement.lineno, EXACT, _shape(call))
+
+
+def _is_of_a_mock(method: str) -> bool:
+    """Whether it tells how a stand-in was called; its arguments may well be literals."""
+    return method.startswith("assert_") and ("call" in method or "await" in method)
 
 
 def _raising(statement: ast.With | ast.AsyncWith) -> Iterator[Assertion]:
@@ -146,7 +166,8 @@ def _raising(statement: ast.With | ast.AsyncWith) -> Iterator[Assertion]:
         call = item.context_expr
         name = name_of(called(call))
         if isinstance(call, ast.Call) and (name in ("raises", "warns") or name.startswith("assert")):
-            broad = bool(call.args) and name_of(call.args[0]) in _BROAD
+            kinds = call.args[0].elts if call.args and isinstance(call.args[0], ast.Tuple) else call.args[:1]
+            broad = any(name_of(kind) in _BROAD for kind in kinds)
             narrow = any(keyword.arg == "match" for keyword in call.keywords)
             strength = TRUTHY if broad else EXACT if narrow else PARTLY
             yield Assertion(source_of(call), statement.lineno, strength, _shape(call))
@@ -164,13 +185,21 @@ def _take_bounds(compare: ast.Compare, upper: list[float], lower: list[float]) -
 
 
 def _tolerances(call: ast.Call) -> list[float]:
-    return [
-        float(keyword.value.value)
-        for keyword in call.keywords
-        if keyword.arg in _TOLERANCES
-        and isinstance(keyword.value, ast.Constant)
-        and _is_number(keyword.value.value)
+    given = [(keyword.arg or "", keyword.value) for keyword in call.keywords]
+    match name_of(call.func):
+        case "approx":
+            given += [("rel", value) for value in call.args[1:3]]
+        case "assertAlmostEqual":
+            given += [("places", value) for value in call.args[2:3]]
+        case _:
+            pass
+    numbers = [
+        (name, float(value.value))
+        for name, value in given
+        if isinstance(value, ast.Constant) and _is_number(value.value)
     ]
+    places = [10.0 ** -min(max(number, -9.0), 99.0) for name, number in numbers if name in _PLACES]
+    return places + [number for name, number in numbers if name in _TOLERANCES]
 
 
 def _swallows(statement: ast.Try) -> bool:

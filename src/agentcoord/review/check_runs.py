@@ -34,6 +34,7 @@ MOST_JUNIT_FILES = 500
 _USAGE_ERROR = 4
 """pytest's exit code for a command line that it does not understand."""
 _Signatures = Mapping[str, tuple[int, int, int]]
+_NO_CASES = Cases({}, {})
 
 
 class CheckRuns:
@@ -90,10 +91,14 @@ class CheckRuns:
             duration_ms=result.duration_ms,
             timed_out=result.killed_by is KilledBy.TIMEOUT,
         )
-        if cases is None:
-            return outcome
-        self.cases[name, command] = cases
         known = self._known()
+        if cases is None:
+            # Whoever ends pytest from within leaves no report and the code of their choice.
+            silent = outcome.green and bool(known.of(name, command))
+            if not silent:
+                return outcome
+            return await asyncio.to_thread(judged, outcome, _NO_CASES, known, excuse=False)
+        self.cases[name, command] = cases
         excuse = self._excuse and result.killed_by is KilledBy.NOBODY
         # With tens of thousands of tests this takes a while.
         return await asyncio.to_thread(judged, outcome, cases, known, excuse=excuse)

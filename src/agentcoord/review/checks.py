@@ -1,9 +1,10 @@
 """Check runs: the project's own commands, their exit codes, and what a worker is told of them.
 
 The daemon alone decides from these whether a task is done. A check is green when it exits 0
-within its time. A red one lets a task land only when its tests were reported one by one and all
-that failed did so before the task (see `verdict` and docs/decisions/0006-verdicts.md). Where the
-commands run is the caller's: a function that runs one check is handed in.
+within its time and reports no new failure: code under test can end its run with any code. A red
+one lets a task land only when its tests were reported one by one and all that failed did so before
+the task (see `verdict` and docs/decisions/0006-verdicts.md). Where the commands run is the
+caller's: a function that runs one check is handed in.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ class CheckOutcome:
 
     @property
     def green(self) -> bool:
-        return self.exit_code == 0 and not self.timed_out
+        fails = self.verdict is not None and bool(self.verdict.new)
+        return self.exit_code == 0 and not self.timed_out and not fails
 
     @property
     def ok(self) -> bool:

@@ -15,11 +15,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import field
 
 from agentcoord.review.code_assertions import assertions_between
-from agentcoord.review.readings import FileReading, WrittenTest
+from agentcoord.review.readings import OUTSIDE, FileReading, WrittenTest
 from agentcoord.review.source_mask import Language, Masked, masked
 from agentcoord.values import dataclass
 
-OUTSIDE = "outside of the tests"
 _ENDINGS = {
     **dict.fromkeys(("js", "jsx", "mjs", "cjs", "ts", "tsx", "mts", "cts"), Language.SCRIPT),
     "go": Language.GO,

@@ -8,10 +8,10 @@ from __future__ import annotations
 import ast
 import hashlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-from agentcoord.review.assertions import assertions_of, bodies_of, called, name_of, source_of
-from agentcoord.review.readings import FileReading, WrittenTest
+from agentcoord.review.assertions import Assertion, assertions_of, bodies_of, called, name_of, source_of
+from agentcoord.review.readings import OUTSIDE, FileReading, WrittenTest
 
 _SKIPS = frozenset(
     {
@@ -26,6 +26,14 @@ _SKIPS = frozenset(
         "importorskip",
     }
 )
+_SETUPS = frozenset(
+    {"setUp", "setUpClass", "setUpModule", "asyncSetUp", "setup", "setup_module", "setup_function"}
+    | {"setup_class", "setup_method", "tearDown", "teardown_method"}
+)
+"""Run around every test beside them."""
+_ENDS_RUN = frozenset({"os._exit", "sys.exit", "pytest.exit", "os.abort", "exit", "quit", "_exit"})
+_MARKERS = frozenset({"applymarker", "add_marker"})
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def read_tests(content: bytes) -> FileReading | None:
@@ -41,46 +49,96 @@ def read_tests(content: bytes) -> FileReading | None:
 
 def _read_module(module: ast.Module) -> FileReading:
     found = FileReading(hooks=dict(_hooks(module)))
-    _read_body(module.body, "", found)
+    _read_body(module.body, "", found, _SKIPS | _skips_by_other_names(module))
+    outside = tuple(_outside_of_tests(module.body))
+    if outside:
+        found.tests[OUTSIDE] = WrittenTest(OUTSIDE, outside[0].line, "", outside, {}, 1)
     return found
 
 
-def _read_body(body: Sequence[ast.stmt], prefix: str, found: FileReading) -> None:
+def _skips_by_other_names(module: ast.Module) -> frozenset[str]:
+    """Names such as `slow` of `slow = pytest.mark.skipif(...)`."""
+    return frozenset(
+        target.id
+        for statement in module.body
+        if isinstance(statement, ast.Assign) and any(_skip_names(statement.value, _SKIPS))
+        for target in statement.targets
+        if isinstance(target, ast.Name)
+    )
+
+
+def _outside_of_tests(body: Sequence[ast.stmt]) -> Iterator[Assertion]:
+    """What helpers and set-up assert for the tests that call them."""
+    for statement in body:
+        if isinstance(statement, ast.ClassDef):
+            yield from _outside_of_tests(statement.body)
+        elif isinstance(statement, _Function) and not statement.name.startswith("test"):
+            yield from assertions_of(_without_docstring(statement.body))
+
+
+def _read_body(body: Sequence[ast.stmt], prefix: str, found: FileReading, names: Collection[str]) -> None:
+    """Read the statements of a module or a class; `names` are those that skip."""
     for statement in body:
         match statement:
             case ast.FunctionDef() | ast.AsyncFunctionDef() if statement.name.startswith("test"):
-                found.tests[prefix + statement.name] = _read_test(statement)
+                found.tests[prefix + statement.name] = _read_test(statement, names)
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                _read_surroundings(statement, prefix, found)
             case ast.ClassDef() if statement.name.startswith("Test") or statement.bases:
                 where = f"{prefix}{statement.name}"
-                for words, line in _decorator_skips(statement):
+                for words, line in _decorator_skips(statement, names):
                     found.skips[f"{where}: {words}"] = line
-                _read_body(statement.body, f"{where}::", found)
+                _read_body(statement.body, f"{where}::", found, names)
+            case ast.Delete():
+                _take_away(statement.targets, prefix, found)
             case ast.Assign() | ast.AnnAssign() | ast.Expr() | ast.Raise():
-                _read_plain(statement, prefix, found)
+                _read_plain(statement, prefix, found, names)
             case ast.If() | ast.Try() | ast.With():
                 for part in bodies_of(statement):
-                    _read_body(part, prefix, found)
+                    _read_body(part, prefix, found, names)
             case _:
                 pass
 
 
-def _read_plain(statement: ast.stmt, prefix: str, found: FileReading) -> None:
+def _read_surroundings(function: _Function, prefix: str, found: FileReading) -> None:
+    """A function that runs around tests, and may skip them."""
+    fixture = next((d for d in function.decorator_list if name_of(called(d)) == "fixture"), None)
+    skips = {f"{prefix}{function.name}: {words}": line for words, line in _skips_inside(function)}
+    if function.name in _SETUPS or (fixture is not None and "autouse=True" in source_of(fixture)):
+        found.skips.update(skips)
+    elif fixture is not None:
+        found.fixtures[prefix + function.name] = skips
+    elif function.name == "__init__" and prefix.startswith("Test"):
+        found.skips[f"{prefix}__init__, so that pytest passes the class over"] = function.lineno
+
+
+def _take_away(targets: Sequence[ast.expr], prefix: str, found: FileReading) -> None:
+    """Forget the tests whose names are deleted or given to something else."""
+    gone = tuple(f"{prefix}{target.id}" for target in targets if isinstance(target, ast.Name))
+    for key in [key for key in found.tests if key in gone or key.startswith(tuple(f"{g}::" for g in gone))]:
+        del found.tests[key]
+
+
+def _read_plain(statement: ast.stmt, prefix: str, found: FileReading, skipping: Collection[str]) -> None:
     """A statement at the level of a module or a class that may switch tests off."""
     source = source_of(statement)
     targets = statement.targets if isinstance(statement, ast.Assign) else []
-    names = {target.id for target in targets if isinstance(target, ast.Name)}
+    _take_away(targets, prefix, found)
+    names = {name_of(target) for target in targets}
     not_collected = "__test__" in names and source.endswith("False")
-    marked = (names & {"pytestmark"} or not names) and any(_skip_names(statement))
+    marked = (names & {"pytestmark"} or not names) and any(_skip_names(statement, skipping))
     if not_collected or marked:
         found.skips[f"{prefix}{source}"] = statement.lineno
 
 
-def _read_test(function: ast.FunctionDef | ast.AsyncFunctionDef) -> WrittenTest:
-    skips = dict(_decorator_skips(function))
-    for node in ast.walk(function):
-        if isinstance(node, ast.Call | ast.Raise) and any(_skip_names(node, deep=False)):
-            skips.setdefault(source_of(node), node.lineno)
+def _read_test(function: _Function, names: Collection[str]) -> WrittenTest:
+    skips = dict(_decorator_skips(function, names))
+    for words, line in _skips_inside(function):
+        skips.setdefault(words, line)
     plain = _without_docstring(function.body)
+    for statement in plain:
+        if isinstance(statement, ast.If) and any(isinstance(each, ast.Return) for each in statement.body):
+            skips.setdefault(f"it returns early if {source_of(statement.test)}", statement.lineno)
     return WrittenTest(
         name=function.name,
         line=function.lineno,
@@ -91,7 +149,19 @@ def _read_test(function: ast.FunctionDef | ast.AsyncFunctionDef) -> WrittenTest:
     )
 
 
-def _cases(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+def _skips_inside(function: _Function) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(function):
+        if isinstance(node, ast.Call) and name_of(node.func) in _MARKERS:
+            skips = any(_skip_names(node, _SKIPS))
+        elif isinstance(node, ast.Call | ast.Raise):
+            skips = name_of(called(node.exc if isinstance(node, ast.Raise) else node)) in _SKIPS
+        else:
+            continue
+        if skips:
+            yield source_of(node), node.lineno
+
+
+def _cases(function: _Function) -> int:
     cases = 1
     for decorator in function.decorator_list:
         if (
@@ -105,37 +175,49 @@ def _cases(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return cases
 
 
-def _decorator_skips(
-    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef,
-) -> Iterator[tuple[str, int]]:
+def _decorator_skips(node: _Function | ast.ClassDef, names: Collection[str]) -> Iterator[tuple[str, int]]:
     for decorator in node.decorator_list:
-        if any(_skip_names(decorator)):
-            yield source_of(decorator), decorator.lineno
+        marked = [decorator]
+        if (
+            name_of(called(decorator)) == "parametrize"
+        ):  # One row of the table may be marked, and others added.
+            rows = [each for each in ast.walk(decorator) if name_of(called(each)) == "param"]
+            marked = [each for each in rows if isinstance(each, ast.Call)] or marked
+        for each in marked:
+            if any(_skip_names(each, names)):
+                yield source_of(each), each.lineno
 
 
-def _skip_names(node: ast.AST, *, deep: bool = True) -> Iterator[str]:
+def _skip_names(node: ast.AST, names: Collection[str]) -> Iterator[str]:
     """Names in a decorator, call or statement that skip a test or expect it to fail."""
-    if not deep:
-        found = called(node.exc if isinstance(node, ast.Raise) else node)
-        if name_of(found) in _SKIPS:
-            yield name_of(found)
-        return
     for inner in ast.walk(node):
-        if isinstance(inner, ast.Name | ast.Attribute) and name_of(inner) in _SKIPS:
+        if isinstance(inner, ast.Name | ast.Attribute) and name_of(inner) in names:
             yield name_of(inner)
 
 
 def _hooks(module: ast.Module) -> Iterator[tuple[str, int]]:
     for node in ast.walk(module):
         match node:
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) if name.startswith("pytest_"):
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) if _is_hook(name):
                 yield f"the hook {name}: {_digest(node)}", node.lineno
-            case ast.Assign(targets=[ast.Name(id="collect_ignore" | "collect_ignore_glob")]):
+            case ast.Assign(targets=[ast.Name(id=name)]) if _is_hook(name) or name.startswith(
+                "collect_ignore"
+            ):
                 yield source_of(node), node.lineno
-            case ast.Call() if source_of(node.func) in ("os._exit", "sys.exit", "pytest.exit"):
+            case ast.ImportFrom(names=names) if any(_is_hook(each.asname or each.name) for each in names):
+                yield source_of(node), node.lineno
+            case ast.ImportFrom(module=origin, names=names) if any(
+                f"{origin}.{each.name}" in _ENDS_RUN for each in names
+            ):
+                yield f"it can end the test run: {source_of(node)}", node.lineno
+            case ast.Call() if source_of(node.func) in _ENDS_RUN:
                 yield f"it ends the test run: {source_of(node)}", node.lineno
             case _:
                 pass
+
+
+def _is_hook(name: str) -> bool:
+    return name.startswith("pytest_") or name == "load_tests"
 
 
 def _digest(node: ast.AST) -> str:

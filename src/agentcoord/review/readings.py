@@ -11,6 +11,9 @@ from dataclasses import field
 from agentcoord.review.assertions import Assertion
 from agentcoord.values import dataclass
 
+OUTSIDE = "outside of the tests"
+"""The one entry for all that is asserted there, so that it cannot vanish either."""
+
 
 @dataclass(frozen=True, slots=True)
 class WrittenTest:
@@ -38,3 +41,5 @@ class FileReading:
     """Of the whole file, or of classes and groups."""
     hooks: dict[str, int] = field(default_factory=dict)
     """What steers the test run itself: pytest hooks, collection lists, exits."""
+    fixtures: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By name, what in each skips the tests that ask for it, and in which line."""

@@ -15,6 +15,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from agentcoord.review.flags import ChangedFile, Flag, FlagKind, is_test, text_of
+from agentcoord.review.tamper_scripts import MAKEFILE, PREFERRED_MAKEFILE, script_change
 from agentcoord.review.tamper_selection import selection_flags, selects_tests
 
 _WHOLE = re.compile(
@@ -22,7 +23,7 @@ _WHOLE = re.compile(
     r"|pyrightconfig\.json|agentcoord\.toml|codecov\.ya?ml|\.codecov\.ya?ml|phpunit\.xml(\.dist)?|\.rspec"
     r"|\.mocharc\.\w+|(jest|vitest|karma|playwright|cypress|ava|nyc|eslint)\.conf(ig)?\.\w+|\.nycrc(\.json)?"
     r"|\.eslintrc(\.\w+)?|\.eslintignore|biome\.jsonc?|\.golangci\.ya?ml|clippy\.toml|nextest\.toml|\.swiftlint\.yml"
-    r"|\.rubocop\.yml|phpstan\.neon(\.dist)?|\.bandit|\.pre-commit-config\.yaml)$"
+    r"|\.cargo/config(\.toml)?|\.rubocop\.yml|phpstan\.neon(\.dist)?|\.bandit|\.pre-commit-config\.yaml)$"
 )
 _TOML_TABLES = frozenset(
     {
@@ -40,30 +41,40 @@ _TOML_TABLES = frozenset(
     }
 )
 _CFG_SECTION = re.compile(r"^(tool:pytest|pytest|coverage|flake8|mypy|pylint|tox|testenv)")
-_PACKAGE_KEYS = ("scripts", "jest", "c8", "nyc", "mocha", "ava", "eslintConfig")
-_MAKEFILE = re.compile(r"(^|/)(GNU)?[Mm]akefile$|\.mk$|(^|/)[Jj]ustfile$")
-_PREFERRED_MAKEFILE = re.compile(r"(^|/)(GNUmakefile|makefile)$")
-"""`make` reads these instead of a `Makefile`."""
-_TARGET = re.compile(r"^([^\s:#=][^:#=]*?)\s*::?(?![=:])")
-_VARIABLE = re.compile(r"^\s*(?:override\s+|export\s+)*([\w.-]+)\s*(?:[:?!+]|::)?=")
+_PACKAGE_KEYS = ("jest", "c8", "nyc", "mocha", "ava", "eslintConfig")
+_SHADOW = re.compile(
+    r"^(src/)?(_?pytest|unittest|pluggy|coverage|mypy|ruff|tox|nox|doctest)(\.py$|/__(init|main)__\.py$)"
+)
+"""`python -m pytest` looks in the current folder first."""
 _BUILD = re.compile(
-    r"(^|/)(Cargo\.toml|pom\.xml|build\.gradle(\.kts)?|tsconfig[\w.-]*\.json|vite\.config\.\w+)$"
+    r"(^|/)(Cargo\.toml|pom\.xml|build\.gradle(\.kts)?|tsconfig[\w.-]*\.json|vite\.config\.\w+|CMakeLists\.txt)$"
 )
 _SWITCHED_OFF = re.compile(
-    r"^\s*(?:doc)?test\s*=\s*false|<(?:maven\.test\.skip|skip(?:Tests|ITs)?)>\s*true|testFailureIgnore>\s*true"
+    r"^\s*(?:(?:doc)?test|autotests)\s*=\s*false|<(?:groups|excludedGroups|test)>|<(?:maven\.test\.skip|skip(?:Tests|ITs)?)>\s*true|testFailureIgnore>\s*true"
     r"|ignoreFailures\s*=\s*true|enabled\s*=\s*false|passWithNoTests"
+    r"|\bonlyIf\b|\b(?:include|exclude)(?:Tags|Engines|TestsMatching|Categories)\b|dangerouslyIgnoreUnhandledErrors"
     r"|\"(?:strict\w*|no[A-Z]\w*|allUnreachable\w*)\"\s*:\s*false|\"skipLibCheck\"\s*:\s*true"
 )
 """Lines of files that build as well as check, where they make the checks see less."""
-_EXCLUDES, _LISTS = re.compile(r"\bexclude\b"), re.compile(r"\b(?:include|exclude)\b")
+_EXCLUDES = re.compile(r"\bexclude\b(?!\s*\(?\s*(?:group|module)\b)")
+_LISTS = re.compile(r"\b(?:include|exclude)\b")
 """Lines that may leave something out: of files whose lists are not read, and of those that cannot be."""
-_STRICT = re.compile(r"\"(?:strict\w*|no[A-Z]\w*)\"\s*:\s*true")
+_STRICT = re.compile(
+    r"\"(?:strict\w*|no[A-Z]\w*)\"\s*:\s*true|\buse(?:JUnitPlatform|TestNG)\b|[cC]overageVerification"
+    r"|\b(?:add_test|enable_testing|gtest_discover_tests|catch_discover_tests)\b|<goal>(?:verify|check)<"
+)
+"""Lines that such a file may not lose."""
+_PATIENCE = re.compile(r"\b(?:testTimeout|hookTimeout|retry)\s*:")
+"""More of it than there was, where nothing was said."""
 _PYTHON_MARK = re.compile(r"^\s*(?:@|pytestmark\b).*(?:time_?out|reruns|retries|flaky)", re.IGNORECASE)
 """What a Python test says of its own patience; its other numbers are its assertions' (`tamper_tests`)."""
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _AT_LEAST = re.compile(
-    r"fail[_-]under|coverage|threshold|\bmin(?:imum)?\b|\bmin_|branches|functions|statements", re.IGNORECASE
+    r"fail[_-]under|coverage|threshold|\bmin(?:imum)?\b|\bmin_|branches|functions|statements|\blines\b",
+    re.IGNORECASE,
 )
+_AT_MOST_OF_A_BUILD = re.compile(r"time_?out|reruns|\bretr(?:y|ies)\b|tolerance", re.IGNORECASE)
+"""Other maxima there are of memory and processes."""
 _AT_MOST = re.compile(r"time_?out|\bmax[-_]?\w*|reruns|retries|tolerance|allowed", re.IGNORECASE)
 _SILENCER = re.compile(
     r"#\s*(?:noqa|type:\s*ignore|pragma:\s*no\s*cover|nosec|pylint:\s*disable|pyright:\s*ignore|mypy:\s*ignore)"
@@ -103,8 +114,12 @@ def silenced_flags(file: ChangedFile) -> list[Flag]:
 
 def _added(file: ChangedFile) -> list[Flag]:
     """A new configuration file can overrule the one that was used."""
-    if _WHOLE.search(file.path) or _PREFERRED_MAKEFILE.search(file.path):
+    if _WHOLE.search(file.path) or PREFERRED_MAKEFILE.search(file.path):
         return [Flag(FlagKind.CONFIGURATION_CHANGED, file.path, 1, "a new file that configures checks")]
+    if _SHADOW.search(file.path):
+        return [
+            Flag(FlagKind.CONFIGURATION_CHANGED, file.path, 1, "Python may run it in the place of a runner")
+        ]
     return []
 
 
@@ -115,45 +130,28 @@ def _changed_setting(file: ChangedFile, run_by_checks: Collection[str], *, selec
         return "a check runs this file"
     if _WHOLE.search(file.path):
         return "it configures checks"
+    runs = script_change(file.path, text_of(file.before), text_of(file.after), run_by_checks)
+    if runs:
+        return runs
     if name == "pyproject.toml":
         return _tables_changed(_toml_tables(file.before), _toml_tables(file.after))
     if name == "setup.cfg":
         return _tables_changed(_cfg_sections(file.before), _cfg_sections(file.after))
     if name == "package.json":
         return _tables_changed(_package_parts(file.before), _package_parts(file.after))
-    if _MAKEFILE.search(file.path):
-        gone = Counter(text_of(file.before).splitlines()) - Counter(text_of(file.after).splitlines())
-        if any(line.strip() and not line.lstrip().startswith("#") for line in gone):
-            return "lines of it were changed or taken out"
-        return _said_anew(text_of(file.before), text_of(file.after))
     if _BUILD.search(file.path):
         excludes = None if selection_was_read else _LISTS if selects_tests(file.path) else _EXCLUDES
         return _switched_off(text_of(file.before), text_of(file.after), excludes)
     return ""
 
 
-def _said_anew(before: str, after: str) -> str:
-    """What a longer makefile says of the targets and variables that it had: `make` takes the last word."""
-    for what, pattern in (("target", _TARGET), ("variable", _VARIABLE)):
-        said = [Counter(m[1] for m in map(pattern.match, each.splitlines()) if m) for each in (before, after)]
-        again = sorted(
-            name
-            for name, times in (said[1] - said[0]).items()
-            if times and not name.startswith(".") and (name in said[0] or _is_used(name, before))
-        )
-        if again:
-            return f"it says anew what the {what} {again[0]} is"
-    return ""
-
-
-def _is_used(variable: str, text: str) -> bool:
-    return f"$({variable})" in text or f"${{{variable}}}" in text
-
-
 def _switched_off(before: str, after: str, excludes: re.Pattern[str] | None) -> str:
     """What makes checks see less in a file that builds as well."""
     old, new = Counter(before.splitlines()), Counter(after.splitlines())
     for line in new - old:
+        patience = _PATIENCE.search(line[:_LINE_CHARS])
+        if patience and patience.group() not in before:
+            return f"it says {line.strip()[:80]}"
         patterns = (_SWITCHED_OFF, excludes) if excludes else (_SWITCHED_OFF,)
         if any(pattern.search(line[:_LINE_CHARS]) for pattern in patterns):
             return f"it says {line.strip()[:80]}"
@@ -201,12 +199,16 @@ def _may_hold_thresholds(file: ChangedFile, run_by_checks: Collection[str]) -> b
     name = file.path.rpartition("/")[2]
     known = name in ("pyproject.toml", "setup.cfg", "package.json")
     return bool(
-        known or _WHOLE.search(file.path) or _MAKEFILE.search(file.path) or file.path in run_by_checks
-    ) or is_test(file.path)
+        known
+        or any(pattern.search(file.path) for pattern in (_WHOLE, _BUILD, MAKEFILE))
+        or file.path in run_by_checks
+        or is_test(file.path)
+    )
 
 
 def _threshold_flags(file: ChangedFile) -> list[Flag]:
     """Lines that differ in a number alone, where the number is a bar that was made easier to pass."""
+    at_most = _AT_MOST_OF_A_BUILD if _BUILD.search(file.path) else _AT_MOST
     marks_alone = is_test(file.path) and file.path.endswith(".py")
     before: dict[str, list[str]] = {}
     after_lines = text_of(file.after).splitlines()
@@ -225,17 +227,17 @@ def _threshold_flags(file: ChangedFile) -> list[Flag]:
         old = before.get(_NUMBER.sub("#", line).strip())
         if marks_alone and not _PYTHON_MARK.search(line[:_LINE_CHARS]):
             continue
-        if old and _is_easier(old.pop(0), line):
+        if old and _is_easier(old.pop(0), line, at_most):
             words = f"is now {line.strip()[:120]}"
             flags.append(Flag(FlagKind.THRESHOLD_LOWERED, file.path, number, words))
     return flags
 
 
-def _is_easier(before: str, after: str) -> bool:
+def _is_easier(before: str, after: str, at_most: re.Pattern[str]) -> bool:
     pairs = list(zip(_NUMBER.findall(before), _NUMBER.findall(after), strict=False))
     lower = any(float(new) < float(old) for old, new in pairs)
     higher = any(float(new) > float(old) for old, new in pairs)
-    if _AT_MOST.search(after) or _PYTHON_MARK.search(after):
+    if at_most.search(after) or _PYTHON_MARK.search(after):
         return higher
     return lower and _AT_LEAST.search(after) is not None
 

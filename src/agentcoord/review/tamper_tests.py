@@ -7,6 +7,7 @@ return, under `if False`, or where a failure would be swallowed.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -14,9 +15,11 @@ from agentcoord.review.assertions import Assertion
 from agentcoord.review.code_tests import language_of, read_code_tests
 from agentcoord.review.flags import ChangedFile, Flag, FlagKind
 from agentcoord.review.python_tests import read_tests
-from agentcoord.review.readings import FileReading, WrittenTest
+from agentcoord.review.readings import OUTSIDE, FileReading, WrittenTest
 from agentcoord.review.tamper_text import text_flags
 from agentcoord.values import dataclass
+
+_ANYTHING = re.compile(r"\bANY\b|\bexpect\.any(?:thing)?\(|\bmock\.Anything\b")
 
 
 def test_flags(file: ChangedFile, others: Sequence[ChangedFile]) -> list[Flag]:
@@ -54,11 +57,19 @@ def reading_flags(
     flags += [
         Flag(FlagKind.TEST_SKIPPED, path, line, words)
         for words, line in after.skips.items()
-        if words not in before.skips and before.tests
+        if words not in before.skips and (before.tests or path.endswith("conftest.py"))
     ]
-    moved = _Moved(after, others)
+    flags += [
+        Flag(FlagKind.TEST_SKIPPED, path, line, words)
+        for name, skips in after.fixtures.items()
+        for words, line in skips.items()
+        if words not in before.fixtures.get(name, (words,))
+    ]
+    moved = _Moved(before, after, others)
     for name, old in before.tests.items():
         new = after.tests.get(name)
+        if name == OUTSIDE and _how_many(after) >= _how_many(before):
+            continue  # A helper's assertions stand in the tests now.
         if new is not None:
             flags += _compared(path, name, old, new)
         elif not moved.has(old):
@@ -66,10 +77,15 @@ def reading_flags(
     return flags
 
 
+def _how_many(reading: FileReading) -> int:
+    return sum(len(test.assertions) for test in reading.tests.values())
+
+
 @dataclass(slots=True)
 class _Moved:
     """Bodies and names of tests that may be an old one under another name or in another file."""
 
+    before: FileReading
     after: FileReading
     others: Sequence[ChangedFile]
     _found: list[WrittenTest] | None = None
@@ -78,9 +94,21 @@ class _Moved:
     def has(self, old: WrittenTest) -> bool:
         if self._found is None:
             self._found = [new for new in self._candidates() if not new.skips]
-        return any(
+        return self._is_split(old) or any(
             new.body == old.body or (new.name == old.name and len(new.assertions) >= len(old.assertions))
             for new in self._found
+        )
+
+    def _is_split(self, old: WrittenTest) -> bool:
+        """Whether all of its statements stand in new tests, and what it asserted can still fail there."""
+        there = self.before.tests
+        new = [test for name, test in self.after.tests.items() if name not in there and not test.skips]
+        statements = {statement for test in new for statement in test.body.splitlines()}
+        asserted = {each.text for test in new for each in test.assertions}
+        return (
+            bool(old.body and old.assertions)
+            and statements.issuperset(old.body.splitlines())
+            and asserted.issuperset(each.text for each in old.assertions)
         )
 
     def _candidates(self) -> Iterator[WrittenTest]:
@@ -134,13 +162,20 @@ def _without(assertions: Sequence[Assertion], kept: Counter[str]) -> list[Assert
 
 def _weaker(path: str, name: str, was: Assertion, now: Assertion) -> Flag | None:
     words = f"{name}: was {was.text}, is {now.text}"
-    if now.strength < was.strength:
+    if now.strength < was.strength or _takes_anything(now) > _takes_anything(was):
         return Flag(FlagKind.ASSERTION_WEAKENED, path, now.line, words)
+    if now.tolerance > was.tolerance and now.strength <= was.strength:
+        return Flag(FlagKind.THRESHOLD_LOWERED, path, now.line, words)
     if now.shape != was.shape or now.strength > was.strength:
         return None
     if _is_looser(was, now):
         return Flag(FlagKind.THRESHOLD_LOWERED, path, now.line, words)
     return Flag(FlagKind.EXPECTATION_CHANGED, path, now.line, words)
+
+
+def _takes_anything(assertion: Assertion) -> int:
+    """How many parts of it may be anything at all."""
+    return len(_ANYTHING.findall(assertion.text))
 
 
 def _is_looser(was: Assertion, now: Assertion) -> bool:

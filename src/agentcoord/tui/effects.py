@@ -104,7 +104,9 @@ def _undone(task: str, answer: Mapping[str, Any]) -> str:
             f"{task} cannot be undone: {_listed(conflicts)} changed since. agentcoord undo shows the patch."
         )
     touched = len(answer.get("restored") or []) + len(answer.get("merged") or [])
-    return f"{task} is undone in {plural(touched, 'file')}."
+    gone = answer.get("gone") or []
+    rest = f" {_listed(gone)}: removed or renamed since." if gone else ""
+    return f"{task} is undone in {plural(touched, 'file')}.{rest}"
 
 
 def _state_told(task: str, answer: Mapping[str, Any]) -> str:

@@ -178,6 +178,8 @@ class UndoView(TypedDict):
     """Files put back exactly as before it landed; one that it created is gone."""
     merged: list[str]
     """Files that were edited since: only its part was taken out."""
+    gone: list[str]
+    """Files that you removed or renamed since: there was nothing to take its part out of."""
     conflicts: list[str]
     """Files that stand in the way; nothing was changed then."""
     patch: str

@@ -73,6 +73,7 @@ class Record:
     """The numbers of the landings of which this undo takes hunks back: they still stand."""
     restored: tuple[str, ...] = ()
     merged: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
     rejected: str = ""
     """Only of an undo: why a person wants the work done anew; empty when it was taken back for good."""
     accepted_at_ms: int | None = None

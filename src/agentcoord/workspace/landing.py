@@ -174,7 +174,7 @@ class Lander:
                 if isinstance(prepared, Record):
                     ended = await self._carry_out(prepared, _nothing_to_verify)
                 if isinstance(ended, Record):
-                    return UndoOutcome(ended.restored, ended.merged)
+                    return UndoOutcome(ended.restored, ended.merged, ended.gone)
                 moved = ended.paths
             standing = standing_landings(await asyncio.to_thread(self._journal.load), task, since_ms)
             patch = await asyncio.to_thread(reverse_patch, self._journal, standing)

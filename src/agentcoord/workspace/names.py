@@ -62,7 +62,11 @@ _FORBIDDEN_FOLDERS: dict[str, str] = {
     ".sl": "programs run commands from it",
     ".svn": "programs run commands from it",
 }
-_SECRETS = (".env*", "*.pem", "*.key", ".netrc", ".npmrc", ".pypirc", "credentials*")
+_SECRETS = (
+    *(".env*", "*.pem", "*.key", ".netrc", ".npmrc", ".pypirc", "credentials*"),
+    *("id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx"),
+    *(".git-credentials", ".htpasswd", ".pgpass", ".vault-token", "*.tfstate", "*.ovpn"),
+)
 _DEBRIS_FOLDERS = frozenset(
     {
         "__pycache__",

@@ -70,7 +70,7 @@ class Preparer:
             undo = _earlier_undo([r for r in records if r.at_ms >= since_ms], task)
             if rejected:
                 self._journal.write(replace(undo, rejected=rejected))
-            return UndoOutcome(undo.restored, undo.merged)
+            return UndoOutcome(undo.restored, undo.merged, undo.gone)
         plan = plan_undo(landings, self._read_current, self._journal.blobs.read)
         if plan.conflicts:
             return UndoOutcome(conflicts=plan.conflicts, patch=reverse_patch(self._journal, landings))

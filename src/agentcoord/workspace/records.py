@@ -81,6 +81,7 @@ def undo_record(
         trims=numbers if in_part else (),
         restored=tuple(s.path for s in plan.steps if s.exact),
         merged=tuple(s.path for s in plan.steps if not s.exact),
+        gone=plan.gone,
         rejected=rejected,
     )
 

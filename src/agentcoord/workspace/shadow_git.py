@@ -1,9 +1,9 @@
 """A `.git` for the copy that reads like the user's and can do nothing: status, log and diff work.
 
 It has HEAD, the refs, a copy of the index, and alternates that point to where the sandbox
-shows the real objects. It has no remotes, no hooks and no user configuration, and it is
-shown read-only. Made anew when something of the user's changed; git itself is run only in
-the user's tree.
+shows the real objects. It has no remotes, no hooks, and of the user's configuration only
+what says how files are compared with the index; it is shown read-only. Made anew when
+something of the user's changed; git itself is run only in the user's tree.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from agentcoord.workspace.repository import Repository
 _MADE_FROM = "made-from"
 OBJECTS_AT = "/run/objects"
 """Where the sandbox mounts the real object folder."""
+_COMPARING = r"^core\.(autocrlf|eol|filemode|symlinks|ignorecase|precomposeunicode)$"
+"""What decides whether an untouched file looks changed: without the user's `autocrlf` every one may."""
+_PLAIN_VALUE = re.compile(r"core\.(\w+) (\w+)")
 
 
 def write_shadow_git(repo: Repository, home: Path) -> None:
@@ -61,6 +65,9 @@ def _state_of(repo: Repository) -> str:
 def _config(repo: Repository) -> str:
     object_format = run_git(["rev-parse", "--show-object-format"], cwd=repo.root).decode().strip()
     lines = ["[core]", "\trepositoryformatversion = 1", "\tbare = false", "\tlogallrefupdates = false"]
+    said = run_git(["config", "--get-regexp", _COMPARING], cwd=repo.root, expected=(0, 1))
+    told = map(_PLAIN_VALUE.fullmatch, said.decode("utf-8", "replace").splitlines())
+    lines += [f"\t{found[1]} = {found[2]}" for found in told if found]
     if object_format != "sha1":
         lines += ["[extensions]", f"\tobjectFormat = {object_format}"]
     return "\n".join(lines) + "\n"

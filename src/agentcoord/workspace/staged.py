@@ -72,6 +72,8 @@ class UndoOutcome:
     """Put back exactly as before the landing; a file that the landing created is gone."""
     merged: tuple[str, ...] = ()
     """Edited since: only the task's part was taken out."""
+    gone: tuple[str, ...] = ()
+    """Not there any more: the user removed or renamed them, and what the task wrote may live on elsewhere."""
     conflicts: tuple[str, ...] = ()
     patch: str = ""
     """With conflicts: the reverse of what landed, for a person to apply."""

@@ -35,6 +35,8 @@ class UndoPlan:
 
     steps: tuple[UndoStep, ...]
     conflicts: tuple[str, ...]
+    gone: tuple[str, ...] = ()
+    """Removed by the user since, or renamed; nothing is done about them."""
 
     @property
     def wanted_sha256(self) -> dict[str, str | None]:
@@ -58,6 +60,7 @@ def plan_undo(
     """
     steps = []
     conflicts = []
+    gone = []
     for path in _paths(landings):
         try:
             current = read_current(path)
@@ -73,10 +76,12 @@ def plan_undo(
                 break
         if reversal.conflict:
             conflicts.append(path)
-        elif current is not None and reversal.content != current:
+        elif current is None:
+            gone.append(path)
+        elif reversal.content != current:
             mode = _of_path(landings, path)[0].mode
             steps.append(UndoStep(path, current, reversal.content, reversal.exact, mode))
-    return UndoPlan(tuple(steps), tuple(conflicts))
+    return UndoPlan(tuple(steps), tuple(conflicts), tuple(gone))
 
 
 def reverse_pairs(record: Record, read_blob: Callable[[str], bytes]) -> list[Pair]:

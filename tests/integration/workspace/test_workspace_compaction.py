@@ -58,7 +58,7 @@ async def test_the_journal_outlives_git_clean_and_undo_still_works(tmp_path: Pat
     git(world.root, "clean", "-fdx")
     git(world.root, "gc", "-q", "--prune=now")
     outcome = await Lander(world.repo, world.state / "journal", clock=HandClock()).undo(A)
-    assert outcome == UndoOutcome(restored=("a.py",))
+    assert outcome == UndoOutcome(restored=("a.py",), gone=("new.py",))
     assert snapshot(world.root) == {"a.py": b"a", ".gitignore": b"build/\n"}
 
 

@@ -140,6 +140,26 @@ async def test_workers_are_shown_a_detached_head_and_a_split_index(tmp_path: Pat
     assert list((tmp_path / "shadow").glob("sharedindex.*"))
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "content", "mode"),
+    [
+        ("core.autocrlf", "true", b"one\r\ntwo\r\n", 0o644),
+        ("core.fileMode", "false", b"one\ntwo\n", 0o755),
+    ],
+)
+async def test_workers_are_shown_as_changed_only_what_git_calls_so_for_the_user(
+    tmp_path: Path, setting: str, value: str, content: bytes, mode: int
+) -> None:
+    root = make_repo(tmp_path / "repo", {"a.py": b"one\ntwo\n", "b.py": b"x\n"})
+    git(root, "config", setting, value)
+    save(root, "a.py", content)
+    git(root, "add", "a.py")
+    (root / "a.py").chmod(mode)
+    save(root, "b.py", b"y\n")
+    assert git(root, "status", "--short") == " M b.py\n"
+    assert await shown_git(root, tmp_path / "shadow", "status", "--short") == " M b.py\n"
+
+
 async def test_workers_are_shown_a_repository_with_the_longer_hashes(tmp_path: Path) -> None:
     root = tmp_path / "repo"
     root.mkdir()

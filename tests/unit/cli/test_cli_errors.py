@@ -128,6 +128,7 @@ def test_an_undo_with_conflicts_exits_with_5_and_names_the_files(run: Run, daemo
         "id": "a",
         "restored": ["x.py"],
         "merged": [],
+        "gone": [],
         "conflicts": ["y.py"],
         "patch": "",
     }
@@ -135,6 +136,20 @@ def test_an_undo_with_conflicts_exits_with_5_and_names_the_files(run: Run, daemo
     assert outcome.code == ExitCode.REFUSED
     assert "restored x.py" in outcome.out
     assert "  y.py\n" in outcome.err
+
+
+def test_an_undo_names_what_was_removed_or_renamed_since(run: Run, daemon: CannedDaemon) -> None:
+    daemon.answers[Method.UNDO] = {
+        "id": "a",
+        "restored": [],
+        "merged": [],
+        "gone": ["x.py"],
+        "conflicts": [],
+        "patch": "",
+    }
+    outcome = run("undo", "a")
+    assert outcome.code == ExitCode.OK
+    assert "a: removed or renamed since: x.py (under another name its lines are still there)" in outcome.out
 
 
 @pytest.mark.parametrize(

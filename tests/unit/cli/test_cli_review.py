@@ -17,6 +17,7 @@ project, daemon, run = canned_daemon.project, canned_daemon.daemon, canned_daemo
 REJECTED: dict[str, Any] = {
     "restored": ["a.py"],
     "merged": [],
+    "gone": [],
     "conflicts": [],
     "patch": "",
     "state": "queued",
@@ -42,7 +43,7 @@ def morning(daemon: CannedDaemon) -> CannedDaemon:
             Method.TASK: lambda p: {**DETAIL, "task": by_id[p["id"]]},
             Method.DIFF: {"text": "", "next_offset": None},
             Method.ACCEPT: lambda p: {"id": p["id"], "review": "accepted"},
-            Method.UNDO: {"restored": ["a.py"], "merged": [], "conflicts": [], "patch": ""},
+            Method.UNDO: {"restored": ["a.py"], "merged": [], "gone": [], "conflicts": [], "patch": ""},
             Method.REJECT: lambda p: {**REJECTED, "id": p["id"]},
         }
     )

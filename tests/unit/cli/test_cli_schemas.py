@@ -68,7 +68,7 @@ def test_what_a_command_prints_fits_its_schema(run: Run, daemon: CannedDaemon, c
     assert misfits(document, schema) == ["$.schema is missing"]
 
 
-UNDONE = {"id": "a", "restored": ["a.py"], "merged": [], "conflicts": [], "patch": ""}
+UNDONE = {"id": "a", "restored": ["a.py"], "merged": [], "gone": [], "conflicts": [], "patch": ""}
 LOADED = {"run": "r1", "added": ["a"], "unchanged": [], "changed": []}
 DOING: dict[str, tuple[list[str], dict[str, dict[str, Any]]]] = {
     "task": (["task", "a"], {}),
@@ -96,6 +96,7 @@ DOING: dict[str, tuple[list[str], dict[str, dict[str, Any]]]] = {
                 "id": "a",
                 "restored": ["a.py"],
                 "merged": [],
+                "gone": [],
                 "conflicts": [],
                 "patch": "",
                 "state": "queued",

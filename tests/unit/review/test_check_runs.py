@@ -187,3 +187,29 @@ async def test_files_of_other_runners_are_read_when_this_run_has_written_them(tm
     outcome = await copy.runs(junit_files=("*.xml",)).check("tests", "gradle test")
     assert outcome.verdict is not None
     assert outcome.verdict.new == (B,)
+
+
+async def test_a_run_that_ends_well_with_new_failures_in_its_report_is_red(tmp_path: Path) -> None:
+    """As when the code under test has the process end with 0 at exit."""
+    copy = Copy(tmp_path, ran(0, xml(a=True, b=False)), ran(0, xml(a=True)))
+    copy.knows(a=False, b=False)
+    outcome = await copy.runs().check("tests", PYTEST)
+    assert (outcome.ok, outcome.green) == (False, False)
+    assert outcome.verdict is not None
+    assert outcome.verdict.new == (A,)
+    (tmp_path / "old").mkdir()
+    copy = Copy(tmp_path / "old", ran(0, xml(a=True, b=False)))
+    copy.knows(a=True, b=False)
+    assert (await copy.runs().check("tests", PYTEST)).green, "it failed before"
+
+
+async def test_a_run_that_ends_well_without_the_report_that_it_had_has_run_no_test(tmp_path: Path) -> None:
+    """As when the code under test calls `os._exit(0)`."""
+    copy = Copy(tmp_path, ran(0), ran(0, "no xml"))
+    copy.knows(a=False, b=False)
+    runs = copy.runs()
+    for _ in range(2):
+        outcome = await runs.check("tests", PYTEST)
+        assert outcome.verdict is not None
+        assert (outcome.verdict.gone, outcome.verdict.ran, outcome.verdict.ran_before) == ((A, B), 0, 2)
+    assert not runs.cases, "nothing is learned from it"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from agentcoord.review.code_tests import OUTSIDE, read_code_tests
+from agentcoord.review.code_tests import read_code_tests
 from agentcoord.review.flags import ChangedFile, Flag, FlagKind
+from agentcoord.review.readings import OUTSIDE
 from agentcoord.review.source_mask import Language
 from agentcoord.review.tamper import find_flags
 

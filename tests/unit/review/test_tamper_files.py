@@ -60,6 +60,10 @@ def test_only_the_tables_of_checks_in_a_shared_file_count() -> None:
         (".coveragerc", "[report]\nfail_under = 90\n", "[report]\nfail_under = 89.5\n"),
         ("pytest.ini", "[pytest]\ntimeout = 20\n", "[pytest]\ntimeout = 600\n"),
         ("jest.config.js", "  branches: 80,\n", "  branches: 8,\n"),
+        ("vite.config.ts", "  lines: 80,\n", "  lines: 8,\n"),
+        ("vite.config.ts", "  testTimeout: 5000,\n", "  testTimeout: 500000,\n"),
+        ("build.gradle", "  minimum = 0.8\n", "  minimum = 0.1\n"),
+        ("pom.xml", "<minimum>0.80</minimum>\n", "<minimum>0.10</minimum>\n"),
         ("tests/test_a.py", MARK.format("timeout(5)"), MARK.format("timeout(500)")),
         ("tests/test_a.py", MARK.format("flaky(reruns=1)"), MARK.format("flaky(reruns=50)")),
         ("Makefile", "test:\n\tpytest --cov-fail-under=90\n", "test:\n\tpytest --cov-fail-under=10\n"),
@@ -90,6 +94,7 @@ def test_a_makefile_may_grow_but_not_change() -> None:
     [
         ("Makefile", "test:\n\ttrue\n"),
         ("Makefile", "override OPTIONS := -k nothing\n"),
+        ("Makefile", "lint test:\n\ttrue\n"),
         ("justfile", "test:\n  true\n"),
     ],
 )
@@ -102,8 +107,69 @@ def test_growth_that_overrules_what_a_makefile_says_is_configuration(path: str, 
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "SHELL := /bin/true",
+        "MAKEFLAGS += -i",
+        ".IGNORE:",
+        ".DEFAULT_GOAL := docs",
+        "include more.mk",
+        "export PYTEST_ADDOPTS = -k nothing",
+    ],
+)
+def test_a_line_that_decides_for_every_target_is_configuration(line: str) -> None:
+    before = "test:\n\tpytest\n"
+    (found,) = flags("Makefile", before, f"{before}{line}\n")
+    assert (found.kind, found.line) == (FlagKind.CONFIGURATION_CHANGED, 3)
+    assert found.words == f"it says for all targets {line}"
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "grown", "command"),
+    [
+        ("pyproject.toml", "[tool.hatch.envs.default.scripts]\ntest = '{}'\n", "b = 'c'\n", "hatch run test"),
+        ("pyproject.toml", "[tool.poe.tasks]\ntest = '{}'\n", "docs = 'b'\n", "poe test"),
+        ("pyproject.toml", "[tool.pdm.scripts]\ntest = '{}'\n", "docs = 'b'\n", "pdm run test"),
+        ("composer.json", '{{"scripts": {{"test": "{}"}}}}', "", "composer test"),
+        ("deno.json", '{{"tasks": {{"test": "{}"}}}}', "", "deno task test"),
+        ("Taskfile.yml", "tasks:\n  test:\n    cmds: ['{}']\n", "", "task test"),
+        ("Rakefile", "task :test do\n  sh '{}'\nend\n", "", "bundle exec rake test"),
+        ("tasks.py", "@task\ndef test(c):\n    c.run('{}')\n", "", "invoke test"),
+        (".justfile", "test:\n  {}\n", "docs:\n  b\n", "just test"),
+    ],
+)
+def test_what_a_task_runs_is_configuration_and_another_task_is_not(
+    path: str, form: str, grown: str, command: str
+) -> None:
+    before = form.format("runner")
+    assert kinds(path, before, form.format("true"), command) == [FlagKind.CONFIGURATION_CHANGED]
+    assert flags(path, before, before + grown, command) == ()
+
+
+def test_a_script_of_a_package_may_be_added_but_not_around_another() -> None:
+    before = '{"scripts": {"test": "jest"}}'
+    assert flags("package.json", before, '{"scripts": {"test": "jest", "docs": "typedoc"}}') == ()
+    (flag,) = flags("package.json", before, '{"scripts": {"test": "jest", "pretest": "rm -r test"}}')
+    assert flag.words == "the task scripts.pretest"
+
+
+def test_a_new_file_that_is_run_in_the_place_of_a_runner_is_configuration() -> None:
+    for path in ("pytest.py", "pytest/__init__.py", "src/unittest/__main__.py", ".cargo/config.toml"):
+        assert kinds(path, None, "x = 1\n") == [FlagKind.CONFIGURATION_CHANGED]
+    assert flags("src/shop/pytest.py", None, "x = 1\n") == ()
+
+
+@pytest.mark.parametrize(
     ("path", "before", "after", "honest"),
     [
+        ("Cargo.toml", "[package]\n", "[package]\nautotests = false\n", "[package]\nedition = '2024'\n"),
+        ("pom.xml", "<p/>\n", "<p/>\n<excludedGroups>x</excludedGroups>\n", "<p/>\n<version>2</version>\n"),
+        ("build.gradle", "a\n", "a\n  onlyIf { false }\n", "a\n  exclude group: 'a'\n"),
+        ("build.gradle", "a\n", "a\n  platform { excludeTags 'slow' }\n", "a\n  useJUnitPlatform()\n"),
+        ("build.gradle", "a\n", "a\n  filter { includeTestsMatching '*A' }\n", "a\n  maxHeapSize = '2g'\n"),
+        ("build.gradle", "a\n  useJUnitPlatform()\n", "a\n", "b\n  useJUnitPlatform()\n"),
+        ("CMakeLists.txt", "add_test(a a)\nx()\n", "x()\n", "add_test(a a)\ny()\n"),
+        ("vite.config.ts", "test: {}\n", "test: {}\n  retry: 10,\n", "test: {}\n  globals: true,\n"),
         ("Cargo.toml", "[lib]\n", "[lib]\ntest = false\n", '[lib]\nname = "shop"\n'),
         ("pom.xml", "<p/>\n", "<p/>\n<skipTests>true</skipTests>\n", "<p/>\n<version>2</version>\n"),
         ("build.gradle", "test {\n}\n", "test {\n  enabled = false\n}\n", "test {\n}\njar {\n}\n"),

@@ -57,7 +57,12 @@ class TestKeys:
 
     async def test_undo_asks_first_and_says_what_it_takes_back(self) -> None:
         async with night() as n:
-            n.daemon.answers[Method.UNDO] = lambda p: {"restored": ["t.py"], "merged": [], "conflicts": []}
+            n.daemon.answers[Method.UNDO] = lambda p: {
+                "restored": ["t.py"],
+                "merged": [],
+                "gone": [],
+                "conflicts": [],
+            }
             n.table("tasks").select("tests")
             await n.press("u")
             assert isinstance(n.app.screen, ConfirmScreen)

@@ -40,6 +40,7 @@ ROWS = [
 REJECTED: dict[str, Any] = {
     "restored": ["x"],
     "merged": [],
+    "gone": [],
     "conflicts": [],
     "state": "queued",
     "spent_usd": 0.4,
@@ -72,7 +73,12 @@ async def review(*, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Night]:
             "next_offset": None,
         }
         n.daemon.answers[Method.ACCEPT] = lambda p: {"id": p["id"], "review": "accepted"}
-        n.daemon.answers[Method.UNDO] = lambda p: {"restored": ["x"], "merged": [], "conflicts": []}
+        n.daemon.answers[Method.UNDO] = lambda p: {
+            "restored": ["x"],
+            "merged": [],
+            "gone": [],
+            "conflicts": [],
+        }
         n.daemon.answers[Method.REJECT] = lambda p: REJECTED | {"id": p["id"]}
         await n.press("v")
         assert isinstance(n.app.screen, ReviewScreen)
@@ -224,6 +230,7 @@ async def test_what_is_undone_can_be_rejected_and_nothing_else_be_said_of_it() -
             "id": "gone",
             "restored": [],
             "merged": [],
+            "gone": [],
             "conflicts": [],
             "patch": "",
             "state": "queued",

@@ -111,7 +111,17 @@ def test_invisible_characters_anywhere_do_not_hide_git(invisible: list[str], at:
 def test_secrets_debris_siblings_and_what_runs_here_are_told_by_name() -> None:
     assert is_secret(".env.local")
     assert is_secret("deploy/Server.KEY")
+    for name in (
+        "id_ed25519",
+        "deploy/ID_RSA",
+        "cert.p12",
+        "app.keystore",
+        ".git-credentials",
+        "terraform.tfstate",
+    ):
+        assert is_secret(name), name
     assert not is_secret("src/environment.py")
+    assert not is_secret("id_rsa.pub")
     assert is_debris("src/__pycache__/a.cpython-311.pyc")
     assert not is_debris("src/cache.py")
     assert is_sibling("src/.agentcoord-1-2-3.tmp")

@@ -93,7 +93,7 @@ class Views:
         self._lag = lag
         self._counter = counter
         self._forecasting = Forecasting(shop.settings.budget)
-        self._rows = TaskViews(shop)
+        self._rows = TaskViews(shop, state.model_source)
 
     @property
     def journal_home(self) -> Path:

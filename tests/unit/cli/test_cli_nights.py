@@ -19,7 +19,7 @@ from agentcoord.cli.starting import args_to_resume, last_args, require_model, st
 from agentcoord.cli.summary import Ending, next_steps, summary_page
 from agentcoord.config.sections import ModelsSection
 from agentcoord.tui.styled import plain_text
-from agentcoord.wire.messages import ExitCode, Method
+from agentcoord.wire.messages import NO_MODEL, ExitCode, Method
 
 project, daemon, run = canned_daemon.project, canned_daemon.daemon, canned_daemon.run
 
@@ -129,6 +129,25 @@ def test_wait_gives_up_at_its_time_out_with_6(run: Run, daemon: CannedDaemon) ->
     outcome = run("wait", "--timeout", "0.05")
     assert outcome.code == ExitCode.TIMEOUT
     assert "within 0.05 s" in outcome.err
+
+
+def test_work_of_a_daemon_without_a_model_is_not_waited_for(
+    run: Run, daemon: CannedDaemon, plan: Path
+) -> None:
+    with_night(daemon, "queued")
+    daemon.answers[Method.STATUS] = {**status_view(ended=False, model_source=f"{NO_MODEL}set it")}
+    for words in (["run", str(plan)], ["run", str(plan), "--detach"], ["run"], ["wait", "--timeout", "60"]):
+        outcome = run(*words)
+        assert outcome.code == ExitCode.REFUSED
+        assert "the daemon that runs here has no model" in outcome.err
+        assert "agentcoordd restart" in outcome.err
+    assert Method.LOAD not in [method for method, _ in daemon.asked]
+
+
+def test_what_has_ended_is_summed_up_by_a_daemon_without_a_model_too(run: Run, daemon: CannedDaemon) -> None:
+    with_night(daemon, "done")
+    daemon.answers[Method.STATUS]["model_source"] = f"{NO_MODEL}set it"  # type: ignore[index]
+    assert run("wait").out.splitlines()[0] == "1 of 1 task done"
 
 
 def test_run_loads_into_the_daemon_that_runs_and_judges_its_own_tasks_alone(

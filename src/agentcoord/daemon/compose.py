@@ -19,7 +19,7 @@ from agentcoord.daemon.chores import Chores
 from agentcoord.daemon.companions import companions
 from agentcoord.daemon.connection import Desk
 from agentcoord.daemon.control import ControlServer
-from agentcoord.daemon.equipping import build_workshop, check_prices
+from agentcoord.daemon.equipping import build_workshop, check_prices, price_list_of
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.fleet import Fleet
 from agentcoord.daemon.head_start import HeadStart
@@ -37,7 +37,6 @@ from agentcoord.daemon.snapshot import DaemonState, Views
 from agentcoord.daemon.subset_proofs import SubsetProofs
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.states import SETTLED_STATES
-from agentcoord.llm.pricing import PriceList
 from agentcoord.store.connection import Store, unix_url
 from agentcoord.telemetry.logs import Redactor
 from agentcoord.workspace.landing import Lander
@@ -50,8 +49,7 @@ async def composed(begun: HeadStart) -> AsyncIterator[Daemon]:
     Raises ConfigError, WorkspaceError, DaemonError or StoreError in words when a part cannot be had.
     """
     settings, paths, env, clock = begun.settings, begun.paths, begun.env, begun.clock
-    price_file = paths.root / settings.models.price_file if settings.models.price_file else None
-    prices = await asyncio.to_thread(PriceList.load, price_file)
+    prices = await asyncio.to_thread(price_list_of, settings, paths.root)
     check_prices(settings, prices)
     redactor = Redactor(secrets_of(env))
     url = settings.redis.url or unix_url(os.fspath(paths.redis_socket))

@@ -1,7 +1,8 @@
 """Which events are worth a person's attention in the night, and in what words. Pure.
 
 Separate from sending them (`notifications`), so that what is told can be read and tested without a
-phone. Each kind of notice comes at most once a minute, the run's end once a run.
+phone. Each kind of notice comes at most once a minute, and what came up meanwhile as one after it; an
+urgent one waits for no other. The run's end comes once a run.
 """
 
 from __future__ import annotations
@@ -43,6 +44,18 @@ class Notice:
     urgent: bool = False
 
 
+_Voice = tuple[NoticeKind, bool]
+"""A kind and whether it is urgent: each is heard once in `QUIET_MS`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What came up while it was to be quiet."""
+
+    newest: Notice
+    count: int
+
+
 def died_before(recent: Iterable[Event]) -> bool:
     """Whether the daemon before this one ended without saying so: its start is the last word of it."""
     last = None
@@ -60,7 +73,8 @@ class NoticeDesk:
         self._project = project
         self._wanted = frozenset(wanted)
         self._died = died
-        self._told_at_ms: dict[NoticeKind, int] = {}
+        self._told_at_ms: dict[_Voice, int] = {}
+        self._held: dict[_Voice, _Held] = {}
         self._failures = 0
         self._open = False
 
@@ -86,15 +100,41 @@ class NoticeDesk:
         return self._kept(Notice(NoticeKind.FINISHED, f"{self._project}: the run has ended", text))
 
     def notice_of(self, event: Event) -> Notice | None:
-        """The notice that this event is worth; None for most."""
+        """The notice that this event is worth; None for most, and for what is to wait (`due`)."""
         made = self._made_of(event)
         if made is None or self._kept(made) is None:
             return None
-        told = self._told_at_ms.get(made.kind)
-        if told is not None and 0 <= event.at_ms - told < QUIET_MS:
+        voice = made.kind, made.urgent
+        held = self._held.get(voice)
+        held = _Held(made, 1 if held is None else held.count + 1)
+        if self._quiet_ms(voice, event.at_ms) > 0:
+            self._held[voice] = held
             return None
-        self._told_at_ms[made.kind] = event.at_ms
-        return made
+        return self._told(held, event.at_ms)
+
+    def due(self, now_ms: int) -> list[Notice]:
+        """What was held back and may be told now."""
+        over = [voice for voice in self._held if self._quiet_ms(voice, now_ms) <= 0]
+        return [self._told(self._held[voice], now_ms) for voice in over]
+
+    def due_in_ms(self, now_ms: int) -> int | None:
+        """How long until something that is held back may be told; None when nothing is."""
+        return min((self._quiet_ms(voice, now_ms) for voice in self._held), default=None)
+
+    def _quiet_ms(self, voice: _Voice, now_ms: int) -> int:
+        """How long it is still to be quiet; a clock that jumped back silences nobody."""
+        told = self._told_at_ms.get(voice)
+        return QUIET_MS - (now_ms - told) if told is not None and now_ms >= told else 0
+
+    def _told(self, held: _Held, now_ms: int) -> Notice:
+        notice = held.newest
+        voice = notice.kind, notice.urgent
+        self._told_at_ms[voice] = now_ms
+        self._held.pop(voice, None)
+        if held.count == 1:
+            return notice
+        text = f"{notice.text} (and {held.count - 1} more: agentcoord status)"
+        return Notice(notice.kind, notice.title, text, urgent=notice.urgent)
 
     def _kept(self, notice: Notice) -> Notice | None:
         return notice if notice.kind in self._wanted else None

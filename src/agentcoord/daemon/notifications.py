@@ -18,9 +18,10 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from agentcoord.clock import Clock
 from agentcoord.config.secret_variables import SECRET_VARIABLES
 from agentcoord.config.sections import NotifySection
-from agentcoord.daemon.event_hub import EventHub
+from agentcoord.daemon.event_hub import EventHub, Subscription
 from agentcoord.daemon.notices import Notice, NoticeDesk, died_before
 from agentcoord.errors import DaemonError, StoreError
 from agentcoord.wire.messages import StatusView
@@ -204,9 +205,12 @@ class Notifier:
         status: Callable[[], Awaitable[StatusView]],
         ways: Sequence[Send],
         clean: Callable[[str], str],
+        clock: Clock,
     ) -> None:
         """`clean` takes secrets out of a text: what a worker asks leaves the machine."""
         self._hub = hub
+        self._clock = clock
+        self._sleeping = False
         self._desk = desk
         self._status = status
         self._ways = tuple(ways)
@@ -215,15 +219,27 @@ class Notifier:
     async def run(self) -> None:
         """Tell, for ever."""
         with self._hub.subscribed() as subscription:
-            while True:
-                await subscription.ready.wait()
-                subscription.lagged = False
-                for event in subscription.take_all():
-                    notice = self._desk.notice_of(event)
-                    if notice is not None:
-                        await self._tell(notice)
-                    if self._desk.asks_whether_over(event):
-                        await self._tell_if_over()
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    await subscription.ready.wait()
+                    subscription.lagged = False
+                    for event in subscription.take_all():
+                        notice = self._desk.notice_of(event)
+                        if notice is not None:
+                            await self._tell(notice)
+                        if self._desk.asks_whether_over(event):
+                            await self._tell_if_over()
+                    for held in self._desk.due(self._clock.now_ms()):
+                        await self._tell(held)
+                    wait_ms = self._desk.due_in_ms(self._clock.now_ms())
+                    if wait_ms is not None and not self._sleeping:
+                        self._sleeping = True
+                        group.create_task(self._wake_in(wait_ms / 1000, subscription), name="held notices")
+
+    async def _wake_in(self, seconds: float, subscription: Subscription) -> None:
+        await self._clock.sleep(seconds)
+        self._sleeping = False
+        subscription.ready.set()
 
     async def _tell_if_over(self) -> None:
         try:

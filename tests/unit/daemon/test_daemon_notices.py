@@ -50,6 +50,10 @@ def status(*, ended: bool) -> StatusView:
     return cast("StatusView", {"ended": ended, "counts": counts, "spend": {"spent_usd": 1.25}})
 
 
+async def never_ends() -> StatusView:
+    return status(ended=False)
+
+
 def test_a_question_needs_you_and_a_flood_of_them_is_one_notice_a_minute() -> None:
     told = desk()
     first = told.notice_of(event(EventKind.QUESTION_ASKED, 0, question="which?"))
@@ -57,6 +61,54 @@ def test_a_question_needs_you_and_a_flood_of_them_is_one_notice_a_minute() -> No
     assert (first.kind, first.text, first.urgent) == (NoticeKind.NEEDS_YOU, "a asks: which?", True)
     assert told.notice_of(event(EventKind.TASK_PARKED, 59_000, why="conflict")) is None
     assert told.notice_of(event(EventKind.TASK_PARKED, 60_000, why="conflict")) is not None
+
+
+def test_what_came_up_within_the_minute_is_told_after_it() -> None:
+    told = desk()
+    assert told.due_in_ms(0) is None
+    assert told.notice_of(event(EventKind.QUESTION_ASKED, 0, question="which?"))
+    for at_ms in (10_000, 20_000):
+        assert told.notice_of(event(EventKind.TASK_PARKED, at_ms, why="conflict")) is None
+    assert told.notice_of(event(EventKind.RUN_PAUSED, 40_000, why="no credit")) is None
+    assert (told.due(59_999), told.due_in_ms(59_999)) == ([], 1)
+    (late,) = told.due(60_000)
+    assert late.text == "the run is paused: no credit (and 2 more: agentcoord status)"
+    assert (told.due(60_000), told.due_in_ms(60_000)) == ([], None)
+    assert told.notice_of(event(EventKind.TASK_PARKED, 61_000, why="conflict")) is None
+    assert [each.text for each in told.due(120_000)] == ["a is parked: conflict"]
+
+
+def test_a_cap_that_is_reached_is_told_at_once_after_its_warning() -> None:
+    told = desk()
+    spent = {"spent_usd_micros": 5_000_000, "cap_usd_micros": 6_000_000}
+    assert told.notice_of(event(EventKind.BUDGET_WARNED, 0, scope="run", **spent))
+    assert told.notice_of(event(EventKind.BUDGET_REACHED, 5_000, scope="run"))
+
+
+async def test_nothing_need_happen_for_what_was_held_back_to_be_told() -> None:
+    heard: list[str] = []
+    told = asyncio.Event()
+
+    async def hear(notice: Notice) -> None:
+        heard.append(notice.text)
+        if len(heard) == 2:
+            told.set()
+
+    clock = HandClock()
+    hub = EventHub(cast("EventLog", MemoryLog()), clock)
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(hub.run()),
+            group.create_task(Notifier(hub, desk(), never_ends, [hear], str, clock).run()),
+        ]
+        await asyncio.sleep(0)
+        for task in "abc":
+            hub.emit(EventKind.TASK_PARKED, task=task, why="conflict")
+        async with asyncio.timeout(10):
+            await told.wait()
+        for each in tasks:
+            each.cancel()
+    assert heard == ["a is parked: conflict", "c is parked: conflict (and 1 more: agentcoord status)"]
 
 
 def test_a_clock_that_jumps_back_does_not_silence_the_night() -> None:
@@ -158,16 +210,13 @@ async def test_a_way_that_fails_does_not_keep_the_next_from_telling() -> None:
         heard.append(notice)
         all_heard.set()
 
-    async def never_ends() -> Any:
-        return status(ended=False)
-
     all_heard = asyncio.Event()
     hub = EventHub(cast("EventLog", MemoryLog()), HandClock())
     ways = [by_command("exit 3", {}), hear]
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(hub.run()),
-            group.create_task(Notifier(hub, desk(), never_ends, ways, Redactor([]).clean).run()),
+            group.create_task(Notifier(hub, desk(), never_ends, ways, Redactor([]).clean, HandClock()).run()),
         ]
         await asyncio.sleep(0)
         hub.emit(EventKind.TASK_PARKED, task="a", why=f"who may use {KEY}?")
@@ -308,7 +357,7 @@ async def test_the_end_of_the_run_is_asked_for_when_a_task_ends_and_told_once_th
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(hub.run()),
-            group.create_task(Notifier(hub, desk(), ask, [hear], str).run()),
+            group.create_task(Notifier(hub, desk(), ask, [hear], str, HandClock()).run()),
         ]
         await asyncio.sleep(0)
         for kind in (EventKind.PLAN_LOADED, *[EventKind.TASK_DONE] * 3):

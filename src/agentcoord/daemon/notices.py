@@ -57,12 +57,16 @@ class _Held:
 
 
 def died_before(recent: Iterable[Event]) -> bool:
-    """Whether the daemon before this one ended without saying so: its start is the last word of it."""
-    last = None
+    """Whether the daemon before this one ended without saying so.
+
+    Its goodbye would stand among its newest events; its start need not, after a long life.
+    """
+    known, last = False, None
     for event in recent:
+        known = True
         if event.kind in (EventKind.DAEMON_STARTED, EventKind.DAEMON_STOPPING):
             last = event.kind
-    return last is EventKind.DAEMON_STARTED
+    return known and last is not EventKind.DAEMON_STOPPING
 
 
 class NoticeDesk:

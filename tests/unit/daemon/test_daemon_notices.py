@@ -162,6 +162,7 @@ def test_a_restart_is_told_only_after_a_death() -> None:
     assert not died_before([])
     assert not died_before([started, stopping, event(EventKind.TASK_DONE)])
     assert died_before([started, stopping, started, event(EventKind.TASK_TURN)])
+    assert died_before([event(EventKind.TASK_TURN)] * 500)  # Its start is older than what is looked at.
     assert desk(died=False).notice_of(started) is None
     told = desk(died=True)
     assert told.notice_of(started)

@@ -80,8 +80,9 @@ def test_what_came_up_within_the_minute_is_told_after_it() -> None:
 
 def test_a_cap_that_is_reached_is_told_at_once_after_its_warning() -> None:
     told = desk()
-    spent = {"spent_usd_micros": 5_000_000, "cap_usd_micros": 6_000_000}
-    assert told.notice_of(event(EventKind.BUDGET_WARNED, 0, scope="run", **spent))
+    assert told.notice_of(
+        event(EventKind.BUDGET_WARNED, 0, scope="run", spent_usd_micros=5_000_000, cap_usd_micros=6_000_000)
+    )
     assert told.notice_of(event(EventKind.BUDGET_REACHED, 5_000, scope="run"))
 
 

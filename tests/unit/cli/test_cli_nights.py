@@ -19,6 +19,7 @@ from agentcoord.cli.starting import args_to_resume, last_args, require_model, st
 from agentcoord.cli.summary import Ending, next_steps, summary_page
 from agentcoord.config.sections import ModelsSection
 from agentcoord.tui.styled import plain_text
+from agentcoord.wire.answers import StatsView
 from agentcoord.wire.messages import NO_MODEL, ExitCode, Method
 
 project, daemon, run = canned_daemon.project, canned_daemon.daemon, canned_daemon.run
@@ -245,6 +246,24 @@ def test_the_summary_says_what_changed_what_it_took_and_what_next() -> None:
         assert words in text
     assert "scripted" not in text
     assert "unconfined" not in text
+
+
+@pytest.mark.parametrize(
+    ("baseline", "checks_run", "words"),
+    [
+        ("green", 3, "3 runs in 4.2 s; every landed task passed them"),
+        ("red: tests", 3, "3 runs in 4.2 s; what landed fails nothing that passed before"),
+        ("none", 0, "none: nothing proves what landed"),
+        ("green", 0, "0 runs in 4.2 s"),
+    ],
+)
+def test_the_summary_claims_of_the_checks_no_more_than_they_prove(
+    baseline: str, checks_run: int, words: str
+) -> None:
+    stats: StatsView = {**STATS, "checks_run": checks_run, "check_s": 4.2}
+    ending = Ending(status_view(baseline=baseline), [task_view("a", "done")], stats)
+    lines = [plain_text(line) for line in summary_page(ending, 0)]
+    assert next(line for line in lines if line.startswith("checks")).split(maxsplit=1)[1] == words
 
 
 def test_an_undone_task_counts_as_undone_and_is_not_offered_for_undoing() -> None:

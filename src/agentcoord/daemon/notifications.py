@@ -124,6 +124,9 @@ def request_for(url: str, notice: Notice) -> Request:
         priority = "high" if notice.urgent else "default"
         headers = {"Title": notice.title.encode("ascii", "replace").decode(), "Priority": priority}
     elif host == "hooks.slack.com":
+        # These three are Slack's own signs: `<!channel>` in a worker's words would call everybody.
+        for sign, written in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+            words = words.replace(sign, written)
         body = json.dumps({"text": words}).encode()
     elif host in ("discord.com", "discordapp.com"):
         body = json.dumps({"content": words, "allowed_mentions": {"parse": []}}).encode()

@@ -190,6 +190,16 @@ def test_each_host_is_told_in_its_own_shape(url: str, check: Callable[[bytes, di
     assert check(request.data, dict(request.headers))
 
 
+def test_a_workers_words_call_nobody() -> None:
+    notice = Notice(NoticeKind.NEEDS_YOU, "shop needs you", "a asks: <!channel> & @everyone?")
+    to_slack, to_discord = (
+        json.loads(cast("bytes", request_for(url, notice).data))
+        for url in ("https://hooks.slack.com/x", "https://discord.com/api/webhooks/1/x")
+    )
+    assert to_slack["text"].endswith("a asks: &lt;!channel&gt; &amp; @everyone?")
+    assert to_discord["allowed_mentions"] == {"parse": []}
+
+
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://x/y", "nonsense", "http://"])
 def test_only_web_addresses_are_told(url: str) -> None:
     with pytest.raises(ValueError, match=r"notify\.url"):

@@ -100,7 +100,10 @@ async def composed(begun: HeadStart) -> AsyncIterator[Daemon]:
             shop, clock, no_workers_because="" if source.model else f"there is no model: {THREE_WAYS}"
         )
         shutdown = Shutdown()
-        chores = Chores(shop, fleet, lease_s=settings.redis.lease_s, on_deadline=lambda: drain(fleet, state))
+        come = f"the deadline {settings.budget.deadline} has come"
+        chores = Chores(
+            shop, fleet, lease_s=settings.redis.lease_s, on_deadline=lambda: drain(fleet, state, why=come)
+        )
         state = DaemonState(
             pid=os.getpid(),
             started_at_ms=clock.now_ms(),
@@ -177,8 +180,9 @@ async def composed(begun: HeadStart) -> AsyncIterator[Daemon]:
         )
 
 
-def drain(fleet: Fleet, state: DaemonState) -> None:
-    """Claim nothing more; the daemon stops when the running tasks have ended."""
+def drain(fleet: Fleet, state: DaemonState, *, why: str = "") -> None:
+    """Claim nothing more; the daemon stops when the running tasks have ended. `why`: when nobody asked."""
     if not state.is_ending:
         state.state = "draining"
+        state.stopping_why = state.stopping_why or why
     fleet.drain()

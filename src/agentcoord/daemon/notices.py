@@ -69,6 +69,16 @@ def died_before(recent: Iterable[Event]) -> bool:
     return known and last is not EventKind.DAEMON_STOPPING
 
 
+def _counted(status: StatusView) -> str:
+    """How a run stands, in a sentence."""
+    counts = dict(status["counts"])
+    done, total = counts.pop("done"), sum(status["counts"].values())
+    others = [f"{counts.pop(state)} {state}" for state in ("parked", "failed", "cancelled") if counts[state]]
+    rest = [f"{sum(counts.values())} not ended"] if sum(counts.values()) else []
+    words = ", ".join([f"{done} of {total} tasks done", *others, *rest])
+    return f"{words}, ${status['spend']['spent_usd']:.2f} spent."
+
+
 class NoticeDesk:
     """Turns events into notices."""
 
@@ -81,6 +91,7 @@ class NoticeDesk:
         self._held: dict[_Voice, _Held] = {}
         self._failures = 0
         self._open = False
+        self._stopping_why = ""
 
     def asks_whether_over(self, event: Event) -> bool:
         """Whether this event may have ended the run, so that `finished` should be asked."""
@@ -93,15 +104,19 @@ class NoticeDesk:
         if not (status["ended"] and self._open):
             return None
         self._open = False
-        counts = status["counts"]
-        others = ", ".join(
-            f"{counts[state]} {state}" for state in ("parked", "failed", "cancelled") if counts[state]
-        )
-        text = (
-            f"{counts['done']} of {sum(counts.values())} tasks done{', ' + others if others else ''}, "
-            f"${status['spend']['spent_usd']:.2f} spent. agentcoord status shows what waits for you."
-        )
+        text = f"{_counted(status)} agentcoord status shows what waits for you."
         return self._kept(Notice(NoticeKind.FINISHED, f"{self._project}: the run has ended", text))
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether the daemon ends a run by itself that is not over, so that `cut_short` should be asked."""
+        return self._open and self._stopping_why != ""
+
+    def cut_short(self, status: StatusView) -> Notice | None:
+        """The notice of a run that goes on only when the daemon is started again."""
+        text = f"{self._stopping_why[:1].upper()}{self._stopping_why[1:]}. {_counted(status)}"
+        text = f"{text} agentcoordd start goes on."
+        return self._kept(Notice(NoticeKind.FINISHED, f"{self._project}: the daemon has stopped", text))
 
     def notice_of(self, event: Event) -> Notice | None:
         """The notice that this event is worth; None for most, and for what is to wait (`due`)."""
@@ -172,6 +187,9 @@ class NoticeDesk:
                 )
                 title = f"{self._project}: tasks keep failing"
                 return Notice(NoticeKind.FAILURES, title, text[:_TEXT_CHARS], urgent=True)
+            case EventKind.DAEMON_STOPPING:
+                self._stopping_why = str(data.get("why", ""))
+                return None
             case EventKind.DAEMON_STARTED if self._died:
                 self._died = False
                 text = "It had ended without a word; its tasks go on from their last complete turn."

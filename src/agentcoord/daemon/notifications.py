@@ -22,7 +22,7 @@ from agentcoord.clock import Clock
 from agentcoord.config.secret_variables import SECRET_VARIABLES
 from agentcoord.config.sections import NotifySection
 from agentcoord.daemon.event_hub import EventHub, Subscription
-from agentcoord.daemon.notices import Notice, NoticeDesk, died_before
+from agentcoord.daemon.notices import QUIET_MS, Notice, NoticeDesk, died_before
 from agentcoord.errors import DaemonError, StoreError
 from agentcoord.wire.messages import StatusView
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from urllib.request import Request
 
 SEND_TIMEOUT_S = 20.0
+LAST_WORDS_S = 5.0
+"""How long notices may hold up a stop, all together."""
 
 Send = Callable[[Notice], Awaitable[None]]
 log = structlog.get_logger("notify")
@@ -220,33 +222,57 @@ class Notifier:
         self._clean = clean
 
     async def run(self) -> None:
-        """Tell, for ever."""
+        """Tell, until cancelled; what is left is told then."""
         with self._hub.subscribed() as subscription:
-            async with asyncio.TaskGroup() as group:
-                while True:
-                    await subscription.ready.wait()
-                    subscription.lagged = False
-                    for event in subscription.take_all():
-                        notice = self._desk.notice_of(event)
-                        if notice is not None:
-                            await self._tell(notice)
-                        if self._desk.asks_whether_over(event):
-                            await self._tell_if_over()
-                    for held in self._desk.due(self._clock.now_ms()):
-                        await self._tell(held)
-                    wait_ms = self._desk.due_in_ms(self._clock.now_ms())
-                    if wait_ms is not None and not self._sleeping:
-                        self._sleeping = True
-                        group.create_task(self._wake_in(wait_ms / 1000, subscription), name="held notices")
+            try:
+                await self._follow(subscription)
+            finally:
+                try:
+                    async with asyncio.timeout(LAST_WORDS_S):
+                        await self._last_words(subscription)
+                except TimeoutError:
+                    log.warning("last_notices_lost")
+
+    async def _follow(self, subscription: Subscription) -> None:
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await subscription.ready.wait()
+                subscription.lagged = False
+                for event in subscription.take_all():
+                    notice = self._desk.notice_of(event)
+                    if notice is not None:
+                        await self._tell(notice)
+                    if self._desk.asks_whether_over(event):
+                        await self._tell_of(self._desk.finished)
+                for held in self._desk.due(self._clock.now_ms()):
+                    await self._tell(held)
+                wait_ms = self._desk.due_in_ms(self._clock.now_ms())
+                if wait_ms is not None and not self._sleeping:
+                    self._sleeping = True
+                    group.create_task(self._wake_in(wait_ms / 1000, subscription), name="held notices")
+
+    async def _last_words(self, subscription: Subscription) -> None:
+        """Tell what came up last, without keeping quiet: there is no later."""
+        may_be_over = False
+        for event in subscription.take_all():
+            if (notice := self._desk.notice_of(event)) is not None:
+                await self._tell(notice)
+            may_be_over = self._desk.asks_whether_over(event) or may_be_over
+        for held in self._desk.due(self._clock.now_ms() + QUIET_MS):
+            await self._tell(held)
+        if may_be_over:
+            await self._tell_of(self._desk.finished)
+        if self._desk.is_cut_short:
+            await self._tell_of(self._desk.cut_short)
 
     async def _wake_in(self, seconds: float, subscription: Subscription) -> None:
         await self._clock.sleep(seconds)
         self._sleeping = False
         subscription.ready.set()
 
-    async def _tell_if_over(self) -> None:
+    async def _tell_of(self, end: Callable[[StatusView], Notice | None]) -> None:
         try:
-            notice = self._desk.finished(await self._status())
+            notice = end(await self._status())
         except StoreError as error:
             log.warning("end_not_told", error=str(error))
             return

@@ -67,6 +67,8 @@ class DaemonState:
     sandbox: str
     state: str = "starting"
     ready: bool = False
+    stopping_why: str = ""
+    """When it stops by itself; empty when a person asked for it."""
 
     @property
     def is_ending(self) -> bool:

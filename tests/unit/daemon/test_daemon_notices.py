@@ -37,6 +37,13 @@ ALL = NotifySection().events
 NOTICE = Notice(NoticeKind.NEEDS_YOU, "shop needs you", "a asks: which?", urgent=True)
 
 
+class PatientClock(HandClock):
+    """One whose sleeps do not end by themselves."""
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.Event().wait()
+
+
 def desk(*, died: bool = False, wanted: tuple[str, ...] = ALL) -> NoticeDesk:
     return NoticeDesk("shop", wanted, died=died)
 
@@ -76,6 +83,58 @@ def test_what_came_up_within_the_minute_is_told_after_it() -> None:
     assert (told.due(60_000), told.due_in_ms(60_000)) == ([], None)
     assert told.notice_of(event(EventKind.TASK_PARKED, 61_000, why="conflict")) is None
     assert [each.text for each in told.due(120_000)] == ["a is parked: conflict"]
+
+
+@pytest.mark.parametrize(
+    ("why", "texts"),
+    [
+        (
+            "the deadline 07:00 has come",
+            [
+                "a is parked: conflict",
+                "b is parked: conflict",
+                (
+                    "The deadline 07:00 has come. 3 of 6 tasks done, 1 failed, 2 not ended, $1.25 spent. "
+                    "agentcoordd start goes on."
+                ),
+            ],
+        ),
+        ("", ["a is parked: conflict", "b is parked: conflict"]),
+    ],
+)
+async def test_a_daemon_that_stops_by_itself_tells_how_the_run_stands_and_what_it_held_back(
+    why: str, texts: list[str]
+) -> None:
+    heard: list[str] = []
+    first = asyncio.Event()
+
+    async def hear(notice: Notice) -> None:
+        heard.append(notice.text)
+        first.set()
+
+    async def ask() -> StatusView:
+        view = status(ended=False)
+        return {**view, "counts": {**view["counts"], "queued": 2}}
+
+    clock = PatientClock()
+    hub = EventHub(cast("EventLog", MemoryLog()), clock)
+    async with asyncio.TaskGroup() as group:
+        following = group.create_task(hub.run())
+        notifier = group.create_task(Notifier(hub, desk(), ask, [hear], str, clock).run())
+        await asyncio.sleep(0)
+        for kind, task in (
+            (EventKind.PLAN_LOADED, None),
+            (EventKind.TASK_PARKED, "a"),
+            (EventKind.TASK_PARKED, "b"),
+        ):
+            hub.emit(kind, task=task, why="conflict")
+        hub.emit(EventKind.DAEMON_STOPPING, **({"why": why} if why else {}))
+        await hub.flushed()
+        async with asyncio.timeout(10):
+            await first.wait()
+        notifier.cancel()
+        following.cancel()
+    assert heard == texts
 
 
 def test_a_cap_that_is_reached_is_told_at_once_after_its_warning() -> None:

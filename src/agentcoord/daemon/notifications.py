@@ -51,7 +51,14 @@ def by_command(command: str, env: Mapping[str, str]) -> Send:
 
 
 def by_url(url: str) -> Send:
-    """Post to a URL, in the shape that its host expects."""
+    """Post to a URL, in the shape that its host expects.
+
+    Raises DaemonError for one that nothing can be posted to: told at the start, as for Apprise.
+    """
+    if not _is_web_address(url):
+        raise DaemonError(
+            "notify.url is no http(s) address", mend="set AGENTCOORD_NOTIFY_URL to one, https:// included"
+        )
 
     async def send(notice: Notice) -> None:
         await asyncio.to_thread(_post, request_for(url, notice))
@@ -115,10 +122,9 @@ def request_for(url: str, notice: Notice) -> Request:
     """The request that tells `notice` to `url`. Raises ValueError for anything but http and https."""
     from urllib.request import Request
 
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if parts.scheme not in ("http", "https") or not host:
+    if not _is_web_address(url):
         raise ValueError("notify.url is no http(s) address")
+    host = urlsplit(url).hostname or ""
     words = f"{notice.title}\n{notice.text}"
     headers = {"Content-Type": "application/json"}
     if host == "ntfy.sh" or host.startswith("ntfy."):
@@ -135,6 +141,14 @@ def request_for(url: str, notice: Notice) -> Request:
     else:
         body = _as_json(notice)
     return Request(url, body, headers, method="POST")  # noqa: S310 - looked at above
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # Brackets that are no address.
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def _post(request: Request) -> None:
@@ -184,8 +198,12 @@ def ways_to_notify(notify: NotifySection, env: Mapping[str, str]) -> list[Send]:
         ways.append(by_url(notify.url))
     if notify.apprise:
         ways.append(by_apprise(notify.apprise, env))
-    if notify.desktop and (desktop := by_desktop(env)) is not None:
-        ways.append(desktop)
+    if notify.desktop:
+        desktop = by_desktop(env)
+        if desktop is None:
+            log.warning("desktop_notices_impossible", why="notify-send (osascript on macOS) is not on PATH")
+        else:
+            ways.append(desktop)
     return ways
 
 

@@ -259,10 +259,13 @@ def test_a_workers_words_call_nobody() -> None:
     assert to_discord["allowed_mentions"] == {"parse": []}
 
 
-@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://x/y", "nonsense", "http://"])
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://x/y", "ntfy.sh/mine", "http://", "http://[x"])
 def test_only_web_addresses_are_told(url: str) -> None:
     with pytest.raises(ValueError, match=r"notify\.url"):
         request_for(url, NOTICE)
+    with pytest.raises(DaemonError, match=r"notify\.url is no http") as refused:  # At the start.
+        ways_to_notify(NotifySection(url=url), {})
+    assert url not in f"{refused.value} {refused.value.mend}"
 
 
 async def test_a_command_gets_the_words_and_not_the_key(tmp_path: Path) -> None:

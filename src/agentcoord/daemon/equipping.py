@@ -154,6 +154,12 @@ def check_slots(wanted: int, *, workers: int, cores: int | None = None) -> int:
     return max(2, min(by_cores, workers))
 
 
+def price_list_of(settings: Settings, root: Path) -> PriceList:
+    """The bundled prices and the user's own. Raises LlmPriceError when theirs cannot be read."""
+    named = settings.models.price_file
+    return PriceList.load(root / named if named else None)
+
+
 def check_prices(settings: Settings, prices: PriceList) -> None:
     """Refuse, before the night, a model whose price nobody knows. Raises the price list's own error."""
     for rung in settings.models.rungs:

@@ -116,8 +116,9 @@ class Requests:
     async def _hello(self, params: Params) -> Answer:
         offered = params.get("protocol")
         if not isinstance(offered, list) or PROTOCOL_VERSION not in offered:
+            offers = offered if isinstance(offered, list) else "no list of versions"
             raise RpcError(
-                f"this daemon speaks protocol {PROTOCOL_VERSION}, the client offers {offered}",
+                f"this daemon speaks protocol {PROTOCOL_VERSION}, the client offers {offers}",
                 code=RpcCode.INVALID_PARAMS,
                 exit_code=ExitCode.REFUSED,
                 mend="agentcoordd restart",

@@ -65,10 +65,15 @@ async def test_a_client_of_another_protocol_is_told_what_mends_it(
     valkey_url: str, project_id: ProjectId
 ) -> None:
     async with daemonlet(valkey_url, project_id) as d:
-        for offered in ([99], "1"):
+        for offered, words in (
+            ([99], "offers [99]"),
+            ("1", "no list of versions"),
+            (1, "no list of versions"),
+        ):
             error = await refusal(d, "hello", protocol=offered, client="test")
             assert (error.exit_code, error.mend) == (ExitCode.REFUSED, "agentcoordd restart")
             assert "speaks protocol 1" in error.message
+            assert words in error.message
 
 
 async def test_only_an_open_question_can_be_answered(valkey_url: str, project_id: ProjectId) -> None:

@@ -22,9 +22,10 @@
 --       {every route} or {} when the version was the right one;
 --       or {}, and nothing was done: a repetition of this call has run already, so nobody hears it.
 --       The words, with '|' between: a digit for each finished task (1; 2 when some that need it are left to
---       `spread.lua`; 0 when its token is stale or it is not in the expected state), deadline of what is
---       handed out, token of the first (the others follow one by one), csv of the waiters that it goes to,
---       the version of the routes ('' while paused), epoch of the log or '', number of the first event.
+--       `spread.lua`; 0 when its token is stale or it is not in the expected state; one 2 more when some were
+--       given back and something is left to `spread.lua`), deadline of what is handed out, token of the
+--       first (the others follow one by one), csv of the waiters that it goes to, the version of the routes
+--       ('' while paused), epoch of the log or '', number of the first event.
 -- Cost  constant calls for the batch, one read of the heads a covered route, and about 1 a finished, 1 a
 --       handed-out task, 2 a released dependent; at most 1,000 of each kind, dependents included. Routes
 --       that nobody here covers cost nothing, except in the first call after a route came up.
@@ -157,6 +158,7 @@ if ARGV[at] ~= '' then
     local state = held_state(id, token)
     if state and holds[state] then put_back(id, token, state, queued, blocked, '', false, 0, now) end
   end
+  if redis.call('EXISTS', P .. 'waves') == 1 then results[#results + 1] = '2' end
 end
 at = at + 1
 

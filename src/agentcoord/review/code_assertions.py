@@ -21,7 +21,10 @@ _BEGINNING = {
 _SHOULD = re.compile(r"\.should\b")
 _CHAIN = re.compile(r"\s*\.\s*(\w+)\s*(\()?")
 _WORD = re.compile(r"\w+")
-_NUMBER = re.compile(r"-?\b\d[\d_]*(?:\.\d+)?\b")
+_DIGITS = r"(-?\b\d[\d_]*(?:\.\d+)?(?:[eE][-+]?\d+)?)(?:_?(?:[fiu]\d+|[iu]size))?\b"
+_NUMBER, _BELOW, _ABOVE = (re.compile(sign + _DIGITS) for sign in ("", r"<=?\s*", r">=?\s*"))
+_WAITED_FOR = re.compile(r"(?:\bawait|\breturn|=>|[,(\[])\s*$")
+"""What stands before a promise that fails the test when it fails."""
 _TRUTHY_WORDS = frozenset(
     {"toBeTruthy", "toBeFalsy", "toBeDefined", "ok", "truthy", "falsy", "exist", "exists", "isOk", "notOk"}
     | {"True", "False", "NotNil", "NotEmpty", "NoError", "NotZero", "assert"}
@@ -46,6 +49,7 @@ _LITERAL = re.compile(r"\s*(?:true|false|null|\d+|['\"`]\s*['\"`])\s*")
 _UPPER = re.compile(r"toBeLessThan\w*$|^(?:Less\w*|InDelta|InEpsilon|isBelow|isAtMost|closeTo)$")
 _LOWER = re.compile(r"toBeGreaterThan\w*$|^(?:Greater\w*|toBeCloseTo|isAbove|isAtLeast)$")
 _STATEMENT_CHARS = 4_000
+_LOOK_BACK = 40
 _TEXT_CHARS = 120
 
 
@@ -76,18 +80,31 @@ def _assertion(
 ) -> Assertion:
     code = " ".join(text.code[start:end].split())
     source = " ".join(text.source[start:end].split())
-    numbers = tuple(float(each.replace("_", "")) for each in _NUMBER.findall(arguments))
     last = words[-1]
+    upper, lower = (_NUMBER if side.search(last) else None for side in (_UPPER, _LOWER))
+    if language is Language.RUST:
+        upper, lower = _BELOW, _ABOVE
+        strength = _rust(last, arguments)
+    elif not {"resolves", "rejects"}.isdisjoint(words) and not _is_waited_for(text.code, start):
+        source, strength = f"not waited for: {source}", VOID
+    else:
+        strength = _strength(words, received, arguments)
     return Assertion(
         text=source if len(source) <= _TEXT_CHARS else source[: _TEXT_CHARS - 1] + "…",
         line=text.line_of(start),
-        strength=_rust(last, arguments)
-        if language is Language.RUST
-        else _strength(words, received, arguments),
+        strength=strength,
         shape=_NUMBER.sub("#", re.sub(r"\s+", "", code)),
-        upper_bounds=numbers if _UPPER.search(last) else (),
-        lower_bounds=numbers if _LOWER.search(last) else (),
+        upper_bounds=_numbers(upper, arguments),
+        lower_bounds=_numbers(lower, arguments),
     )
+
+
+def _numbers(pattern: re.Pattern[str] | None, code: str) -> tuple[float, ...]:
+    return tuple(float(each.replace("_", "")) for each in pattern.findall(code)) if pattern else ()
+
+
+def _is_waited_for(code: str, place: int) -> bool:
+    return _WAITED_FOR.search(code[max(0, place - _LOOK_BACK) : place]) is not None
 
 
 def _strength(words: list[str], received: str, arguments: str) -> int:

@@ -11,13 +11,15 @@ one entry of their own, so that they cannot vanish either.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import field
 
 from agentcoord.review.code_assertions import assertions_between
+from agentcoord.review.code_blocks import Block, children, gaps
+from agentcoord.review.code_reach import GO_MAIN, ends_as_its_tests, guards, reachable
 from agentcoord.review.readings import OUTSIDE, FileReading, WrittenTest
 from agentcoord.review.source_mask import Language, Masked, masked
-from agentcoord.values import dataclass
 
 _ENDINGS = {
     **dict.fromkeys(("js", "jsx", "mjs", "cjs", "ts", "tsx", "mts", "cts"), Language.SCRIPT),
@@ -43,25 +45,17 @@ _RUST_HEAD = re.compile(
 _RUST_TEST = re.compile(r"#\[(?:\w+::)*(?:test|rstest|test_case|quickcheck|wasm_bindgen_test)\b")
 _RUST_SKIP = re.compile(r"#\[(?:ignore\b|should_panic\b|cfg_attr\b[^\]]*\bignore\b|cfg\()[^\]]*\]")
 _RUST_CASE = re.compile(r"#\[(?:case|test_case)\b")
-_RUST_MODULE_SKIP = re.compile(r"#!\[cfg\([^\]]*\]")
+_RUST_FILE = re.compile(r"#\[cfg\(test\)\]\s*(?:pub\s+)?mod\s+(\w+)\s*;")
+"""Tests in a file of their own, which is compiled only for this line."""
+_RUST_MODULE = re.compile(r"#\[cfg\((?P<condition>[^\]\n]{0,300})\)\]\s*(?:pub\s+)?mod\s+\w+")
+_RUST_MODULE_SKIP = re.compile(r"#!\[cfg\([^\]]{0,300}\]")
 _OPENING = re.compile(r"[{;]")
 _TABLE = re.compile(r"\[\]\s*struct\s*\{")
 _STRING = re.compile(r"\s*(['\"`])")
 _WORDS_CHARS = 120
-
-
-@dataclass(slots=True)
-class _Block:
-    """A test or a group of tests, from its head to the bracket that closes it."""
-
-    name: str
-    start: int
-    body: int
-    """Behind the name: equal bodies are the same test under another name."""
-    end: int
-    is_group: bool = False
-    cases: int = 1
-    skips: dict[str, int] = field(default_factory=dict)
+_MOST_TABLES = 100
+_MOST_NESTED = 50
+"""Each test is compared with all that is in it: deeper ones would take for ever."""
 
 
 def language_of(path: str) -> Language | None:
@@ -75,6 +69,7 @@ def read_code_tests(content: bytes, language: Language) -> FileReading | None:
     if text is None:
         return None
     skips: dict[str, int] = {}
+    hooks: dict[str, int] = {}
     inside: re.Pattern[str] | None = None
     match language:
         case Language.SCRIPT:
@@ -83,47 +78,64 @@ def read_code_tests(content: bytes, language: Language) -> FileReading | None:
             blocks, inside = list(_go_blocks(text)), _GO_SKIP_INSIDE
             head = text.source[: text.source.find("\npackage ") + 1]
             skips = {found.group().strip(): text.line_of(found.start()) for found in _GO_BUILD.finditer(head)}
+            mains = [block for block in blocks if block.name == GO_MAIN]
+            hooks = {
+                f"{GO_MAIN} does not end as the tests do": text.line_of(main.start)
+                for main in mains
+                if not ends_as_its_tests(text, main.body, main.end)
+            }
+            blocks = [block for block in blocks if block.name != GO_MAIN]
         case Language.RUST:
             blocks = list(_rust_blocks(text))
             skips = {
                 found.group(): text.line_of(found.start()) for found in _RUST_MODULE_SKIP.finditer(text.code)
             }
-    return _reading(text, language, blocks, inside, skips)
+            skips.update(_rust_modules(text))
+    blocks.sort(key=lambda block: block.start)
+    reading = _reading(text, language, blocks, inside, skips)
+    if reading is not None:
+        reading.hooks.update(hooks)
+    return reading
 
 
 def _reading(
     text: Masked,
     language: Language,
-    blocks: Sequence[_Block],
+    blocks: Sequence[Block],
     inside: re.Pattern[str] | None,
     skips: dict[str, int],
-) -> FileReading:
-    """Put every word of the file to the innermost block that it stands in."""
+) -> FileReading | None:
+    """Put every word of the file to the innermost block that it stands in; None where they go too deep."""
     reading = FileReading(skips=skips)
-    around: list[_Block] = []
+    named: Counter[str] = Counter()
+    around: list[Block] = []
     for number, block in enumerate(blocks):
         while around and around[-1].end < block.start:
             around.pop()
         path = " > ".join([*(each.name for each in around), block.name])
         around.append(block)
-        children = _children(blocks, number)
-        own = list(_gaps(block.body, block.end, children))
+        if len(around) > _MOST_NESTED:
+            return None
+        inner = children(blocks, number)
+        own = list(gaps(block.body, block.end, inner))
         for start, end in own:
             for found in inside.finditer(text.code, start, end) if inside else ():
                 block.skips.setdefault(_words(text, found.start(), end), text.line_of(found.start()))
         if block.is_group:
             reading.skips.update({f"{path}: {words}": line for words, line in block.skips.items()})
             continue
-        key, copies = path, 1
-        while key in reading.tests:
-            copies += 1
-            key = f"{path} #{copies}"
+        for words, place in guards(text, block.body, block.end, own):
+            block.skips.setdefault(words, text.line_of(place))
+        named[path] += 1
+        key = path if named[path] == 1 else f"{path} #{named[path]}"
         reading.tests[key] = WrittenTest(
             name=block.name,
             line=text.line_of(block.start),
             body=" ".join(text.source[block.body : block.end].split()),
             assertions=tuple(
-                each for start, end in own for each in assertions_between(text, language, start, end)
+                each
+                for start, end in reachable(text, language, block.body, block.end, own)
+                for each in assertions_between(text, language, start, end)
             ),
             skips=block.skips,
             cases=block.cases,
@@ -133,42 +145,23 @@ def _reading(
     return reading
 
 
-def _add_outside(text: Masked, language: Language, blocks: Sequence[_Block], reading: FileReading) -> None:
+def _add_outside(text: Masked, language: Language, blocks: Sequence[Block], reading: FileReading) -> None:
     """What helpers and set-up assert; a group's own part is set-up too."""
     tests = [block for block in blocks if not block.is_group]
-    outer: list[_Block] = []
+    outer: list[Block] = []
     for block in tests:
         if not outer or block.start > outer[-1].end:
             outer.append(block)
     found = tuple(
         each
-        for start, end in _gaps(0, len(text.code), outer)
+        for start, end in gaps(0, len(text.code), outer)
         for each in assertions_between(text, language, start, end)
     )
     if found:
         reading.tests[OUTSIDE] = WrittenTest(OUTSIDE, found[0].line, "", found, {}, 1)
 
 
-def _children(blocks: Sequence[_Block], number: int) -> list[_Block]:
-    """The outermost blocks within one, which stand right behind it."""
-    parent = blocks[number]
-    children: list[_Block] = []
-    for block in blocks[number + 1 :]:
-        if block.start > parent.end:
-            break
-        if not children or block.start > children[-1].end:
-            children.append(block)
-    return children
-
-
-def _gaps(start: int, end: int, blocks: Sequence[_Block]) -> Iterator[tuple[int, int]]:
-    for block in blocks:
-        yield start, block.start
-        start = block.end
-    yield start, end
-
-
-def _script_blocks(text: Masked) -> Iterator[_Block]:
+def _script_blocks(text: Masked) -> Iterator[Block]:
     for found in _SCRIPT_HEAD.finditer(text.code):
         word, modifiers = found.groups()
         opening, cases = found.end(), 1
@@ -180,7 +173,7 @@ def _script_blocks(text: Masked) -> Iterator[_Block]:
         if not body:
             continue  # No test: `test.skip(condition)`, or a function that happens to be called so.
         end = text.closing[opening]
-        block = _Block(name, found.start(), body, end, word.lstrip("xf") in _GROUPS, cases)
+        block = Block(name, found.start(), body, end, word.lstrip("xf") in _GROUPS, cases)
         if word[0] in "xf" or _SCRIPT_SKIP.search(modifiers):
             block.skips[f"{word}{modifiers}({name!r})"] = text.line_of(found.start())
         yield block
@@ -214,7 +207,8 @@ def _rows(text: Masked, opening: int) -> int:
     return 0 if last == opening else commas + (not trailing)
 
 
-def _go_blocks(text: Masked) -> Iterator[_Block]:
+def _go_blocks(text: Masked) -> Iterator[Block]:
+    tables = list(_go_tables(text))
     for found in _GO_HEAD.finditer(text.code):
         if found.group(1):
             opening = _opening_brace(text, text.closing.get(found.end() - 1, found.end()))
@@ -226,19 +220,21 @@ def _go_blocks(text: Masked) -> Iterator[_Block]:
                 name, body = " ".join(text.code[opening + 1 : opening + 40].split(",")[0].split()), opening
         if opening in text.closing and name:
             end = text.closing[opening]
-            tables = [t.end() - 1 for t in _TABLE.finditer(text.code, opening, end)]
-            yield _Block(name, found.start(), body, end, cases=_go_rows(text, tables))
+            first = bisect_left(tables, (opening, 0))
+            rows = sum(rows for place, rows in tables[first : first + _MOST_TABLES] if place < end)
+            yield Block(name, found.start(), body, end, cases=max(rows, 1))
 
 
-def _go_rows(text: Masked, tables: Sequence[int]) -> int:
-    rows = 0
-    for table in tables:
-        values = _opening_brace(text, text.closing[table] + 1)
-        rows += _rows(text, values) if values in text.closing else 0
-    return max(rows, 1)
+def _go_tables(text: Masked) -> Iterator[tuple[int, int]]:
+    """Where each table of cases stands, and how many it has."""
+    for found in _TABLE.finditer(text.code):
+        values = _opening_brace(text, text.closing[found.end() - 1] + 1)
+        yield found.start(), _rows(text, values) if values in text.closing else 0
 
 
-def _rust_blocks(text: Masked) -> Iterator[_Block]:
+def _rust_blocks(text: Masked) -> Iterator[Block]:
+    for found in _RUST_FILE.finditer(text.code):
+        yield Block(f"mod {found[1]}", found.start(), found.start(1), found.end())
     for found in _RUST_HEAD.finditer(text.code):
         attributes, name = found.groups()
         if not _RUST_TEST.search(attributes):
@@ -246,11 +242,19 @@ def _rust_blocks(text: Masked) -> Iterator[_Block]:
         opening = _opening_brace(text, found.end())
         if opening not in text.closing:
             continue
-        block = _Block(name, found.start(), opening, text.closing[opening])
+        block = Block(name, found.start(), opening, text.closing[opening])
         block.cases = max(len(_RUST_CASE.findall(attributes)), 1)
         for skip in _RUST_SKIP.finditer(text.code, found.start(), found.end()):
             block.skips[" ".join(skip.group().split())] = text.line_of(skip.start())
         yield block
+
+
+def _rust_modules(text: Masked) -> Iterator[tuple[str, int]]:
+    """Modules that are compiled under a condition other than `test`."""
+    for found in _RUST_MODULE.finditer(text.source):
+        words = " ".join(found.group().split())
+        if text.code[found.start()] == "#" and found["condition"].strip() != "test":
+            yield words, text.line_of(found.start())
 
 
 def _opening_brace(text: Masked, place: int) -> int:

@@ -23,6 +23,9 @@ _MOST_DEPTH = 40
 _WORDS_CHARS = 300
 _NAME_CHARS = 500
 _CHUNK_BYTES = 1 << 16
+_TAG_BYTES = 4 << 20
+"""With a longer tag nothing is read: until it ends, the parser looks at all of it again with each chunk."""
+_NAMELESS = "a test without a name"
 
 
 class CaseStatus(StrEnum):
@@ -78,8 +81,10 @@ def read_junit(content: bytes) -> Cases:
     try:
         for start in range(0, len(content), _CHUNK_BYTES):
             parser.Parse(content[start : start + _CHUNK_BYTES], False)
+            if start - parser.CurrentByteIndex > _TAG_BYTES:
+                raise ReviewError(f"the JUnit file has a tag of more than {_TAG_BYTES >> 20} MB")
         parser.Parse(b"", True)
-    except expat.ExpatError as error:
+    except (expat.ExpatError, LookupError, ValueError) as error:  # The latter for encodings of its own.
         raise ReviewError(f"the JUnit file is not XML: {error}") from error
     if not reading.saw_suite:
         raise ReviewError("the XML file is no JUnit report: it has no testsuite")
@@ -94,6 +99,7 @@ class _Reading:
         self.words: dict[str, str] = {}
         self.saw_suite = False
         self._depth = 0
+        self._suite = ""
         self._case = ""
         self._case_status = CaseStatus.PASSED
         self._said = ""
@@ -106,14 +112,20 @@ class _Reading:
         match tag:
             case "testsuite" | "testsuites":
                 self.saw_suite = True
+                self._suite = attributes.get("name", "")
             case "testcase":
                 self._case, self._case_status, self._said = case_name(attributes), CaseStatus.PASSED, ""
-                if len(self.status) >= MOST_CASES:
-                    raise ReviewError(f"the JUnit file has more than {MOST_CASES} tests")
+                self._refuse_flood()
             case "failure" | "error" if self._case:
                 self._case_status = CaseStatus.FAILED
                 self._said = self._said or attributes.get("message", "")
                 self._listening = not self._said
+            case "failure" | "error" if self.saw_suite:
+                # Of all that a suite has: it could not even begin.
+                name = f"the suite {self._suite}"[:_NAME_CHARS]
+                self._refuse_flood()
+                self.status[name] = CaseStatus.FAILED
+                self.words[name] = attributes.get("message", "").strip()[:_WORDS_CHARS]
             case "skipped" if self._case and self._case_status is not CaseStatus.FAILED:
                 self._case_status = CaseStatus.SKIPPED
 
@@ -132,6 +144,10 @@ class _Reading:
                 self.words[self._case] = first.strip()[:_WORDS_CHARS]
             self._case = ""
 
+    def _refuse_flood(self) -> None:
+        if len(self.status) >= MOST_CASES:
+            raise ReviewError(f"the JUnit file has more than {MOST_CASES} tests")
+
     def refuse_doctype(self, *_declared: object) -> None:
         raise ReviewError("the JUnit file declares a document type; none is read")
 
@@ -147,7 +163,7 @@ def case_name(attributes: Mapping[str, str]) -> str:
     if file.endswith(".py") and (classname == module or classname.startswith(module + ".")):
         chain = [part for part in classname[len(module) :].split(".") if part]
         return "::".join([file, *chain, name])[:_NAME_CHARS]
-    return "::".join(part for part in (classname, name) if part)[:_NAME_CHARS]
+    return "::".join(part for part in (classname, name) if part)[:_NAME_CHARS] or _NAMELESS
 
 
 def _worse(one: CaseStatus | None, other: CaseStatus) -> CaseStatus:

@@ -88,6 +88,7 @@ def _read_body(body: Sequence[ast.stmt], prefix: str, found: FileReading, names:
                 where = f"{prefix}{statement.name}"
                 for words, line in _decorator_skips(statement, names):
                     found.skips[f"{where}: {words}"] = line
+                found.classes.add(where)
                 _read_body(statement.body, f"{where}::", found, names)
             case ast.Delete():
                 _take_away(statement.targets, prefix, found)
@@ -114,9 +115,12 @@ def _read_surroundings(function: _Function, prefix: str, found: FileReading) -> 
 
 def _take_away(targets: Sequence[ast.expr], prefix: str, found: FileReading) -> None:
     """Forget the tests whose names are deleted or given to something else."""
-    gone = tuple(f"{prefix}{target.id}" for target in targets if isinstance(target, ast.Name))
-    for key in [key for key in found.tests if key in gone or key.startswith(tuple(f"{g}::" for g in gone))]:
-        del found.tests[key]
+    for name in (f"{prefix}{target.id}" for target in targets if isinstance(target, ast.Name)):
+        found.tests.pop(name, None)
+        if name in found.classes:
+            found.classes.remove(name)
+            for key in [key for key in found.tests if key.startswith(f"{name}::")]:
+                del found.tests[key]
 
 
 def _read_plain(statement: ast.stmt, prefix: str, found: FileReading, skipping: Collection[str]) -> None:

@@ -37,6 +37,8 @@ class FileReading:
 
     tests: dict[str, WrittenTest] = field(default_factory=dict)
     """By `Class::name`, or `group > name`."""
+    classes: set[str] = field(default_factory=set)
+    """Those whose tests are read."""
     skips: dict[str, int] = field(default_factory=dict)
     """Of the whole file, or of classes and groups."""
     hooks: dict[str, int] = field(default_factory=dict)

@@ -43,7 +43,8 @@ def find_flags(files: Sequence[ChangedFile], commands: Collection[str]) -> tuple
 
 def _holds_tests(file: ChangedFile) -> bool:
     """Rust keeps unit tests beside the code that they test."""
-    return file.path.endswith(".rs") and b"test]" in (file.before or b"")
+    before = file.before or b""
+    return file.path.endswith(".rs") and (b"test]" in before or b"cfg(test)" in before)
 
 
 def _words_of(commands: Iterable[str]) -> frozenset[str]:

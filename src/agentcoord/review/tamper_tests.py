@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import field
 
 from agentcoord.review.assertions import Assertion
 from agentcoord.review.code_tests import language_of, read_code_tests
@@ -30,7 +31,7 @@ def test_flags(file: ChangedFile, others: Sequence[ChangedFile]) -> list[Flag]:
     before, after = read_any(file.path, file.before or b""), read_any(file.path, file.after)
     # Where no test was found, the framework may call them by other words.
     if before is not None and after is not None and (before.tests or file.path.endswith(".py")):
-        return reading_flags(file.path, before, after, others)
+        return reading_flags(file.path, before, after, [other for other in others if other is not file])
     if not file.path.endswith(".py"):
         return text_flags(file)
     words = "it is not Python that can be read" if after is None else "what it was could not be read"
@@ -88,28 +89,35 @@ class _Moved:
     before: FileReading
     after: FileReading
     others: Sequence[ChangedFile]
-    _found: list[WrittenTest] | None = None
-    """Read once, when the first test is missed."""
+    _is_read: bool = False
+    """Only when the first test is missed."""
+    _bodies: set[str] = field(default_factory=set)
+    _most_asserted: dict[str, int] = field(default_factory=dict)
+    """By a test's name."""
+    _said: set[str] = field(default_factory=set)
+    """Of the new tests in the same file every statement, and every assertion that can fail."""
 
     def has(self, old: WrittenTest) -> bool:
-        if self._found is None:
-            self._found = [new for new in self._candidates() if not new.skips]
-        return self._is_split(old) or any(
-            new.body == old.body or (new.name == old.name and len(new.assertions) >= len(old.assertions))
-            for new in self._found
-        )
+        if not self._is_read:
+            self._read()
+        asserted = self._most_asserted.get(old.name, -1)
+        return old.body in self._bodies or asserted >= len(old.assertions) or self._is_split(old)
 
     def _is_split(self, old: WrittenTest) -> bool:
         """Whether all of its statements stand in new tests, and what it asserted can still fail there."""
-        there = self.before.tests
-        new = [test for name, test in self.after.tests.items() if name not in there and not test.skips]
-        statements = {statement for test in new for statement in test.body.splitlines()}
-        asserted = {each.text for test in new for each in test.assertions}
-        return (
-            bool(old.body and old.assertions)
-            and statements.issuperset(old.body.splitlines())
-            and asserted.issuperset(each.text for each in old.assertions)
-        )
+        parts = [*old.body.splitlines(), *(each.text for each in old.assertions)]
+        return bool(old.body and old.assertions) and self._said.issuperset(parts)
+
+    def _read(self) -> None:
+        self._is_read = True
+        for test in self._candidates():
+            if not test.skips:
+                self._bodies.add(test.body)
+                most = self._most_asserted.get(test.name, 0)
+                self._most_asserted[test.name] = max(most, len(test.assertions))
+        for name, test in self.after.tests.items():
+            if name not in self.before.tests and not test.skips:
+                self._said.update(test.body.splitlines(), (each.text for each in test.assertions))
 
     def _candidates(self) -> Iterator[WrittenTest]:
         yield from self.after.tests.values()

@@ -28,9 +28,23 @@ _ASSERTION = re.compile(
 )
 _SKIP = re.compile(
     r"\b(?:it|test|describe|context|suite)\.(?:skip|todo|only|failing)\b|\bx(?:it|test|describe)\s*\("
-    r"|\bf(?:it|describe)\s*\(|\bt\.Skip(?:f|Now)?\s*\(|^\s*#\[ignore\b|^\s*@(?:Disabled|Ignore)\b"
+    r"|\bf(?:it|describe)\s*\(|\bt\.Skip(?:f|Now)?\s*\(|^\s*#\[ignore\b|^\s*@(?:Disabled|Ignore|EnabledO|EnabledI|EnabledFor)\w*"
+    r"|\bassum(?:e|ing)(?:True|False|That|NotNull|NoException)\s*\(|@Test\s*\([^)]*enabled\s*=\s*false"
     r"|\[(?:Ignore|Skip)\b|\bSkip\s*=\s*\"|\bmarkTestSkipped\s*\(|^\s*(?:pending|skip)\b|\bGTEST_SKIP\b"
 )
+_WEAK = re.compile(
+    r"\bassert(?:True|False|NotNull|NotSame|InstanceOf|DoesNotThrow|_not_nil|_nothing_raised)\b"
+    r"|\bis(?:NotNull|NotEmpty|Present|NotBlank)\s*\(\s*\)|\bbe_(?:truthy|falsey|present)\b|not_to be_nil"
+    r"|\bAssert\.(?:IsNotNull|NotNull|IsTrue|True|IsFalse|False)\b|\bXCTAssert(?:True|False|NotNil)?\s*\("
+    r"|\b(?:EXPECT|ASSERT)_(?:TRUE|FALSE|NO_THROW|NE)\b|->assert(?:True|False|NotNull|NotEmpty)\b"
+)
+"""Assertions that nearly anything satisfies."""
+_ALLOWED = re.compile(
+    r"\b(?:assertEquals|assertArrayEquals)\s*\([^;]*,[^;]*,\s*(?P<delta>\d+(?:\.\d+)?)[dDfF]?\s*\)"
+    r"|\b(?:within|offset|be_within|closeTo|EXPECT_NEAR|ASSERT_NEAR|assertEqualsWithDelta)\s*\("
+    r"(?:[^;]*,)?\s*(?P<near>\d+(?:\.\d+)?)[dDfF]?\s*\)"
+)
+"""By how much a value may be another than the expected one."""
 _COMMENT = re.compile(r"^\s*(?://|#(?!\[)|\*|/\*|--|;)")
 
 
@@ -55,7 +69,31 @@ def text_flags(file: ChangedFile) -> list[Flag]:
             known[text] -= 1
         else:
             flags.append(Flag(FlagKind.TEST_SKIPPED, file.path, line, text))
+    return flags + _weaker(file.path, _lines_with(_ASSERTION, before), _lines_with(_ASSERTION, after))
+
+
+def _weaker(path: str, was: list[tuple[int, str]], now: list[tuple[int, str]]) -> list[Flag]:
+    """Compare assertions one for one where there are as many or more: hard ones gone, and easy ones there."""
+    gone, new = (Counter(text for _, text in each) for each in (was, now))
+    gone, new = gone - new, new - gone
+    flags = []
+    hard = len([text for _, text in now if not _WEAK.search(text)])
+    lost = len([text for _, text in was if not _WEAK.search(text)]) - hard
+    allowed = sorted(_delta(text) for text in gone.elements())
+    for line, text in now:
+        if text not in new:
+            continue
+        if lost > 0 and len(now) >= len(was) and _WEAK.search(text):
+            lost -= 1
+            flags.append(Flag(FlagKind.ASSERTION_WEAKENED, path, line, f"is now {text}"))
+        elif allowed and _delta(text) > allowed[-1]:
+            flags.append(Flag(FlagKind.THRESHOLD_LOWERED, path, line, f"is now {text}"))
     return flags
+
+
+def _delta(text: str) -> float:
+    found = _ALLOWED.search(text)
+    return float(found["delta"] or found["near"]) if found else 0.0
 
 
 def _lines_with(pattern: re.Pattern[str], lines: list[str]) -> list[tuple[int, str]]:

@@ -212,4 +212,6 @@ async def test_a_run_that_ends_well_without_the_report_that_it_had_has_run_no_te
         outcome = await runs.check("tests", PYTEST)
         assert outcome.verdict is not None
         assert (outcome.verdict.gone, outcome.verdict.ran, outcome.verdict.ran_before) == ((A, B), 0, 2)
-    assert not runs.cases, "nothing is learned from it"
+    assert runs.cases["tests", PYTEST].status == {}, (
+        "once a person let that land, no task after it is held for it"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agentcoord.errors import ReviewError
-from agentcoord.review.junit import MOST_CASES, CaseStatus, case_name, joined, read_junit
+from agentcoord.review.junit import JUNIT_BYTES, MOST_CASES, CaseStatus, case_name, joined, read_junit
 
 PYTEST = b"""<?xml version="1.0" encoding="utf-8"?>
 <testsuites name="pytest tests"><testsuite name="pytest" tests="5">
@@ -56,16 +56,31 @@ def test_of_several_files_the_worst_status_counts() -> None:
         b'<!DOCTYPE a [<!ENTITY b "c">]><testsuite>&b;</testsuite>',
         b'<!DOCTYPE a SYSTEM "file:///etc/passwd"><testsuite/>',
         b'<!DOCTYPE l [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;">]><testsuite>&b;</testsuite>',
+        *(b"<?xml version='1.0' encoding='%s'?><testsuite/>" % each for each in (b"nope", b"gbk", b"idna")),
         b"<testsuite>" + b"<a>" * 100 + b"</a>" * 100 + b"</testsuite>",
         b"<testsuite>"
         + b"".join(b"<testcase name='%d'/>" % n for n in range(MOST_CASES + 1))
         + b"</testsuite>",
     ],
-    ids=lambda content: content[:20].decode(),
+    ids=lambda content: content[:60].decode(),
 )
 def test_damaged_and_hostile_files_are_refused(content: bytes) -> None:
     with pytest.raises(ReviewError):
         read_junit(content)
+
+
+def test_a_tag_that_goes_on_and_on_is_refused_before_it_takes_long() -> None:
+    with pytest.raises(ReviewError, match="a tag of more than 4 MB"):
+        read_junit(b"<testsuite><testcase name='" + b"n" * (JUNIT_BYTES - 100) + b"'/></testsuite>")
+
+
+def test_a_suite_that_could_not_begin_and_a_test_without_a_name_have_failed_too() -> None:
+    cases = read_junit(
+        b"<testsuites><testsuite name='prices'><error message='no database'/></testsuite>"
+        b"<testsuite name='b'><testcase><failure/></testcase><testcase name='a'/></testsuite></testsuites>"
+    )
+    assert cases.failed == {"the suite prices", "a test without a name"}
+    assert cases.words["the suite prices"] == "no database"
 
 
 def test_words_and_names_are_bounded() -> None:

@@ -8,7 +8,7 @@ from agentcoord.review.code_tests import read_code_tests
 from agentcoord.review.flags import ChangedFile, Flag, FlagKind
 from agentcoord.review.readings import OUTSIDE
 from agentcoord.review.source_mask import Language
-from agentcoord.review.tamper import find_flags
+from agentcoord.review.tamper import JUDGED_BYTES, find_flags
 
 CART = r"""
 import { describe, it, expect, beforeEach } from 'vitest';
@@ -247,6 +247,148 @@ def test_honest_work_holds_nothing(path: str, old: str, new: str) -> None:
     assert [str(flag) for flag in changed(path, old, new) if flag.holds] == []
 
 
+IT = "it('adds', async () => {\n  await expect(add(1, 2)).resolves.toBe(3);\n});\n"
+SUM = 'package a\n\nfunc TestSum(t *testing.T) {\n\tif Sum(1) != 1 {\n\t\tt.Fatal("no")\n\t}\n}\n'
+FLOATS = """#[cfg(test)]
+mod tests {
+    #[test]
+    fn sums() {
+        assert!((sum() - 1.0).abs() < 1e-6);
+    }
+}
+"""
+MAIN = "package a\n\nfunc TestMain(m *testing.M) {{\n\t{}\n}}\n"
+THREE = "  await expect(add(1, 2)).resolves.toBe(3);"
+
+
+@pytest.mark.parametrize(
+    ("path", "before", "old", "new", "kind"),
+    [
+        ("a.test.ts", IT, "  await", "  return;\n  await", Kind.ASSERTION_REMOVED),
+        ("a.test.ts", IT, "  await", "  if (CI) { return; }\n  await", Kind.TEST_SKIPPED),
+        (
+            "a.test.ts",
+            IT,
+            "  await expect(add(1, 2)).resolves.toBe(3);",
+            "  if (false) { expect(a).toBe(3); }",
+            Kind.ASSERTION_REMOVED,
+        ),
+        (
+            "a.test.ts",
+            IT,
+            "  await expect(add(1, 2)).resolves.toBe(3);",
+            "  try { expect(a).toBe(3); } catch (e) { log(e); }",
+            Kind.ASSERTION_REMOVED,
+        ),
+        ("a.test.ts", IT, "  await", " ", Kind.ASSERTION_WEAKENED),
+        ("a.test.ts", IT, "toBe(3)", "toEqual(expect.anything())", Kind.ASSERTION_WEAKENED),
+        ("a_test.go", SUM, "\tif Sum", "\treturn\n\tif Sum", Kind.ASSERTION_REMOVED),
+        (
+            "a_test.go",
+            SUM,
+            "\tif Sum",
+            "\tif short {\n\t\treturn\n\t}\n\tif Sum",
+            Kind.TEST_SKIPPED,
+        ),
+        (
+            "a_test.go",
+            SUM,
+            "package a\n",
+            MAIN.format("os.Exit(0)"),
+            Kind.CONFIGURATION_CHANGED,
+        ),
+        (
+            "a_test.go",
+            SUM,
+            "package a\n",
+            MAIN.format("m.Run(); os.Exit(0)"),
+            Kind.CONFIGURATION_CHANGED,
+        ),
+        ("src/a.rs", FLOATS, "        assert", "        return;\n        assert", Kind.ASSERTION_REMOVED),
+        ("src/a.rs", FLOATS, "1e-6", "1e6", Kind.THRESHOLD_LOWERED),
+        ("src/a.rs", FLOATS, "cfg(test)", 'cfg(all(test, feature = "slow"))', Kind.TEST_SKIPPED),
+        (
+            "src/lib.rs",
+            "#[cfg(test)]\nmod tests;\npub fn a() {}\n",
+            "#[cfg(test)]\nmod tests;\n",
+            "",
+            Kind.TEST_DELETED,
+        ),
+    ],
+)
+def test_what_can_no_longer_fail_a_test_is_flagged(
+    path: str, before: str, old: str, new: str, kind: FlagKind
+) -> None:
+    (flag,) = flags(path, before, before.replace(old, new))
+    assert flag.kind is kind
+    assert flag.line > 0
+
+
+@pytest.mark.parametrize(
+    ("path", "before", "old", "new"),
+    [
+        ("a.test.ts", IT, "  await", "  const f = (x) => {\n    return x;\n  };\n  await"),
+        ("a.test.ts", IT, "  await", "  return"),
+        (
+            "a.test.ts",
+            IT,
+            "  await expect(add(1, 2)).resolves.toBe(3);",
+            f"try {{ {THREE} }} catch (e) {{ throw e; }}",
+        ),
+        (
+            "a_test.go",
+            SUM,
+            "package a\n",
+            MAIN.format("os.Exit(m.Run())"),
+        ),
+        ("a_test.go", SUM, '\t\tt.Fatal("no")\n', '\t\tt.Fatal("no")\n\t\treturn\n'),
+        ("src/a.rs", FLOATS, "1e-6", "1e-9_f64"),
+    ],
+)
+def test_a_return_or_a_catch_that_hides_no_failure_is_no_flag(
+    path: str, before: str, old: str, new: str
+) -> None:
+    assert not any(flag.holds for flag in flags(path, before, before.replace(old, new)))
+
+
+JAVA = "class PriceTest {\n  @Test\n  void a() {\n    assertEquals(1, f(), 0.1);\n  }\n}\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kind"),
+    [
+        ("assertEquals(1, f(), 0.1)", "assertTrue(true)", Kind.ASSERTION_WEAKENED),
+        ("assertEquals(1, f(), 0.1)", "assertNotNull(f())", Kind.ASSERTION_WEAKENED),
+        ("assertEquals(1, f(), 0.1)", "assertThat(f()).isNotNull()", Kind.ASSERTION_WEAKENED),
+        ("0.1", "100.0", Kind.THRESHOLD_LOWERED),
+        ("  @Test", "  @DisabledOnOs(OS.LINUX)\n  @Test", Kind.TEST_SKIPPED),
+        (
+            "  @Test",
+            '  @EnabledIfSystemProperty(named = "X")\n  @Test',
+            Kind.TEST_SKIPPED,
+        ),
+        ("    assert", "    assumeTrue(false);\n    assert", Kind.TEST_SKIPPED),
+        ("@Test", "@Test(enabled = false)", Kind.TEST_SKIPPED),
+    ],
+)
+def test_what_a_test_that_is_read_by_lines_says_less_is_flagged(old: str, new: str, kind: FlagKind) -> None:
+    (flag,) = flags("src/test/java/PriceTest.java", JAVA, JAVA.replace(old, new))
+    assert flag.kind is kind
+    assert flag.line > 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("    assert", "    assertNotNull(f());\n    assert"),
+        ("assertEquals(1, f(), 0.1)", "assertThat(f()).isEqualTo(1)"),
+        ("0.1", "0.01"),
+    ],
+)
+def test_what_it_says_besides_or_harder_is_no_flag(old: str, new: str) -> None:
+    assert flags("src/test/java/PriceTest.java", JAVA, JAVA.replace(old, new)) == ()
+
+
 def test_a_test_that_moves_to_another_file_is_not_gone() -> None:
     moved = "  it('adds an item'" + CART.partition("  it('adds an item'")[2].partition("  it.each")[0]
     other = ChangedFile("tests/add.test.ts", None, f"describe('x', () => {{\n{moved}}});\n".encode())
@@ -291,3 +433,21 @@ def test_no_file_takes_long_to_read(language: Language, hostile: str) -> None:
     """Bounded by the test's own time limit: anything quadratic would take hours."""
     content = hostile * (128 * 1024 // len(hostile))
     read_code_tests(content.encode(), language)
+
+
+@pytest.mark.parametrize(
+    ("language", "opened", "closed"),
+    [
+        (Language.SCRIPT, "it('a',()=>{", "});"),
+        (Language.SCRIPT, "describe('a',()=>{", "});"),
+        (Language.SCRIPT, "it('a',()=>{expect(1);});", ""),
+        (Language.SCRIPT, "it('a',()=>{if(a){return};try{}catch(e){}});", ""),
+        (Language.GO, 't.Run("a",func(){', "})"),
+        (Language.RUST, "#[cfg(test)]\nmod a;\n", ""),
+    ],
+)
+def test_no_file_of_the_largest_that_is_judged_takes_long_to_read(
+    language: Language, opened: str, closed: str
+) -> None:
+    times = JUDGED_BYTES // len(opened + closed)
+    read_code_tests((opened * times + closed * times).encode(), language)

@@ -312,3 +312,8 @@ def test_hostile_sources_are_flagged_and_end_nobody() -> None:
     for after in ("def (", "x = " + "(" * 5_000 + ")" * 5_000, "a\0b"):
         assert one(OLD, after).holds
     assert one(OLD, "# " + "x" * 2_000_000).holds
+
+
+def test_a_file_in_which_every_test_is_another_is_judged_quickly() -> None:
+    before, after = ("".join(f"def test_{name}{n}():{name}({n})\n" for n in range(20_000)) for name in "ab")
+    assert flags(before, after) != ()

@@ -192,6 +192,13 @@ def leftovers(paths: ProjectPaths) -> Finding:
 
 def state(paths: ProjectPaths) -> Finding:
     """Our own folders: there, ours, writable, and nobody else's to read."""
+    if paths.state_dir.resolve().is_relative_to(paths.root):
+        return Finding(
+            "state",
+            Verdict.FAIL,
+            f"{paths.state_dir} is inside the repository",
+            "set XDG_STATE_HOME to a folder outside the repository",
+        )
     there = [folder for folder in (paths.state_dir, paths.runtime_dir) if folder.is_dir()]
     if paths.state_dir.is_dir():
         there += [entry for entry in paths.state_dir.iterdir() if entry.is_dir() and not entry.is_symlink()]

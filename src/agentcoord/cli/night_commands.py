@@ -189,7 +189,7 @@ def wait(
     """
     invocation = invocation_of(context)
     with suppress(RpcError):  # Whoever follows waits for a store that is away.
-        nights.refuse_without_model(invocation, loads=False)
+        nights.refuse_vain_wait(invocation)
     ending = nights.wait_for_end(invocation, timeout_s)
     nights.print_ending(invocation, ending, schema="agentcoord.wait", as_json=as_json)
     finish(ending.exit_code)

@@ -107,6 +107,17 @@ def refuse_without_model(invocation: Invocation, *, loads: bool) -> None:
     )
 
 
+def refuse_vain_wait(invocation: Invocation) -> None:
+    """Raise CommandError when waiting would have no end: nothing is loaded, or there is no model."""
+    if not any(cast("StatusView", invocation.ask(Method.STATUS))["counts"].values()):
+        raise CommandError(
+            "there is nothing to wait for: no task is loaded",
+            exit_code=ExitCode.USAGE,
+            mend="agentcoord load plan.toml",
+        )
+    refuse_without_model(invocation, loads=False)
+
+
 def load(invocation: Invocation, plan: PlanText) -> LoadView:
     """Hand the plan to the daemon. Raises RpcError with its problems."""
     answer = invocation.ask(Method.LOAD, text=plan.text, format=plan.format, source=plan.source)

@@ -153,10 +153,12 @@ def judge_settings(paths: ProjectPaths, env: Mapping[str, str], flags: Mapping[s
 
     from agentcoord.config.load import load_settings
     from agentcoord.daemon.equipping import check_prices, price_list_of
+    from agentcoord.daemon.notifications import ways_to_notify
     from agentcoord.store.looking import version_of_server
 
     settings = load_settings(paths.root, env, flags)
     check_prices(settings, price_list_of(settings, paths.root))
+    ways_to_notify(settings.notify, env)
     if settings.redis.url:
         asyncio.run(version_of_server(settings.redis.url))
 

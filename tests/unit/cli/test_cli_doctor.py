@@ -102,6 +102,12 @@ def test_a_redis_whose_daemon_died_is_ended(run: Run, made: Project) -> None:
             server.kill()
 
 
+def test_state_inside_of_the_repository_is_told(run: Run, made: Project) -> None:
+    state = found(run, XDG_STATE_HOME=str(made.root / "state"))["state"]
+    assert state["verdict"] == "fail"
+    assert state["words"].endswith("is inside the repository")
+
+
 def test_a_redis_of_ones_own_must_answer(run: Run, made: Project, valkey_url: str) -> None:
     assert found(run, AGENTCOORD_REDIS_URL=valkey_url)["redis"]["words"].startswith("Valkey 9.")
     away = found(run, AGENTCOORD_REDIS_URL="unix:///nowhere/redis.sock")["redis"]

@@ -145,6 +145,14 @@ def test_work_of_a_daemon_without_a_model_is_not_waited_for(
     assert Method.LOAD not in [method for method, _ in daemon.asked]
 
 
+def test_where_nothing_is_loaded_nothing_is_waited_for(run: Run, daemon: CannedDaemon) -> None:
+    with_night(daemon)
+    daemon.answers[Method.STATUS] = {**status_view(ended=False, counts={"queued": 0})}
+    outcome = run("wait", "--timeout", "60")
+    assert outcome.code == ExitCode.USAGE
+    assert "no task is loaded" in outcome.err
+
+
 def test_what_has_ended_is_summed_up_by_a_daemon_without_a_model_too(run: Run, daemon: CannedDaemon) -> None:
     with_night(daemon, "done")
     daemon.answers[Method.STATUS]["model_source"] = f"{NO_MODEL}set it"  # type: ignore[index]

@@ -159,6 +159,15 @@ def test_a_daemon_is_not_stopped_for_settings_that_none_would_start_with(
     assert daemon.asked == []
 
 
+def test_a_daemon_is_not_stopped_for_a_variable_that_none_would_start_with(
+    run: Run, project: Project, daemon: CannedDaemon
+) -> None:
+    project.env["AGENTCOORD_NOTIFY_URL"] = "ntfy.sh/mine"
+    done = run("restart", program="agentcoordd")
+    assert "notify.url is no http(s) address" in done.err
+    assert daemon.asked == []
+
+
 def test_every_daemon_is_listed_with_the_dead_ones(run: Run, project: Project, daemon: CannedDaemon) -> None:
     daemon.answers["status"] = {"state": "running", "pid": 77, "version": "1"}
     dead = ProjectPaths.of(project.root.parent / "dead", project.env)

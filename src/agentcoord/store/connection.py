@@ -181,10 +181,11 @@ class Store:
             return CleanupOutcome(keys=await self._remove_every_key())
         requeued = await self.queue.reap(decide)
         locks = await self.locks.release_dead()
-        held = {task.id for task in await self.queue.all() if task.state in HELD_STATES}
+        # First what is reserved: who is handed a task meanwhile, and reserves, is no dead one.
         reservations = await self.ledger.open_reservations()
-        live = [reservation for reservation, task in reservations.items() if task in held]
-        ended = await self.ledger.reconcile(live)
+        held = {task.id for task in await self.queue.all() if task.state in HELD_STATES}
+        dead = [reservation for reservation, task in reservations.items() if task not in held]
+        ended = await self.ledger.end(dead)
         return CleanupOutcome(locks=locks, leases=len(requeued), reservations=len(ended))
 
     async def raise_fence(self, at_least: FencingToken) -> None:

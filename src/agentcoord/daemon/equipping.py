@@ -131,6 +131,7 @@ def build_workshop(
         spare_copies=spare_copies(len(settings.workers)),
         transcripts=paths.transcripts_dir,
         drafts=paths.drafts_dir,
+        drafting=set(),
         stopping=asyncio.Event(),
     )
 

@@ -275,7 +275,9 @@ class Requests:
         # After a sleep of the machine leases of living runs look dead.
         await self._shop.store.queue.heartbeat(self._fleet.claims)
         async with self._forgetting() if everything else nullcontext():
-            outcome = await self._shop.store.cleanup(everything=everything, decide=self._shop.retries.decide)
+            outcome = await self._shop.store.cleanup(
+                everything=everything, decide=self._shop.retries.decide, at_work=self._shop.drafting
+            )
         answer: dict[str, object] = {
             "locks": outcome.locks,
             "leases": outcome.leases,

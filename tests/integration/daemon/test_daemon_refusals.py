@@ -6,9 +6,10 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from daemon_kit import WORKER, Daemonlet, create, daemonlet, finish
+from daemon_kit import WORKER, Daemonlet, MovedClock, create, daemonlet, finish
 
 from agentcoord.config.sections import UndoSection
+from agentcoord.daemon.chores import ORPHAN_AFTER_S
 from agentcoord.daemon.fleet import MAX_WORKERS
 from agentcoord.daemon.reviewing import Reviewing
 from agentcoord.domain.events import EventKind
@@ -146,6 +147,24 @@ async def test_drafts_are_made_one_at_a_time_of_a_goal_and_within_the_days_cap(
         refused = await refusal(d, "draft", goal="tidy up")
         assert "a draft could pass the day cap" in refused.message
         assert model.asked == 1
+
+
+async def test_the_money_of_a_draft_under_way_is_no_dead_ones(valkey_url: str, project_id: ProjectId) -> None:
+    model, clock = HeldDraft(), MovedClock()
+    async with daemonlet(valkey_url, project_id, model=model, clock=clock) as d, asyncio.TaskGroup() as group:
+        draft = group.create_task(_error_of(d, "tidy up"))
+        await model.begun.wait()
+        ledger = d.store.ledger
+        (own,) = ledger.mirror.open
+        await d.chores.reap()
+        clock.ahead_ms += round(ORPHAN_AFTER_S * 1000) + 1
+        await d.chores.reap()
+        assert (await d.requests.answer("cleanup", {}))["reservations"] == 0
+        assert set(await ledger.open_reservations()) == set(ledger.mirror.open) == {own}
+        model.may_end.set()
+        await draft
+        assert not d.shop.drafting
+        assert not await ledger.open_reservations()
 
 
 async def _error_of(d: Daemonlet, goal: str) -> str:

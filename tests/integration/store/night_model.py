@@ -80,6 +80,7 @@ class NightModel:
     def first_for(self, routes: set[str]) -> str | None:
         """Who is handed out next to a worker that covers these routes."""
         busy = {task.writes for task in self.tasks.values() if task.state in HELD_STATES} - {""}
+        busy |= {path for path in self.locks if self.holder(path)}
         heads: list[str] = []
         for route in routes:
             line = [name for name, t in self.tasks.items() if t.route == route and self._in_line(t)]

@@ -28,7 +28,8 @@
 --       ('' while paused), epoch of the log or '', number of the first event.
 -- Cost  constant calls for the batch, one read of the heads a covered route, and about 1 a finished, 1 a
 --       handed-out task, 2 a released dependent; at most 1,000 of each kind, dependents included. Routes
---       that nobody here covers cost nothing, except in the first call after a route came up.
+--       that nobody here covers cost nothing, except in the first call after a route came up. Where a task
+--       that might be handed out declares what it writes, also linear in the locks held.
 -- Invariant: what is handed out is leased to exactly one waiter, in this call or (repeated after a lost
 --       answer) in the one that it repeats. A repeated `finished` is 1 again: done by that same token; so
 --       is a repeated move that finds its next state. Events of a repeated call are stored once. Within an
@@ -302,10 +303,11 @@ if not granted then
     end
 
     -- The same where tasks declare what they write: among the first few of each route, one whose writes no
-    -- running task declares goes before all others. `taken_behind`: how many behind the first are handed out.
+    -- running task declares or has locked goes before all others. `taken_behind`: how many behind the first
+    -- are handed out.
     local function hand_out_around_writes()
       -- Declared writes, one a line: '=path' is one file, '^prefix' any path that begins so.
-      local busy_paths, busy_prefixes, anyone_busy = {}, {}, false
+      local busy_paths, busy_prefixes, anyone_busy, knows_locks = {}, {}, false, false
 
       local function mark_busy(writes)
         for _, line in ipairs(split(writes, '\n')) do
@@ -315,10 +317,28 @@ if not granted then
         end
       end
 
+      -- Also of files that nobody declared; the lock of a holder whose lease has ended is anybody's.
+      local function mark_locked()
+        local locks, paths, members = redis.call('HGETALL', P .. 'locks'), {}, {}
+        for i = 1, #locks, 2 do
+          local token, holder = string.match(locks[i + 1], '^(%d+):%d+:(.*)$')
+          paths[#paths + 1] = locks[i]
+          members[#paths] = token .. ':' .. holder
+        end
+        for i, deadline in ipairs(in_chunks('ZMSCORE', P .. 'lease', members)) do
+          if deadline then busy_paths[paths[i]], anyone_busy = true, true end
+        end
+      end
+
       local function begins(text, prefix) return string.sub(text, 1, #prefix) == prefix end
 
       local function collides(writes)
-        if not writes or not anyone_busy then return false end
+        if not writes then return false end
+        if not knows_locks then
+          mark_locked()
+          knows_locks = true
+        end
+        if not anyone_busy then return false end
         for _, line in ipairs(split(writes, '\n')) do
           local rest, is_path = string.sub(line, 2), string.sub(line, 1, 1) == '='
           if is_path and busy_paths[rest] then return true end

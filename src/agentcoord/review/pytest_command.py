@@ -15,6 +15,7 @@ JUNIT_NAME = ".agentcoord-junit.xml"
 ADD_OPTIONS = f"--junitxml={JUNIT_NAME} -o junit_family=xunit1"
 """For PYTEST_ADDOPTS. The family that says each test's file; options of the command line win."""
 _OPERATORS = re.compile(r"[;&|<>`\n]|\$\(")
+_GOES_ON = re.compile(r"[;\n]|\|\||(?<!\|)\|(?!\|)|(?<![&>])&(?![&>])")
 _WITH_VALUE = frozenset(
     {
         "-c",
@@ -39,7 +40,8 @@ _WITH_VALUE = frozenset(
 )
 _STOPS_EARLY = frozenset({"-x", "--exitfirst"})
 _MORE_THAN_TESTS = re.compile(
-    r"coverage failure|required test coverage|^!+ (stopping after|interrupted|xdist.*maxfail)",
+    r"coverage failure|required test coverage|^!+ (stopping after|interrupted|xdist.*maxfail)"
+    r"|coverage threshold for|does not meet .{0,80}threshold|test suite failed to run|failed suites \d",
     re.IGNORECASE | re.MULTILINE,
 )
 
@@ -69,8 +71,13 @@ def alone_command(command: str, tests: Collection[str], exists: Callable[[str], 
     return shlex.join([*words[: at + 1], *kept, *sorted(tests)])
 
 
+def goes_on_after_red(command: str) -> bool:
+    """Whether a part of the command runs although one before it failed: then its red may be another's."""
+    return _GOES_ON.search(command) is not None
+
+
 def red_for_more_than_tests(output: str) -> bool:
-    """Whether pytest says that it failed for too little coverage, or that it did not run every test."""
+    """Whether a runner says that it failed for too little coverage, or that it did not run every test."""
     return _MORE_THAN_TESTS.search(output) is not None
 
 

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from agentcoord.review.junit import Cases, CaseStatus
-from agentcoord.review.pytest_command import is_pytest, red_for_more_than_tests
+from agentcoord.review.pytest_command import goes_on_after_red, is_pytest, red_for_more_than_tests
 from agentcoord.values import dataclass
 
 _TESTS_FAILED = 1
@@ -121,9 +121,11 @@ def only_pre_existing(command: str, exit_code: int, output: str, verdict: Verdic
     """
     if verdict.new or verdict.gone or not verdict.before:
         return False
+    if red_for_more_than_tests(output):
+        return False
     if is_pytest(command):
-        return exit_code == _TESTS_FAILED and not red_for_more_than_tests(output)
-    return 0 < exit_code < 126
+        return exit_code == _TESTS_FAILED
+    return 0 < exit_code < 126 and not goes_on_after_red(command)
 
 
 def _failed(statuses: Mapping[str, CaseStatus]) -> set[str]:

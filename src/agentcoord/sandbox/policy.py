@@ -56,6 +56,9 @@ class Limits:
     """A command is ended when the workspace's file system lost this much free space meanwhile."""
     disk_reserve_bytes: int = 512 * 1024**2
     """A command is also ended when it eats into this last free space of the file system."""
+    disk_files_reserve: int = 20_000
+    """The same of how many more files it can hold: empty ones take no space, and then nobody can make any.
+    Their growth is not bounded: some file systems count by the free space."""
 
 
 class KilledBy(StrEnum):

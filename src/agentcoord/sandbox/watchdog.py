@@ -13,6 +13,7 @@ import os
 import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from agentcoord.clock import Clock
 from agentcoord.errors import SandboxError
@@ -25,6 +26,14 @@ PERIOD_S = 0.1
 
 FindFamily = Callable[[int], Sequence[int]]
 """Returns the numbers of a command's processes, up to the given bound and no further."""
+
+
+class Room(NamedTuple):
+    """What an ordinary user may still put on a file system."""
+
+    bytes: int
+    files: int | None
+    """None where it has no bound of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +55,15 @@ async def watch_resources(
     *,
     clock: Clock,
     available: Callable[[], int | None] = available_bytes,
+    room: Callable[[Path], Room] | None = None,
 ) -> KilledBy:
     """Return the reason as soon as there is one to end the command; runs until cancelled otherwise."""
-    free_at_start = await asyncio.to_thread(free_bytes, workspace)
+    look = room or free_room
+    free_at_start = await asyncio.to_thread(look, workspace)
     available_at_start = available()
     while True:
         await clock.sleep(PERIOD_S)
-        free_now = await asyncio.to_thread(free_bytes, workspace)
+        free_now = await asyncio.to_thread(look, workspace)
         if disk_is_eaten(free_at_start, free_now, limits):
             return KilledBy.DISK
         if memory_is_eaten(available_at_start, available(), limits):
@@ -67,22 +78,29 @@ async def watch_resources(
             return KilledBy.MEMORY
 
 
-def disk_is_eaten(free_at_start_bytes: int, free_now_bytes: int, limits: Limits) -> bool:
+def disk_is_eaten(at_start: Room, now: Room, limits: Limits) -> bool:
     """Whether too much went since the start, or a good part of it came out of the reserve."""
-    eaten_bytes = free_at_start_bytes - free_now_bytes
-    if eaten_bytes > limits.disk_growth_bytes:
+    if at_start.bytes - now.bytes > limits.disk_growth_bytes:
         return True
+    if _is_into_reserve(at_start.bytes, now.bytes, limits.disk_reserve_bytes):
+        return True
+    if at_start.files is None or now.files is None:
+        return False
+    return _is_into_reserve(at_start.files, now.files, limits.disk_files_reserve)
+
+
+def _is_into_reserve(at_start: int, now: int, reserve: int) -> bool:
     # A disk that was nearly full before is not this command's doing.
-    return free_now_bytes < limits.disk_reserve_bytes and eaten_bytes > limits.disk_reserve_bytes // 8
+    return now < reserve and at_start - now > reserve // 8
 
 
-def free_bytes(folder: Path) -> int:
-    """Return what an ordinary user may still write on the file system of `folder`."""
+def free_room(folder: Path) -> Room:
+    """Ask the file system of `folder`."""
     try:
         state = os.statvfs(folder)
     except OSError as error:
         raise SandboxError(f"The disk of {folder} cannot be watched: {error.strerror}.") from error
-    return state.f_bavail * state.f_frsize
+    return Room(state.f_bavail * state.f_frsize, state.f_favail if state.f_files else None)
 
 
 def kernel_counts_processes() -> bool:

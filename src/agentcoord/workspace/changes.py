@@ -67,7 +67,11 @@ def find_changes(
         there = {path: _looked_at(root_fd, path) for path in new}
         may_run = any(each is not None and each.st_mode & _OWNER_MAY_RUN for each in there.values())
         bits_count = may_run and trusts_modes(repo)
+        names = repo.git_names
         for path, each in there.items():
+            if names is not None and path in names.not_checked_out:
+                sorting.refuse(path, "git has a file there that is not checked out")
+                continue
             _sort_new(root_fd, path, each, rules, sorting, bits_count=bits_count)
     _refuse_twins(repo, sorting)
     if found.overflow:

@@ -28,6 +28,8 @@ class GitNames:
     included: frozenset[str]
     """Those that git ignores and `.worktreeinclude` names."""
     nested: frozenset[str]
+    not_checked_out: frozenset[str] = field(repr=False)
+    """Tracked, and kept from the disk by a sparse checkout."""
     left_out: tuple[str, ...]
     said: bytes = field(repr=False)
     said_of_ignored: bytes = field(repr=False)

@@ -198,23 +198,34 @@ def _known_to_git(repo: Repository) -> GitNames:
     last = repo.git_names
     if last is not None and (last.said, last.said_of_ignored) == (said, said_of_ignored):
         return last
-    tracked, untracked, nested = _taken_apart(said)
+    tracked, untracked, nested, sparse = _taken_apart(said)
     named = {os.fsdecode(p) for p in said_of_ignored.split(b"\0") if p and not p.endswith(b"/")}
     included = frozenset({p for p in named if not is_secret(p)} - tracked - untracked)
     left_out = sorted(p for p in untracked if is_secret(p))
     paths = frozenset(p for p in (tracked | untracked | included).difference(left_out) if not is_sibling(p))
     folders = folders_of(paths) | {""}
-    return GitNames(paths, folders, included, frozenset(nested), tuple(left_out), said, said_of_ignored)
+    return GitNames(
+        paths,
+        folders,
+        included,
+        frozenset(nested),
+        frozenset(sparse),
+        tuple(left_out),
+        said,
+        said_of_ignored,
+    )
 
 
-def _taken_apart(said: bytes) -> tuple[set[str], set[str], set[str]]:
-    """Return the paths in the index, the untracked ones that are not ignored, and what is nested.
+def _taken_apart(said: bytes) -> tuple[set[str], set[str], set[str], set[str]]:
+    """Return the paths in the index, the untracked that are not ignored, what is nested, and what is sparse.
 
-    Nested are submodules and the repositories among the untracked; they are in no other set.
+    Nested are submodules and the repositories among the untracked; they are in no other set. Sparse are those
+    in the index that git keeps from the disk.
     """
     tracked: set[str] = set()
     untracked: set[str] = set()
     nested: set[str] = set()
+    sparse: set[str] = set()
     for record in os.fsdecode(said).split("\0"):
         if record.startswith("? "):  # "? path"; of a repository "? path/".
             path = record[2:]
@@ -222,7 +233,9 @@ def _taken_apart(said: bytes) -> tuple[set[str], set[str], set[str]]:
         elif record:  # "H 100644 <object> <stage>TAB<path>", with other letters for odd states.
             path = record.partition("\t")[2]
             (nested if record.startswith("160000", 2) else tracked).add(path)
-    return tracked, untracked, nested
+            if record.startswith("S "):
+                sparse.add(path)
+    return tracked, untracked, nested, sparse
 
 
 def _included(repo: Repository) -> bytes:

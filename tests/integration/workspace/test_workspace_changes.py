@@ -116,6 +116,15 @@ async def test_a_new_file_inside_a_submodule_or_below_a_link_of_the_user_is_refu
     assert [r.partition(":")[0] for r in changes.refused] == ["link/new.py", "sub/new.py"]
 
 
+async def test_a_new_file_where_a_sparse_checkout_leaves_one_out_is_refused(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, {"a/x.py": b"x", "b/y.py": b"y"})
+    git(world.root, "sparse-checkout", "set", "a")
+    ws = await world.work("t", {"b/y.py": b"mine", "b/z.py": b"mine"})
+    changes = await ws.changes()
+    assert changes.paths == ("b/z.py",)
+    assert changes.refused == ("b/y.py: git has a file there that is not checked out",)
+
+
 async def test_a_flood_of_changed_files_lands_nothing(tmp_path: Path) -> None:
     world = await World.make(tmp_path, {"a.py": b"a"})
     ws = await world.work("a", {})

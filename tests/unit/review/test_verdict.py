@@ -58,6 +58,34 @@ def test_a_run_red_for_more_than_its_tests_is_not_excused(output: str) -> None:
     assert not only_pre_existing(PYTEST, 1, f"1 failed\n{output}\n", judge(cases(a=F), {"a": F}))
 
 
+@pytest.mark.parametrize(
+    "output",
+    [
+        'Jest: "global" coverage threshold for lines (80%) not met: 50%',
+        "ERROR: Coverage for lines (50%) does not meet global threshold (80%)",
+        "FAIL src/new.test.js\n  ● Test suite failed to run\n",
+        "⎯⎯⎯ Failed Suites 1 ⎯⎯⎯",
+    ],
+)
+def test_a_run_of_another_runner_that_is_red_for_more_than_its_tests_is_not_excused(output: str) -> None:
+    old = judge(cases(a=F, b=P), {"a": F, "b": P})
+    assert only_pre_existing("npm test", 1, "1 failed, 1 passed", old)
+    assert not only_pre_existing("npm test", 1, f"1 failed\n{output}\n", old)
+
+
+def test_a_command_of_which_another_part_may_be_red_is_not_excused() -> None:
+    old = judge(cases(a=F, b=P), {"a": F, "b": P})
+    assert only_pre_existing("npm run build && npm test", 1, "", old)
+    assert only_pre_existing("npm test 2>&1", 1, "", old)
+    for command in (
+        "npm test; npm run lint",
+        "npm test || npm run lint",
+        "npm test | tee log",
+        "a & npm test",
+    ):
+        assert not only_pre_existing(command, 1, "", old), command
+
+
 def test_a_test_that_has_been_green_since_is_excused_no_more() -> None:
     known = KnownTests().with_run("tests", PYTEST, cases(a=F, b=P))
     known = known.with_run("tests", PYTEST, cases(a=P, b=P))

@@ -11,11 +11,12 @@ from agentcoord.clock import SystemClock
 from agentcoord.errors import SandboxError
 from agentcoord.sandbox.policy import KilledBy, Limits
 from agentcoord.sandbox.watchdog import (
+    Room,
     Watched,
     _release_tuple,
     descendants,
     disk_is_eaten,
-    free_bytes,
+    free_room,
     watch_resources,
 )
 
@@ -48,7 +49,35 @@ class TickingClock(SystemClock):
     ids=["growing", "too-much", "into-the-reserve", "was-full-before", "hardly-anything", "freed"],
 )
 def test_the_disk_is_eaten_by_growth_or_into_the_reserve(before: int, now: int, eaten: bool) -> None:
-    assert disk_is_eaten(before, now, LIMITS) is eaten
+    assert disk_is_eaten(Room(before, None), Room(now, None), LIMITS) is eaten
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "eaten"),
+    [
+        (6_000_000, 3_900_000, False),
+        (6_000_000, 19_000, True),
+        (10_000, 9_000, False),
+        (None, None, False),
+    ],
+    ids=["growing", "into-the-reserve", "was-full-before", "no-bound"],
+)
+async def test_a_disk_that_can_hold_hardly_any_more_files_is_eaten_too(
+    tmp_path: Path, before: int | None, now: int | None, eaten: bool
+) -> None:
+    """Empty files take no space."""
+    assert disk_is_eaten(Room(100 * GIB, before), Room(100 * GIB, now), LIMITS) is eaten
+    if eaten:
+        looks = iter([Room(100 * GIB, before), Room(100 * GIB, before), Room(100 * GIB, now)])
+        watching = watch_resources(
+            tmp_path, LIMITS, Watched(), clock=TickingClock(), room=lambda _: next(looks)
+        )
+        assert await watching is KilledBy.DISK
+
+
+def test_a_file_system_tells_how_many_files_it_can_still_hold(tmp_path: Path) -> None:
+    state = os.statvfs(tmp_path)
+    assert (free_room(tmp_path).files is None) is (state.f_files == 0)
 
 
 async def test_too_many_processes_are_noticed_at_the_next_look(tmp_path: Path) -> None:
@@ -98,9 +127,9 @@ def test_this_process_counts_itself() -> None:
 
 
 def test_a_folder_that_is_gone_is_told_in_words(tmp_path: Path) -> None:
-    assert free_bytes(tmp_path) > 0
+    assert free_room(tmp_path).bytes > 0
     with pytest.raises(SandboxError, match="cannot be watched"):
-        free_bytes(tmp_path / "gone")
+        free_room(tmp_path / "gone")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import typer
 from agentcoord.cli import service_commands
 from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.help_pages import add_help, example, group
+from agentcoord.cli.kept_by_system import start_again, start_command_of
 from agentcoord.cli.options import (
     AllowRoot,
     BaseUrl,
@@ -148,8 +149,12 @@ def restart(
     given = start_args(allow_root=invocation.may_be_root(allow_root))
     args = args_to_resume(paths, given, always=True)
     judge_settings(paths, invocation.env, args.flags)
+    by_system = start_command_of(invocation)
     with suppress(DaemonNotRunningError):
         stop_daemon(paths, invocation.terminal.say, now=now, restarting=True, by_force=True)
+    if by_system:
+        start_again(invocation, by_system, as_json=as_json)
+        return
     start_in_words(invocation, given, args, as_json=as_json)
 
 

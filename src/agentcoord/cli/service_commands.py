@@ -12,6 +12,7 @@ import typer
 from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.help_pages import example, group
 from agentcoord.cli.invocation import Invocation
+from agentcoord.cli.kept_by_system import start_again, start_command_of
 from agentcoord.cli.looks_machine import run_tool
 from agentcoord.cli.options import AllowRoot, invocation_of
 from agentcoord.cli.starting import args_to_resume, judge_settings, start, start_args, stop
@@ -95,7 +96,11 @@ def reload(context: typer.Context, allow_root: AllowRoot = False) -> None:
     paths = invocation.paths()
     args = args_to_resume(paths, start_args(allow_root=invocation.may_be_root(allow_root)), always=True)
     judge_settings(paths, invocation.env, args.flags)
+    by_system = start_command_of(invocation)
     stop(paths, invocation.terminal.say, now=False, restarting=True)
+    if by_system:
+        start_again(invocation, by_system, as_json=False)
+        return
     started = start(invocation, args)
     invocation.terminal.text(f"pid     {started.pid}")
 

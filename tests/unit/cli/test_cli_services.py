@@ -57,6 +57,27 @@ def test_a_service_is_written_enabled_and_taken_away_again(run: Run, project: Pr
 
 
 @linux
+@pytest.mark.parametrize("command", ["restart", "reload"])
+def test_a_daemon_that_systemd_keeps_is_started_again_by_systemd(
+    run: Run, project: Project, daemon: CannedDaemon, manager: Path, command: str
+) -> None:
+    assert run("install-service", program="agentcoordd").code == 0
+    project.paths.make()
+    project.paths.identity_file.write_text(json.dumps({"pid": 4711}))
+    daemon.answers["stop"] = {}
+    systemctl = manager.parent / "tools/systemctl"
+    systemctl.write_text(f'{systemctl.read_text()}[ "$2" != show ] || echo 4711\n')
+    done = run(command, program="agentcoordd")
+    assert (done.code, done.out.splitlines()[0]) == (0, "pid     4711")
+    assert ("stop", {"now": False, "restarting": True}) in daemon.asked
+    assert manager.read_text().splitlines()[-1] == f"systemctl --user start {unit_path(project).name}"
+    systemctl.write_text(f'{systemctl.read_text()}[ "$2" != start ] || {{ echo no bus >&2; exit 1; }}\n')
+    failed = run(command, program="agentcoordd")
+    assert failed.code == 1
+    assert "its service did not start it again: no bus" in failed.err
+
+
+@linux
 def test_a_unit_of_somebody_elses_is_left_alone(run: Run, project: Project, manager: Path) -> None:
     path = unit_path(project)
     path.parent.mkdir(parents=True)

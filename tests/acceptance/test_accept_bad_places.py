@@ -116,6 +116,9 @@ def test_a_read_only_state_folder_is_said(a_night: Night, small_disk: SmallDisk)
     assert done.code == 2
     assert f"error: cannot make the folder {a_night.paths.state_dir}: Read-only file system" in done.out
     assert "XDG_STATE_HOME" in done.out
+    looked = small_disk.run("agentcoord doctor")
+    assert looked.code == 1
+    assert f"✗ state       nothing can be written below {a_night.base / 's'}" in looked.out
 
 
 def test_a_folder_that_others_may_read_is_closed_and_one_that_is_no_folder_is_refused(

@@ -11,6 +11,7 @@ import typer
 from agentcoord.cli import service_commands
 from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.help_pages import add_help, example, group
+from agentcoord.cli.kept_by_system import start_again, start_command_of
 from agentcoord.cli.options import (
     AllowRoot,
     BaseUrl,
@@ -24,7 +25,7 @@ from agentcoord.cli.options import (
     surroundings,
 )
 from agentcoord.cli.reading import answer_daemon_status
-from agentcoord.cli.starting import args_to_resume, start_args, start_in_words
+from agentcoord.cli.starting import args_to_resume, judge_settings, start_args, start_in_words
 from agentcoord.cli.starting import stop as stop_daemon
 from agentcoord.errors import DaemonNotRunningError
 from agentcoord.telemetry.log_file import lines_from_now, newest_lines
@@ -138,14 +139,23 @@ def stop(context: typer.Context, now: Now = False) -> None:
 def restart(
     context: typer.Context, now: Now = False, allow_root: AllowRoot = False, as_json: Json = False
 ) -> None:
-    """Stop the daemon, and start it as it was. One that does not answer is ended by signals."""
+    """Stop the daemon, and start it as it was. One that does not answer is ended by signals.
+
+    Settings with a mistake are told first, and the daemon goes on as it is.
+    """
     invocation = invocation_of(context)
     invocation.refuse_root(allow_root)
     paths = invocation.paths()
+    given = start_args(allow_root=invocation.may_be_root(allow_root))
+    args = args_to_resume(paths, given, always=True)
+    judge_settings(paths, invocation.env, args.flags)
+    by_system = start_command_of(invocation)
     with suppress(DaemonNotRunningError):
         stop_daemon(paths, invocation.terminal.say, now=now, restarting=True, by_force=True)
-    args = start_args(allow_root=invocation.may_be_root(allow_root))
-    start_in_words(invocation, args, args_to_resume(paths, args, always=True), as_json=as_json)
+    if by_system:
+        start_again(invocation, by_system, as_json=as_json)
+        return
+    start_in_words(invocation, given, args, as_json=as_json)
 
 
 @app.command(epilog=example("agentcoordd status", "agentcoordd status --json | jq -r .state"))

@@ -64,6 +64,15 @@ def checks(
         parts = [f"programs that are not there: {', '.join(nowhere)}"] if nowhere else []
         parts += [f"programs that commands in the sandbox do not see: {', '.join(hidden)}"] if hidden else []
         return Finding("checks", Verdict.WARN, "; ".join(parts), _mend(nowhere, hidden))
+    modules = _missing_modules(commands, settings.project.share, paths.root, env, ask_sandbox)
+    if modules:
+        return Finding(
+            "checks",
+            Verdict.WARN,
+            f"modules that Python does not have where checks run: {', '.join(modules)}",
+            "install them into .venv in the repository, or name their environment's folder in project.share, "
+            "or correct the command under [checks]",
+        )
     return Finding(
         "checks", Verdict.OK, "; ".join(f"{name}: {command}" for name, command in commands.items())
     )
@@ -72,13 +81,30 @@ def checks(
 def programs_of(command: str) -> list[str]:
     """The programs that a command line surely starts: its first, and each after `&&` or `;`.
 
-    What only a shell can read is left out.
+    What only a shell can read is left out. A path is told from where the command begins.
     """
+    return list(dict.fromkeys(program for program, _ in _starts(command)))
+
+
+def modules_of(command: str) -> list[tuple[str, str]]:
+    """The Pythons that a command line surely starts with `-m`, each with the module."""
+    found = [
+        (program, words[1])
+        for program, words in _starts(command)
+        if Path(program).name.startswith("python") and len(words) > 1 and words[0] == "-m"
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _starts(command: str) -> list[tuple[str, list[str]]]:
+    """Each program with the words after it."""
     splitter = shlex.shlex(command, posix=True, punctuation_chars=True)
     splitter.whitespace_split = True
     splitter.commenters = ""
-    programs: list[str] = []
+    found: list[tuple[str, list[str]]] = []
+    words: list[str] = []
     begins = True
+    folder = ""
     try:
         for word in splitter:
             if word in _NEXT_BEGINS:
@@ -86,12 +112,47 @@ def programs_of(command: str) -> list[str]:
             elif begins and "=" in word and word.partition("=")[0].isidentifier():
                 continue
             elif begins:
-                begins = False
+                begins, words = False, []
                 if not _SHELL_SIGNS & set(word):
-                    programs.append(word)
+                    is_path = "/" in word and not word.startswith("/")
+                    found.append((f"{folder}{word}" if is_path else word, words))
+            else:
+                words.append(word)
+                if found and found[-1][1] is words and found[-1][0] == "cd" and len(words) == 1:
+                    folder += f"{word.rstrip('/')}/"
     except ValueError:  # A quotation that does not end.
-        return programs[:1]
-    return list(dict.fromkeys(programs))
+        return found[:1]
+    return found
+
+
+def _missing_modules(
+    commands: Mapping[str, str],
+    share: Sequence[str],
+    root: Path,
+    env: Mapping[str, str],
+    ask_sandbox: AskSandbox,
+) -> list[str]:
+    """Modules that a check runs by `python -m` and that its Python does not have, in words.
+
+    The project's own are left out: they are in every private copy, and here is none.
+    """
+    own = (root, root / "src")
+    asked: dict[str, str] = {}
+    wanted: dict[str, str] = {}
+    for name, command in commands.items():
+        for python, module in modules_of(command):
+            top = module.partition(".")[0]
+            if not top.isidentifier() or any(
+                (each / top).exists() or (each / f"{top}.py").exists() for each in own
+            ):
+                continue
+            look = f"import importlib.util as u; raise SystemExit(u.find_spec('{top}') is None)"
+            key = f"{python} -m {module}"
+            wanted[key] = f"{name} ({key})"
+            run = shlex.quote(python)
+            asked[key] = f"! type -t -- {run} >/dev/null || {run} -c {shlex.quote(look)}"
+    seen = _answered_inside(asked, share, root, env, ask_sandbox) if asked else None
+    return [] if seen is None else [words for key, words in wanted.items() if key not in seen]
 
 
 def _mend(nowhere: Sequence[str], hidden: Sequence[str]) -> str:
@@ -162,6 +223,18 @@ def _seen_inside(
     ask_sandbox: AskSandbox,
 ) -> set[str] | None:
     """The words that a command finds, as checks would; None where no command can be run."""
+    asked = {word: f"type -t -- {shlex.quote(word)} >/dev/null" for word in words}
+    return _answered_inside(asked, share, root, env, ask_sandbox)
+
+
+def _answered_inside(
+    asked: Mapping[str, str],
+    share: Sequence[str],
+    root: Path,
+    env: Mapping[str, str],
+    ask_sandbox: AskSandbox,
+) -> set[str] | None:
+    """The keys of the questions, each a command, that are answered with yes where checks run."""
     sandbox = ask_sandbox()
     if sandbox is None:
         return None
@@ -169,13 +242,11 @@ def _seen_inside(
     tools = toolchain_prefixes(root, share, search_path=env.get("PATH", ""), home=home)
     shared = {Path(os.path.realpath(root / name)): root / name.rstrip("/") for name in share}
     there = {real: target for real, target in shared.items() if real.is_dir()}
-    asked = "; ".join(
-        f"type -t -- {shlex.quote(word)} >/dev/null && echo {shlex.quote(word)}" for word in words
-    )
+    script = "; ".join(f"{{ {look}; }} && echo {shlex.quote(key)}" for key, look in asked.items())
     with tempfile.TemporaryDirectory(prefix="agentcoord-doctor-") as workspace:
         policy = Policy(workspace=Path(workspace), mount_at=root, read_only=there, toolchains=tools)
         try:
-            result = asyncio.run(sandbox.run(asked, policy, Limits(timeout_s=_LOOK_S)))
+            result = asyncio.run(sandbox.run(script, policy, Limits(timeout_s=_LOOK_S)))
         except SandboxError:
             return None
     return set(result.output.splitlines())

@@ -192,11 +192,16 @@ def leftovers(paths: ProjectPaths) -> Finding:
 
 def state(paths: ProjectPaths) -> Finding:
     """Our own folders: there, ours, writable, and nobody else's to read."""
+    if paths.state_dir.resolve().is_relative_to(paths.root):
+        return Finding(
+            "state",
+            Verdict.FAIL,
+            f"{paths.state_dir} is inside the repository",
+            "set XDG_STATE_HOME to a folder outside the repository",
+        )
     there = [folder for folder in (paths.state_dir, paths.runtime_dir) if folder.is_dir()]
     if paths.state_dir.is_dir():
         there += [entry for entry in paths.state_dir.iterdir() if entry.is_dir() and not entry.is_symlink()]
-    if not there:
-        return Finding("state", Verdict.OK, f"{paths.state_dir}, made at the first start")
     foreign = [folder for folder in there if folder.stat().st_uid != os.geteuid()]
     if foreign:
         return Finding(
@@ -215,7 +220,21 @@ def state(paths: ProjectPaths) -> Finding:
             f"chmod 700 {shlex.quote(str(wrong[0]))}",
             Repair(f"make {', '.join(map(str, wrong))} yours alone (0700)", lambda: _make_private(wrong)),
         )
-    return Finding("state", Verdict.OK, f"{paths.state_dir}, yours alone")
+    needed = (paths.state_dir, paths.runtime_dir)
+    if closed := [above for folder in needed if not os.access(above := _nearest(folder), os.W_OK | os.X_OK)]:
+        return Finding(
+            "state",
+            Verdict.FAIL,
+            f"nothing can be written below {closed[0]}: it is not yours, or its disk is read-only",
+            "give it back to your user, or set XDG_STATE_HOME and XDG_RUNTIME_DIR to folders of yours",
+        )
+    whose = "yours alone" if paths.state_dir.is_dir() else "made at the first start"
+    return Finding("state", Verdict.OK, f"{paths.state_dir}, {whose}")
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the first above it that is there."""
+    return next(each for each in (folder, *folder.parents) if each.is_dir())
 
 
 def disk(paths: ProjectPaths) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,7 @@ from agentcoord.cli.options import (
     invocation_of,
 )
 from agentcoord.cli.starting import is_running, require_model, start, start_args
+from agentcoord.errors import RpcError
 from agentcoord.wire.protocol import ExitCode, Method
 
 commands = group("")
@@ -81,6 +83,7 @@ def run(
     if running:
         if args.flags or unsafe_no_sandbox or external_sandbox:
             invocation.terminal.say("a daemon runs already: the options of a start change nothing in it")
+        nights.refuse_without_model(invocation, loads=text is not None)
     else:
         require_model(settings.models, invocation.env)
         started = start(invocation, args)
@@ -185,6 +188,8 @@ def wait(
     Exits 7 when one failed, was cancelled or waits for you, 6 at the time-out.
     """
     invocation = invocation_of(context)
+    with suppress(RpcError):  # Whoever follows waits for a store that is away.
+        nights.refuse_vain_wait(invocation)
     ending = nights.wait_for_end(invocation, timeout_s)
     nights.print_ending(invocation, ending, schema="agentcoord.wait", as_json=as_json)
     finish(ending.exit_code)

@@ -28,7 +28,7 @@ from agentcoord.tui.text import plural
 from agentcoord.values import dataclass
 from agentcoord.wire.answers import LoadView, StatsView
 from agentcoord.wire.client import ControlClient
-from agentcoord.wire.messages import ExitCode, Method, StatusView
+from agentcoord.wire.messages import NO_MODEL, ExitCode, Method, StatusView
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,32 @@ def judge(
             mend="mend these lines, then run the command again",
         )
     return settings
+
+
+def refuse_without_model(invocation: Invocation, *, loads: bool) -> None:
+    """Raise CommandError when work that is there (or `loads`) can never end: the daemon has no model.
+
+    Its environment counts and not that of the command, so nothing would show that it waits in vain.
+    """
+    status = cast("StatusView", invocation.ask(Method.STATUS))
+    if not status["model_source"].startswith(NO_MODEL) or (status["ended"] and not loads):
+        return
+    raise CommandError(
+        "the daemon that runs here has no model: it was started with neither an API key nor a base URL",
+        exit_code=ExitCode.REFUSED,
+        mend="export ANTHROPIC_API_KEY or ANTHROPIC_BASE_URL, agentcoordd restart, then run this again",
+    )
+
+
+def refuse_vain_wait(invocation: Invocation) -> None:
+    """Raise CommandError when waiting would have no end: nothing is loaded, or there is no model."""
+    if not any(cast("StatusView", invocation.ask(Method.STATUS))["counts"].values()):
+        raise CommandError(
+            "there is nothing to wait for: no task is loaded",
+            exit_code=ExitCode.USAGE,
+            mend="agentcoord load plan.toml",
+        )
+    refuse_without_model(invocation, loads=False)
 
 
 def load(invocation: Invocation, plan: PlanText) -> LoadView:

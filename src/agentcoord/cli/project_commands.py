@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -19,6 +19,8 @@ from agentcoord.tui.styled import Tone
 from agentcoord.wire.protocol import ExitCode
 
 commands = group("")
+
+_HIDDEN: Final = "..."
 
 
 @commands.command(epilog=example("agentcoord init", "agentcoord init --print"))
@@ -74,7 +76,7 @@ def config(context: typer.Context, as_json: Json = False) -> None:
     """Print every setting, and where it came from."""
     invocation = invocation_of(context)
     settings = load_settings(invocation.root(), invocation.env)
-    rows = settings_table(settings)
+    rows = [(key, _without_secrets(key, value), origin) for key, value, origin in settings_table(settings)]
     if as_json:
         document = {
             "settings": [{"key": key, "value": value, "origin": origin} for key, value, origin in rows],
@@ -96,6 +98,20 @@ def config(context: typer.Context, as_json: Json = False) -> None:
         for worker in settings.workers
     ]
     invocation.terminal.lines(table(columns, cells, width=invocation.terminal.width))
+
+
+def _without_secrets(key: str, value: object) -> object:
+    """The value as it may stand in a report of a mistake: who is told and where, without what opens it."""
+    match key, value:
+        case (("redis.url" | "models.base_url"), str()) if "@" in value:
+            scheme, _, rest = value.rpartition("://")
+            return f"{scheme}://{_HIDDEN}@{rest.rpartition('@')[2]}"
+        case "notify.url", str() if value:
+            scheme, _, rest = value.partition("://")
+            return f"{scheme}://{rest.partition('/')[0].rpartition('@')[2]}/{_HIDDEN}" if rest else _HIDDEN
+        case "notify.apprise", tuple():
+            return tuple(f"{str(url).partition('://')[0]}://{_HIDDEN}" for url in value)
+    return value
 
 
 def _shown(value: object) -> str:

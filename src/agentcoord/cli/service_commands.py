@@ -12,9 +12,10 @@ import typer
 from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.help_pages import example, group
 from agentcoord.cli.invocation import Invocation
+from agentcoord.cli.kept_by_system import start_again, start_command_of
 from agentcoord.cli.looks_machine import run_tool
 from agentcoord.cli.options import AllowRoot, invocation_of
-from agentcoord.cli.starting import args_to_resume, start, start_args, stop
+from agentcoord.cli.starting import args_to_resume, judge_settings, start, start_args, stop
 from agentcoord.tui.styled import Span, Tone
 from agentcoord.wire.protocol import ExitCode
 
@@ -90,14 +91,16 @@ def reload(context: typer.Context, allow_root: AllowRoot = False) -> None:
     A file with a mistake is refused, and the daemon goes on as it is. Else the daemon ends in order
     and starts anew as it was started; its tasks go on from their last complete turn.
     """
-    from agentcoord.config.load import load_settings
-
     invocation = invocation_of(context)
     invocation.refuse_root(allow_root)
     paths = invocation.paths()
     args = args_to_resume(paths, start_args(allow_root=invocation.may_be_root(allow_root)), always=True)
-    load_settings(paths.root, invocation.env, args.flags)
+    judge_settings(paths, invocation.env, args.flags)
+    by_system = start_command_of(invocation)
     stop(paths, invocation.terminal.say, now=False, restarting=True)
+    if by_system:
+        start_again(invocation, by_system, as_json=False)
+        return
     started = start(invocation, args)
     invocation.terminal.text(f"pid     {started.pid}")
 

@@ -18,15 +18,17 @@ commands = group("")
 
 @commands.command(
     epilog=example(
-        "agentcoord completions bash > ~/.local/share/bash-completion/completions/agentcoord",
-        "agentcoord completions fish > ~/.config/fish/completions/agentcoord.fish",
+        "agentcoord completions bash | "
+        "tee ~/.local/share/bash-completion/completions/agentcoord{,d} >/dev/null",
+        "agentcoord completions fish | tee ~/.config/fish/completions/agentcoord{,d}.fish >/dev/null",
     )
 )
 def completions(context: typer.Context, shell: Annotated[Shell, typer.Argument(help="Your shell.")]) -> None:
     """Print the completion script of a shell, for both programs.
 
     Tab asks the daemon for ids of tasks and names of workers, for a tenth of a second at most; all else
-    starts no program. zsh: `source <(agentcoord completions zsh)` in .zshrc.
+    starts no program. bash and fish look for a file named after each program. zsh: write it to a file once,
+    and `source` that in .zshrc.
     """
     from agentcoord.cli.agentcoord_app import app
     from agentcoord.cli.agentcoordd_app import app as daemon_app

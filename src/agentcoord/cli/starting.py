@@ -144,6 +144,25 @@ def last_args(paths: ProjectPaths) -> StartArgs | None:
         return None
 
 
+def judge_settings(paths: ProjectPaths, env: Mapping[str, str], flags: Mapping[str, object]) -> None:
+    """Raise the error that a start with the settings as they stand now would end with.
+
+    Asked before a daemon is stopped for a new start: one that cannot come up again is better left at work.
+    """
+    import asyncio
+
+    from agentcoord.config.load import load_settings
+    from agentcoord.daemon.equipping import check_prices, price_list_of
+    from agentcoord.daemon.notifications import ways_to_notify
+    from agentcoord.store.looking import version_of_server
+
+    settings = load_settings(paths.root, env, flags)
+    check_prices(settings, price_list_of(settings, paths.root))
+    ways_to_notify(settings.notify, env)
+    if settings.redis.url:
+        asyncio.run(version_of_server(settings.redis.url))
+
+
 def stop(
     paths: ProjectPaths,
     say: Callable[[str], None],

@@ -69,7 +69,7 @@ def summary_page(ending: Ending, width: int) -> list[Line]:
                 "changed",
                 f"{plural(len(files), 'file')}, +{added} -{removed} lines, nothing staged or committed",
             ),
-            ("checks", _checks_words(stats, landed)),
+            ("checks", _checks_words(stats, landed, status["baseline"])),
             ("model", f"{plural(stats['turns'], 'turn')}, {plural(stats['tool_calls'], 'tool call')}"),
             ("tokens", tokens_words(status["tokens"])),
             ("cost", spend_words(status["spend"], scripted=status["scripted"])),
@@ -161,6 +161,13 @@ def _task_table(tasks: Sequence[TaskView], width: int) -> list[Line]:
     return table(columns, rows, width=width)
 
 
-def _checks_words(stats: StatsView, landed: int) -> str:
+def _checks_words(stats: StatsView, landed: int, baseline: str) -> str:
+    """What the checks did and what that proves; `baseline` as in the status."""
     runs = f"{plural(stats['checks_run'], 'run')} in {stats['check_s']:.1f} s"
-    return f"{runs}; every landed task passed them" if landed else runs
+    if not landed:
+        return runs
+    if not stats["checks_run"]:
+        return "none: nothing proves what landed" if baseline == "none" else runs
+    if baseline.startswith("red"):
+        return f"{runs}; what landed fails nothing that passed before"
+    return f"{runs}; every landed task passed them"

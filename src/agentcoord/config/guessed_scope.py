@@ -11,16 +11,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from agentcoord.config.guesses import Guess
+from agentcoord.config.guesses import Guess, may_hold_source
 
 NOBODY_KNOWS: Final = ("src/**", "tests/**", "docs/**")
 """Where nothing is there to go by."""
-_NOT_SOURCE: Final = frozenset(
-    {
-        *("build", "dist", "node_modules", "venv", "env", "target", "vendor"),
-        *("site-packages", "htmlcov", "examples"),
-    }
-)
 _CODE_FOLDERS: Final = frozenset({"src", "lib", "app", "pkg", "cmd", "internal", "include"})
 _TEST_FOLDERS: Final = frozenset({"tests", "test", "spec", "__tests__", "testing"})
 _DOC_FOLDERS: Final = frozenset({"docs", "doc"})
@@ -45,13 +39,15 @@ _LOOKED_AT: Final = 500
 
 def guessed_scope(root: Path, guesses: Sequence[Guess]) -> list[str]:
     """Return globs for `project.scope`; `NOBODY_KNOWS` where nothing tells."""
-    folders = sorted(entry.name for entry in root.iterdir() if _may_hold_source(entry))
+    folders = sorted(entry.name for entry in root.iterdir() if may_hold_source(entry))
     shared = [name for name in folders if name in _CODE_FOLDERS]
     packages = [name for name in folders if name not in shared and (root / name / "__init__.py").is_file()]
     code = sorted((*shared, *packages))
     tests = [name for name in folders if name in _TEST_FOLDERS and name not in code]
     docs = [name for name in folders if name in _DOC_FOLDERS and name not in code]
     extra = [glob for guess in guesses for glob in guess.extra_scope]
+    places = [guess.place for guess in guesses if guess.place]
+    guesses = [guess for guess in guesses if not guess.place]
     if not shared:  # Code at the top level, or in folders of its own.
         for guess in guesses:
             has_place = any("/" in glob for glob in guess.extra_scope) or (
@@ -61,18 +57,13 @@ def guessed_scope(root: Path, guesses: Sequence[Guess]) -> list[str]:
         if not code and not extra:
             others = [name for name in folders if name not in (*tests, *docs) and _holds_code(root / name)]
             extra = [*(f"{name}/**" for name in others), *_globs_of(root)]
-    named = [f"{name}/**" for name in [*code, *tests, *docs]]
+    named = [f"{name}/**" for name in [*code, *tests, *docs, *places]]
     scope = list(dict.fromkeys([*named, *extra]))
     if not scope:
         return list(NOBODY_KNOWS)
     if not tests and not _takes_new_tests(scope, guesses):
         scope.append("tests/**")
     return scope
-
-
-def _may_hold_source(entry: Path) -> bool:
-    plain = entry.is_dir() and not entry.is_symlink()
-    return plain and not entry.name.startswith(".") and entry.name not in _NOT_SOURCE
 
 
 def _globs_of(root: Path, kind: str = "") -> list[str]:

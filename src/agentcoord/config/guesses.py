@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,10 +18,17 @@ from agentcoord.values import dataclass
 
 _READ_CHARS: Final = 200_000
 _TEST_FILES: Final = 20
-_MARKS: Final = ("pyproject.toml", "setup.py", "setup.cfg", "tox.ini")
+_NOT_SOURCE: Final = frozenset(
+    {
+        *("build", "dist", "node_modules", "venv", "env", "target", "vendor"),
+        *("site-packages", "htmlcov", "examples"),
+    }
+)
+PYTHON_MARKS: Final = ("pyproject.toml", "setup.py", "setup.cfg", "tox.ini")
 _NAMING_PYTEST: Final = (
     *("pyproject.toml", "setup.cfg", "tox.ini", "requirements-dev.txt", "requirements.txt", "pytest.ini"),
 )
+_PYTHON_FILES: Final = ("*.py", "*/__init__.py", "src/*.py", "test/test*.py", "tests/test*.py")
 _PACKAGE_TESTS: Final = ("test*.py", "*/test*.py", "*/tests/test*.py", "src/*/tests/test*.py")
 _MAKEFILES: Final = ("GNUmakefile", "makefile", "Makefile")
 _C_FILES: Final = ("*.c", "*.cc", "*.cpp", "src/*.c", "src/*.cc", "src/*.cpp", "CMakeLists.txt")
@@ -37,11 +45,24 @@ class Guess:
     because: str
     """What says so; with an empty command: why there is none."""
     extra_scope: tuple[str, ...] = ()
+    place: str = ""
+    """The folder of the repository that it is in; empty for the top level."""
+
+
+def may_hold_source(entry: Path) -> bool:
+    """Whether a folder may hold what people write, and not what tools make."""
+    plain = entry.is_dir() and not entry.is_symlink()
+    return plain and not entry.name.startswith(".") and entry.name not in _NOT_SOURCE
+
+
+def guesses_at(folder: Path) -> list[Guess]:
+    """Every kind that is in this folder, by what its languages say alone."""
+    return [guess for look in _LANGUAGES if (guess := look(folder)) is not None]
 
 
 def guesses_of(root: Path) -> list[Guess]:
     """Every kind that is there. Make counts only where nothing else tells how to run the tests."""
-    found = [guess for look in _LANGUAGES if (guess := look(root)) is not None]
+    found = guesses_at(root)
     if not any(guess.command for guess in found) and (by_make := _look_for_make(root)) is not None:
         kinds = [guess for guess in found if guess.kind == "C"]
         return [Guess(guess.kind, by_make.command, by_make.because) for guess in kinds[:1]] or [
@@ -52,8 +73,8 @@ def guesses_of(root: Path) -> list[Guess]:
 
 
 def _look_for_python(root: Path) -> Guess | None:
-    marks = [name for name in (*_MARKS, "manage.py") if (root / name).is_file()]
-    if not marks and not any(root.glob("*.py")) and not any(root.glob("*/__init__.py")):
+    marks = [name for name in (*PYTHON_MARKS, "manage.py") if (root / name).is_file()]
+    if not marks and not any(any(root.glob(glob)) for glob in _PYTHON_FILES):
         return None
     modules = _single_modules(root)
     for name in _NAMING_PYTEST:
@@ -117,7 +138,9 @@ def _look_for_node(root: Path) -> Guess | None:
         return Guess("Node", "npm test --silent", "package.json has a test script", scope)
     packages = [json_of(found) for place in places for found in _packages_at(root / place)]
     if any(map(_has_tests, packages)):
-        command = "npm test --silent --workspaces --if-present"
+        # npm does not read pnpm's file, and finds no workspace there.
+        by_pnpm = (root / "pnpm-workspace.yaml").is_file()
+        command = "pnpm -r test" if by_pnpm else "npm test --silent --workspaces --if-present"
         return Guess("Node", command, "packages of the workspace have test scripts", scope)
     if any(root.glob("test/*")) or any(root.glob("*.test.*js")) or any(root.glob("src/**/*.test.*js")):
         return Guess("Node", "node --test", "test files, and package.json without a test script", scope)
@@ -151,19 +174,47 @@ def _workspaces(root: Path, package: Mapping[str, Any]) -> tuple[str, ...]:
         named = named.get("packages")
     globs = [str(each) for each in named] if isinstance(named, list) else []
     globs += re.findall(r"(?m)^\s*-\s*['\"]?([^'\"#\s]+)", _read(root / "pnpm-workspace.yaml"))
-    places = [glob.removeprefix("./").partition("*")[0].rstrip("/") for glob in globs if glob[0] != "!"]
-    return tuple(dict.fromkeys(place for place in places if place and (root / place).is_dir()))
+    return _folders_of(root, (glob for glob in globs if glob[:1] != "!"))
+
+
+def _folders_of(root: Path, globs: Iterable[str]) -> tuple[str, ...]:
+    """The folders that globs of members name, up to their first star, as far as they are there."""
+    places = (glob.removeprefix("./").partition("*")[0].rstrip("/") for glob in globs)
+    return tuple(
+        dict.fromkeys(place for place in places if place not in ("", ".") and (root / place).is_dir())
+    )
 
 
 def _look_for_go(root: Path) -> Guess | None:
+    if modules := _modules_in_use(_read(root / "go.work")):
+        # In a workspace `./...` means the modules below that it names only where one is at its top.
+        return Guess("Go", f"go test {' '.join(modules)}", "go.work", ("**/*.go",))
     return Guess("Go", "go test ./...", "go.mod", ("**/*.go",)) if (root / "go.mod").is_file() else None
+
+
+def _modules_in_use(go_work: str) -> list[str]:
+    """The packages of the modules that a `go.work` names."""
+    lines = re.sub(r"//.*", "", go_work)
+    used = re.findall(r"(?m)^use\s+([^\s(]+)", lines)
+    for block in re.findall(r"(?ms)^use\s*\((.*?)\)", lines):
+        used += block.split()
+    folders = (each.strip('"').removeprefix("./").strip("/") for each in used)
+    return ["./..." if folder in ("", ".") else f"./{shlex.quote(folder)}/..." for folder in folders]
 
 
 def _look_for_rust(root: Path) -> Guess | None:
     if not (root / "Cargo.toml").is_file():
         return None
-    crates = ("crates/**",) if (root / "crates").is_dir() else ()
-    return Guess("Rust", "cargo test --quiet --offline", "Cargo.toml", crates)
+    try:
+        workspace = tomllib.loads(_read(root / "Cargo.toml")).get("workspace")
+    except tomllib.TOMLDecodeError:
+        workspace = None
+    members = workspace.get("members", []) if isinstance(workspace, dict) else []
+    folders = _folders_of(root, ("crates", *(str(each) for each in members)))
+    # Of a workspace with a package at its top, cargo tests that one alone.
+    everything = " --workspace" if workspace is not None else ""
+    scope = tuple(f"{folder}/**" for folder in folders)
+    return Guess("Rust", f"cargo test --quiet --offline{everything}", "Cargo.toml", scope)
 
 
 def _look_for_c(root: Path) -> Guess | None:

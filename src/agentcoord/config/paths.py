@@ -44,11 +44,16 @@ class ProjectPaths:
 
     @classmethod
     def of(cls, root: Path, env: Mapping[str, str]) -> ProjectPaths:
-        """Compute the places for the repository at `root` from `XDG_STATE_HOME` and `XDG_RUNTIME_DIR`."""
+        """Compute the places for the repository at `root` from `XDG_STATE_HOME` and `XDG_RUNTIME_DIR`.
+
+        Raises ConfigError when the user has no home folder and names no other.
+        """
         real = root.resolve()
         project = project_id_of(os.fspath(real))
-        home = env.get("HOME") or str(Path("~").expanduser())
-        state_home = Path(env.get("XDG_STATE_HOME") or Path(home) / ".local" / "state")
+        named = env.get("XDG_STATE_HOME", "")
+        # A relative one is to be ignored, says the XDG Base Directory Specification; here it would lead into
+        # the repository.
+        state_home = Path(named) if named.startswith("/") else _home_of(env) / ".local" / "state"
         return cls(real, project, state_home / "agentcoord" / project, Path(runtime_dir(env)))
 
     @property
@@ -148,6 +153,21 @@ class ProjectPaths:
                     f"the socket path {path} is {length} bytes long; the system takes {SOCKET_PATH_BYTES}",
                     mend="set XDG_RUNTIME_DIR to a shorter folder",
                 )
+
+
+def _home_of(env: Mapping[str, str]) -> Path:
+    """The user's home folder: `HOME`, or what the system has for the account where that names none."""
+    if (home := env.get("HOME", "")).startswith("/"):
+        return Path(home)
+    import pwd
+
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError as error:
+        raise ConfigError(
+            "there is no home folder: HOME is not set, and this user has no account",
+            mend="set HOME, or XDG_STATE_HOME, to a folder of yours",
+        ) from error
 
 
 def _make_private(folder: Path) -> None:

@@ -52,7 +52,7 @@ def _is_bare(folder: str) -> bool:
 
 def runtime_dir(env: Mapping[str, str]) -> str:
     """The sockets' folder: in `XDG_RUNTIME_DIR`, or else one of this user's among the temporary files."""
-    if home := env.get("XDG_RUNTIME_DIR"):
+    if (home := env.get("XDG_RUNTIME_DIR", "")).startswith("/"):
         return os.path.join(home, "agentcoord")
     import tempfile  # A tenth of what the fast commands import, and most machines have a runtime folder.
 

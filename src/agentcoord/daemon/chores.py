@@ -167,15 +167,16 @@ class Chores:
         """Return the money of calls that nobody makes any more and could not close: the store was away.
 
         Those of a task that is held, or that have just become so, may still be booked by their run; but not
-        those that were open already when the run began.
+        those that were open already when the run began. Those of a draft are booked by whoever makes it.
         """
         store, held = self._shop.store, {claim.task.id for claim in self._fleet.claims}
+        at_work = held | self._shop.drafting
         left_open = self._shop.board.left_open
         now, open_ones = store.queue.clock.monotonic(), store.ledger.mirror.open
         self._orphans = {
             name: self._orphans.get(name, now)
             for name, each in open_ones.items()
-            if each.task not in held or name in left_open
+            if each.task not in at_work or name in left_open
         }
         old = [name for name, since in self._orphans.items() if now - since >= ORPHAN_AFTER_S]
         if old:

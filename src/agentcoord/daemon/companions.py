@@ -85,7 +85,7 @@ async def companions(
     ways = ways_to_notify(settings.notify, env)
     if ways:
         desk = desk_for(paths.root.name, settings.notify.events, shop.hub)
-        loops.append(Notifier(shop.hub, desk, views.status, ways, shop.redactor.clean).run)
+        loops.append(Notifier(shop.hub, desk, views.status, ways, shop.redactor.clean, clock).run)
     collector = collector_of(env)
     if isinstance(collector, Collector):
         book = SpanBook(

@@ -19,7 +19,7 @@ from agentcoord.daemon.chores import Chores
 from agentcoord.daemon.companions import companions
 from agentcoord.daemon.connection import Desk
 from agentcoord.daemon.control import ControlServer
-from agentcoord.daemon.equipping import build_workshop, check_prices
+from agentcoord.daemon.equipping import build_workshop, check_prices, price_list_of
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.fleet import Fleet
 from agentcoord.daemon.head_start import HeadStart
@@ -37,7 +37,6 @@ from agentcoord.daemon.snapshot import DaemonState, Views
 from agentcoord.daemon.subset_proofs import SubsetProofs
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.states import SETTLED_STATES
-from agentcoord.llm.pricing import PriceList
 from agentcoord.store.connection import Store, unix_url
 from agentcoord.telemetry.logs import Redactor
 from agentcoord.workspace.landing import Lander
@@ -50,8 +49,7 @@ async def composed(begun: HeadStart) -> AsyncIterator[Daemon]:
     Raises ConfigError, WorkspaceError, DaemonError or StoreError in words when a part cannot be had.
     """
     settings, paths, env, clock = begun.settings, begun.paths, begun.env, begun.clock
-    price_file = paths.root / settings.models.price_file if settings.models.price_file else None
-    prices = await asyncio.to_thread(PriceList.load, price_file)
+    prices = await asyncio.to_thread(price_list_of, settings, paths.root)
     check_prices(settings, prices)
     redactor = Redactor(secrets_of(env))
     url = settings.redis.url or unix_url(os.fspath(paths.redis_socket))
@@ -102,7 +100,10 @@ async def composed(begun: HeadStart) -> AsyncIterator[Daemon]:
             shop, clock, no_workers_because="" if source.model else f"there is no model: {THREE_WAYS}"
         )
         shutdown = Shutdown()
-        chores = Chores(shop, fleet, lease_s=settings.redis.lease_s, on_deadline=lambda: drain(fleet, state))
+        come = f"the deadline {settings.budget.deadline} has come"
+        chores = Chores(
+            shop, fleet, lease_s=settings.redis.lease_s, on_deadline=lambda: drain(fleet, state, why=come)
+        )
         state = DaemonState(
             pid=os.getpid(),
             started_at_ms=clock.now_ms(),
@@ -179,8 +180,9 @@ async def composed(begun: HeadStart) -> AsyncIterator[Daemon]:
         )
 
 
-def drain(fleet: Fleet, state: DaemonState) -> None:
-    """Claim nothing more; the daemon stops when the running tasks have ended."""
+def drain(fleet: Fleet, state: DaemonState, *, why: str = "") -> None:
+    """Claim nothing more; the daemon stops when the running tasks have ended. `why`: when nobody asked."""
     if not state.is_ending:
         state.state = "draining"
+        state.stopping_why = state.stopping_why or why
     fleet.drain()

@@ -85,6 +85,7 @@ class Drafting:
         gateway = shop.model_on(RunId(f"draft-{name}")).for_task(
             account.id, caps_of(account, shop.settings.budget), worker=WORKER, deadline_s=DEADLINE_S
         )
+        shop.drafting.add(account.id)
         try:
             draft = await draft_plan(
                 gateway,
@@ -102,6 +103,8 @@ class Drafting:
                 problems=error.problems,
                 mend=f"say the goal in other words; what the model said is in {kept.path}",
             ) from error
+        finally:
+            shop.drafting.discard(account.id)
         if isinstance(draft, SpendRefused):
             raise refused(f"a draft could pass {draft.in_words}", mend="raise the cap in [budget]")
         log.info("plan_drafted", tasks=draft.tasks, cost_usd=usd(draft.cost_usd_micros))

@@ -131,6 +131,7 @@ def build_workshop(
         spare_copies=spare_copies(len(settings.workers)),
         transcripts=paths.transcripts_dir,
         drafts=paths.drafts_dir,
+        drafting=set(),
         stopping=asyncio.Event(),
     )
 
@@ -152,6 +153,12 @@ def check_slots(wanted: int, *, workers: int, cores: int | None = None) -> int:
         return wanted
     by_cores = (cores or os.cpu_count() or 1) // 2
     return max(2, min(by_cores, workers))
+
+
+def price_list_of(settings: Settings, root: Path) -> PriceList:
+    """The bundled prices and the user's own. Raises LlmPriceError when theirs cannot be read."""
+    named = settings.models.price_file
+    return PriceList.load(root / named if named else None)
 
 
 def check_prices(settings: Settings, prices: PriceList) -> None:

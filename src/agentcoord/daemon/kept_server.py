@@ -1,7 +1,8 @@
-"""A server process of the daemon's own that is started again when it dies, and given up in words.
+"""A server process of the daemon's own that is started again when it dies or hangs, and given up in words.
 
 Separate because the embedded Valkey and the rehearsal server live by the same rule: they end with the
-daemon, and their death is told. Deliberately absent: how each is started, and when it is ready.
+daemon, and their death is told. Whether one hangs is known where it can be asked for a word. Deliberately
+absent: how each is started, and when it is ready.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ DEATHS_MOST = 5
 DEATHS_WITHIN_S = 60.0
 """So many deaths within this time, and the daemon gives up."""
 
+HUNG_LOOK_EVERY_S = 10.0
+SILENCES_MOST = 6
+"""So many looks in a row without an answer, and a server counts as hung. A disk may stall it for seconds."""
+
 log = structlog.get_logger("server")
 
 
@@ -33,17 +38,22 @@ async def kept_server(
     last_words: Callable[[], str],
     mend: str,
     tell: Callable[[str], None],
+    answers: Callable[[], Awaitable[bool]] | None = None,
+    look_every_s: float = HUNG_LOOK_EVERY_S,
 ) -> AsyncIterator[None]:
     """Start a server, keep it alive inside the block, stop it at the end.
 
     `start` returns it ready or raises DaemonError; `last_words` is the end of its log; `tell` hears that
-    it died and was started again. Raises DaemonError, and out of the block when it keeps dying.
+    it died and was started again; `answers` asks it for a word, within a time of its own. Raises
+    DaemonError, and out of the block when it keeps dying.
     """
     servers = [await start()]
     body_error: BaseException | None = None
     try:
         async with asyncio.TaskGroup() as group:
-            keeping = group.create_task(_keep(start, servers, name, last_words, mend, tell), name=name)
+            keeping = group.create_task(
+                _keep(start, servers, name, last_words, mend, tell, answers, look_every_s), name=name
+            )
             try:
                 yield
             except BaseException as error:  # noqa: BLE001 - raised again below, outside of the group,
@@ -62,13 +72,15 @@ async def _keep(
     last_words: Callable[[], str],
     mend: str,
     tell: Callable[[str], None],
+    answers: Callable[[], Awaitable[bool]] | None,
+    look_every_s: float,
 ) -> None:
     """Start the server again whenever it ends; the newest one is the last of `servers`."""
     deaths: list[float] = []
     loop = asyncio.get_running_loop()
     while True:
-        code = await servers[-1].wait()
-        words = f"{name} ended ({code}): {await asyncio.to_thread(last_words)}"
+        how = await _end_of(servers[-1], answers, look_every_s)
+        words = f"{name} {how}: {await asyncio.to_thread(last_words)}"
         while servers[-1].returncode is not None:
             log.warning("server_ended", name=name, words=words)
             deaths = [at for at in deaths if loop.time() - at < DEATHS_WITHIN_S] + [loop.time()]
@@ -80,6 +92,22 @@ async def _keep(
                 words = error.message
         log.info("server_restarted", name=name, pid=servers[-1].pid)
         tell(f"{words}; it was started again")
+
+
+async def _end_of(
+    process: Process, answers: Callable[[], Awaitable[bool]] | None, look_every_s: float
+) -> str:
+    """Wait for the end of a process, and see to that of one that hangs; say how it came."""
+    silences = 0
+    while silences < SILENCES_MOST:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if answers is None else look_every_s):
+                return f"ended ({await process.wait()})"
+        silences = 0 if answers is None or await answers() else silences + 1
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
+    return f"hung and was ended, having answered none of {silences} questions"
 
 
 async def stop(process: Process) -> None:

@@ -1,7 +1,8 @@
 """Which events are worth a person's attention in the night, and in what words. Pure.
 
 Separate from sending them (`notifications`), so that what is told can be read and tested without a
-phone. Each kind of notice comes at most once a minute, the run's end once a run.
+phone. Each kind of notice comes at most once a minute, and what came up meanwhile as one after it; an
+urgent one waits for no other. The run's end comes once a run.
 """
 
 from __future__ import annotations
@@ -43,13 +44,39 @@ class Notice:
     urgent: bool = False
 
 
+_Voice = tuple[NoticeKind, bool]
+"""A kind and whether it is urgent: each is heard once in `QUIET_MS`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What came up while it was to be quiet."""
+
+    newest: Notice
+    count: int
+
+
 def died_before(recent: Iterable[Event]) -> bool:
-    """Whether the daemon before this one ended without saying so: its start is the last word of it."""
-    last = None
+    """Whether the daemon before this one ended without saying so.
+
+    Its goodbye would stand among its newest events; its start need not, after a long life.
+    """
+    known, last = False, None
     for event in recent:
+        known = True
         if event.kind in (EventKind.DAEMON_STARTED, EventKind.DAEMON_STOPPING):
             last = event.kind
-    return last is EventKind.DAEMON_STARTED
+    return known and last is not EventKind.DAEMON_STOPPING
+
+
+def _counted(status: StatusView) -> str:
+    """How a run stands, in a sentence."""
+    counts = dict(status["counts"])
+    done, total = counts.pop("done"), sum(status["counts"].values())
+    others = [f"{counts.pop(state)} {state}" for state in ("parked", "failed", "cancelled") if counts[state]]
+    rest = [f"{sum(counts.values())} not ended"] if sum(counts.values()) else []
+    words = ", ".join([f"{done} of {total} tasks done", *others, *rest])
+    return f"{words}, ${status['spend']['spent_usd']:.2f} spent."
 
 
 class NoticeDesk:
@@ -60,9 +87,11 @@ class NoticeDesk:
         self._project = project
         self._wanted = frozenset(wanted)
         self._died = died
-        self._told_at_ms: dict[NoticeKind, int] = {}
+        self._told_at_ms: dict[_Voice, int] = {}
+        self._held: dict[_Voice, _Held] = {}
         self._failures = 0
         self._open = False
+        self._stopping_why = ""
 
     def asks_whether_over(self, event: Event) -> bool:
         """Whether this event may have ended the run, so that `finished` should be asked."""
@@ -75,26 +104,56 @@ class NoticeDesk:
         if not (status["ended"] and self._open):
             return None
         self._open = False
-        counts = status["counts"]
-        others = ", ".join(
-            f"{counts[state]} {state}" for state in ("parked", "failed", "cancelled") if counts[state]
-        )
-        text = (
-            f"{counts['done']} of {sum(counts.values())} tasks done{', ' + others if others else ''}, "
-            f"${status['spend']['spent_usd']:.2f} spent. agentcoord status shows what waits for you."
-        )
+        text = f"{_counted(status)} agentcoord status shows what waits for you."
         return self._kept(Notice(NoticeKind.FINISHED, f"{self._project}: the run has ended", text))
 
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether the daemon ends a run by itself that is not over, so that `cut_short` should be asked."""
+        return self._open and self._stopping_why != ""
+
+    def cut_short(self, status: StatusView) -> Notice | None:
+        """The notice of a run that goes on only when the daemon is started again."""
+        text = f"{self._stopping_why[:1].upper()}{self._stopping_why[1:]}. {_counted(status)}"
+        text = f"{text} agentcoordd start goes on."
+        return self._kept(Notice(NoticeKind.FINISHED, f"{self._project}: the daemon has stopped", text))
+
     def notice_of(self, event: Event) -> Notice | None:
-        """The notice that this event is worth; None for most."""
+        """The notice that this event is worth; None for most, and for what is to wait (`due`)."""
         made = self._made_of(event)
         if made is None or self._kept(made) is None:
             return None
-        told = self._told_at_ms.get(made.kind)
-        if told is not None and 0 <= event.at_ms - told < QUIET_MS:
+        voice = made.kind, made.urgent
+        held = self._held.get(voice)
+        held = _Held(made, 1 if held is None else held.count + 1)
+        if self._quiet_ms(voice, event.at_ms) > 0:
+            self._held[voice] = held
             return None
-        self._told_at_ms[made.kind] = event.at_ms
-        return made
+        return self._told(held, event.at_ms)
+
+    def due(self, now_ms: int) -> list[Notice]:
+        """What was held back and may be told now."""
+        over = [voice for voice in self._held if self._quiet_ms(voice, now_ms) <= 0]
+        return [self._told(self._held[voice], now_ms) for voice in over]
+
+    def due_in_ms(self, now_ms: int) -> int | None:
+        """How long until something that is held back may be told; None when nothing is."""
+        return min((self._quiet_ms(voice, now_ms) for voice in self._held), default=None)
+
+    def _quiet_ms(self, voice: _Voice, now_ms: int) -> int:
+        """How long it is still to be quiet; a clock that jumped back silences nobody."""
+        told = self._told_at_ms.get(voice)
+        return QUIET_MS - (now_ms - told) if told is not None and now_ms >= told else 0
+
+    def _told(self, held: _Held, now_ms: int) -> Notice:
+        notice = held.newest
+        voice = notice.kind, notice.urgent
+        self._told_at_ms[voice] = now_ms
+        self._held.pop(voice, None)
+        if held.count == 1:
+            return notice
+        text = f"{notice.text} (and {held.count - 1} more: agentcoord status)"
+        return Notice(notice.kind, notice.title, text, urgent=notice.urgent)
 
     def _kept(self, notice: Notice) -> Notice | None:
         return notice if notice.kind in self._wanted else None
@@ -128,6 +187,9 @@ class NoticeDesk:
                 )
                 title = f"{self._project}: tasks keep failing"
                 return Notice(NoticeKind.FAILURES, title, text[:_TEXT_CHARS], urgent=True)
+            case EventKind.DAEMON_STOPPING:
+                self._stopping_why = str(data.get("why", ""))
+                return None
             case EventKind.DAEMON_STARTED if self._died:
                 self._died = False
                 text = "It had ended without a word; its tasks go on from their last complete turn."

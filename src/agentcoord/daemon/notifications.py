@@ -18,10 +18,11 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from agentcoord.clock import Clock
 from agentcoord.config.secret_variables import SECRET_VARIABLES
 from agentcoord.config.sections import NotifySection
-from agentcoord.daemon.event_hub import EventHub
-from agentcoord.daemon.notices import Notice, NoticeDesk, died_before
+from agentcoord.daemon.event_hub import EventHub, Subscription
+from agentcoord.daemon.notices import QUIET_MS, Notice, NoticeDesk, died_before
 from agentcoord.errors import DaemonError, StoreError
 from agentcoord.wire.messages import StatusView
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from urllib.request import Request
 
 SEND_TIMEOUT_S = 20.0
+LAST_WORDS_S = 5.0
+"""How long notices may hold up a stop, all together."""
 
 Send = Callable[[Notice], Awaitable[None]]
 log = structlog.get_logger("notify")
@@ -48,7 +51,14 @@ def by_command(command: str, env: Mapping[str, str]) -> Send:
 
 
 def by_url(url: str) -> Send:
-    """Post to a URL, in the shape that its host expects."""
+    """Post to a URL, in the shape that its host expects.
+
+    Raises DaemonError for one that nothing can be posted to: told at the start, as for Apprise.
+    """
+    if not _is_web_address(url):
+        raise DaemonError(
+            "notify.url is no http(s) address", mend="set AGENTCOORD_NOTIFY_URL to one, https:// included"
+        )
 
     async def send(notice: Notice) -> None:
         await asyncio.to_thread(_post, request_for(url, notice))
@@ -112,10 +122,9 @@ def request_for(url: str, notice: Notice) -> Request:
     """The request that tells `notice` to `url`. Raises ValueError for anything but http and https."""
     from urllib.request import Request
 
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if parts.scheme not in ("http", "https") or not host:
+    if not _is_web_address(url):
         raise ValueError("notify.url is no http(s) address")
+    host = urlsplit(url).hostname or ""
     words = f"{notice.title}\n{notice.text}"
     headers = {"Content-Type": "application/json"}
     if host == "ntfy.sh" or host.startswith("ntfy."):
@@ -123,12 +132,23 @@ def request_for(url: str, notice: Notice) -> Request:
         priority = "high" if notice.urgent else "default"
         headers = {"Title": notice.title.encode("ascii", "replace").decode(), "Priority": priority}
     elif host == "hooks.slack.com":
+        # These three are Slack's own signs: `<!channel>` in a worker's words would call everybody.
+        for sign, written in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+            words = words.replace(sign, written)
         body = json.dumps({"text": words}).encode()
     elif host in ("discord.com", "discordapp.com"):
         body = json.dumps({"content": words, "allowed_mentions": {"parse": []}}).encode()
     else:
         body = _as_json(notice)
     return Request(url, body, headers, method="POST")  # noqa: S310 - looked at above
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # Brackets that are no address.
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def _post(request: Request) -> None:
@@ -178,8 +198,12 @@ def ways_to_notify(notify: NotifySection, env: Mapping[str, str]) -> list[Send]:
         ways.append(by_url(notify.url))
     if notify.apprise:
         ways.append(by_apprise(notify.apprise, env))
-    if notify.desktop and (desktop := by_desktop(env)) is not None:
-        ways.append(desktop)
+    if notify.desktop:
+        desktop = by_desktop(env)
+        if desktop is None:
+            log.warning("desktop_notices_impossible", why="notify-send (osascript on macOS) is not on PATH")
+        else:
+            ways.append(desktop)
     return ways
 
 
@@ -204,17 +228,31 @@ class Notifier:
         status: Callable[[], Awaitable[StatusView]],
         ways: Sequence[Send],
         clean: Callable[[str], str],
+        clock: Clock,
     ) -> None:
         """`clean` takes secrets out of a text: what a worker asks leaves the machine."""
         self._hub = hub
+        self._clock = clock
+        self._sleeping = False
         self._desk = desk
         self._status = status
         self._ways = tuple(ways)
         self._clean = clean
 
     async def run(self) -> None:
-        """Tell, for ever."""
+        """Tell, until cancelled; what is left is told then."""
         with self._hub.subscribed() as subscription:
+            try:
+                await self._follow(subscription)
+            finally:
+                try:
+                    async with asyncio.timeout(LAST_WORDS_S):
+                        await self._last_words(subscription)
+                except TimeoutError:
+                    log.warning("last_notices_lost")
+
+    async def _follow(self, subscription: Subscription) -> None:
+        async with asyncio.TaskGroup() as group:
             while True:
                 await subscription.ready.wait()
                 subscription.lagged = False
@@ -223,11 +261,36 @@ class Notifier:
                     if notice is not None:
                         await self._tell(notice)
                     if self._desk.asks_whether_over(event):
-                        await self._tell_if_over()
+                        await self._tell_of(self._desk.finished)
+                for held in self._desk.due(self._clock.now_ms()):
+                    await self._tell(held)
+                wait_ms = self._desk.due_in_ms(self._clock.now_ms())
+                if wait_ms is not None and not self._sleeping:
+                    self._sleeping = True
+                    group.create_task(self._wake_in(wait_ms / 1000, subscription), name="held notices")
 
-    async def _tell_if_over(self) -> None:
+    async def _last_words(self, subscription: Subscription) -> None:
+        """Tell what came up last, without keeping quiet: there is no later."""
+        may_be_over = False
+        for event in subscription.take_all():
+            if (notice := self._desk.notice_of(event)) is not None:
+                await self._tell(notice)
+            may_be_over = self._desk.asks_whether_over(event) or may_be_over
+        for held in self._desk.due(self._clock.now_ms() + QUIET_MS):
+            await self._tell(held)
+        if may_be_over:
+            await self._tell_of(self._desk.finished)
+        if self._desk.is_cut_short:
+            await self._tell_of(self._desk.cut_short)
+
+    async def _wake_in(self, seconds: float, subscription: Subscription) -> None:
+        await self._clock.sleep(seconds)
+        self._sleeping = False
+        subscription.ready.set()
+
+    async def _tell_of(self, end: Callable[[StatusView], Notice | None]) -> None:
         try:
-            notice = self._desk.finished(await self._status())
+            notice = end(await self._status())
         except StoreError as error:
             log.warning("end_not_told", error=str(error))
             return

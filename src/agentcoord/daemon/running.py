@@ -63,7 +63,8 @@ class Daemon:
             now = await self.shutdown.asked()
             restarting = self.shutdown.restarting
             self.state.state = "restarting" if restarting else "stopping"
-            self.shop.hub.emit(EventKind.DAEMON_STOPPING, now=now, restarting=restarting)
+            because = {"why": self.state.stopping_why} if self.state.stopping_why else {}
+            self.shop.hub.emit(EventKind.DAEMON_STOPPING, now=now, restarting=restarting, **because)
             stopping = group.create_task(self.fleet.stop(now=now), name="stop")
             if not now:
                 group.create_task(self._hurry(stopping), name="hurry")

@@ -67,6 +67,8 @@ class DaemonState:
     sandbox: str
     state: str = "starting"
     ready: bool = False
+    stopping_why: str = ""
+    """When it stops by itself; empty when a person asked for it."""
 
     @property
     def is_ending(self) -> bool:
@@ -93,7 +95,7 @@ class Views:
         self._lag = lag
         self._counter = counter
         self._forecasting = Forecasting(shop.settings.budget)
-        self._rows = TaskViews(shop)
+        self._rows = TaskViews(shop, state.model_source)
 
     @property
     def journal_home(self) -> Path:

@@ -16,7 +16,7 @@ from agentcoord.domain.states import ENDED_STATES, HELD_STATES, SETTLED_STATES, 
 from agentcoord.domain.task import OnNeedFailed, Task
 from agentcoord.domain.usage import usd
 from agentcoord.store.questions import OpenQuestion
-from agentcoord.wire.messages import NeedsYou, TaskView
+from agentcoord.wire.messages import NO_MODEL, NeedsYou, TaskView
 from agentcoord.workspace.names import runs_on_your_machine
 
 FILES_SHOWN = 2_000
@@ -26,8 +26,10 @@ NEEDS_SHOWN = 500
 class TaskViews:
     """Builds the row of a task. Reads only."""
 
-    def __init__(self, shop: Workshop) -> None:
+    def __init__(self, shop: Workshop, model_source: str) -> None:
+        """`model_source`: as in the status; where it names no model, nobody can be spawned."""
         self._shop = shop
+        self._no_model = model_source.removeprefix(NO_MODEL) if model_source.startswith(NO_MODEL) else ""
 
     def of(self, task: Task, by_id: Mapping[TaskId, Task]) -> TaskView:
         spec = task.spec
@@ -88,6 +90,8 @@ class TaskViews:
         before = f" ({task.why})" if task.why else ""
         if self._shop.store.queue.paused:
             return f"paused: agentcoord ctl resume{before}"
+        if not rows and self._no_model:
+            return f"there is no model: {self._no_model}{before}"
         if not rows:
             return f"there is no worker: agentcoord spawn{before}"
         if not able:

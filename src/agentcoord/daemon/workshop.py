@@ -15,7 +15,7 @@ from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.proving import Prover
 from agentcoord.daemon.retrying import Retries
 from agentcoord.daemon.worker_row import FleetBoard
-from agentcoord.domain.ids import RunId
+from agentcoord.domain.ids import RunId, TaskId
 from agentcoord.llm.gateway import PaidModel
 from agentcoord.review.checks import CheckBook
 from agentcoord.sandbox.backend import Sandbox
@@ -57,5 +57,7 @@ class Workshop:
     """How many workers may have a second task, begun while the first is proven."""
     transcripts: Path
     drafts: Path
+    drafting: set[TaskId]
+    """The accounts of drafts that are being made: no tasks, but their calls are under way all the same."""
     stopping: asyncio.Event
     """Set when the daemon stops: conversations then end at their next complete turn."""

@@ -16,7 +16,9 @@ class EventKind(StrEnum):
     """The closed list of facts; `data` holds the particulars."""
 
     DAEMON_STARTED = "daemon.started"
+    """`pid`, `sandbox`."""
     DAEMON_STOPPING = "daemon.stopping"
+    """`now`, `restarting`, and `why` when it stops by itself."""
     RUN_PAUSED = "run.paused"
     RUN_RESUMED = "run.resumed"
     PLAN_LOADED = "plan.loaded"

@@ -25,6 +25,7 @@ from agentcoord.errors import LlmError, LlmRequestError, LlmRetryableError
 from agentcoord.llm.api import Capabilities, Progress, Provider, StreamTimeouts, Turn, TurnRequest
 from agentcoord.llm.cache_marks import with_cache_marks
 from agentcoord.llm.failures import Refusal, error_of
+from agentcoord.llm.sayable import sayable
 from agentcoord.llm.sdk_clients import Access, client_maker
 from agentcoord.llm.stream_reading import StreamReading
 
@@ -113,7 +114,8 @@ class AnthropicModel:
         progress.sent = True
         try:
             async with asyncio.timeout(self._timeouts.first_byte_s) as first_byte:
-                stream = await client.messages.create(**_parameters(request, self._capabilities), stream=True)
+                parameters = sayable(_parameters(request, self._capabilities))
+                stream = await client.messages.create(**parameters, stream=True)
         except TimeoutError as error:
             if not first_byte.expired():
                 raise

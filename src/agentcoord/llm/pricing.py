@@ -100,7 +100,11 @@ class PriceList:
             try:
                 text = override.read_text("utf-8")
             except (OSError, UnicodeDecodeError) as error:
-                raise LlmPriceError(f"the price file {override} cannot be read: {error}") from error
+                reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+                raise LlmPriceError(
+                    f"the price file {override} cannot be read: {reason}",
+                    mend="correct models.price_file; it is looked for from the repository's root",
+                ) from error
             models |= _parse(text, str(override))
         return cls(models)
 

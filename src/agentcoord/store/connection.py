@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import cast
 
 from redis.asyncio import Redis, RedisCluster
 
 from agentcoord.clock import Clock
-from agentcoord.domain.ids import FencingToken, ProjectId
+from agentcoord.domain.ids import FencingToken, ProjectId, TaskId
 from agentcoord.domain.retries import Verdict, always_again
 from agentcoord.domain.setbacks import Setback
 from agentcoord.domain.states import HELD_STATES
@@ -168,11 +168,16 @@ class Store:
             await self.client.hset(self.keys.of("settings"), name, value)
 
     async def cleanup(
-        self, *, everything: bool, decide: Callable[[Task, Setback], Verdict] = always_again
+        self,
+        *,
+        everything: bool,
+        decide: Callable[[Task, Setback], Verdict] = always_again,
+        at_work: Collection[TaskId] = (),
     ) -> CleanupOutcome:
         """Remove what the dead left: leases past their deadline, their locks and reservations.
 
-        `decide` says what becomes of a task whose lease ended.
+        `decide` says what becomes of a task whose lease ended. `at_work`: what else than held tasks has calls
+        under way, looked at as late as can be.
 
         With `everything`, remove every key of this project instead, and no other's; call it while no
         worker runs.
@@ -181,10 +186,12 @@ class Store:
             return CleanupOutcome(keys=await self._remove_every_key())
         requeued = await self.queue.reap(decide)
         locks = await self.locks.release_dead()
-        held = {task.id for task in await self.queue.all() if task.state in HELD_STATES}
+        # First what is reserved: who is handed a task meanwhile, and reserves, is no dead one.
         reservations = await self.ledger.open_reservations()
-        live = [reservation for reservation, task in reservations.items() if task in held]
-        ended = await self.ledger.reconcile(live)
+        held = {task.id for task in await self.queue.all() if task.state in HELD_STATES}
+        held.update(at_work)
+        dead = [reservation for reservation, task in reservations.items() if task not in held]
+        ended = await self.ledger.end(dead)
         return CleanupOutcome(locks=locks, leases=len(requeued), reservations=len(ended))
 
     async def raise_fence(self, at_least: FencingToken) -> None:

@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec import Struct
+
 from agentcoord.domain.files import LandedFile
 from agentcoord.domain.ids import FencingToken, TaskId
 from agentcoord.domain.states import HELD_STATES, TaskState, advance
@@ -89,8 +91,7 @@ def head_of(
     return f"{deadline_ms}\n{heads}\n{dispatcher}\n{number}\n{int(repeated)}\n{_STATE_LINES}\n{version}\n"
 
 
-@dataclass(frozen=True, slots=True)
-class OneTask:
+class OneTask(Struct, frozen=True, eq=False):
     """A task that needs nothing and declares no writes, as the scripts take it."""
 
     spec: TaskSpec
@@ -99,8 +100,7 @@ class OneTask:
     body: bytes
 
 
-@dataclass(eq=False, slots=True)
-class Ahead:
+class Ahead(Struct, eq=False):
     """A call of another script after which tasks may be ready: the next hand-out follows at its heels."""
 
     script: ScriptName
@@ -110,8 +110,7 @@ class Ahead:
     """What it loads, if that may be handed over in the same breath."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True, eq=False):
     """What one script call settles."""
 
     number: int

@@ -45,7 +45,8 @@ HALVED_FROM = 4
 KEPT_EVENTS = 100_000
 """About how many of the newest events are kept."""
 _STALE, _SOME_LEFT = b"02"
-"""What the script says of a finished task: the token is stale; some that need it are left to be told."""
+"""What the script says of a finished task: the token is stale; some that need it are left to be told. It says
+the second once more, behind all of them, when somebody is left to be told after a task was given back."""
 
 
 class _Half(NamedTuple):
@@ -140,7 +141,7 @@ class HandOuts:
         self._routes.learn(version, routes)
         for move, state in zip(call.moves, found, strict=True):
             answer_with(move.answer, state.decode())
-        for finished, result in zip(call.finished, results, strict=True):
+        for finished, result in zip(call.finished, results[: len(call.finished)], strict=True):
             self._booked(finished, result != _STALE)
         if _SOME_LEFT in results:
             self.left_over.set()

@@ -13,19 +13,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec import Struct
+
 from agentcoord.domain.ids import FencingToken
 from agentcoord.domain.states import TaskState, advance
 from agentcoord.domain.task import Claim, Task
 from agentcoord.store.dispatch_call import Ahead, Call, OneTask, RoutesCovered, Waiter
-from agentcoord.values import dataclass
 
 MOST_ROUTES = 32
 """Where those who wait cover more routes than this, looking into all of them is left to `dispatch.lua`."""
 _RUNNING = advance(TaskState.QUEUED, TaskState.RUNNING)
 
 
-@dataclass(eq=False, slots=True)
-class HandOver:
+class HandOver(Struct, eq=False):
     """Adds what `ahead` would add and hands it to one of those who wait in `call`."""
 
     ahead: Ahead
@@ -41,10 +41,10 @@ class HandOver:
 
     def arguments(self, now_ms: int, deadline_ms: int, dispatcher: str) -> list[int | str | bytes]:
         """Return the call as the script takes it."""
-        one, spec, worker = self.one, self.one.spec, self.call.waiters[self.which].worker.name
+        one, number, worker = self.one, self.call.number, self.call.waiters[self.which].worker.name
         head = (
-            f"{deadline_ms}\n{dispatcher}\n{self.call.number}\n{_RUNNING}\n{self.version}\n"
-            f"{spec.id}\n{one.bonus_ms}\n{one.route}\n{worker}\n{self.which}\n"
+            f"{deadline_ms}\n{dispatcher}:{number % 2}\n{number}\n{_RUNNING}\n{self.version}\n"
+            f"{one.spec.id}\n{one.bonus_ms}\n{one.route}\n{worker}\n{self.which}\n"
         )
         return [now_ms, head, one.body, self.covered]
 
@@ -60,9 +60,12 @@ def taker_of(route: str, waiters: Sequence[Waiter], routes: RoutesCovered) -> tu
 
     None when nobody does, or they cover too many or ones that are not known.
     """
-    covered = [routes.covered_by(waiter.worker.tags)[1] + "\n" for waiter in waiters]
-    own = f"\n{route}\n"
-    which = next((i for i, each in enumerate(covered) if own in each), None)
+    covered, own, which = [], f"\n{route}\n", None
+    for number, waiter in enumerate(waiters):
+        theirs = routes.covered_by(waiter.worker.tags)[1] + "\n"
+        covered.append(theirs)
+        if which is None and own in theirs:
+            which = number
     if which is None:
         return None
     together = covered[0][:-1] if len(covered) == 1 else "".join(f"\n{each}" for each in _each_once(covered))

@@ -76,15 +76,18 @@ class Loader:
         """See `TaskQueue.load`."""
         if len(specs) == 1 and specs[0].id not in specs[0].needs:
             self.dispatcher.rouse()
-            _, (outcome,) = await self._load_piece(specs, {specs[0].id: 0}, "")
+            one = _alone(specs[0])
+            piece = [_words_of(specs[0], 0)] if one is None else ()
+            _, (outcome,) = await self._load_piece(piece, 1, "", one)
             return _OUTCOMES[outcome]((specs[0].id,))
         ordered = _needs_first(specs)
         rank_of = {spec.id: rank for rank, spec in enumerate(specs)}
         outcome_of: dict[TaskId, int] = {}
         base = ""
-        for piece in _pieces(ordered):
-            base, outcomes = await self._load_piece(piece, rank_of, base)
-            outcome_of |= zip((spec.id for spec in piece), outcomes, strict=True)
+        for its_specs in _pieces(ordered):
+            piece = [_words_of(spec, rank_of[spec.id]) for spec in its_specs]
+            base, outcomes = await self._load_piece(piece, len(specs), base)
+            outcome_of |= zip((spec.id for spec in its_specs), outcomes, strict=True)
 
         def with_outcome(code: int) -> tuple[TaskId, ...]:
             return tuple(spec.id for spec in specs if outcome_of[spec.id] == code)
@@ -92,15 +95,14 @@ class Loader:
         return LoadOutcome(added=with_outcome(1), unchanged=with_outcome(0), changed=with_outcome(2))
 
     async def _load_piece(
-        self, piece: Sequence[TaskSpec], rank_of: dict[TaskId, int], base: str
+        self, piece: Sequence[_Words], count: int, base: str, one: OneTask | None = None
     ) -> tuple[str, Sequence[int]]:
-        words = [_words_of(spec, rank_of[spec.id]) for spec in piece]
-        as_words: Sequence[tuple[str | int | bytes, ...]] = words
+        """Load some of `count` tasks; `one` stands for the piece, if it may be handed over at once."""
 
         def arguments() -> list[str | int | bytes]:
-            return [self.clock.now_ms(), base, len(rank_of), *_WORDS, *chain.from_iterable(as_words)]
+            words: Sequence[tuple[str | int | bytes, ...]] = [_words_alone(one)] if one else piece
+            return [self.clock.now_ms(), base, count, *_WORDS, *chain.from_iterable(words)]
 
-        one = _alone(piece[0], words[0]) if len(rank_of) == 1 else None
         reply: Any = await self.dispatcher.run_ahead(ScriptName.LOAD, arguments, one=one)
         first_rank, outcomes = reply[0].decode(), reply[1]
         if first_rank == "":
@@ -133,11 +135,15 @@ def _words_of(spec: TaskSpec, rank: int) -> _Words:
     return _Words(spec.id, rank, bonus_ms, spec.route, needs, rule, writes, encode_body(spec))
 
 
-def _alone(spec: TaskSpec, words: _Words) -> OneTask | None:
+def _alone(spec: TaskSpec) -> OneTask | None:
     """Return the only task that is loaded, if it may be handed to whoever waits as soon as it is there."""
-    if words.needs or words.rule or words.writes:
+    if spec.needs or spec.writes or spec.on_need_failed is not OnNeedFailed.FAIL:
         return None
-    return OneTask(spec, words.bonus_ms, words.route, words.body)
+    return OneTask(spec, priority_bonus_ms(spec.priority), spec.route, encode_body(spec))
+
+
+def _words_alone(one: OneTask) -> _Words:
+    return _Words(one.spec.id, 0, one.bonus_ms, one.route, "", "", "", one.body)
 
 
 def _pieces(ordered: Sequence[TaskSpec]) -> Iterator[list[TaskSpec]]:

@@ -9,7 +9,9 @@ daemon's business. File locks are `file_locks`; a lease that ends here only nudg
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import field
 from itertools import pairwise
 from typing import TypeVar
 
@@ -63,6 +65,10 @@ class TaskQueue:
     lease_ms: int
     on_lease_ended: Callable[[TaskId], None]
     """Called, without awaiting, for each task whose lease this queue ended."""
+    _loader: Loader = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._loader = Loader(self.dispatcher, self.clock)
 
     async def load(self, specs: Sequence[TaskSpec]) -> LoadOutcome:
         """Add tasks, or replace what a person edited in those that nobody works on.
@@ -74,7 +80,7 @@ class TaskQueue:
         needs are loaded all or none; more in such pieces, needs first.
         Raises PlanError for an unknown need, a cycle or a duplicate id, and loads nothing.
         """
-        return await Loader(self.dispatcher, self.clock).load(specs)
+        return await self._loader.load(specs)
 
     async def claim(self, worker: WorkerSpec) -> Claim:
         """Wait, without polling, for the first task in line that `worker` covers.
@@ -341,8 +347,12 @@ class TaskQueue:
 
     async def set_paused(self, paused: bool) -> None:
         """Stop or resume handing out tasks; it is remembered across restarts."""
-        async with calling("store a setting"):
-            await self.client.hset(self.keys.of("settings"), "paused", str(int(paused)))
+        async with calling("store a setting"), self.client.pipeline(transaction=False) as pipe:
+            pipe.hset(self.keys.of("settings"), "paused", str(int(paused)))
+            if paused:
+                # A hand-over, which looks at nothing else, is not made any more, not even one under way.
+                pipe.set(self.keys.of("routes:version"), uuid.uuid4().hex)
+            await pipe.execute()
         self.dispatcher.paused = paused
         self.dispatcher.wake()
 

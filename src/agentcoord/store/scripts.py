@@ -73,6 +73,8 @@ _PARTS: dict[ScriptName, tuple[str, ...]] = {
 }
 """The files between the prelude and a script's own text. No more than it needs: each run defines all of
 their functions anew."""
+_BARE = {ScriptName.HAND_OVER}
+"""Without even the prelude: who waits for them waits for that, too."""
 _PART_HERE = re.compile(r"^ *-- part: (\w+)$", re.MULTILINE)
 """Where a script wants a file only on the way that needs it."""
 
@@ -94,7 +96,8 @@ def _read_sources() -> dict[ScriptName, str]:
 
     def source_of(name: ScriptName) -> str:
         own = _PART_HERE.sub(lambda part: text[part[1]], text[name])
-        return "\n".join([_shebang(name), *(text[part] for part in ("prelude", *_PARTS.get(name, ()))), own])
+        parts = () if name in _BARE else ("prelude", *_PARTS.get(name, ()))
+        return "\n".join([_shebang(name), *(text[part] for part in parts), own])
 
     return {name: source_of(name) for name in ScriptName}
 

@@ -101,7 +101,6 @@ class Traffic:
         """There will be a task to hand over in a moment: a server that sleeps wakes up meanwhile."""
         if not (self._caring or self._calls.anything) and self.lane.is_open:
             self.lane.rouse(ScriptName.HAND_OVER)
-            self._vigil.begin()
 
     def send_now(self) -> None:
         """There is something to send that nothing else need wait for."""
@@ -185,7 +184,9 @@ class Traffic:
                 return
             together.append(self._under_way(call))
             if isinstance(call, HandOver):
-                break  # Nothing else has gathered.
+                self.lane.send(together)  # Nothing else has gathered.
+                self._vigil.begin()
+                return
         if together:
             self.lane.send(together)
 

@@ -109,6 +109,11 @@ class Metrics:
         self._landings = counter("landings_total", "Tasks landed in the user's tree.")
         self._merges = counter("merged_files_total", "Files that a landing merged with somebody's edit.")
         self._conflicts = counter("conflicts_total", "Proven work that was parked instead of landed.")
+        self._errors = counter(
+            "errors_total",
+            "Faults that the daemon got over, by where; of the store, restarts of its server.",
+            "where",
+        )
         self._limited = counter("rate_limit_waits_total", "Waits for the rate governor.", "model")
         self._limited_s = counter(
             "rate_limit_wait_seconds_total", "Seconds waited for the governor.", "model"
@@ -143,6 +148,8 @@ class Metrics:
                 self._conflicts.inc()
             case EventKind.LOCK_WAITED:
                 self._lock_s.labels(str(data.get("outcome", ""))).observe(_seconds(data.get("ms")))
+            case EventKind.ERROR:
+                self._errors.labels(str(data.get("where", ""))).inc()
             case EventKind.RATE_LIMITED:
                 model = str(data.get("model", ""))
                 self._limited.labels(model).inc()

@@ -26,6 +26,7 @@ from agentcoord.clock import SystemClock
 from agentcoord.daemon.broken_runs import STORE_AWAY
 from agentcoord.daemon.fleet import Fleet
 from agentcoord.daemon.pausing import pause
+from agentcoord.daemon.task_views import TaskViews
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import FencingToken, ProjectId, RunId, TaskId
 from agentcoord.domain.states import TaskState
@@ -584,6 +585,9 @@ async def test_what_a_task_waits_for_is_said_as_it_is(valkey_url: str, project_i
         d.model.turns |= {name: [each] for name, each in held.items()}
         await add(first=("backend",), second=("docs",))
         assert await whys() == dict.fromkeys(held, "there is no worker: agentcoord spawn")
+        task = (await d.store.queue.all())[0]
+        row = TaskViews(d.shop, "none: set a key").of(task, {task.id: task})
+        assert row["why"] == "there is no model: set a key"  # Nobody can be spawned.
         async with d.working(WORKER, other):
             for each in held.values():
                 await each.begun.wait()

@@ -6,9 +6,10 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from daemon_kit import WORKER, Daemonlet, create, daemonlet, finish
+from daemon_kit import WORKER, Daemonlet, MovedClock, create, daemonlet, finish
 
 from agentcoord.config.sections import UndoSection
+from agentcoord.daemon.chores import ORPHAN_AFTER_S
 from agentcoord.daemon.fleet import MAX_WORKERS
 from agentcoord.daemon.reviewing import Reviewing
 from agentcoord.domain.events import EventKind
@@ -65,10 +66,15 @@ async def test_a_client_of_another_protocol_is_told_what_mends_it(
     valkey_url: str, project_id: ProjectId
 ) -> None:
     async with daemonlet(valkey_url, project_id) as d:
-        for offered in ([99], "1"):
+        for offered, words in (
+            ([99], "offers [99]"),
+            ("1", "no list of versions"),
+            (1, "no list of versions"),
+        ):
             error = await refusal(d, "hello", protocol=offered, client="test")
             assert (error.exit_code, error.mend) == (ExitCode.REFUSED, "agentcoordd restart")
             assert "speaks protocol 1" in error.message
+            assert words in error.message
 
 
 async def test_only_an_open_question_can_be_answered(valkey_url: str, project_id: ProjectId) -> None:
@@ -141,6 +147,24 @@ async def test_drafts_are_made_one_at_a_time_of_a_goal_and_within_the_days_cap(
         refused = await refusal(d, "draft", goal="tidy up")
         assert "a draft could pass the day cap" in refused.message
         assert model.asked == 1
+
+
+async def test_the_money_of_a_draft_under_way_is_no_dead_ones(valkey_url: str, project_id: ProjectId) -> None:
+    model, clock = HeldDraft(), MovedClock()
+    async with daemonlet(valkey_url, project_id, model=model, clock=clock) as d, asyncio.TaskGroup() as group:
+        draft = group.create_task(_error_of(d, "tidy up"))
+        await model.begun.wait()
+        ledger = d.store.ledger
+        (own,) = ledger.mirror.open
+        await d.chores.reap()
+        clock.ahead_ms += round(ORPHAN_AFTER_S * 1000) + 1
+        await d.chores.reap()
+        assert (await d.requests.answer("cleanup", {}))["reservations"] == 0
+        assert set(await ledger.open_reservations()) == set(ledger.mirror.open) == {own}
+        model.may_end.set()
+        await draft
+        assert not d.shop.drafting
+        assert not await ledger.open_reservations()
 
 
 async def _error_of(d: Daemonlet, goal: str) -> str:

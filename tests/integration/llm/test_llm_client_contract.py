@@ -121,6 +121,14 @@ async def test_a_turn_comes_whole_with_its_blocks_usage_and_identity() -> None:
     assert progress.headers["anthropic-ratelimit-requests-limit"] == "4000"
 
 
+async def test_a_file_name_that_is_not_utf_8_keeps_no_request_from_being_sent() -> None:
+    name = b"caf\xe9.py".decode("utf-8", "surrogateescape")
+    block = {"type": "text", "text": f"Task id: t1\nFiles: {name}"}
+    turn, _, _ = await turn_of(script_of(LOOK), messages=[{"role": "user", "content": [block]}])
+    assert turn.stop_reason is StopReason.TOOL_USE
+    assert block["text"].endswith(name)  # What is kept is as it was.
+
+
 async def test_progress_tells_the_text_and_the_start_while_the_stream_runs() -> None:
     told: list[str] = []
 

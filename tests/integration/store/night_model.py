@@ -80,6 +80,7 @@ class NightModel:
     def first_for(self, routes: set[str]) -> str | None:
         """Who is handed out next to a worker that covers these routes."""
         busy = {task.writes for task in self.tasks.values() if task.state in HELD_STATES} - {""}
+        busy |= {path for path in self.locks if self.holder(path)}
         heads: list[str] = []
         for route in routes:
             line = [name for name, t in self.tasks.items() if t.route == route and self._in_line(t)]
@@ -101,6 +102,7 @@ class NightModel:
         task.state = self._waiting_state(task)  # A need may have been rejected meanwhile.
         task.due_ms = due_ms if task.state is _S.QUEUED else 0
         task.attempt -= not counts
+        self._end_what_waits_for_the_dead()
 
     def ready_what_is_due(self, now_ms: int) -> None:
         for task in self.tasks.values():
@@ -116,6 +118,9 @@ class NightModel:
     def end(self, name: str, state: TaskState) -> set[str]:
         """End a task without a result; return what falls with it."""
         self.tasks[name].state, self.tasks[name].due_ms = state, 0
+        return self._end_what_waits_for_the_dead()
+
+    def _end_what_waits_for_the_dead(self) -> set[str]:
         fallen = set()
         for other_name, other in self.tasks.items():  # In order of loading, so needs come first.
             if other.state is _S.BLOCKED and self._has_dead_need(other):

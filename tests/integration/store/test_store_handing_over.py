@@ -27,6 +27,7 @@ from store_kit import (
     task_of,
 )
 
+from agentcoord.domain.events import Event, EventKind
 from agentcoord.domain.ids import ProjectId
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import OnNeedFailed, TaskSpec
@@ -110,6 +111,9 @@ async def test_it_takes_one_script_and_leaves_what_loading_and_claiming_leave(
             assert held.task == await task_of(store, "next")
             await store.queue.verify(held)
             left.append(await everything(store))
+            memories = await store.client.keys(store.keys.prefix + "reply:*")
+            assert memories
+            assert all([await store.client.ttl(memory) > 0 for memory in memories])
     assert left[0] == left[1]
 
 
@@ -201,6 +205,35 @@ async def test_where_anything_else_might_be_done_both_scripts_run(
         running = [name for name, state in (await states(store)).items() if state is _S.RUNNING]
         assert running == handed_out
         waiting.cancel()
+
+
+@pytest.mark.parametrize("hears_by_an_event", [False, True])
+async def test_who_hears_of_the_routes_while_another_pauses_hands_nothing_over(
+    valkey_url: str, project_id: ProjectId, hears_by_an_event: bool
+) -> None:
+    async with (
+        open_store(valkey_url, project_id, HandClock()) as store,
+        open_store(valkey_url, project_id, HandClock()) as other,
+        asyncio.TaskGroup() as group,
+    ):
+        waiting = await waiting_for_more(store, group)
+        await other.queue.set_paused(True)
+        if hears_by_an_event:
+            await store.events.append([Event(EventKind.CLEANED, 1)])
+        else:
+            waiting.cancel()
+            waiting = await start_claim(store, group, ANYBODY)
+        await load(store, spec("next"))
+        await store.ping()
+        assert await states(store) == {"first": _S.DONE, "next": _S.QUEUED}
+        await other.queue.set_paused(False)
+        store.queue.dispatcher.wake()
+        assert (await waiting).task.id == "next"
+        waiting = await start_claim(store, group, ANYBODY)
+        before = await evalsha_calls(store)
+        await load(store, spec("after"))
+        assert (await waiting).task.id == "after"
+        assert await evalsha_calls(store) - before == rousing(store) + 1
 
 
 async def test_of_those_who_wait_the_first_who_covers_it_takes_it(

@@ -115,6 +115,21 @@ async def test_a_task_whose_writes_somebody_declares_lets_others_go_first(
         await land(store, first)
 
 
+@pytest.mark.parametrize("writes", ["src/app.py", "src/**"])
+async def test_a_task_whose_writes_somebody_has_locked_lets_others_go_first(
+    valkey_url: str, project_id: ProjectId, writes: str
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, spec("declares-nothing"))
+        held = await claim(store)
+        await store.locks.acquire("src/app.py", held, timeout_s=5)
+        await load(store, spec("waits", priority=4, writes=[writes]), spec("other"), spec("last"))
+        assert (await claim(store)).task.id == "other"
+        # The lock is not let go, but ends with the lease.
+        await store.queue.requeue(held, why="", counts_attempt=True, delay_ms=9)
+        assert (await claim(store)).task.id == "waits"
+
+
 @pytest.mark.parametrize("how", ["landed", "requeued", "parked", "cancelled"])
 async def test_declared_writes_are_free_again_when_the_claim_ends(
     valkey_url: str, project_id: ProjectId, how: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from msgspec.structs import replace
 from redis import Redis
@@ -10,6 +12,7 @@ from store_observer import assert_every_task_is_in_its_place
 
 from agentcoord.domain.ids import ProjectId, TaskId
 from agentcoord.domain.states import ReviewState, TaskState
+from agentcoord.domain.task import Claim, OnNeedFailed, TaskSpec
 from agentcoord.errors import StoreError
 from agentcoord.store import Store
 from agentcoord.store.rejecting import MOST_DEPENDENTS, reject
@@ -153,3 +156,60 @@ async def test_what_was_loaded_after_its_need_was_done_waits_for_it_again(
         assert await states(store) == {"a": _S.QUEUED, "b": _S.BLOCKED}
         await land(store, await claim(store))
         assert (await claim(store)).task.id == "b"
+
+
+async def _held_while_its_need_is_done_again(store: Store, *dependents: TaskSpec) -> tuple[Claim, Claim]:
+    """Load "a" and what needs it; return the claims of "b", which needs it, and of "a", rejected since."""
+    await load(store, spec("a"), *dependents)
+    await land(store, await claim(store))
+    b = await claim(store)
+    assert await store.queue.reject(A, why="no") == ""
+    return b, await claim(store)
+
+
+async def test_what_comes_back_when_its_need_has_ended_since_does_not_wait_for_it(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        b, a = await _held_while_its_need_is_done_again(store, spec("b", "a"), spec("c", "b"))
+        await store.queue.fail(a, why="red")
+        assert (await states(store))["b"] is _S.RUNNING
+        await store.queue.requeue(b, why="stopped", counts_attempt=False, delay_ms=5)
+        assert await states(store) == {"a": _S.FAILED, "b": _S.FAILED, "c": _S.FAILED}
+        assert [(await task_of(store, name)).why for name in "bc"] == [
+            "needs a, which failed",
+            "needs b, which failed",
+        ]
+        assert_sound(valkey_url, store)
+        assert await store.queue.retry(A)
+        assert await states(store) == {"a": _S.QUEUED, "b": _S.BLOCKED, "c": _S.BLOCKED}
+        assert_sound(valkey_url, store)
+
+
+async def test_what_comes_back_after_its_need_ended_goes_by_its_own_rule(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    clock = HandClock()
+    async with open_store(valkey_url, project_id, clock) as store:
+        rules = {"b": OnNeedFailed.SKIP, "c": OnNeedFailed.RUN}
+        dependents = [replace(spec(name, "a"), on_need_failed=rule) for name, rule in rules.items()]
+        _, a = await _held_while_its_need_is_done_again(store, *dependents)
+        await store.queue.cancel(A, why="no")
+        clock.time_ms = a.lease_deadline_ms + 1
+        await store.queue.reap()
+        assert await states(store) == {"a": _S.CANCELLED, "b": _S.CANCELLED, "c": _S.QUEUED}
+        assert (await task_of(store, "b")).why == "skipped: needs a, which was cancelled"
+        assert_sound(valkey_url, store)
+
+
+async def test_what_nobody_wants_any_more_hears_that_its_need_has_ended(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        b, a = await _held_while_its_need_is_done_again(store, spec("b", "a"))
+        await store.queue.fail(a, why="red")
+        store.queue.dispatcher.hand_outs.gathered.give_back(b.task.id, b.token)
+        async with asyncio.timeout(5):
+            while (await states(store))["b"] is not _S.FAILED:
+                pass
+        assert_sound(valkey_url, store)

@@ -351,7 +351,8 @@ async def test_an_undo_gives_way_to_a_person_who_saves_again_and_again(stage: St
 async def test_an_undo_is_planned_anew_when_a_folder_goes_while_it_is_prepared(stage: Stage) -> None:
     await stage.land(stage.lander())
     acts = Acts(("sibling 1", lambda: shutil.rmtree(stage.root / "d")))
-    assert await stage.lander(acts).undo(TASK) == UndoOutcome(restored=("a.py", "n.py"))
+    undone = await stage.lander(acts).undo(TASK)
+    assert undone == UndoOutcome(restored=("a.py", "n.py"), gone=("d/b.py",))
     assert acts.is_over
     assert snapshot(stage.root) == {"a.py": LINES}
 

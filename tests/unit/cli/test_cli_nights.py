@@ -19,7 +19,8 @@ from agentcoord.cli.starting import args_to_resume, last_args, require_model, st
 from agentcoord.cli.summary import Ending, next_steps, summary_page
 from agentcoord.config.sections import ModelsSection
 from agentcoord.tui.styled import plain_text
-from agentcoord.wire.messages import ExitCode, Method
+from agentcoord.wire.answers import StatsView
+from agentcoord.wire.messages import NO_MODEL, ExitCode, Method
 
 project, daemon, run = canned_daemon.project, canned_daemon.daemon, canned_daemon.run
 
@@ -131,6 +132,33 @@ def test_wait_gives_up_at_its_time_out_with_6(run: Run, daemon: CannedDaemon) ->
     assert "within 0.05 s" in outcome.err
 
 
+def test_work_of_a_daemon_without_a_model_is_not_waited_for(
+    run: Run, daemon: CannedDaemon, plan: Path
+) -> None:
+    with_night(daemon, "queued")
+    daemon.answers[Method.STATUS] = {**status_view(ended=False, model_source=f"{NO_MODEL}set it")}
+    for words in (["run", str(plan)], ["run", str(plan), "--detach"], ["run"], ["wait", "--timeout", "60"]):
+        outcome = run(*words)
+        assert outcome.code == ExitCode.REFUSED
+        assert "the daemon that runs here has no model" in outcome.err
+        assert "agentcoordd restart" in outcome.err
+    assert Method.LOAD not in [method for method, _ in daemon.asked]
+
+
+def test_where_nothing_is_loaded_nothing_is_waited_for(run: Run, daemon: CannedDaemon) -> None:
+    with_night(daemon)
+    daemon.answers[Method.STATUS] = {**status_view(ended=False, counts={"queued": 0})}
+    outcome = run("wait", "--timeout", "60")
+    assert outcome.code == ExitCode.USAGE
+    assert "no task is loaded" in outcome.err
+
+
+def test_what_has_ended_is_summed_up_by_a_daemon_without_a_model_too(run: Run, daemon: CannedDaemon) -> None:
+    with_night(daemon, "done")
+    daemon.answers[Method.STATUS]["model_source"] = f"{NO_MODEL}set it"  # type: ignore[index]
+    assert run("wait").out.splitlines()[0] == "1 of 1 task done"
+
+
 def test_run_loads_into_the_daemon_that_runs_and_judges_its_own_tasks_alone(
     run: Run, daemon: CannedDaemon, plan: Path
 ) -> None:
@@ -226,6 +254,24 @@ def test_the_summary_says_what_changed_what_it_took_and_what_next() -> None:
         assert words in text
     assert "scripted" not in text
     assert "unconfined" not in text
+
+
+@pytest.mark.parametrize(
+    ("baseline", "checks_run", "words"),
+    [
+        ("green", 3, "3 runs in 4.2 s; every landed task passed them"),
+        ("red: tests", 3, "3 runs in 4.2 s; what landed fails nothing that passed before"),
+        ("none", 0, "none: nothing proves what landed"),
+        ("green", 0, "0 runs in 4.2 s"),
+    ],
+)
+def test_the_summary_claims_of_the_checks_no_more_than_they_prove(
+    baseline: str, checks_run: int, words: str
+) -> None:
+    stats: StatsView = {**STATS, "checks_run": checks_run, "check_s": 4.2}
+    ending = Ending(status_view(baseline=baseline), [task_view("a", "done")], stats)
+    lines = [plain_text(line) for line in summary_page(ending, 0)]
+    assert next(line for line in lines if line.startswith("checks")).split(maxsplit=1)[1] == words
 
 
 def test_an_undone_task_counts_as_undone_and_is_not_offered_for_undoing() -> None:

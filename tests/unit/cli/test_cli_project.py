@@ -50,6 +50,27 @@ def test_config_prints_each_value_with_where_it_came_from(run: Run, project: Pro
     assert "worker Architect" in page
 
 
+def test_config_shows_no_secret_of_an_address(run: Run) -> None:
+    addresses = {
+        "REDIS_URL": "rediss://me:secret@host:6379/0",
+        "NOTIFY_URL": "https://secret@hooks.slack.com/services/secret",
+        "NOTIFY_APPRISE": "tgram://secret/1,mailto://me:secret@example.org",
+        "MODELS_BASE_URL": "http://127.0.0.1:8080",
+    }
+    for words in (["config"], ["config", "--json"]):
+        shown = run(*words, **{f"AGENTCOORD_{name}": value for name, value in addresses.items()}).out
+        assert "secret" not in shown
+        for part in (
+            "rediss://...@host:6379/0",
+            "https://hooks.slack.com/...",
+            "tgram://...",
+            "mailto://...",
+        ):
+            assert part in shown
+        assert "http://127.0.0.1:8080" in shown
+    assert run("config", AGENTCOORD_NOTIFY_URL="secret").out.count("secret") == 0
+
+
 def test_config_names_an_unknown_key_and_exits_with_2(run: Run, project: Project) -> None:
     project.paths.config_file.write_text("[budget]\nrun_us = 2\n")
     outcome = run("config")

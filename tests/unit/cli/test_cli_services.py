@@ -57,6 +57,27 @@ def test_a_service_is_written_enabled_and_taken_away_again(run: Run, project: Pr
 
 
 @linux
+@pytest.mark.parametrize("command", ["restart", "reload"])
+def test_a_daemon_that_systemd_keeps_is_started_again_by_systemd(
+    run: Run, project: Project, daemon: CannedDaemon, manager: Path, command: str
+) -> None:
+    assert run("install-service", program="agentcoordd").code == 0
+    project.paths.make()
+    project.paths.identity_file.write_text(json.dumps({"pid": 4711}))
+    daemon.answers["stop"] = {}
+    systemctl = manager.parent / "tools/systemctl"
+    systemctl.write_text(f'{systemctl.read_text()}[ "$2" != show ] || echo 4711\n')
+    done = run(command, program="agentcoordd")
+    assert (done.code, done.out.splitlines()[0]) == (0, "pid     4711")
+    assert ("stop", {"now": False, "restarting": True}) in daemon.asked
+    assert manager.read_text().splitlines()[-1] == f"systemctl --user start {unit_path(project).name}"
+    systemctl.write_text(f'{systemctl.read_text()}[ "$2" != start ] || {{ echo no bus >&2; exit 1; }}\n')
+    failed = run(command, program="agentcoordd")
+    assert failed.code == 1
+    assert "its service did not start it again: no bus" in failed.err
+
+
+@linux
 def test_a_unit_of_somebody_elses_is_left_alone(run: Run, project: Project, manager: Path) -> None:
     path = unit_path(project)
     path.parent.mkdir(parents=True)
@@ -139,13 +160,32 @@ def test_systemd_finds_no_fault_with_the_unit(project: Project, tmp_path: Path) 
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_reload_of_a_faulty_file_leaves_the_daemon_alone(
+@pytest.mark.parametrize("command", ["reload", "restart"])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[project]\nscop = []\n", "did you mean scope"),
+        ('[models]\nladder = ["claude-nobody-1"]\n', "no price is known for the model 'claude-nobody-1'"),
+        ('[models]\nprice_file = "none.toml"\n', "none.toml cannot be read: No such file or directory"),
+        ('[redis]\nurl = "unix:///nowhere/redis.sock"\n', "/nowhere/redis.sock"),
+    ],
+)
+def test_a_daemon_is_not_stopped_for_settings_that_none_would_start_with(
+    run: Run, project: Project, daemon: CannedDaemon, command: str, text: str, words: str
+) -> None:
+    (project.root / "agentcoord.toml").write_text(text)
+    done = run(command, program="agentcoordd")
+    assert done.code in (1, 2)
+    assert words in done.err
+    assert daemon.asked == []
+
+
+def test_a_daemon_is_not_stopped_for_a_variable_that_none_would_start_with(
     run: Run, project: Project, daemon: CannedDaemon
 ) -> None:
-    (project.root / "agentcoord.toml").write_text("[project]\nscop = []\n")
-    done = run("reload", program="agentcoordd")
-    assert done.code == 2
-    assert "did you mean scope" in done.err
+    project.env["AGENTCOORD_NOTIFY_URL"] = "ntfy.sh/mine"
+    done = run("restart", program="agentcoordd")
+    assert "notify.url is no http(s) address" in done.err
     assert daemon.asked == []
 
 

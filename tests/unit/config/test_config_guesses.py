@@ -156,3 +156,85 @@ def test_a_broken_package_json_is_said_to_be_broken(tmp_path: Path) -> None:
 def test_a_scope_of_folders_that_are_not_there_is_said_to_be_one(tmp_path: Path) -> None:
     proposal = proposed(tmp_path, {"README.md": ""})
     assert any(note.startswith("none of these folders is there") for note in proposal.notes)
+
+
+def test_a_workspace_of_pnpm_alone_is_tested_by_pnpm(tmp_path: Path) -> None:
+    files = {
+        "package.json": "{}",
+        "pnpm-workspace.yaml": "packages:\n  - 'libs/*'\n",
+        "libs/a/package.json": '{"scripts": {"test": "vitest run"}}',
+    }
+    assert proposed(tmp_path, files).checks == (("tests", "pnpm -r test"),)
+
+
+def test_of_a_workspace_of_cargo_every_member_is_tested_and_may_change(tmp_path: Path) -> None:
+    files = {
+        "Cargo.toml": '[package]\nname = "a"\n[workspace]\nmembers = ["macros", "tools/*", "."]\n',
+        "src/lib.rs": "",
+        "macros/src/lib.rs": "",
+        "tools/x/src/main.rs": "",
+    }
+    proposal = proposed(tmp_path, files)
+    assert proposal.checks == (("tests", "cargo test --quiet --offline --workspace"),)
+    assert takes(proposal, "src/a.rs", "macros/src/lib.rs", "tools/x/src/main.rs") == []
+    assert takes(proposal, "other/a.rs") == ["other/a.rs"]
+
+
+@pytest.mark.parametrize("used", ["use (\n\t./a // the first\n\t./b/c\n)\n", "use ./a\nuse ./b/c\n"])
+def test_of_a_workspace_of_go_its_modules_are_tested(tmp_path: Path, used: str) -> None:
+    files = {"go.work": f"go 1.22\n\n{used}", "a/go.mod": "", "b/c/go.mod": "", "a/a.go": ""}
+    proposal = proposed(tmp_path, files)
+    assert proposal.checks == (("tests", "go test ./a/... ./b/c/..."),)
+    assert takes(proposal, "a/a_test.go", "b/c/d.go") == []
+
+
+def test_projects_in_folders_are_each_tested_where_they_are(tmp_path: Path) -> None:
+    files = {
+        "backend/pyproject.toml": "[tool.pytest.ini_options]\n",
+        "backend/app/main.py": "",
+        "front end/package.json": '{"scripts": {"test": "vitest run"}}',
+        "front end/src/a.ts": "",
+        "backend/.venv/bin/python": "",
+        "examples/b/package.json": '{"scripts": {"test": "x"}}',
+        "shell/a.sh": "",
+    }
+    proposal = proposed(tmp_path, files)
+    assert dict(proposal.checks) == {
+        "backend-python": "cd backend && .venv/bin/python -m pytest -q",
+        "front-end-node": "cd 'front end' && npm test --silent",
+    }
+    assert takes(proposal, "backend/app/main.py", "front end/src/a.ts", "shell/a.sh") == []
+    shared = read_settings(proposal.text, {}).project.share
+    assert shared == (".venv", "node_modules", "backend/.venv")
+
+
+def test_a_folder_in_another_language_is_tested_beside_the_top_level(tmp_path: Path) -> None:
+    files = {
+        "pyproject.toml": "[tool.pytest.ini_options]\n",
+        "app/__init__.py": "",
+        "web/package.json": '{"scripts": {"test": "jest"}}',
+        "tools/pyproject.toml": "[tool.pytest.ini_options]\n",
+    }
+    proposal = proposed(tmp_path, files)
+    checks = {"python": "python -m pytest -q", "web-node": "cd web && npm test --silent"}
+    assert dict(proposal.checks) == checks
+    assert takes(proposal, "app/a.py", "web/src/a.js") == []
+
+
+def test_the_make_target_of_the_top_level_goes_before_the_projects_of_folders(tmp_path: Path) -> None:
+    files = {"Makefile": "test:\n", "web/package.json": '{"scripts": {"test": "jest"}}'}
+    assert proposed(tmp_path, files).checks == (("tests", "make test"),)
+
+
+def test_python_without_any_file_of_a_project_is_known_by_its_tests(tmp_path: Path) -> None:
+    proposal = proposed(tmp_path, {"src/mod.py": "", "tests/test_mod.py": "def test_it(): pass\n"})
+    assert proposal.checks == (("tests", "python -m pytest -q"),)
+
+
+def test_an_environment_of_another_name_is_shown_to_checks(tmp_path: Path) -> None:
+    files = {"venv/pyvenv.cfg": "", "tests/test_mod.py": "def test_it(): pass\n", "a.py": ""}
+    assert read_settings(proposed(tmp_path, files).text, {}).project.share == (
+        ".venv",
+        "node_modules",
+        "venv",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import tempfile
 from collections.abc import Callable
@@ -172,6 +173,15 @@ def test_a_socket_path_that_is_too_long_is_told_with_its_mend(tmp_path: Path) ->
     with pytest.raises(ConfigError, match="bytes long") as caught:
         ProjectPaths.of(tmp_path, env).make()
     assert "XDG_RUNTIME_DIR" in caught.value.mend
+
+
+@pytest.mark.parametrize("home", ["", "relative", None])
+def test_places_that_are_not_absolute_are_passed_over(tmp_path: Path, home: str | None) -> None:
+    env = {"XDG_STATE_HOME": "state", "XDG_RUNTIME_DIR": "run"} | ({} if home is None else {"HOME": home})
+    paths = ProjectPaths.of(tmp_path, env)
+    account = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    assert paths.state_dir == account / ".local/state/agentcoord" / paths.project_id
+    assert paths.socket.is_absolute()
 
 
 def test_an_unreadable_file_is_told(tmp_path: Path) -> None:

@@ -37,6 +37,13 @@ ALL = NotifySection().events
 NOTICE = Notice(NoticeKind.NEEDS_YOU, "shop needs you", "a asks: which?", urgent=True)
 
 
+class PatientClock(HandClock):
+    """One whose sleeps do not end by themselves."""
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.Event().wait()
+
+
 def desk(*, died: bool = False, wanted: tuple[str, ...] = ALL) -> NoticeDesk:
     return NoticeDesk("shop", wanted, died=died)
 
@@ -50,6 +57,10 @@ def status(*, ended: bool) -> StatusView:
     return cast("StatusView", {"ended": ended, "counts": counts, "spend": {"spent_usd": 1.25}})
 
 
+async def never_ends() -> StatusView:
+    return status(ended=False)
+
+
 def test_a_question_needs_you_and_a_flood_of_them_is_one_notice_a_minute() -> None:
     told = desk()
     first = told.notice_of(event(EventKind.QUESTION_ASKED, 0, question="which?"))
@@ -57,6 +68,107 @@ def test_a_question_needs_you_and_a_flood_of_them_is_one_notice_a_minute() -> No
     assert (first.kind, first.text, first.urgent) == (NoticeKind.NEEDS_YOU, "a asks: which?", True)
     assert told.notice_of(event(EventKind.TASK_PARKED, 59_000, why="conflict")) is None
     assert told.notice_of(event(EventKind.TASK_PARKED, 60_000, why="conflict")) is not None
+
+
+def test_what_came_up_within_the_minute_is_told_after_it() -> None:
+    told = desk()
+    assert told.due_in_ms(0) is None
+    assert told.notice_of(event(EventKind.QUESTION_ASKED, 0, question="which?"))
+    for at_ms in (10_000, 20_000):
+        assert told.notice_of(event(EventKind.TASK_PARKED, at_ms, why="conflict")) is None
+    assert told.notice_of(event(EventKind.RUN_PAUSED, 40_000, why="no credit")) is None
+    assert (told.due(59_999), told.due_in_ms(59_999)) == ([], 1)
+    (late,) = told.due(60_000)
+    assert late.text == "the run is paused: no credit (and 2 more: agentcoord status)"
+    assert (told.due(60_000), told.due_in_ms(60_000)) == ([], None)
+    assert told.notice_of(event(EventKind.TASK_PARKED, 61_000, why="conflict")) is None
+    assert [each.text for each in told.due(120_000)] == ["a is parked: conflict"]
+
+
+@pytest.mark.parametrize(
+    ("why", "texts"),
+    [
+        (
+            "the deadline 07:00 has come",
+            [
+                "a is parked: conflict",
+                "b is parked: conflict",
+                (
+                    "The deadline 07:00 has come. 3 of 6 tasks done, 1 failed, 2 not ended, $1.25 spent. "
+                    "agentcoordd start goes on."
+                ),
+            ],
+        ),
+        ("", ["a is parked: conflict", "b is parked: conflict"]),
+    ],
+)
+async def test_a_daemon_that_stops_by_itself_tells_how_the_run_stands_and_what_it_held_back(
+    why: str, texts: list[str]
+) -> None:
+    heard: list[str] = []
+    first = asyncio.Event()
+
+    async def hear(notice: Notice) -> None:
+        heard.append(notice.text)
+        first.set()
+
+    async def ask() -> StatusView:
+        view = status(ended=False)
+        return {**view, "counts": {**view["counts"], "queued": 2}}
+
+    clock = PatientClock()
+    hub = EventHub(cast("EventLog", MemoryLog()), clock)
+    async with asyncio.TaskGroup() as group:
+        following = group.create_task(hub.run())
+        notifier = group.create_task(Notifier(hub, desk(), ask, [hear], str, clock).run())
+        await asyncio.sleep(0)
+        for kind, task in (
+            (EventKind.PLAN_LOADED, None),
+            (EventKind.TASK_PARKED, "a"),
+            (EventKind.TASK_PARKED, "b"),
+        ):
+            hub.emit(kind, task=task, why="conflict")
+        hub.emit(EventKind.DAEMON_STOPPING, **({"why": why} if why else {}))
+        await hub.flushed()
+        async with asyncio.timeout(10):
+            await first.wait()
+        notifier.cancel()
+        following.cancel()
+    assert heard == texts
+
+
+def test_a_cap_that_is_reached_is_told_at_once_after_its_warning() -> None:
+    told = desk()
+    assert told.notice_of(
+        event(EventKind.BUDGET_WARNED, 0, scope="run", spent_usd_micros=5_000_000, cap_usd_micros=6_000_000)
+    )
+    assert told.notice_of(event(EventKind.BUDGET_REACHED, 5_000, scope="run"))
+
+
+async def test_nothing_need_happen_for_what_was_held_back_to_be_told() -> None:
+    heard: list[str] = []
+    told = asyncio.Event()
+
+    async def hear(notice: Notice) -> None:
+        heard.append(notice.text)
+        if len(heard) == 2:
+            told.set()
+
+    clock = HandClock()
+    hub = EventHub(cast("EventLog", MemoryLog()), clock)
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(hub.run()),
+            group.create_task(Notifier(hub, desk(), never_ends, [hear], str, clock).run()),
+        ]
+        await asyncio.sleep(0)
+        for task in "abc":
+            hub.emit(EventKind.TASK_PARKED, task=task, why="conflict")
+        async with asyncio.timeout(10):
+            await told.wait()
+        for each in tasks:
+            each.cancel()
+    assert heard == ["a is parked: conflict", "c is parked: conflict (and 1 more: agentcoord status)"]
 
 
 def test_a_clock_that_jumps_back_does_not_silence_the_night() -> None:
@@ -110,6 +222,7 @@ def test_a_restart_is_told_only_after_a_death() -> None:
     assert not died_before([])
     assert not died_before([started, stopping, event(EventKind.TASK_DONE)])
     assert died_before([started, stopping, started, event(EventKind.TASK_TURN)])
+    assert died_before([event(EventKind.TASK_TURN)] * 500)  # Its start is older than what is looked at.
     assert desk(died=False).notice_of(started) is None
     told = desk(died=True)
     assert told.notice_of(started)
@@ -136,10 +249,23 @@ def test_each_host_is_told_in_its_own_shape(url: str, check: Callable[[bytes, di
     assert check(request.data, dict(request.headers))
 
 
-@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://x/y", "nonsense", "http://"])
+def test_a_workers_words_call_nobody() -> None:
+    notice = Notice(NoticeKind.NEEDS_YOU, "shop needs you", "a asks: <!channel> & @everyone?")
+    to_slack, to_discord = (
+        json.loads(cast("bytes", request_for(url, notice).data))
+        for url in ("https://hooks.slack.com/x", "https://discord.com/api/webhooks/1/x")
+    )
+    assert to_slack["text"].endswith("a asks: &lt;!channel&gt; &amp; @everyone?")
+    assert to_discord["allowed_mentions"] == {"parse": []}
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://x/y", "ntfy.sh/mine", "http://", "http://[x"])
 def test_only_web_addresses_are_told(url: str) -> None:
     with pytest.raises(ValueError, match=r"notify\.url"):
         request_for(url, NOTICE)
+    with pytest.raises(DaemonError, match=r"notify\.url is no http") as refused:  # At the start.
+        ways_to_notify(NotifySection(url=url), {})
+    assert url not in f"{refused.value} {refused.value.mend}"
 
 
 async def test_a_command_gets_the_words_and_not_the_key(tmp_path: Path) -> None:
@@ -158,16 +284,13 @@ async def test_a_way_that_fails_does_not_keep_the_next_from_telling() -> None:
         heard.append(notice)
         all_heard.set()
 
-    async def never_ends() -> Any:
-        return status(ended=False)
-
     all_heard = asyncio.Event()
     hub = EventHub(cast("EventLog", MemoryLog()), HandClock())
     ways = [by_command("exit 3", {}), hear]
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(hub.run()),
-            group.create_task(Notifier(hub, desk(), never_ends, ways, Redactor([]).clean).run()),
+            group.create_task(Notifier(hub, desk(), never_ends, ways, Redactor([]).clean, HandClock()).run()),
         ]
         await asyncio.sleep(0)
         hub.emit(EventKind.TASK_PARKED, task="a", why=f"who may use {KEY}?")
@@ -308,7 +431,7 @@ async def test_the_end_of_the_run_is_asked_for_when_a_task_ends_and_told_once_th
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(hub.run()),
-            group.create_task(Notifier(hub, desk(), ask, [hear], str).run()),
+            group.create_task(Notifier(hub, desk(), ask, [hear], str, HandClock()).run()),
         ]
         await asyncio.sleep(0)
         for kind in (EventKind.PLAN_LOADED, *[EventKind.TASK_DONE] * 3):

@@ -36,7 +36,9 @@ def words_of(found: Change) -> str:
 def test_the_headline_counts_every_outcome() -> None:
     night = night_of(answers(), now_ms=END_MS)
     assert headline(night) == "7 of 10 tasks landed, 1 failed, 1 parked, 1 still open."
-    assert proof(night).startswith("14 files changed, +1,551 -156 lines, all uncommitted; each task's checks")
+    assert proof(night).startswith(
+        "14 files changed, +1,551 -156 lines, left uncommitted; each task's checks"
+    )
     assert price(night) == "$4.62 of $6.00 in 5 h 48 min, $0.66 a landed task, $0.60 on failures."
 
 

@@ -27,6 +27,7 @@ NIGHT = (
     Event(EventKind.TASK_TURN, 11_000, "a", "w", {"model": "m", "usage": USAGE, "cost_usd_micros": 0}),
     Event(EventKind.LOCK_WAITED, 11_000, "a", "w", {"outcome": "taken", "ms": 700}),
     Event(EventKind.RATE_LIMITED, 11_000, None, None, {"model": "m", "wait_s": 2.5}),
+    Event(EventKind.ERROR, 11_000, None, None, {"where": "store", "error": "it ended; it was started again"}),
     Event(EventKind.TASK_CHECKING, 11_000, "a", "w"),
     Event(EventKind.TASK_CHECKED, 12_000, "a", "w", {"ok": True, "ms": 900}),
     Event(EventKind.TASK_LANDING, 12_000, "a", "w"),
@@ -61,6 +62,7 @@ def test_a_night_is_counted_in_seconds_dollars_and_tokens() -> None:
     assert found["agentcoord_tool_calls_total|error=true|tool=bash"] == 1
     assert found["agentcoord_lock_wait_seconds_sum|outcome=taken"] == 0.7
     assert found["agentcoord_rate_limit_wait_seconds_total|model=m"] == 2.5
+    assert found["agentcoord_errors_total|where=store"] == 1
     assert found["agentcoord_check_runs_total|ok=true"] == 1
     assert found["agentcoord_landings_total"] == 1
     assert found["agentcoord_merged_files_total"] == 1
@@ -69,7 +71,7 @@ def test_a_night_is_counted_in_seconds_dollars_and_tokens() -> None:
 
 
 def test_work_that_is_parked_while_it_is_proven_is_a_conflict_and_a_question_is_none() -> None:
-    proven = (*NIGHT[:9], Event(EventKind.TASK_PARKED, 12_500, "a", "w", {"why": "conflict"}))
+    proven = (*NIGHT[:10], Event(EventKind.TASK_PARKED, 12_500, "a", "w", {"why": "conflict"}))
     assert after(*proven)["agentcoord_conflicts_total"] == 1
     asked = (*NIGHT[:2], Event(EventKind.TASK_PARKED, 12_500, "a", "w", {"why": "a cap"}))
     assert after(*asked)["agentcoord_conflicts_total"] == 0

@@ -46,7 +46,7 @@ def _standing(night: Night) -> str:
     files = len({path for task in landed for path in task.files})
     added = sum(task.lines_added for task in landed)
     removed = sum(task.lines_removed for task in landed)
-    words = f"{count(files, 'file')} changed, +{added:,} -{removed:,} lines, all uncommitted"
+    words = f"{count(files, 'file')} changed, +{added:,} -{removed:,} lines, left uncommitted"
     if any(not task.checks for task in landed):
         unchecked = sum(not task.checks for task in landed)
         return f"{words}; {count(unchecked, 'task')} landed without any check."

@@ -22,12 +22,14 @@
 --       {every route} or {} when the version was the right one;
 --       or {}, and nothing was done: a repetition of this call has run already, so nobody hears it.
 --       The words, with '|' between: a digit for each finished task (1; 2 when some that need it are left to
---       `spread.lua`; 0 when its token is stale or it is not in the expected state), deadline of what is
---       handed out, token of the first (the others follow one by one), csv of the waiters that it goes to,
---       the version of the routes, epoch of the log or '', number of the first event.
+--       `spread.lua`; 0 when its token is stale or it is not in the expected state; one 2 more when some were
+--       given back and something is left to `spread.lua`), deadline of what is handed out, token of the
+--       first (the others follow one by one), csv of the waiters that it goes to, the version of the routes
+--       ('' while paused), epoch of the log or '', number of the first event.
 -- Cost  constant calls for the batch, one read of the heads a covered route, and about 1 a finished, 1 a
 --       handed-out task, 2 a released dependent; at most 1,000 of each kind, dependents included. Routes
---       that nobody here covers cost nothing, except in the first call after a route came up.
+--       that nobody here covers cost nothing, except in the first call after a route came up. Where a task
+--       that might be handed out declares what it writes, also linear in the locks held.
 -- Invariant: what is handed out is leased to exactly one waiter, in this call or (repeated after a lost
 --       answer) in the one that it repeats. A repeated `finished` is 1 again: done by that same token; so
 --       is a repeated move that finds its next state. Events of a repeated call are stored once. Within an
@@ -157,6 +159,7 @@ if ARGV[at] ~= '' then
     local state = held_state(id, token)
     if state and holds[state] then put_back(id, token, state, queued, blocked, '', false, 0, now) end
   end
+  if redis.call('EXISTS', P .. 'waves') == 1 then results[#results + 1] = '2' end
 end
 at = at + 1
 
@@ -202,6 +205,10 @@ else
 end
 at = at + 1 + 2 * tag_sets
 
+-- While paused the routes have no version: `hand_over`, which looks at nothing else, then does nothing.
+local paused = (ARGV[at] ~= '' or covers_version ~= version) and redis.call('HGET', P .. 'settings', 'paused') == '1'
+if paused then version = '' end
+
 local granted, first_event
 if repeated then
   -- What the call that this one repeats handed out, in the same form, and the number of its first event; nil
@@ -234,7 +241,7 @@ if repeated then
 end
 if not granted then
   granted, first_event = {'', '', {}, {}}, ''
-  if ARGV[at] ~= '' and redis.call('HGET', P .. 'settings', 'paused') ~= '1' then
+  if ARGV[at] ~= '' and not paused then
     local waiters = {}
     for which, set, worker in string.gmatch(ARGV[at], '(%d+) (%d+) ([^\n]*)\n') do
       waiters[#waiters + 1] = {which = which, set = sets[tonumber(set)], worker = worker}
@@ -296,10 +303,11 @@ if not granted then
     end
 
     -- The same where tasks declare what they write: among the first few of each route, one whose writes no
-    -- running task declares goes before all others. `taken_behind`: how many behind the first are handed out.
+    -- running task declares or has locked goes before all others. `taken_behind`: how many behind the first
+    -- are handed out.
     local function hand_out_around_writes()
       -- Declared writes, one a line: '=path' is one file, '^prefix' any path that begins so.
-      local busy_paths, busy_prefixes, anyone_busy = {}, {}, false
+      local busy_paths, busy_prefixes, anyone_busy, knows_locks = {}, {}, false, false
 
       local function mark_busy(writes)
         for _, line in ipairs(split(writes, '\n')) do
@@ -309,10 +317,28 @@ if not granted then
         end
       end
 
+      -- Also of files that nobody declared; the lock of a holder whose lease has ended is anybody's.
+      local function mark_locked()
+        local locks, paths, members = redis.call('HGETALL', P .. 'locks'), {}, {}
+        for i = 1, #locks, 2 do
+          local token, holder = string.match(locks[i + 1], '^(%d+):%d+:(.*)$')
+          paths[#paths + 1] = locks[i]
+          members[#paths] = token .. ':' .. holder
+        end
+        for i, deadline in ipairs(in_chunks('ZMSCORE', P .. 'lease', members)) do
+          if deadline then busy_paths[paths[i]], anyone_busy = true, true end
+        end
+      end
+
       local function begins(text, prefix) return string.sub(text, 1, #prefix) == prefix end
 
       local function collides(writes)
-        if not writes or not anyone_busy then return false end
+        if not writes then return false end
+        if not knows_locks then
+          mark_locked()
+          knows_locks = true
+        end
+        if not anyone_busy then return false end
         for _, line in ipairs(split(writes, '\n')) do
           local rest, is_path = string.sub(line, 2), string.sub(line, 1, 1) == '='
           if is_path and busy_paths[rest] then return true end

@@ -19,14 +19,18 @@ end
 
 -- Takes a held task from its holder and puts it back in line. `due_ms` > 0: not before that time, as was
 -- said at `now`.
--- A need that was rejected, or is tried again, since the task was handed out must be done before.
+-- A need that was rejected, or is tried again, since the task was handed out must be done before; one that has
+-- ended without a result meanwhile could not tell it so, and a wave of its own looks for that.
 local function put_back(id, token, from, queued, blocked, why, counts_attempt, due_ms, now)
   drop_lease(id, token)
   look_into(id)
   local waits = tonumber(redis.call('HGET', task_key(id), 'open') or '0') > 0
   move_state(id, from, waits and blocked or queued, 'why', why)
   if not counts_attempt then redis.call('HINCRBY', task_key(id), 'attempt', -1) end
-  if waits then return end
+  if waits then
+    redis.call('RPUSH', P .. 'waves', 'w:0:1:' .. id)
+    return
+  end
   if due_ms > 0 then
     redis.call('ZADD', P .. 'delay', due_ms, id)
     if tonumber(now) > tonumber(redis.call('GET', P .. 'delay:told') or '0') then

@@ -65,6 +65,15 @@ local function tell_return(dependent)
   return wave_of('r', dependent), looked
 end
 
+-- A held task was put back behind its needs, one of which may have ended without a result while it was held.
+-- Returns the wave that follows, if any, and how many needs were looked at.
+local function tell_put_back(id)
+  local task = redis.call('HMGET', task_key(id), 'state', 'onfail')
+  if task[1] ~= blocked or task[2] == run then return nil, 0 end
+  local need, looked = dead_need(id, dead)
+  return need and tell_end(need, ARGV[9] .. need .. words_after(need), id), looked
+end
+
 local function spread()
   local left = tonumber(ARGV[15])
   while left > 0 do
@@ -76,6 +85,10 @@ local function spread()
       local released, more = release_some(need, math.max(left, 1), blocked, queued)
       ready, left = ready + released, left - released
       if more then redis.call('LPUSH', P .. 'waves', wave) end
+    elseif what == 'w' then
+      local next_wave, looked = tell_put_back(need)
+      left = left - looked
+      if next_wave then redis.call('LPUSH', P .. 'waves', next_wave) end
     else
       local some = redis.call('LRANGE', P .. 'dep:' .. need, from, math.min(to, from + math.max(left, 1)) - 1)
       local words = what == 'f' and ARGV[9] .. need .. words_after(need)

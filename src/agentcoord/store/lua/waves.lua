@@ -2,7 +2,8 @@
 -- LIST `waves`: ended or brought back tasks whose dependents are still to be told, "<what>:<from>:<to>:<id>":
 -- positions `from` to before `to` of `dep:<id>`. Written with the change itself, so that a crash between
 -- two calls leaves nobody waiting for ever. `what` is d (done), f (ended without a result) or r (brought
--- back). What dependents load later is not told: loading looks at the states as they are by then.
+-- back); w: a held task was put back behind its needs, and is told itself what became of them. Dependents
+-- that are loaded later are not told: loading looks at the states as they are by then.
 local function wave_of(what, id)
   if redis.call('SISMEMBER', P .. 'hd', id) == 0 then return nil end
   return what .. ':0:' .. redis.call('LLEN', P .. 'dep:' .. id) .. ':' .. id

@@ -81,7 +81,7 @@ _REFUSALS = (
         (OutOfMemoryError,),
         (),
         "the server has used up its maxmemory",
-        "raise maxmemory of the server, or free memory there: agentcoord cleanup",
+        "raise maxmemory of the server, or free memory there",
     ),
     _Refusal(
         (),

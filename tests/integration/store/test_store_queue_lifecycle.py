@@ -579,6 +579,7 @@ async def test_nobody_waits_for_a_time_that_a_clock_set_back_has_moved_away(
         assert (await store.queue.next_due_ms()) == clock.time_ms + 5_900, "clocks are corrected all the time"
         clock.time_ms -= DAY_MS
         await store.queue.reap()
+        assert (await task_of(store, "t")).due_at_ms is None, "nor is it said to wait"
         assert (await claim(store)).task.id == "t"
 
 

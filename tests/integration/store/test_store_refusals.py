@@ -66,6 +66,9 @@ async def test_a_server_without_memory_left(project_id: ProjectId) -> None:
             server.client.config_set("maxmemory-policy", "noeviction")
             await _refused(store, held, "used up its maxmemory", "raise maxmemory")
             await store.queue.verify(held)  # Reading goes on.
+            with pytest.raises(StoreUnavailableError) as told:
+                await store.cleanup(everything=False)
+            assert "cleanup" not in told.value.mend, "which is refused, too"
             server.client.config_set("maxmemory", "0")
             await _goes_on(store, held)
 

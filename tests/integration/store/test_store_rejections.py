@@ -88,6 +88,30 @@ async def test_what_needs_it_waits_again_unless_it_went_on_already(
         assert_sound(valkey_url, store)
 
 
+@pytest.mark.parametrize("rule", [OnNeedFailed.FAIL, OnNeedFailed.RUN])
+async def test_what_waited_for_a_time_waits_only_for_its_need_then(
+    valkey_url: str, project_id: ProjectId, rule: OnNeedFailed
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, spec("a"), replace(spec("b", "a"), on_need_failed=rule))
+        a = await claim(store)
+        if rule is OnNeedFailed.RUN:
+            await store.queue.fail(a, why="red")
+        else:
+            await land(store, a)
+        await store.queue.requeue(await claim(store), why="crowded", counts_attempt=False, delay_ms=60_000)
+        assert (await task_of(store, "b")).due_at_ms is not None
+        if rule is OnNeedFailed.RUN:
+            assert await store.queue.retry(A)
+        else:
+            assert await store.queue.reject(A, why="no") == ""
+        await land(store, await claim(store))
+        b = await task_of(store, "b")
+        assert (b.state, b.due_at_ms) == (_S.QUEUED, None)
+        assert_sound(valkey_url, store)
+        assert (await claim(store)).task.id == "b"
+
+
 async def test_both_of_a_chain_can_be_rejected_from_the_top_and_from_below(
     valkey_url: str, project_id: ProjectId
 ) -> None:

@@ -28,7 +28,10 @@ if not told or told > now + SET_BACK_MS then
   local waiting = redis.call('ZRANGE', P .. 'delay', '+inf', '(' .. ARGV[1], 'BYSCORE', 'REV', 'LIMIT', 0, most)
   for _, id in ipairs(waiting) do
     local since = redis.call('HGET', task_key(id), 'delayed_at')
-    if since and tonumber(since) > now + SET_BACK_MS then due[#due + 1] = id end
+    if since and tonumber(since) > now + SET_BACK_MS then
+      due[#due + 1] = id
+      redis.call('HDEL', task_key(id), 'due')
+    end
   end
   if #waiting < most and (told or #waiting > 0) then
     redis.call('SET', P .. 'delay:told', string.format('%d', now + SET_BACK_MS))

@@ -5,7 +5,7 @@
 -- Returns {1, ''}; {0, the state it is in, '' when there is no such task}; {2, ''} when a wave is still to
 --       be told or another number of tasks is there, and nothing changed: look again; {3, the need of its
 --       own that has ended without a result, which forbids it}.
--- Cost  21 calls, one a need, 2 a kind of setback, and 3 to 6 a dependent: at most 5,000 of those.
+-- Cost  21 calls, one a need, 2 a kind of setback, and 3 to 7 a dependent: at most 5,000 of those.
 -- Invariant: its history, cost and place in line stay. `open` is right in every state again: a dependent
 --       that is done or held counts it too, keeps its state, and waits for it only if it comes back itself.
 local id, key = ARGV[16], task_key(ARGV[16])
@@ -24,11 +24,7 @@ for i = 23, #ARGV do
   redis.call('RPUSH', P .. 'dep:' .. id, dependent)
   redis.call('HINCRBY', task_key(dependent), 'open', 1)
   local other = redis.call('HMGET', task_key(dependent), 'state', 'route')
-  if other[1] == queued then
-    redis.call('ZREM', P .. 'delay', dependent)
-    redis.call('ZREM', P .. 'r:' .. other[2], dependent)
-    move_state(dependent, queued, blocked)
-  end
+  if other[1] == queued then block_again(dependent, other[2]) end
 end
 if #ARGV > 22 then redis.call('SADD', P .. 'hd', id) end
 note_setback(id, ARGV[18], now, ARGV[19], tonumber(task[3] or '0') > 0 and blocked or queued, '', ARGV[20])

@@ -6,7 +6,7 @@
 --       13 words after the id of another need that keeps a dependent from coming back
 --       14 words before all that of a skipped one  15 most dependents in this call
 -- `spread()` returns {flat list of id, need, state of each that ended, how many may run now, 1 when more is left}.
--- Cost  3 calls, and 2 to 9 a dependent; of one brought back also 1 a need of its own. Bounded by ARGV[15]
+-- Cost  3 calls, and 2 to 10 a dependent; of one brought back also 1 a need of its own. Bounded by ARGV[15]
 --       dependents and needs, or those of one dependent.
 -- Invariant: a wave is told whole before the next that began after it, and what it causes before that, so
 --       that `open` is right at each step: the needs that are not done, or for a task with the rule "run"
@@ -40,16 +40,20 @@ local function tell_end(need, words, dependent)
   return wave_of('f', dependent)
 end
 
+-- A task that is in line, or delayed, waits for a need again: also no longer for a time.
+local function block_again(id, route)
+  redis.call('ZREM', P .. 'delay', id)
+  redis.call('HDEL', task_key(id), 'due')
+  redis.call('ZREM', P .. 'r:' .. route, id)
+  move_state(id, queued, blocked)
+end
+
 -- A need was brought back. Returns the wave that follows, if any, and how many needs were looked at.
 local function tell_return(dependent)
   local task = redis.call('HMGET', task_key(dependent), 'state', 'onfail', 'cause', 'route')
   if task[2] == run then
     redis.call('HINCRBY', task_key(dependent), 'open', 1)
-    if task[1] == queued then
-      redis.call('ZREM', P .. 'delay', dependent)
-      redis.call('ZREM', P .. 'r:' .. task[4], dependent)
-      move_state(dependent, queued, blocked)
-    end
+    if task[1] == queued then block_again(dependent, task[4]) end
     return nil, 0
   end
   if not (dead[task[1]] and task[3]) then return nil, 0 end

@@ -22,6 +22,7 @@ from agentcoord.review.report.facts import Night
 from agentcoord.review.report.html import page_of
 from agentcoord.review.report.markdown import markdown_of
 from agentcoord.review.report.night import night_of
+from agentcoord.tui.text import harmless
 from agentcoord.wire.protocol import ExitCode
 
 commands = group("")
@@ -55,7 +56,7 @@ def report(
     if as_json:
         terminal.document("agentcoord.report", document_of(night))
     elif markdown:
-        terminal.text(markdown_of(night))
+        terminal.text(_harmless_lines(markdown_of(night)))
     elif open_it or (html and terminal.width):
         path = _write(invocation, page_of(night))
         terminal.text(str(path))
@@ -71,6 +72,11 @@ def read_night(invocation: Invocation) -> Night:
     """Ask the project's daemon for everything, and put it together."""
     answers = asyncio.run(collect(invocation.paths().socket))
     return night_of(answers, now_ms=SystemClock().now_ms())
+
+
+def _harmless_lines(text: str) -> str:
+    """Markdown goes to a terminal as often as into a file; its lines and tabs stay."""
+    return "\n".join("\t".join(map(harmless, line.split("\t"))) for line in text.split("\n"))
 
 
 def _write(invocation: Invocation, page: str) -> Path:

@@ -37,6 +37,7 @@ _GROUND_SGR: Final[Mapping[Ground, str]] = {
     Ground.REMOVED: "31",
     Ground.REMOVED_WORD: "1;31",
 }
+USUAL_WIDTH: Final = 80
 CLEAR_LINE: Final = "\r\x1b[K"
 
 
@@ -122,7 +123,13 @@ def _open_closed_streams() -> None:
 
 
 def _width_of(stream: TextIO) -> int:
+    """The columns of a terminal, also of one that does not say (a serial line); 0 for anything else."""
     try:
-        return os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
-    except (OSError, ValueError):
+        if not stream.isatty():
+            return 0
+    except ValueError:
         return 0
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or USUAL_WIDTH
+    except (OSError, ValueError):
+        return USUAL_WIDTH

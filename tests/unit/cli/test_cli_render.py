@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import pty
+import termios
 
 import pytest
 from canned_daemon import Tty
@@ -86,3 +89,12 @@ def test_the_moving_line_stays_on_one_line(width: int) -> None:
     line = moving_line(status_view(scripted=True, state="paused"), width)
     assert width_of(line) < width or not width
     assert width == 20 or "paused" in plain_text(line)
+
+
+def test_a_terminal_that_does_not_know_its_width_is_a_terminal_all_the_same() -> None:
+    ours, its = pty.openpty()  # Of no size: 0 by 0.
+    with os.fdopen(its, "w") as out, os.fdopen(ours, "rb"):
+        assert Terminal(out, io.StringIO(), {}).width == 80
+        termios.tcsetwinsize(its, (24, 40))
+        assert Terminal(out, io.StringIO(), {}).width == 40
+    assert Terminal(io.StringIO(), io.StringIO(), {}).width == 0

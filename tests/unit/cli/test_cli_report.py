@@ -87,6 +87,17 @@ def test_html_and_markdown_go_to_standard_output(run: Run) -> None:
     assert run("report", "--md").out.startswith("# 1 of 2 tasks landed")
 
 
+def test_what_a_repository_wrote_steers_no_terminal_as_markdown_either(
+    run: Run, morning: CannedDaemon
+) -> None:
+    view = {**task_view("a", "done"), "title": "red \x1b[31m", "files": ["src/\x1b]0;esc.py"]}
+    morning.answers[Method.TASKS] = {"tasks": [view], "next_offset": None}
+    page = run("report", "--md").out
+    assert "esc.py" in page
+    assert "\x1b" not in page
+    assert "\n## " in page
+
+
 @pytest.mark.usefixtures("morning")
 def test_two_forms_at_once_are_refused(run: Run) -> None:
     done = run("report", "--md", "--json")

@@ -85,10 +85,12 @@ class Appended:
 
 
 def head_of(
-    deadline_ms: int, heads: int, dispatcher: str, number: int, *, repeated: bool, version: str
+    deadline_ms: int, preferring: str, dispatcher: str, number: int, *, repeated: bool, version: str
 ) -> str:
-    """Return what `dispatch.lua` takes as its second argument."""
-    return f"{deadline_ms}\n{heads}\n{dispatcher}\n{number}\n{int(repeated)}\n{_STATE_LINES}\n{version}\n"
+    """Return what `dispatch.lua` takes as its second argument; `preferring` is two lines of it."""
+    return (
+        f"{deadline_ms}\n{preferring}\n{dispatcher}\n{number}\n{int(repeated)}\n{_STATE_LINES}\n{version}\n"
+    )
 
 
 class OneTask(Struct, frozen=True, eq=False):

@@ -101,12 +101,15 @@ class LockLines:
             self._wake()
 
     def hear(self, one: Waiting, held: Mapping[str, TaskId]) -> None:
-        """Take over who holds which of its files: the others are free, or its own."""
+        """Take over who holds which of its files: the others are free, or its own.
+
+        What was seen as its own stays so: others who wait for that are part of the circle that it may close.
+        """
         before = {path: self._holders.get(path) for path in one.paths}
         for path in one.paths:
             if path in held:
                 self._holders[path] = held[path]
-            else:
+            elif before[path] != one.task:
                 self._holders.pop(path, None)
         if not one.is_told or before != {path: self._holders.get(path) for path in one.paths}:
             one.is_told = True

@@ -18,6 +18,9 @@ PRIORITY_LEVEL_MS = 3_600_000
 """How much age one level of priority is worth."""
 HEADS_COMPARED = 8
 """How many tasks at the head of a route are looked at for one whose writes nobody declares."""
+PASSED_OVER_MS = 5 * PRIORITY_LEVEL_MS
+"""How far behind in line one may be that goes before a task whose writes somebody declares: more than all
+levels of priority are worth, and not without end, or a task that declares a whole folder would starve."""
 _GLOB_CHARACTERS = "*?["
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from agentcoord.domain.states import HELD_STATES, TaskState
-from agentcoord.store.place_in_line import HEADS_COMPARED, priority_bonus_ms
+from agentcoord.store.place_in_line import HEADS_COMPARED, PASSED_OVER_MS, priority_bonus_ms
 
 _S = TaskState
 DEAD = frozenset({_S.FAILED, _S.CANCELLED})
@@ -86,7 +86,9 @@ class NightModel:
             line = [name for name, t in self.tasks.items() if t.route == route and self._in_line(t)]
             heads += sorted(line, key=lambda name: self.tasks[name].score)[:HEADS_COMPARED]
         heads.sort(key=lambda name: self.tasks[name].score)
-        free = [name for name in heads if self.tasks[name].writes not in busy]
+        latest = self.tasks[heads[0]].score + PASSED_OVER_MS if heads else 0
+        near = [name for name in heads if self.tasks[name].score <= latest]
+        free = [name for name in near if self.tasks[name].writes not in busy]
         return next(iter(free or heads), None)
 
     def claimed(self, name: str, deadline_ms: int) -> int:

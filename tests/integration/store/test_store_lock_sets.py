@@ -190,6 +190,21 @@ async def test_a_set_with_a_holder_that_already_waits_for_its_task_is_refused(
             assert (await waiting).outcome is _O.TAKEN
 
 
+async def test_a_circle_is_seen_also_by_who_asks_again_for_what_it_has(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store, asyncio.TaskGroup() as group:
+        a, b = await _claims(store, 3, 3)
+        await store.locks.acquire("x", a, timeout_s=5)
+        await store.locks.acquire("y", b, timeout_s=5)
+        waiting = group.create_task(store.locks.acquire("x", b, timeout_s=10))
+        await _waits(store, "x", "b")
+        answer = await store.locks.acquire_all(["x", "y"], a, timeout_s=2)
+        assert (answer.outcome, answer.holder, answer.path) == (_O.WOULD_DEADLOCK, "b", "y")
+        await store.locks.release_all(a.task.id)
+        assert (await waiting).outcome is _O.TAKEN
+
+
 async def test_people_see_who_waits_for_what_and_since_when(valkey_url: str, project_id: ProjectId) -> None:
     clock = HandClock()
     async with open_store(valkey_url, project_id, clock) as store:

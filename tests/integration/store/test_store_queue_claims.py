@@ -25,7 +25,7 @@ from agentcoord.domain.ids import ProjectId, TaskId
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import Claim
 from agentcoord.domain.worker import Role, worker_of
-from agentcoord.store.place_in_line import PRIORITY_LEVEL_MS
+from agentcoord.store.place_in_line import PASSED_OVER_MS, PRIORITY_LEVEL_MS
 
 
 async def test_higher_priority_goes_first_and_equal_ones_in_plan_order(
@@ -128,6 +128,20 @@ async def test_a_task_whose_writes_somebody_has_locked_lets_others_go_first(
         # The lock is not let go, but ends with the lease.
         await store.queue.requeue(held, why="", counts_attempt=True, delay_ms=9)
         assert (await claim(store)).task.id == "waits"
+
+
+async def test_a_task_whose_writes_are_never_free_is_not_passed_over_for_ever(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    clock = HandClock()
+    async with open_store(valkey_url, project_id, clock) as store:
+        await load(store, spec("holds", writes=["src/app.py"]))
+        await claim(store)
+        await load(store, spec("glob", writes=["src/**"]), spec("other"))
+        assert (await claim(store)).task.id == "other"
+        clock.time_ms += PASSED_OVER_MS + 10  # Ranks are a little ahead of the clock.
+        await load(store, spec("too-late"), spec("more-so"))
+        assert (await claim(store)).task.id == "glob"
 
 
 @pytest.mark.parametrize("how", ["landed", "requeued", "parked", "cancelled"])

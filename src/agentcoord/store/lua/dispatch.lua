@@ -1,8 +1,8 @@
 -- Books everything that the workers finished, takes back claims that nobody wants any more, and hands
 -- out tasks to everybody who waits for one: the one call of the moment.
 -- ARGV  1 now_ms
---       2 one a line: deadline in ms of what is handed out, how many heads of a route to compare, name of
---         the dispatcher, number of this call, whether it may be a repetition ('1'), done, blocked, queued,
+--       2 one a line: deadline in ms of what is handed out, how many heads of a route to compare, how far
+--         behind one may be that goes before a task whose writes are declared, name of the dispatcher, number of this call, whether it may be a repetition ('1'), done, blocked, queued,
 --         running, csv of held states, the version of the routes that the covers below were made from
 --       3 how many moves; then 5 each: id, token, expected held state, next held state, why
 --       the finished, a line each: "<expected state> <how many words> <token>:<id>"; then the words of all of
@@ -36,8 +36,8 @@
 --       epoch their numbers start at 1 and have no holes; an entry of the log holds one group of them, and
 --       its id is the number of its last.
 local line = '([^\n]*)\n'
-local deadline, look, name, number, repeated, done, blocked, queued, running, held, covers_version =
-  string.match(ARGV[2], string.rep(line, 11))
+local deadline, look, passed_over, name, number, repeated, done, blocked, queued, running, held, covers_version =
+  string.match(ARGV[2], string.rep(line, 12))
 local now = tonumber(ARGV[1])
 look, repeated = tonumber(look), repeated == '1'
 -- Two calls may be under way at most, and both may have to be answered again.
@@ -376,7 +376,7 @@ if not granted then
             place = place + 1
           end
         end
-        if free then return free, free_at end
+        if free and free_score - any_score <= tonumber(passed_over) then return free, free_at end
         return any, any_at
       end
 

@@ -208,7 +208,7 @@ class _ClosingLane:
 
     def send(self, calls: Sequence[LaneCall]) -> None:
         for _, args in calls:
-            number, repeated = str(args[1]).split("\n")[3:5]
+            number, repeated = str(args[1]).split("\n")[4:6]
             self.sent.append(number + ("again" if repeated == "1" else ""))
 
     def rouse(self, script: ScriptName) -> None:
@@ -227,7 +227,7 @@ class _ClosingLane:
 
 def _as_number(name: str) -> str:
     """Words of a call that has this in the place of its number."""
-    return f"\n\n\n{name}\n0\n"
+    return f"\n\n\n\n{name}\n0\n"
 
 
 async def test_an_answer_of_a_new_connection_is_never_taken_for_that_of_a_call_on_the_old_one() -> None:

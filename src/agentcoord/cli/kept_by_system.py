@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.invocation import Invocation
 from agentcoord.cli.looks_machine import run_tool
+from agentcoord.cli.starting import tell_started
 from agentcoord.daemon.project_lock import read_identity
 
 START_TIMEOUT_S = 180.0
@@ -47,10 +48,4 @@ def start_again(invocation: Invocation, command: Sequence[str], *, as_json: bool
             f"the daemon has stopped, and its service did not start it again: {''.join(said) or 'no answer'}",
             mend=f"{' '.join(command)}; agentcoordd logs has its last words",
         )
-    paths = invocation.paths()
-    pid = read_identity(paths).get("pid")
-    if as_json:
-        document = {"pid": pid, "socket": str(paths.socket), "log": str(paths.log_file)}
-        invocation.terminal.document("agentcoordd.start", document)
-        return
-    invocation.terminal.text(f"pid     {pid}\nsocket  {paths.socket}\nlog     {paths.log_file}")
+    tell_started(invocation, read_identity(invocation.paths()).get("pid"), as_json=as_json)

@@ -83,7 +83,7 @@ def run(
     if running:
         if args.flags or unsafe_no_sandbox or external_sandbox:
             invocation.terminal.say("a daemon runs already: the options of a start change nothing in it")
-        nights.refuse_without_model(invocation, loads=text is not None)
+        nights.refuse_without_model(nights.status_of(invocation), loads=text is not None)
     else:
         require_model(settings.models, invocation.env)
         started = start(invocation, args)
@@ -189,7 +189,7 @@ def wait(
     """
     invocation = invocation_of(context)
     with suppress(RpcError):  # Whoever follows waits for a store that is away.
-        nights.refuse_vain_wait(invocation)
+        nights.refuse_vain_wait(nights.status_of(invocation))
     ending = nights.wait_for_end(invocation, timeout_s)
     nights.print_ending(invocation, ending, schema="agentcoord.wait", as_json=as_json)
     finish(ending.exit_code)

@@ -92,12 +92,11 @@ def judge(
     return settings
 
 
-def refuse_without_model(invocation: Invocation, *, loads: bool) -> None:
+def refuse_without_model(status: StatusView, *, loads: bool) -> None:
     """Raise CommandError when work that is there (or `loads`) can never end: the daemon has no model.
 
     Its environment counts and not that of the command, so nothing would show that it waits in vain.
     """
-    status = cast("StatusView", invocation.ask(Method.STATUS))
     if not status["model_source"].startswith(NO_MODEL) or (status["ended"] and not loads):
         return
     raise CommandError(
@@ -107,15 +106,20 @@ def refuse_without_model(invocation: Invocation, *, loads: bool) -> None:
     )
 
 
-def refuse_vain_wait(invocation: Invocation) -> None:
+def refuse_vain_wait(status: StatusView) -> None:
     """Raise CommandError when waiting would have no end: nothing is loaded, or there is no model."""
-    if not any(cast("StatusView", invocation.ask(Method.STATUS))["counts"].values()):
+    if not any(status["counts"].values()):
         raise CommandError(
             "there is nothing to wait for: no task is loaded",
             exit_code=ExitCode.USAGE,
             mend="agentcoord load plan.toml",
         )
-    refuse_without_model(invocation, loads=False)
+    refuse_without_model(status, loads=False)
+
+
+def status_of(invocation: Invocation) -> StatusView:
+    """Ask how the daemon stands."""
+    return cast("StatusView", invocation.ask(Method.STATUS))
 
 
 def load(invocation: Invocation, plan: PlanText) -> LoadView:

@@ -106,11 +106,17 @@ def start_in_words(invocation: Invocation, given: StartArgs, args: StartArgs, *,
     started = start(invocation, args)
     if args.unsafe_no_sandbox:
         terminal.say(Span("unsafe: ", Tone.WARN), "the workers' commands run unconfined if no sandbox works")
+    tell_started(invocation, started.pid, as_json=as_json)
+
+
+def tell_started(invocation: Invocation, pid: int | None, *, as_json: bool) -> None:
+    """Print where a daemon is that has been started."""
+    paths = invocation.paths()
     if as_json:
-        document = {"pid": started.pid, "socket": str(started.socket), "log": str(started.log_file)}
-        terminal.document("agentcoordd.start", document)
+        document = {"pid": pid, "socket": str(paths.socket), "log": str(paths.log_file)}
+        invocation.terminal.document("agentcoordd.start", document)
         return
-    terminal.text(f"pid     {started.pid}\nsocket  {started.socket}\nlog     {started.log_file}")
+    invocation.terminal.text(f"pid     {pid}\nsocket  {paths.socket}\nlog     {paths.log_file}")
 
 
 def args_to_resume(paths: ProjectPaths, args: StartArgs, *, always: bool = False) -> StartArgs:

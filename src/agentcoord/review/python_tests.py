@@ -208,9 +208,8 @@ def _cases(function: _Function, tables: Mapping[str, int]) -> int:
 def _decorator_skips(node: _Function | ast.ClassDef, names: Collection[str]) -> Iterator[tuple[str, int]]:
     for decorator in node.decorator_list:
         marked = [decorator]
-        if (
-            name_of(called(decorator)) == "parametrize"
-        ):  # One row of the table may be marked, and others added.
+        if name_of(called(decorator)) == "parametrize":
+            # One row of the table may be marked, and others added.
             rows = [each for each in ast.walk(decorator) if name_of(called(each)) == "param"]
             marked = [each for each in rows if isinstance(each, ast.Call)] or marked
         for each in marked:

@@ -17,6 +17,7 @@ from agentcoord.domain.ids import FencingToken, TaskId
 from agentcoord.domain.states import HELD_STATES, TaskState, advance
 from agentcoord.domain.task import Claim, TaskSpec
 from agentcoord.domain.worker import WorkerSpec
+from agentcoord.store.place_in_line import HEADS_COMPARED, PASSED_OVER_MS
 from agentcoord.store.scripts import ScriptName
 from agentcoord.store.task_records import landed_fields
 from agentcoord.values import dataclass
@@ -31,6 +32,7 @@ _STATE_LINES = "\n".join(
     )
 )
 """The states that the script is handed in every call."""
+_PREFERRING = f"{HEADS_COMPARED}\n{PASSED_OVER_MS}"
 
 
 @dataclass(eq=False, slots=True)
@@ -84,12 +86,10 @@ class Appended:
     """The log's epoch, and the number of the first of them."""
 
 
-def head_of(
-    deadline_ms: int, preferring: str, dispatcher: str, number: int, *, repeated: bool, version: str
-) -> str:
-    """Return what `dispatch.lua` takes as its second argument; `preferring` is two lines of it."""
+def head_of(deadline_ms: int, dispatcher: str, number: int, *, repeated: bool, version: str) -> str:
+    """Return what `dispatch.lua` takes as its second argument."""
     return (
-        f"{deadline_ms}\n{preferring}\n{dispatcher}\n{number}\n{int(repeated)}\n{_STATE_LINES}\n{version}\n"
+        f"{deadline_ms}\n{_PREFERRING}\n{dispatcher}\n{number}\n{int(repeated)}\n{_STATE_LINES}\n{version}\n"
     )
 
 

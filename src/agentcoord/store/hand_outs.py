@@ -35,7 +35,6 @@ from agentcoord.store.dispatch_reply import Grant, claim_of, grants_of
 from agentcoord.store.gathered import Gathered, closing_error
 from agentcoord.store.handing_over import HandOver, taker_of
 from agentcoord.store.lane import Lane
-from agentcoord.store.place_in_line import HEADS_COMPARED, PASSED_OVER_MS
 from agentcoord.store.traffic import Traffic
 from agentcoord.store.under_way import answer_with, tell
 from agentcoord.values import dataclass
@@ -127,8 +126,7 @@ class HandOuts:
         """Return a call as the script takes it."""
         now_ms, version = self.clock.now_ms(), self._routes.version
         deadline_ms = now_ms + self.lease_ms
-        preferring = f"{HEADS_COMPARED}\n{PASSED_OVER_MS}"
-        head = head_of(deadline_ms, preferring, self.name, call.number, repeated=repeated, version=version)
+        head = head_of(deadline_ms, self.name, call.number, repeated=repeated, version=version)
         of_log = (self._spare_epoch, KEPT_EVENTS) if call.appended else ()
         return [now_ms, head, *call.arguments(self._routes), *of_log]
 

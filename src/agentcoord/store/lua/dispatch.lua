@@ -2,8 +2,9 @@
 -- out tasks to everybody who waits for one: the one call of the moment.
 -- ARGV  1 now_ms
 --       2 one a line: deadline in ms of what is handed out, how many heads of a route to compare, how far
---         behind one may be that goes before a task whose writes are declared, name of the dispatcher, number of this call, whether it may be a repetition ('1'), done, blocked, queued,
---         running, csv of held states, the version of the routes that the covers below were made from
+--         behind one may be that goes before a task whose writes are declared, name of the dispatcher,
+--         number of this call, whether it may be a repetition ('1'), done, blocked, queued, running, csv of
+--         held states, the version of the routes that the covers below were made from
 --       3 how many moves; then 5 each: id, token, expected held state, next held state, why
 --       the finished, a line each: "<expected state> <how many words> <token>:<id>"; then the words of all of
 --         them that say what they landed, field and value in turn
@@ -39,7 +40,7 @@ local line = '([^\n]*)\n'
 local deadline, look, passed_over, name, number, repeated, done, blocked, queued, running, held, covers_version =
   string.match(ARGV[2], string.rep(line, 12))
 local now = tonumber(ARGV[1])
-look, repeated = tonumber(look), repeated == '1'
+look, passed_over, repeated = tonumber(look), tonumber(passed_over), repeated == '1'
 -- Two calls may be under way at most, and both may have to be answered again.
 local reply_key = P .. 'reply:' .. name .. ':' .. tonumber(number) % 2
 local epoch, version, memory = unpack(redis.call('MGET', P .. 'epoch', P .. 'routes:version', reply_key))
@@ -376,7 +377,7 @@ if not granted then
             place = place + 1
           end
         end
-        if free and free_score - any_score <= tonumber(passed_over) then return free, free_at end
+        if free and free_score - any_score <= passed_over then return free, free_at end
         return any, any_at
       end
 

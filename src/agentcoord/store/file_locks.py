@@ -148,7 +148,7 @@ class FileLocks:
     async def release_all(self, task: TaskId) -> tuple[str, ...]:
         """Release every lock of `task`, and return their paths, sorted."""
         paths = await self.scripts.run(ScriptName.UNLOCK_ALL, task)
-        self.lines.freed(paths)
+        self.lines.freed(paths, task)
         return tuple(sorted(paths))
 
     async def release_dead(self) -> int:
@@ -172,9 +172,12 @@ class FileLocks:
         """Ask, and ask again at each turn, until all is had or waiting for it would deadlock."""
         lines = self.lines
         while True:
+            waiting.is_outdated = False
             found = await self._ask(waiting, may_take=lines.may_go(waiting))
             if found.outcome is not None:
                 return found
+            if waiting.is_outdated:
+                continue
             lines.hear(waiting, found.held)
             circle = who_would_deadlock(lines.held_up(), waiting.task, sorted(set(found.held.values())))
             if circle is not None:

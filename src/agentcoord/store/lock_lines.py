@@ -9,7 +9,8 @@ exceptions, both for waits that could not go now anyway:
   which is looked for at each new wait.
 - It waits for a set of which somebody holds another file. It lets at most `OVERTAKEN_MOST` go before it,
   and then keeps its place: a file that is free is used, and nobody starves.
-Deliberately absent: who really holds a lock. That stands in Redis; here is what was last heard of it.
+Deliberately absent: who really holds a lock. That stands in Redis; here is what was last heard of it. Answers
+come over several connections, so one may be told after the news of a later change: it counts for nothing.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class Waiting:
     """Whether it has heard that it must wait; before, it is only about to ask."""
     overtaken: int = 0
     """How many went before it."""
+    is_outdated: bool = False
+    """Whether one of its files was taken or freed since it asked: the answer may be from before that."""
 
     @property
     def task(self) -> TaskId:
@@ -87,6 +90,7 @@ class LockLines:
 
     def leave(self, one: Waiting, *, took: bool) -> None:
         """Step out of every line; with the locks, or without, so that others may go."""
+        others_may_go = not took
         for path in one.paths:
             for ahead in self._ahead(one, path):
                 ahead.overtaken += took
@@ -97,7 +101,10 @@ class LockLines:
                 self._holders.pop(path, None)
             elif took:
                 self._holders[path] = one.task
-        if not took:
+                self._outdate(path)
+                # A set that waits for this file is stuck now, and bars nobody from the rest of it.
+                others_may_go |= any(len(other.paths) > 1 for other in line)
+        if others_may_go:
             self._wake()
 
     def hear(self, one: Waiting, held: Mapping[str, TaskId]) -> None:
@@ -115,19 +122,24 @@ class LockLines:
             one.is_told = True
             self._wake(except_for=one)
 
-    def freed(self, paths: Iterable[str]) -> None:
-        """Nobody holds these files any more."""
+    def freed(self, paths: Iterable[str], by: TaskId) -> None:
+        """`by` does not hold these files any more; who was seen with one since then keeps it."""
         for path in paths:
-            self._holders.pop(path, None)
+            if self._holders.get(path) == by:
+                del self._holders[path]
+            self._outdate(path)
         self._wake()
 
     def freed_of(self, task: TaskId) -> None:
         """`task` holds nothing any more."""
-        self.freed([path for path, holder in self._holders.items() if holder == task])
+        self.freed([path for path, holder in self._holders.items() if holder == task], task)
 
     def unknown(self) -> None:
         """Locks have gone, and nobody says which: all who wait ask again."""
-        self.freed(list(self._lines))
+        self._holders.clear()
+        for path in self._lines:
+            self._outdate(path)
+        self._wake()
 
     def may_go(self, one: Waiting) -> bool:
         """Whether nobody ahead bars it, whoever holds its files."""
@@ -149,6 +161,10 @@ class LockLines:
     def line_of(self, path: str) -> list[Waiting]:
         """Who waits for a file and knows it, first in line first."""
         return [one for one in self._lines.get(path, ()) if one.is_told]
+
+    def _outdate(self, path: str) -> None:
+        for one in self._lines.get(path, ()):
+            one.is_outdated = True
 
     def _bars(self, one: Waiting, edges: _Edges) -> Iterator[Waiting]:
         need_it = [task for task, holders in edges.to_holders.items() if one.task in holders]

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import AsyncExitStack
+from typing import Any, cast
 
+import pytest
 from store_kit import NIGHT_MS, HandClock, claim, evalsha_calls, load, open_store, spec
 
-from agentcoord.domain.ids import ProjectId
+from agentcoord.domain.ids import ProjectId, TaskId
 from agentcoord.domain.task import Claim
 from agentcoord.store import LockAnswer, LockOutcome, LockWait, Store
-from agentcoord.store.lock_lines import OVERTAKEN_MOST
+from agentcoord.store.lock_lines import OVERTAKEN_MOST, LockLines
+from agentcoord.store.scripts import ScriptName, Scripts
 
 _O = LockOutcome
 
@@ -205,6 +208,93 @@ async def test_a_circle_is_seen_also_by_who_asks_again_for_what_it_has(
         assert (await waiting).outcome is _O.TAKEN
 
 
+class _AnswersInAnyOrder:
+    """Scripts whose answers are told some time after they came, as over connections of different speed."""
+
+    def __init__(self, scripts: Scripts, dice: random.Random) -> None:
+        self._scripts = scripts
+        self._dice = dice
+
+    async def run(self, name: ScriptName, *args: str | int) -> Any:
+        answer = await self._scripts.run(name, *args)
+        await asyncio.sleep(self._dice.choice((0, 0, 0.001, 0.004)))
+        return answer
+
+
+class _LateAnswers:
+    """Scripts whose answers to one task's calls for locks are told only when they are let go."""
+
+    def __init__(self, scripts: Scripts, task: TaskId) -> None:
+        self._scripts = scripts
+        self._task = task
+        self.has_come = asyncio.Event()
+        self.may_be_told = asyncio.Event()
+
+    async def run(self, name: ScriptName, *args: str | int) -> Any:
+        answer = await self._scripts.run(name, *args)
+        if name is ScriptName.LOCK and args[0] == self._task:
+            self.has_come.set()
+            await self.may_be_told.wait()
+        return answer
+
+
+async def test_an_answer_from_before_a_release_that_was_told_first_keeps_nobody_waiting(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store, asyncio.TaskGroup() as group:
+        a, b, c, d = await _claims(store, 3, 3, 3, 3)
+        await store.locks.acquire("x.py", a, timeout_s=1)
+        await store.locks.acquire("y.py", b, timeout_s=1)
+        first = group.create_task(store.locks.acquire("y.py", d, timeout_s=5))
+        await _waits(store, "y.py", "d")  # So b is known to have y.py, and c is not woken for x.py alone.
+        late = _LateAnswers(store.locks.scripts, c.task.id)
+        store.locks.scripts = cast("Scripts", late)
+        waiting = group.create_task(store.locks.acquire_all(["x.py", "y.py"], c, timeout_s=5))
+        await late.has_come.wait()
+        await store.locks.release_all(a.task.id)
+        late.may_be_told.set()
+        await _waits(store, "x.py", "c")
+        await store.locks.release_all(b.task.id)
+        assert (await first).outcome is _O.TAKEN
+        await store.locks.release_all(d.task.id)
+        assert (await waiting).outcome is _O.TAKEN
+
+
+async def test_a_release_told_after_the_next_holder_was_seen_does_not_hide_that_one(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store, asyncio.TaskGroup() as group:
+        a, b, c = await _claims(store, 3, 3, 3)
+        await store.locks.acquire("x.py", b, timeout_s=1)
+        await store.locks.acquire("y.py", c, timeout_s=1)
+        waiting = group.create_task(store.locks.acquire_all(["x.py", "y.py"], a, timeout_s=5))
+        await _waits(store, "x.py", "a")
+        store.locks.lines.freed(["x.py"], TaskId("who had it before"))
+        await store.locks.acquire("z.py", a, timeout_s=1)
+        answer = await store.locks.acquire("z.py", b, timeout_s=5)
+        assert (answer.outcome, answer.holder) == (_O.WOULD_DEADLOCK, "a")
+        await store.locks.release_all(b.task.id)
+        await store.locks.release_all(c.task.id)
+        assert (await waiting).outcome is _O.TAKEN
+
+
+async def test_a_set_that_gets_stuck_lets_those_behind_it_go_at_once(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        a, b, c, d = await _claims(store, 3, 3, 3, 3)
+        lines = LockLines()
+        next_in_line = lines.join(b, ("x.py",), NIGHT_MS)
+        stuck = lines.join(c, ("x.py", "y.py"), NIGHT_MS)
+        for one in (next_in_line, stuck):
+            lines.hear(one, {"x.py": a.task.id})
+        lines.freed(["x.py"], a.task.id)
+        behind = lines.join(d, ("y.py",), NIGHT_MS)
+        assert lines.waits_for(behind) == [c.task.id]
+        lines.leave(next_in_line, took=True)
+        assert behind.turn.is_set()
+
+
 async def test_people_see_who_waits_for_what_and_since_when(valkey_url: str, project_id: ProjectId) -> None:
     clock = HandClock()
     async with open_store(valkey_url, project_id, clock) as store:
@@ -226,8 +316,9 @@ async def test_people_see_who_waits_for_what_and_since_when(valkey_url: str, pro
             await store.locks.release_all(c.task.id)
 
 
+@pytest.mark.parametrize("in_any_order", [False, True])
 async def test_a_crowd_that_takes_sets_and_more_always_gets_through(
-    valkey_url: str, project_id: ProjectId
+    valkey_url: str, project_id: ProjectId, in_any_order: bool
 ) -> None:
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
@@ -236,6 +327,8 @@ async def test_a_crowd_that_takes_sets_and_more_always_gets_through(
     async with AsyncExitStack() as exits:
         store = await exits.enter_async_context(open_store(valkey_url, project_id, HandClock()))
         claims = await _claims(store, *(dice.randrange(1, 6) for _ in range(8)))
+        if in_any_order:
+            store.locks.scripts = cast("Scripts", _AnswersInAnyOrder(store.locks.scripts, dice))
         owner: dict[str, str] = {}
         outcomes: list[LockOutcome] = []
 

@@ -10,7 +10,7 @@ import asyncio
 import json
 import resource
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -152,15 +152,25 @@ class Views:
         }
 
     async def tasks(self, offset: int = 0) -> tuple[list[TaskView], int | None]:
-        """A page of the tasks from `offset` on, and where the next one begins. No other rows are made."""
-        tasks = await self._all()
-        page = self._page(tasks, offset)
+        """A page of the tasks from `offset` on, and where the next one begins. No others are read."""
+        ids, total = await self._shop.store.queue.reader.page(offset, PAGE_ROWS)
+        if not total:
+            await self._shop.store.memory.check()
+        tasks = await self._shop.store.queue.reader.read(ids)
+        page = self._page(tasks, await self._with_needs(tasks))
         following = offset + len(page)
-        return page, following if following < len(tasks) else None
+        gone_meanwhile = len(ids) - len(tasks)
+        return page, following if page and following < total - gone_meanwhile else None
 
-    def _page(self, tasks: Sequence[Task], offset: int = 0) -> list[TaskView]:
+    async def _with_needs(self, tasks: Sequence[Task]) -> dict[TaskId, Task]:
+        """These tasks by name, and what those of them need that wait for it."""
         by_id = {task.id: task for task in tasks}
-        return next(Pages(self._rows.of(task, by_id) for task in tasks[offset:]), [])
+        waiting = (task for task in tasks if task.state is TaskState.BLOCKED)
+        more = dict.fromkeys(need for task in waiting for need in task.spec.needs if need not in by_id)
+        return by_id | {task.id: task for task in await self._shop.store.queue.reader.read(list(more))}
+
+    def _page(self, tasks: Sequence[Task], by_id: Mapping[TaskId, Task]) -> list[TaskView]:
+        return next(Pages(self._rows.of(task, by_id) for task in tasks), [])
 
     async def tasks_new_to(self, seen: SeenTasks) -> Iterator[TaskView]:
         """The rows that are new to a reader, each made when it is asked for."""
@@ -187,8 +197,7 @@ class Views:
         return [worker_view(row) for row in self._shop.board.rows.values()]
 
     async def task(self, task_id: TaskId) -> TaskDetail | None:
-        tasks = {task.id: task for task in await self._shop.store.queue.all()}
-        task = tasks.get(task_id)
+        task = await self._shop.store.queue.get(task_id)
         if task is None:
             return None
         report = await asyncio.to_thread(self._shop.check_book.stored, task_id)
@@ -196,7 +205,7 @@ class Views:
         words = await asyncio.to_thread(read_summary, self._shop.transcripts / task_id / SUMMARY_NAME)
         questions = [each for each in await self._shop.store.questions.open() if each.task == task_id]
         return {
-            "task": self._rows.of(task, tasks),
+            "task": self._rows.of(task, await self._with_needs([task])),
             "description": task.spec.description,
             "check": task.spec.check,
             "checks": check_views(report),
@@ -279,7 +288,7 @@ class Views:
             "seq": seq,
             "status": status,
             # Those that fit a line; the others come as rows right afterwards.
-            "tasks": self._page(tasks),
+            "tasks": self._page(tasks, {task.id: task for task in tasks}),
             "workers": self.workers(),
             "events": [event.to_dict() for event in self._shop.hub.recent if event.seq <= seq][
                 -SNAPSHOT_EVENTS:

@@ -97,6 +97,15 @@ class TaskReader:
             read = await self._read_and_remember(unknown, ended)
         return [task for each in ids if (task := read.get(each) or ended.get(each)) is not None]
 
+    async def page(self, offset: int, most: int) -> tuple[list[str], int]:
+        """Return the names of at most `most` tasks in plan order from `offset` on, and how many there are."""
+        order = self.keys.of("order")
+        async with calling("list the tasks"), self.client.pipeline(transaction=False) as pipe:
+            pipe.zrange(order, offset, offset + most - 1)
+            pipe.zcard(order)
+            ids, total = await pipe.execute()
+        return ids, total
+
     @contextmanager
     def _filling_of(self, ended: dict[str, Task]) -> Iterator[None]:
         """Tell others inside the block that somebody reads many, and at its end how that went."""
@@ -131,12 +140,14 @@ class TaskReader:
 
     async def read(self, ids: Sequence[str]) -> list[Task]:
         """Return these tasks; one that is not there is passed over."""
+        if not ids:
+            return []
         async with calling("read tasks"), self.client.pipeline(transaction=False) as pipe:
+            # By its name: a Cluster's pipeline has no `mget`, though all keys of a project lie in one slot.
+            pipe.execute_command("MGET", *map(self.keys.body, ids))
             for task in ids:
-                pipe.get(self.keys.body(task))
                 pipe.hgetall(self.keys.task(task))
-            rows = await pipe.execute()
-        bodies, hashes = rows[::2], rows[1::2]
+            bodies, *hashes = await pipe.execute()
         return [
             decode_task(body.encode(errors="surrogateescape"), fields)
             for body, fields in zip(bodies, hashes, strict=True)

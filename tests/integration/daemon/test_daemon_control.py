@@ -454,6 +454,30 @@ def rows_in_memory() -> int:
     return sum(isinstance(each, dict) and "runs_here" in each for each in gc.get_objects())
 
 
+async def test_a_page_reads_its_own_tasks_and_what_they_wait_for_and_no_others(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async def hashes_read() -> int:
+        stats: dict[str, Any] = await d.store.client.info("commandstats")
+        return int(stats["cmdstat_hgetall"]["calls"])
+
+    async with daemonlet(valkey_url, project_id) as d, served(d):
+        await d.load(*(f"t{n:04}" for n in range(PAGE_ROWS)))
+        await d.load("t0500", "t0501", "t0502", needs=(TaskId("t0001"), TaskId("t0002"), TaskId("t0003")))
+        await d.store.queue.cancel(TaskId("t0502"), why="not needed")
+        async with ControlClient.connect(d.paths.socket, client_name="test") as client:
+            before = await hashes_read()
+            page = await client.call(Method.TASKS, offset=PAGE_ROWS)
+            told = {task["id"]: (task["state"], task["why"]) for task in page["tasks"]}
+            blocked = ("blocked", "needs t0001, t0002, t0003")
+            assert told == {"t0500": blocked, "t0501": blocked, "t0502": ("cancelled", "not needed")}
+            assert page["next_offset"] is None
+            assert (await client.call(Method.TASK, id="t0500"))["task"] == page["tasks"][0]
+            assert await hashes_read() - before < 20  # 10 tasks, and what else a task shows.
+            beyond = await client.call(Method.TASKS, offset=PAGE_ROWS + 3)
+            assert beyond == {"tasks": [], "next_offset": None}
+
+
 async def test_who_does_not_read_holds_up_a_line_and_not_all_that_it_tells(
     valkey_url: str, project_id: ProjectId
 ) -> None:

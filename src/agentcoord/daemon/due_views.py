@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 
 from agentcoord.clock import Clock
+from agentcoord.daemon.pages import Pages
 from agentcoord.daemon.seen_tasks import SeenTasks
-from agentcoord.daemon.snapshot import Pages, Views
+from agentcoord.daemon.snapshot import Views
 from agentcoord.daemon.worker_row import FleetBoard
 from agentcoord.wire.messages import TaskView
 from agentcoord.wire.protocol import Notification, Topic

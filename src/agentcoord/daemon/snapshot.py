@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import resource
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from agentcoord import __version__
 from agentcoord.config.paths import ProjectPaths
@@ -27,33 +25,29 @@ from agentcoord.daemon.money_views import (
     spend_view,
     tokens_view,
 )
+from agentcoord.daemon.pages import PAGE_ROWS, Pages
 from agentcoord.daemon.pausing import paused_why
 from agentcoord.daemon.review_views import check_views, flag_views
 from agentcoord.daemon.run_book import RunBook
 from agentcoord.daemon.run_counts import RunCounter
 from agentcoord.daemon.seen_tasks import SeenTasks
 from agentcoord.daemon.setback_views import dead_letters, dead_task_view, fell_with, history_view
-from agentcoord.daemon.success_views import success_views, with_own_faults
+from agentcoord.daemon.stats_views import StatsViews
 from agentcoord.daemon.task_files import SUMMARY_NAME
 from agentcoord.daemon.task_views import TaskViews, needs_you, nothing_left_to_do
 from agentcoord.daemon.worker_row import worker_view
 from agentcoord.daemon.workshop import Workshop
-from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import TaskId
-from agentcoord.domain.states import ENDED_STATES, TaskState
+from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import Task
 from agentcoord.store.budget_ledger import Totals
 from agentcoord.values import dataclass
 from agentcoord.wire.answers import CostsView, StatsView
-from agentcoord.wire.messages import FRAME_BYTES, ProjectView, Snapshot, StatusView, TaskView, WorkerView
+from agentcoord.wire.messages import ProjectView, Snapshot, StatusView, TaskView, WorkerView
 from agentcoord.wire.task_views import DeadTaskView, LockView, TaskDetail
 
 SNAPSHOT_EVENTS = 200
-PAGE_BYTES = FRAME_BYTES // 2
-"""How much of a list goes into one line; the other half is room for what stands beside it."""
-PAGE_ROWS = 500
 DEAD_ROWS = 100
-_Row = TypeVar("_Row", bound=TaskView)
 
 
 @dataclass(slots=True)
@@ -92,8 +86,8 @@ class Views:
         self._paths = paths
         self._state = state
         self._runs = runs
-        self._lag = lag
         self._counter = counter
+        self._stats = StatsViews(shop, runs, lag, counter)
         self._forecasting = Forecasting(shop.settings.budget)
         self._rows = TaskViews(shop, state.model_source)
 
@@ -230,42 +224,7 @@ class Views:
         return costs_view(totals, by_task, budget, at_the_end, scripted=self._state.scripted)
 
     async def stats(self) -> StatsView:
-        tasks = await self._shop.store.queue.all()
-        counts = self._counter.counts
-        begun = [task.started_at_ms for task in tasks if task.started_at_ms is not None]
-        ended = [task.ended_at_ms for task in tasks if task.ended_at_ms is not None]
-        all_over = bool(tasks) and all(task.state in ENDED_STATES for task in tasks)
-        until = max(ended) if all_over and ended else self._shop.clock.now_ms()
-        wall_s = (until - min(begun)) / 1000 if begun else 0.0
-        done = sum(task.state is TaskState.DONE for task in tasks)
-        histories = await self._shop.store.queue.histories(with_own_faults(tasks))
-        specs = [*self._shop.settings.workers, *(row.spec for row in self._shop.board.rows.values())]
-        roles = {str(spec.name): str(spec.role) for spec in specs}
-        by_role, by_model = success_views(tasks, histories, roles, self._shop.retries.model_of)
-        return {
-            "run": self._runs.run,
-            "wall_s": wall_s,
-            "tasks_per_hour": round(done * 3600 / wall_s, 1) if wall_s > 0 else 0.0,
-            "tasks_done": done,
-            "tasks_failed": sum(task.state is TaskState.FAILED for task in tasks),
-            "max_parallel": counts.max_parallel,
-            "turns": sum(task.turns for task in tasks),
-            "tool_calls": counts.kinds[EventKind.TASK_TOOL],
-            "checks_run": counts.kinds[EventKind.TASK_CHECKED],
-            "check_s": counts.check_ms / 1000,
-            "landings": counts.kinds[EventKind.TASK_DONE],
-            "merges": counts.merges,
-            "files": len({path for task in tasks for path in task.files}),
-            "lines_added": sum(task.lines_added for task in tasks),
-            "lines_removed": sum(task.lines_removed for task in tasks),
-            "lock_waits": counts.kinds[EventKind.LOCK_WAITED],
-            "rate_limit_waits": counts.kinds[EventKind.RATE_LIMITED],
-            "events": self._shop.hub.seq,
-            "by_role": by_role,
-            "by_model": by_model,
-            "loop_lag_ms_max": round(self._lag.max_ms, 1),
-            "memory_mb": round(_peak_memory_mb(), 1),
-        }
+        return await self._stats.of_this_run()
 
     async def locks(self) -> list[LockView]:
         return [
@@ -326,38 +285,3 @@ def read_summary(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-class Pages(Generic[_Row]):
-    """Cuts rows into lists that each fit a line; no rows, no list.
-
-    No generator, which would hold on to the list that it gave last for as long as its reader takes.
-    """
-
-    def __init__(self, rows: Iterable[_Row]) -> None:
-        self._rows = iter(rows)
-        self._left_over: _Row | None = None
-
-    def __iter__(self) -> Iterator[list[_Row]]:
-        return self
-
-    def __next__(self) -> list[_Row]:
-        page: list[_Row] = []
-        page_bytes = 0
-        row = self._left_over or next(self._rows, None)
-        while row is not None and len(page) < PAGE_ROWS:
-            row_bytes = len(json.dumps(row))
-            if page and page_bytes + row_bytes > PAGE_BYTES:
-                break
-            page.append(row)
-            page_bytes += row_bytes
-            row = next(self._rows, None)
-        self._left_over = row
-        if not page:
-            raise StopIteration
-        return page
-
-
-def _peak_memory_mb() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1024 if sys.platform != "darwin" else peak / 1024 / 1024

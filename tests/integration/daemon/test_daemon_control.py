@@ -18,8 +18,8 @@ from agentcoord.daemon.connection import Desk
 from agentcoord.daemon.control import ControlServer
 from agentcoord.daemon.event_hub import QUEUE_EVENTS
 from agentcoord.daemon.farewell import Farewell
+from agentcoord.daemon.pages import PAGE_ROWS
 from agentcoord.daemon.places import Places
-from agentcoord.daemon.snapshot import PAGE_ROWS
 from agentcoord.daemon.supervisor import answers_on
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import ProjectId, TaskId

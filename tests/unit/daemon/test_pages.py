@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agentcoord.daemon.snapshot import PAGE_BYTES, PAGE_ROWS, Pages
+from agentcoord.daemon.pages import PAGE_BYTES, PAGE_ROWS, Pages
 
 
 def rows(*lengths: int) -> list[Any]:

@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import Any
 
 from agentcoord.config.bounds import BOUNDS, CHOICES, NOTICES, TIME_OF_DAY
+from agentcoord.config.field_types import from_text, from_toml
 from agentcoord.config.paths import CONFIG_NAME
 from agentcoord.config.root_rule import ALLOW_ROOT_VARIABLE
 from agentcoord.config.sections import (
@@ -169,7 +170,7 @@ class _Reading:
             elif key not in hints:
                 self.say(f"unknown key {name}.{key}{_nearest(key, hints)}")
             else:
-                self._take(values, name, key, _from_toml(hints[key]), value, CONFIG_NAME)
+                self._take(values, name, key, from_toml(hints[key]), value, CONFIG_NAME)
         return values
 
     def from_environment(self, values: dict[str, dict[str, Any]], env: Mapping[str, str]) -> None:
@@ -182,7 +183,7 @@ class _Reading:
         for variable, text in env.items():
             if variable in known:
                 name, key, hint = known[variable]
-                self._take(values[name], name, key, _from_text(hint), text, variable)
+                self._take(values[name], name, key, from_text(hint), text, variable)
             elif variable.startswith(ENV_PREFIX) and variable not in OTHER_VARIABLES:
                 near = _nearest(variable, [*known, *OTHER_VARIABLES])
                 self.say(f"unknown variable{near}", variable)
@@ -191,7 +192,7 @@ class _Reading:
         for dotted, value in flags.items():
             name, _, key = dotted.partition(".")
             hint = typing.get_type_hints(SECTIONS[name])[key]
-            self._take(values[name], name, key, _from_toml(hint), value, _FLAG)
+            self._take(values[name], name, key, from_toml(hint), value, _FLAG)
 
     def _take(
         self,
@@ -268,55 +269,6 @@ class _Reading:
         deadline = values["budget"].get("deadline", "")
         if deadline and not re.fullmatch(TIME_OF_DAY, deadline):
             self.say(f"budget.deadline {deadline!r} is not a time such as 07:00")
-
-
-def _from_toml(hint: Any) -> Callable[[Any], Any]:
-    """Return a converter that takes a TOML value of the field's type and refuses all else."""
-
-    def convert(value: Any) -> Any:
-        if hint is bool and isinstance(value, bool):
-            return value
-        if hint is int and isinstance(value, int) and not isinstance(value, bool):
-            return value
-        if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-        if hint is str and isinstance(value, str):
-            return value
-        if _is_text_list(hint) and isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
-            return tuple(value)
-        raise TypeError(f"must be {_words_for(hint)}, not {value!r}")
-
-    return convert
-
-
-def _from_text(hint: Any) -> Callable[[str], Any]:
-    """Return a converter from an environment variable's text; lists are separated by commas."""
-
-    def convert(text: str) -> Any:
-        if hint is bool:
-            if text.lower() in ("1", "true", "yes", "on"):
-                return True
-            if text.lower() in ("0", "false", "no", "off", ""):
-                return False
-            raise ValueError(f"must be 1 or 0, not {text!r}")
-        if _is_text_list(hint):
-            return tuple(part.strip() for part in text.split(",") if part.strip())
-        try:
-            return hint(text)
-        except ValueError:
-            raise ValueError(f"must be {_words_for(hint)}, not {text!r}") from None
-
-    return convert
-
-
-def _is_text_list(hint: Any) -> bool:
-    return typing.get_origin(hint) is tuple
-
-
-def _words_for(hint: Any) -> str:
-    if _is_text_list(hint):
-        return "a list of texts"
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "a text in quotes"}[hint]
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from agentcoord.cli.money_words import forecast_words, of_cap, spend_words, tokens_of_cap
 from agentcoord.cli.render import Column, cell, fields, table
-from agentcoord.cli.review_pages import flag_lines, tests_lines
-from agentcoord.cli.setback_pages import history_lines, needs_words, setbacks_words
 from agentcoord.tui.glyphs import NEEDS_YOU, task_glyph, task_word, worker_glyph
 from agentcoord.tui.styled import Line, Span, Tone
-from agentcoord.tui.text import harmless, money, one_line, plural, span, time_of_day
+from agentcoord.tui.text import money, one_line, plural, span, time_of_day
 
 TYPE_CHECKING = False  # As in `typing`, which a fast command does not import.
 if TYPE_CHECKING:
@@ -21,10 +20,7 @@ if TYPE_CHECKING:
 
     from agentcoord.wire.answers import CostsView, StatsView, SuccessView
     from agentcoord.wire.messages import SpendView, StatusView, TaskView, TokensView, WorkerView
-    from agentcoord.wire.task_views import LockView, TaskDetail
-
-NEWEST_EVENTS = 15
-"""How many events the page of one task shows."""
+    from agentcoord.wire.task_views import LockView
 
 
 def status_page(view: StatusView, width: int) -> list[Line]:
@@ -46,7 +42,7 @@ def status_page(view: StatusView, width: int) -> list[Line]:
             ),
             ("spend", spend_words(view["spend"], scripted=view["scripted"])),
             ("forecast", forecast_words(view["forecast_usd"], view["forecast_p90_usd"])),
-            ("tokens", _tokens_of_cap(view["tokens"], view["spend"]["tokens"], view["spend"]["tokens_cap"])),
+            ("tokens", tokens_of_cap(view["tokens"], view["spend"]["tokens"], view["spend"]["tokens_cap"])),
         ]
     )
     if view["needs_you"]:
@@ -168,14 +164,14 @@ def costs_page(view: CostsView, width: int) -> list[Line]:
         "day_tokens": view["day_tokens"],
         "day_tokens_cap": view["day_tokens_cap"],
     }
-    today = _of_cap(view["day_usd"], view["day_cap_usd"])
+    today = of_cap(view["day_usd"], view["day_cap_usd"])
     if view["day_tokens_cap"] is not None:
         today += f", {view['day_tokens']:,} of {view['day_tokens_cap']:,} tokens"
     lines = fields(
         [
             ("this run", spend_words(spend, scripted=view["scripted"])),
             ("today", today),
-            ("tokens", _tokens_of_cap(view["tokens"], view["total_tokens"], view["tokens_cap"])),
+            ("tokens", tokens_of_cap(view["tokens"], view["total_tokens"], view["tokens_cap"])),
             ("forecast", forecast_words(view["forecast_usd"], view["forecast_p90_usd"])),
             ("", _forecast_source(view)),
         ]
@@ -269,113 +265,11 @@ def locks_page(locks: Sequence[LockView], width: int) -> list[Line]:
     return table(columns, rows, width=width)
 
 
-def task_page(detail: TaskDetail, event_lines: Sequence[Line]) -> list[Line]:
-    """`agentcoord task ID`; `event_lines` are its newest events, in words."""
-    task = detail["task"]
-    glyph = task_glyph(task["state"], task["review"])
-    lines: list[Line] = [
-        (glyph, Span(f" {one_line(task['id'])}  "), Span(one_line(task["title"]), Tone.TITLE))
-    ]
-    lines += fields(
-        [
-            ("state", _state_words(task)),
-            ("priority", str(task["priority"])),
-            ("tags", ", ".join(task["tags"])),
-            ("needs", needs_words(task)),
-            ("may write", ", ".join(task["writes"])),
-            ("check", one_line(detail["check"])),
-            ("worker", task["worker"] or ""),
-            ("attempt", f"{task['attempt']}, {plural(task['turns'], 'turn')}" if task["attempt"] else ""),
-            ("setbacks", setbacks_words(task.get("setbacks", {}))),
-            ("cost", _of_cap(task["cost_usd"], task["budget_usd"])),
-            ("tokens", f"{task['budget_tokens']:,} at most" if task["budget_tokens"] is not None else ""),
-            ("files", ", ".join(one_line(path) for path in task["files"])),
-            ("lines", f"+{task['lines_added']} -{task['lines_removed']}" if task["files"] else ""),
-        ]
-    )
-    if history := detail.get("history", []):
-        lines += [(), (Span("Attempts", Tone.TITLE),), *history_lines(history)]
-    flags = detail.get("flags", [])
-    if flags:
-        lines += [(), (Span("Flags", Tone.TITLE),), *flag_lines(flags)]
-    for title, text in (("Description", detail["description"]), ("Summary", detail["summary"])):
-        if text:
-            lines += [(), (Span(title, Tone.TITLE),), *_paragraph(text)]
-    if detail["decisions"]:
-        lines += [(), (Span("Decisions", Tone.TITLE),)]
-        lines += [(Span(f"- {one_line(decision)}"),) for decision in detail["decisions"]]
-    if detail["questions"]:
-        lines += [(), (Span("Questions", Tone.TITLE),), *_questions(detail["questions"])]
-    if detail["checks"]:
-        lines += [(), (Span("Checks", Tone.TITLE),)]
-        for check in detail["checks"]:
-            sign = Span("✔ ", Tone.GOOD) if check["ok"] else Span("✗ ", Tone.BAD)
-            words = f"{one_line(check['name'])}: exit {check['exit_code']}, {check['ms'] / 1000:.1f} s"
-            lines.append((sign, Span(words), Span(f"  {one_line(check['command'])}", Tone.MUTED)))
-            lines += tests_lines(check.get("tests"))
-            if not check["ok"]:
-                lines += _paragraph(check["output"])
-    if event_lines:
-        lines += [(), (Span("Newest events", Tone.TITLE),), *event_lines]
-    return lines
-
-
-def _questions(questions: Sequence[Mapping[str, Any]]) -> list[Line]:
-    lines: list[Line] = []
-    for question in questions:
-        asked, answer = question.get("question", ""), question.get("answer")
-        lines.append((Span(f"{NEEDS_YOU} ", Tone.WARN), Span(one_line(str(asked)))))
-        said = f"answered: {answer}" if answer else f"assumed until you answer: {question.get('default', '')}"
-        lines.append((Span(f"  {one_line(said)}", Tone.MUTED),))
-    return lines
-
-
-def _paragraph(text: str) -> list[Line]:
-    return [(Span(f"  {harmless(line)}"),) for line in text.strip().splitlines()]
-
-
-def _state_words(task: TaskView) -> str:
-    word = task_word(task)
-    return f"{word}: {one_line(task['why'])}" if task["why"] else word
-
-
 def _sandbox_tone(words: str) -> Tone:
     return Tone.WARN if words.startswith(("none", "unavailable")) else Tone.PLAIN
-
-
-def spend_words(spend: SpendView, *, scripted: bool) -> str:
-    """`$0.42 of $6.00, $0.10 reserved`, and that nobody pays when the model is scripted."""
-    words = _of_cap(spend["spent_usd"], spend["cap_usd"])
-    if spend["reserved_usd"]:
-        words += f", {money(spend['reserved_usd'])} reserved"
-    return f"{words} (as it would have been: the model is scripted)" if scripted else words
-
-
-def tokens_words(tokens: TokensView) -> str:
-    """All four kinds of tokens in one phrase."""
-    return (
-        f"{tokens['input']:,} in, {tokens['cache_read']:,} read from cache, "
-        f"{tokens['cache_write']:,} written to cache, {tokens['output']:,} out"
-    )
-
-
-def forecast_words(p50_usd: float | None, p90_usd: float | None) -> str:
-    """Both ends of the forecast in one phrase; empty while nothing can be said."""
-    if p50_usd is None or p90_usd is None:
-        return ""
-    return f"about {money(p50_usd)} at the end, below {money(p90_usd)} nine times in ten"
 
 
 def _cached_share(tokens: TokensView) -> str:
     """How much of the input was read from the cache."""
     prompt = tokens["input"] + tokens["cache_write"] + tokens["cache_read"]
     return f"{100 * tokens['cache_read'] // prompt}%" if prompt else ""
-
-
-def _tokens_of_cap(tokens: TokensView, spent: int, cap: int | None) -> str:
-    words = tokens_words(tokens)
-    return words if cap is None else f"{spent:,} of {cap:,}: {words}"
-
-
-def _of_cap(usd: float, cap_usd: float | None) -> str:
-    return money(usd) if cap_usd is None else f"{money(usd)} of {money(cap_usd)}"

@@ -15,10 +15,10 @@ from agentcoord.cli.help_pages import example, group
 from agentcoord.cli.invocation import Invocation
 from agentcoord.cli.night_list import list_nights
 from agentcoord.cli.options import Json, JsonLines, TaskName, finish, invocation_of, terminal_of
-from agentcoord.cli.pages import NEWEST_EVENTS, task_page
 from agentcoord.cli.progress import event_line
 from agentcoord.cli.reading import COSTS, DEAD_TASKS, LOCKS, STATS, STATUS, TASKS, WORKERS, Reading, answer
 from agentcoord.cli.review_pages import blame_page, path_inside
+from agentcoord.cli.task_page import NEWEST_EVENTS, task_page
 from agentcoord.cli.terminal import Terminal
 from agentcoord.clock import SystemClock
 from agentcoord.tui.diff_lines import diff_lines

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from agentcoord.cli.pages import spend_words, tokens_words
+from agentcoord.cli.money_words import spend_words, tokens_words
 from agentcoord.cli.render import Column, cell, fields, table
 from agentcoord.domain.states import SETTLED_STATES, ReviewState, TaskState
 from agentcoord.tui.glyphs import task_glyph, task_word

@@ -22,18 +22,22 @@ async def pause(shop: Workshop, why: str = "", *, for_the_day: bool = False) -> 
     `for_the_day`: until tomorrow, see `resume_on_another_day`.
     """
     day = local_day(shop.clock.now_ms() - _TURN_OF_THE_DAY_MS) if for_the_day else ""
-    await shop.store.set_setting(_DAY_SETTING, day)
-    await shop.store.set_setting(_SETTING, why)
-    await shop.store.queue.set_paused(True)
+    async with shop.pausing:
+        if why and await paused_why(shop) == why:
+            return  # Another worker ran into the same.
+        await shop.store.set_setting(_DAY_SETTING, day)
+        await shop.store.set_setting(_SETTING, why)
+        await shop.store.queue.set_paused(True)
     shop.hub.emit(EventKind.RUN_PAUSED, why=why or "asked for")
     shop.board.touch()
 
 
 async def resume(shop: Workshop) -> None:
     """Claim again."""
-    await shop.store.set_setting(_DAY_SETTING, "")
-    await shop.store.set_setting(_SETTING, "")
-    await shop.store.queue.set_paused(False)
+    async with shop.pausing:
+        await shop.store.set_setting(_DAY_SETTING, "")
+        await shop.store.set_setting(_SETTING, "")
+        await shop.store.queue.set_paused(False)
     shop.hub.emit(EventKind.RUN_RESUMED)
     shop.board.touch()
 

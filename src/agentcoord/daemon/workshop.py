@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import field
 from pathlib import Path
 
 from agentcoord.clock import Clock
@@ -61,3 +62,5 @@ class Workshop:
     """The accounts of drafts that are being made: no tasks, but their calls are under way all the same."""
     stopping: asyncio.Event
     """Set when the daemon stops: conversations then end at their next complete turn."""
+    pausing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while the run is paused or resumed, which is several steps."""

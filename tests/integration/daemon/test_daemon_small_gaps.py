@@ -28,7 +28,7 @@ from agentcoord.config.sections import BudgetSection
 from agentcoord.daemon.baseline import BaselineKeeper
 from agentcoord.daemon.chores import ORPHAN_AFTER_S, Chores
 from agentcoord.daemon.kept_file import KeptFile
-from agentcoord.daemon.pausing import pause
+from agentcoord.daemon.pausing import pause, resume
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.hunks import read_diff
 from agentcoord.domain.ids import ProjectId, TaskId
@@ -36,7 +36,7 @@ from agentcoord.domain.states import TaskState
 from agentcoord.domain.usage import UsdMicros
 from agentcoord.domain.worker import Role, worker_of
 from agentcoord.llm.api import Block
-from agentcoord.store import Caps
+from agentcoord.store import Caps, Store
 from workspace_kit import HandClock
 
 OTHER = worker_of("Backend-Engineer-2", Role.BACKEND_ENGINEER)
@@ -81,6 +81,43 @@ async def test_what_the_days_cap_paused_goes_on_the_next_day_and_nothing_else_do
             clock.ahead_ms += DAY_MS
             await chores.watch_day()
             assert d.store.queue.paused is not for_the_day
+
+
+async def test_a_pause_and_a_resume_at_once_are_one_after_the_other(
+    valkey_url: str, project_id: ProjectId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        shop, begun = d.shop, asyncio.Event()
+        kept = type(shop.store).set_setting
+
+        async def slowly(store: Store, name: str, value: str) -> None:
+            if name == "paused_why" and value:
+                begun.set()
+                await asyncio.sleep(0.05)  # So that a resume that does not wait is over long before.
+            await kept(store, name, value)
+
+        monkeypatch.setattr(type(shop.store), "set_setting", slowly)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(pause(shop, "the day's cap is reached", for_the_day=True))
+            await begun.wait()
+            group.create_task(resume(shop))
+        settings = [await shop.store.get_setting(name) for name in ("paused_why", "paused_day")]
+        assert (shop.store.queue.paused, settings) == (False, ["", ""])
+
+
+async def test_six_workers_that_run_into_the_same_pause_the_run_once(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d, d.working():
+        async with asyncio.TaskGroup() as group:
+            for _ in range(6):
+                group.create_task(pause(d.shop, "the key is refused"))
+        await pause(d.shop, "the disk is full")
+        await pause(d.shop)
+        d.hub.emit(EventKind.ERROR, where="behind them")
+        await d.wait_for(EventKind.ERROR)
+        told = [event.data["why"] for event in d.hub.recent if event.kind is EventKind.RUN_PAUSED]
+        assert told == ["the key is refused", "the disk is full", "asked for"]
 
 
 async def test_a_call_that_an_earlier_run_could_not_close_is_ended_while_its_task_is_held_again(

@@ -13,7 +13,19 @@ from agentcoord.store.keys import Keys
 from agentcoord.store.scripts import ScriptName, load_sources
 
 LUA = resources.files("agentcoord.store") / "lua"
-PARTS = ("held", "line", "money", "prelude", "reply", "setbacks", "spreading", "waves")
+PARTS = (
+    "around_writes",
+    "finishing",
+    "held",
+    "leasing",
+    "line",
+    "money",
+    "prelude",
+    "reply",
+    "setbacks",
+    "spreading",
+    "waves",
+)
 BARE = ScriptName.HAND_OVER
 """It has nothing in front, and writes its count by itself."""
 FILES = sorted(entry.name for entry in LUA.iterdir() if entry.name.endswith(".lua"))

@@ -56,6 +56,27 @@ def test_metrics_are_served_where_the_settings_say(a_night: Night) -> None:
     a_night.run("agentcoordd", "stop")
 
 
+def test_a_new_start_with_a_metrics_port_that_somebody_has_leaves_the_daemon_at_work(a_night: Night) -> None:
+    port = free_port()
+    a_night.env["AGENTCOORD_METRICS_PORT"] = str(port)
+    first = a_night.start()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        a_night.env["AGENTCOORD_METRICS_PORT"] = str(taken)
+        for command in ("reload", "restart"):
+            refused = a_night.run("agentcoordd", command)
+            assert refused.code == 1
+            assert f"127.0.0.1:{taken}: Address already in use" in refused.err
+            assert "metrics.port" in refused.err
+            assert a_night.run("agentcoordd", "status", "--json").document["pid"] == first
+    # Its own port is taken too, by itself.
+    a_night.env["AGENTCOORD_METRICS_PORT"] = str(port)
+    assert a_night.run("agentcoordd", "reload").code == 0
+    second = a_night.run("agentcoordd", "restart", "--json").document["pid"]
+    assert a_night.run("agentcoordd", "status", "--json").document["pid"] == second != first
+    a_night.run("agentcoordd", "stop")
+
+
 def test_a_daemon_that_was_killed_is_told_of_by_the_next(a_night: Night) -> None:
     told = a_night.base / "told"
     a_night.env["AGENTCOORD_NOTIFY_COMMAND"] = f"cat >> {told}; echo >> {told}"

@@ -160,6 +160,7 @@ def judge_settings(paths: ProjectPaths, env: Mapping[str, str], flags: Mapping[s
     from agentcoord.config.load import load_settings
     from agentcoord.daemon.equipping import check_prices, price_list_of
     from agentcoord.daemon.notifications import ways_to_notify
+    from agentcoord.daemon.project_lock import holder_of, read_identity
     from agentcoord.store.looking import version_of_server
 
     settings = load_settings(paths.root, env, flags)
@@ -167,6 +168,11 @@ def judge_settings(paths: ProjectPaths, env: Mapping[str, str], flags: Mapping[s
     ways_to_notify(settings.notify, env)
     if settings.redis.url:
         asyncio.run(version_of_server(settings.redis.url))
+    port = settings.metrics.port
+    if port and not (holder_of(paths) and read_identity(paths).get("metrics_port") == port):
+        from agentcoord.daemon.metrics_server import refuse_taken_port
+
+        refuse_taken_port(port)
 
 
 def stop(

@@ -19,6 +19,7 @@ from agentcoord.daemon.chores import LoopLag
 from agentcoord.daemon.fleet import Fleet
 from agentcoord.daemon.night_recorder import NightRecorder
 from agentcoord.daemon.notifications import Notifier, desk_for, ways_to_notify
+from agentcoord.daemon.project_lock import add_to_identity
 from agentcoord.daemon.run_book import RunBook
 from agentcoord.daemon.service_manager import ServiceManager
 from agentcoord.daemon.shutdown import Shutdown
@@ -104,6 +105,6 @@ async def companions(
         from agentcoord.daemon.metrics_server import Gauges, MetricsServer
 
         server = MetricsServer(shop.hub, Gauges(shop, fleet, views, state, lag), shop.clock)
-        await stack.enter_async_context(server.serving(port))
+        add_to_identity(paths, metrics_port=await stack.enter_async_context(server.serving(port)))
         loops.append(server.follow)
     return tuple(loops)

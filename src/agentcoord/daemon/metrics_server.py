@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
@@ -42,6 +44,23 @@ class Page:
     status: HTTPStatus
     body: bytes
     content_type: str = "text/plain; charset=utf-8"
+
+
+def refuse_taken_port(port: int) -> None:
+    """Raise the DaemonError that `serving` would raise now."""
+    try:
+        socket.create_server((HOST, port)).close()
+    except OSError as error:
+        raise _not_free(port, error) from error
+
+
+def _not_free(port: int, error: OSError) -> DaemonError:
+    # asyncio and socket each tell the address once more in their own words.
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return DaemonError(
+        f"the metrics endpoint cannot listen on {HOST}:{port}: {reason}",
+        mend="set metrics.port to a free port, or to 0 (off)",
+    )
 
 
 class Gauges:
@@ -137,10 +156,7 @@ class MetricsServer:
         try:
             server = await asyncio.start_server(self._answer, HOST, port, limit=REQUEST_BYTES)
         except OSError as error:
-            raise DaemonError(
-                f"the metrics endpoint cannot listen on {HOST}:{port}: {error.strerror}",
-                mend="set metrics.port to a free port, or to 0 (off)",
-            ) from error
+            raise _not_free(port, error) from error
         try:
             yield server.sockets[0].getsockname()[1]
         finally:

@@ -193,3 +193,13 @@ def identity(paths: ProjectPaths, *, supervised: bool = False) -> Iterator[None]
         yield
     finally:
         paths.identity_file.unlink(missing_ok=True)
+
+
+def add_to_identity(paths: ProjectPaths, **said: str | int) -> None:
+    """Say more of this daemon than who it is; whoever reads meanwhile finds the file whole."""
+    told = read_identity(paths)
+    if not told:
+        return
+    temporary = paths.identity_file.with_suffix(".new")
+    temporary.write_text(json.dumps({**told, **said}), encoding="utf-8")
+    temporary.replace(paths.identity_file)

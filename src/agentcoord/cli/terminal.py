@@ -37,6 +37,25 @@ _GROUND_SGR: Final[Mapping[Ground, str]] = {
     Ground.REMOVED: "31",
     Ground.REMOVED_WORD: "1;31",
 }
+_SIGNS: Final[Mapping[str, str]] = {
+    "✔": "v",
+    "✗": "x",
+    "●": "*",
+    "◆": "?",
+    "▲": "!",
+    "▶": ">",
+    "◐": "~",
+    "·": "-",
+    "…": "~",
+    "▰": "#",
+    "▱": ".",
+    "█": "#",
+    "▒": ":",
+    "░": ".",
+    "│": "|",
+    "─": "-",
+}
+"""Our signs, and what stands for each where the encoding lacks it: one cell, too, so that columns stay."""
 USUAL_WIDTH: Final = 80
 CLEAR_LINE: Final = "\r\x1b[K"
 
@@ -48,6 +67,8 @@ class Terminal:
         self._out = out
         self._err = err
         plain = bool(env.get("NO_COLOR")) or env.get("TERM") == "dumb"
+        self._signs_out = _signs_missing_in(out)
+        self._signs_err = _signs_missing_in(err)
         self._colour_out = out.isatty() and not plain
         self._colour_err = err.isatty() and not plain
         self.live = err.isatty() and env.get("TERM") != "dumb"
@@ -67,7 +88,8 @@ class Terminal:
 
     def lines(self, lines: Iterable[Line]) -> None:
         """Write data: one line each."""
-        self._out.write("".join(f"{paint(line, colour=self._colour_out)}\n" for line in lines))
+        text = "".join(f"{paint(line, colour=self._colour_out)}\n" for line in lines)
+        self._out.write(text.translate(self._signs_out))
         self._out.flush()
 
     def text(self, text: str) -> None:
@@ -86,12 +108,12 @@ class Terminal:
     def say(self, *spans: Span | str) -> None:
         """Tell the person something that is no data."""
         line = tuple(Span(span) if isinstance(span, str) else span for span in spans)
-        self._err.write(f"{paint(line, colour=self._colour_err)}\n")
+        self._err.write(f"{paint(line, colour=self._colour_err)}\n".translate(self._signs_err))
         self._err.flush()
 
     def rewrite(self, line: Line) -> None:
         """Replace the unfinished last line of standard error; only when `live`."""
-        self._err.write(CLEAR_LINE + paint(line, colour=self._colour_err))
+        self._err.write(CLEAR_LINE + paint(line, colour=self._colour_err).translate(self._signs_err))
         self._err.flush()
 
 
@@ -108,6 +130,15 @@ def paint(line: Line, *, colour: bool) -> str:
 def _code_of(span: Span) -> str:
     """A line of a diff is green or red as a whole here: a terminal of unknown colours has no soft grounds."""
     return _GROUND_SGR.get(span.ground) or _SGR.get(span.tone, "")
+
+
+def _signs_missing_in(stream: TextIO) -> dict[int, str]:
+    """What `str.translate` puts for the signs that a stream cannot encode: nothing, nearly everywhere."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    if encoding.lower() in ("utf-8", "utf8"):
+        return {}
+    kept = "".join(_SIGNS).encode(encoding, "ignore").decode(encoding)
+    return str.maketrans({sign: plain for sign, plain in _SIGNS.items() if sign not in kept})
 
 
 def _open_closed_streams() -> None:

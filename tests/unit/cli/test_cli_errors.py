@@ -261,3 +261,16 @@ def test_colour_needs_a_terminal_and_no_color_wins(run: Run, daemon: CannedDaemo
         out = Tty()
         Terminal(out, io.StringIO(), env).lines([(cell("x", Tone.BAD),)])
         assert ("\x1b[31m" in out.getvalue()) is coloured
+
+
+@pytest.mark.parametrize(
+    ("encoding", "done", "dot"), [("ascii", "v", "-"), ("iso8859-1", "v", "·"), ("utf-8", "✔", "·")]
+)
+def test_signs_that_the_encoding_lacks_are_plain_ones(encoding: str, done: str, dot: str) -> None:
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="backslashreplace") for _ in "oe")
+    terminal = Terminal(out, err, {})
+    terminal.lines([(cell("✔ a · ☃"),)])
+    terminal.say("✔ b")
+    snowman = "☃" if encoding == "utf-8" else "\\u2603"
+    assert out.buffer.getvalue().decode(encoding) == f"{done} a {dot} {snowman}\n"
+    assert err.buffer.getvalue().decode(encoding) == f"{done} b\n"

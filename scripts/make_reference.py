@@ -29,9 +29,14 @@ from doc_sources import (
 from man_pages import man_pages
 from protocol_page import with_methods
 from state_drawing import with_drawing
+from typer.main import get_command
 
 from agentcoord.agent.outcomes import LoopLimits
+from agentcoord.cli.agentcoord_app import app as agentcoord_app
+from agentcoord.cli.agentcoordd_app import app as agentcoordd_app
 from agentcoord.cli.boundary import INTERRUPTED, exit_code_of
+from agentcoord.cli.completions import Shell, script
+from agentcoord.cli.ready_completions import script_file
 from agentcoord.config.load import ENV_PREFIX, OTHER_VARIABLES, SECTIONS
 from agentcoord.config.sections import Settings
 from agentcoord.domain.events import EventKind
@@ -68,7 +73,9 @@ def generated_pages() -> dict[Path, str]:
         "metrics.md": metrics_page,
     }
     pages = {folder / name: make() for name, make in makers.items()}
-    return pages | {ROOT / "man" / "man1" / name: text for name, text in man_pages(_EXIT_CODES).items()}
+    pages |= {ROOT / "man" / "man1" / name: text for name, text in man_pages(_EXIT_CODES).items()}
+    programs = {"agentcoord": get_command(agentcoord_app), "agentcoordd": get_command(agentcoordd_app)}
+    return pages | {script_file(shell): script(shell, programs) for shell in Shell}
 
 
 def part_pages() -> dict[Path, Callable[[str], str]]:

@@ -16,6 +16,8 @@ from agentcoord.values import dataclass
 
 NAMES_MS: Final = 100
 """How long Tab may wait for a daemon's names; a shell variable, AGENTCOORD_COMPLETION_MS, says otherwise."""
+SCHEMA_NAME: Final = "[NAME]"
+"""How the argument of `schema` is called in its help."""
 _LIVE: Final = "@"
 """What stands before a kind of names that the daemon is asked for."""
 _BY_METAVAR: Final = {
@@ -61,14 +63,30 @@ def spots_of(command: Any, words: tuple[str, ...] = ()) -> Iterator[Spot]:
     arguments = [each for each in command.params if each.param_type_name == "argument"]
     yield Spot(
         words,
-        {name: each.get_short_help_str(60) for name, each in children.items()},
+        _briefly(children),
         {name: (each.help or "") for each in options for name in each.opts if name.startswith("--")},
         {name: _offered_to(each) for each in options if not each.is_flag for name in each.opts},
         tuple(_offered_to(each) for each in arguments),
         repeats=any(each.nargs == -1 for each in arguments),
     )
     for name, child in children.items():
-        yield from spots_of(child, (*words, name))
+        if name == "help" and not words:
+            yield from _below_help(command, (name,))
+        else:
+            yield from spots_of(child, (*words, name))
+
+
+def _below_help(command: Any, words: tuple[str, ...]) -> Iterator[Spot]:
+    """`help` is followed by what it explains: the commands themselves."""
+    children: Mapping[str, Any] = getattr(command, "commands", {})
+    yield Spot(words, _briefly(children), {}, {}, (), repeats=False)
+    for name, child in children.items():
+        if getattr(child, "commands", {}):
+            yield from _below_help(child, (*words, name))
+
+
+def _briefly(commands: Mapping[str, Any]) -> dict[str, str]:
+    return {name: each.get_short_help_str(60) for name, each in commands.items()}
 
 
 def _offered_to(parameter: Any) -> str:
@@ -77,6 +95,10 @@ def _offered_to(parameter: Any) -> str:
     kind = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
     if isinstance(kind, type) and issubclass(kind, Enum):
         return " ".join(str(each.value) for each in kind)
+    if parameter.metavar == SCHEMA_NAME:
+        from agentcoord.cli.file_schemas import all_schemas
+
+        return " ".join(all_schemas())
     return _BY_METAVAR.get(parameter.metavar or "", "")
 
 
@@ -97,8 +119,8 @@ def script(shell: Shell, programs: Mapping[str, Any]) -> str:
 
 
 def groups_of(spots: list[Spot]) -> list[str]:
-    """The commands that others stand below."""
-    return sorted(spot.words[0] for spot in spots if spot.words and spot.commands)
+    """The commands that others stand below; `help ctl` is one, too."""
+    return sorted(" ".join(spot.words) for spot in spots if spot.words and spot.commands)
 
 
 def valued_of(spots: list[Spot]) -> list[str]:
@@ -115,7 +137,7 @@ def _bash(program: str, spots: list[Spot]) -> str:
             for spot in spots
         ),
         wanted="\n".join(_wanted(spots)),
-        groups=" ".join(groups_of(spots)),
+        groups="|".join(groups_of(spots)),
         valued=" ".join(valued_of(spots)),
         names_ms=NAMES_MS,
     )
@@ -181,8 +203,8 @@ _{program}_complete() {{
             *) if [ -z "$place" ]; then
                    place="$word"
                else
-                   case " {groups} " in
-                       *" $place "*) place="$place $word" ;;
+                   case "|{groups}|" in
+                       *"|$place|"*) place="$place $word" ;;
                        *) at=$((at + 1)) ;;
                    esac
                fi ;;

@@ -1,10 +1,10 @@
 """The commands that people and prompts run all day, answered before Typer is imported.
 
 Importing Typer and building the commands takes longer than everything else that `agentcoord tasks`
-does. So plain spellings of `status`, `tasks`, `workers` and `start` are recognised from argv alone and
-answered on a plain socket; whatever is spelled otherwise (`--help` too) is left to Typer. Both use
-`reading`, so both print the same. Reading imports no Typer, pydantic, asyncio, SDK, Textual or Redis;
-`dashboard`, which comes here too, imports Textual and no Typer.
+does. So plain spellings of `status`, `tasks`, `workers`, `start` and `completions` are recognised from
+argv alone and answered on a plain socket; whatever is spelled otherwise (`--help` too) is left to Typer.
+Both use `reading`, so both print the same. Reading imports no Typer, pydantic, asyncio, SDK, Textual or
+Redis; `dashboard`, which comes here too, imports Textual and no Typer.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ def answer_agentcoord(argv: Sequence[str], invocation: Invocation) -> int | None
         from agentcoord.cli.names import answer_names
 
         return answer_names(argv, invocation)
+    if argv[:1] == ["completions"]:
+        from agentcoord.cli.ready_completions import answer_completions
+
+        return answer_completions(argv, invocation)
     request = _recognise(argv, invocation)
     if request is not None and request[:2] == ("dashboard", False):
         return watch(request[2])

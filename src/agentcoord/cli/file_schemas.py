@@ -10,12 +10,18 @@ import dataclasses
 import typing
 from typing import Any
 
-from agentcoord.cli.schemas import DIALECT, schema_of
+from agentcoord.cli.schemas import DIALECT, document_schemas, line_schemas, schema_of
 from agentcoord.config.bounds import BOUNDS, CHOICES, NOTICES, TIME_OF_DAY
 from agentcoord.config.load import PERSONAL, SECTIONS
 from agentcoord.domain.ids import TASK_ID_PATTERN
 from agentcoord.domain.task import PRIORITIES, OnNeedFailed
 from agentcoord.domain.worker import Role
+
+
+def all_schemas() -> dict[str, dict[str, Any]]:
+    """Every schema that there is, by its name."""
+    files = {"agentcoord.toml": settings_schema(), "plan.toml": plan_schema()}
+    return {**document_schemas(), **line_schemas(), **files}
 
 
 def plan_schema() -> dict[str, Any]:

@@ -17,7 +17,7 @@ def fish(program: str, spots: list[Spot]) -> Iterator[str]:
     yield _PLACE.format(
         program=program,
         valued=" ".join(valued_of(spots)),
-        groups=" ".join(groups_of(spots)) or "''",
+        groups=" ".join(f"'{words}'" for words in groups_of(spots)),
         names_ms=NAMES_MS,
     )
     for spot in spots:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from typer.main import get_command
 
 from agentcoord.cli.boundary import CommandError
-from agentcoord.cli.completions import Shell, script
+from agentcoord.cli.completions import SCHEMA_NAME, Shell
 from agentcoord.cli.help_pages import example, group
 from agentcoord.cli.options import invocation_of
+from agentcoord.cli.ready_completions import script_file
 from agentcoord.wire.protocol import ExitCode
 
 commands = group("")
@@ -30,26 +30,20 @@ def completions(context: typer.Context, shell: Annotated[Shell, typer.Argument(h
     starts no program. bash and fish look for a file named after each program. zsh: write it to a file once,
     and `source` that in .zshrc.
     """
-    from agentcoord.cli.agentcoord_app import app
-    from agentcoord.cli.agentcoordd_app import app as daemon_app
-
-    programs = {"agentcoord": get_command(app), "agentcoordd": get_command(daemon_app)}
-    invocation_of(context).terminal.text(script(shell, programs))
+    invocation_of(context).terminal.text(script_file(shell).read_text(encoding="utf-8"))
 
 
 @commands.command(epilog=example("agentcoord schema", "agentcoord schema agentcoord.tasks"))
 def schema(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="One of them alone.")] = "",
+    name: Annotated[str, typer.Argument(metavar=SCHEMA_NAME, help="One of them alone.")] = "",
 ) -> None:
     """Print the JSON Schema of the documents that `--json` prints, of agentcoord.toml, and of a plan."""
     import json
 
-    from agentcoord.cli.file_schemas import plan_schema, settings_schema
-    from agentcoord.cli.schemas import document_schemas, line_schemas
+    from agentcoord.cli.file_schemas import all_schemas
 
-    files = {"agentcoord.toml": settings_schema(), "plan.toml": plan_schema()}
-    found = {**document_schemas(), **line_schemas(), **files}
+    found = all_schemas()
     if name and name not in found:
         raise CommandError(
             f"there is no schema {name}",

@@ -22,7 +22,7 @@ from typer.main import get_command
 
 from agentcoord.cli.agentcoord_app import app
 from agentcoord.cli.agentcoordd_app import app as daemon_app
-from agentcoord.cli.completions import spots_of, valued_of
+from agentcoord.cli.completions import Shell, script, spots_of, valued_of
 from agentcoord.wire.messages import Method
 
 project, run, daemon = canned_daemon.project, canned_daemon.run, canned_daemon.daemon
@@ -108,6 +108,35 @@ def test_bash_offers_the_values_that_are_fixed(bash: str) -> None:
     assert completed(bash, "agentcoord", "spawn", "--role", "=", "arch") == {"architect"}
     assert completed(bash, "agentcoord", "completions", "") == {"bash", "zsh", "fish"}
     assert completed(bash, "agentcoord", "completions", "fish", "") == set()
+    assert completed(bash, "agentcoord", "schema", "pl") == {"plan.toml"}
+    assert completed(bash, "agentcoord", "schema", "agentcoord.ta") == {"agentcoord.tasks", "agentcoord.task"}
+
+
+def test_bash_offers_help_what_there_is_help_of(bash: str) -> None:
+    assert completed(bash, "agentcoord", "help", "doc") == {"doctor"}
+    assert completed(bash, "agentcoord", "help", "ctl", "ki") == {"kill"}
+    assert completed(bash, "agentcoord", "help", "doctor", "") == set()
+    assert completed(bash, "agentcoordd", "help", "inst") == {"install-service"}
+
+
+@pytest.mark.parametrize("shell", list(Shell))
+def test_the_scripts_that_are_printed_are_those_that_the_commands_make(run: Run, shell: Shell) -> None:
+    """The mend of a failure is scripts/make_reference.py."""
+    programs = {"agentcoord": get_command(app), "agentcoordd": get_command(daemon_app)}
+    assert run("completions", shell).out == script(shell, programs)
+
+
+def test_printing_a_script_imports_no_commands() -> None:
+    asked = "import sys; from agentcoord.cli.agentcoord import main; main(['completions', 'zsh'])"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{asked}; print(sorted(sys.modules), file=sys.stderr)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=50,
+    )
+    assert "bashcompinit" in done.stdout
+    assert "'typer'" not in done.stderr
 
 
 @pytest.fixture
@@ -239,9 +268,12 @@ def test_tab_completes_in_a_real_shell(run: Run, tmp_path: Path, shell: str) -> 
         "agentcoord spawn --role arch\t",
         "agentcoord completions fi\t",
         "agentcoord ctl kill cl\t",
+        "agentcoord help ctl dr\t",
+        "agentcoord schema pl\t",
     )
     assert ran[:3] == ["doctor --online", "ctl drain", "plan check --json"]
-    assert ran[3:] == ["spawn --role architect", "completions fish", "ctl kill cl"]
+    assert ran[3:6] == ["spawn --role architect", "completions fish", "ctl kill cl"]
+    assert ran[6:] == ["help ctl drain", "schema plan"]  # Of `plan.toml`; a point ends the word here.
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

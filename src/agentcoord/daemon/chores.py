@@ -218,8 +218,13 @@ class Chores:
 
 
 def deadline_passed(started: datetime.datetime, now: datetime.datetime, deadline: str) -> bool:
-    """Whether the first `deadline` (HH:MM, local) after `started` has come by `now`."""
+    """Whether the first `deadline` (HH:MM, local) after `started` has come by `now`, both local.
+
+    As a clock on the wall shows it: in the night in which summer time begins or ends, the two are not
+    equally far from UTC.
+    """
     hour, minute = (int(part) for part in deadline.split(":"))
+    started, now = started.replace(tzinfo=None), now.replace(tzinfo=None)
     due = started.replace(hour=hour, minute=minute, second=0, microsecond=0)
     if due <= started:
         due += datetime.timedelta(days=1)

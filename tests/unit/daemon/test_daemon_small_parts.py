@@ -140,6 +140,25 @@ def test_the_deadline_is_the_first_one_after_the_start(started: str, now: str, p
     assert deadline_passed(began, at, "07:00") is passed
 
 
+@pytest.mark.parametrize(
+    ("started", "deadline", "before", "after"),
+    [
+        # Summer time ends at 03:00, which becomes 02:00.
+        ("2026-10-24T22:00+02:00", "07:00", "2026-10-25T06:59+01:00", "2026-10-25T07:00+01:00"),
+        ("2026-10-24T22:00+02:00", "02:30", "2026-10-25T02:29+02:00", "2026-10-25T02:30+02:00"),
+        # It begins at 02:00, which becomes 03:00.
+        ("2026-03-28T22:00+01:00", "07:00", "2026-03-29T06:59+02:00", "2026-03-29T07:00+02:00"),
+        ("2026-03-28T22:00+01:00", "02:30", "2026-03-29T01:59+01:00", "2026-03-29T03:00+02:00"),
+    ],
+)
+def test_the_deadline_is_what_the_clock_on_the_wall_shows_also_when_summer_time_begins_or_ends(
+    started: str, deadline: str, before: str, after: str
+) -> None:
+    began, early, late = (datetime.datetime.fromisoformat(each) for each in (started, before, after))
+    assert not deadline_passed(began, early, deadline)
+    assert deadline_passed(began, late, deadline)
+
+
 def test_a_full_disk_is_seen_through_every_translation(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     translated = WorkspaceError("the journal refused")

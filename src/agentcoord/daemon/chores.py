@@ -72,8 +72,15 @@ class Chores:
     """Everything regular, as children of the daemon's task group."""
 
     def __init__(
-        self, shop: Workshop, fleet: Fleet, *, lease_s: float, on_deadline: Callable[[], None]
+        self,
+        shop: Workshop,
+        fleet: Fleet,
+        *,
+        lease_s: float,
+        on_deadline: Callable[[], None],
+        since_ms: int | None = None,
     ) -> None:
+        """`since_ms`: when somebody wanted a daemon; the first deadline after that is meant. None: now."""
         self._shop = shop
         self._fleet = fleet
         self._lease_s = lease_s
@@ -82,7 +89,7 @@ class Chores:
         """When leases could last be renewed, as far as is known."""
         self._excused_until_ms = 0
         """Leases that ran out by then could not have been renewed by anybody."""
-        self._started_at = self._local_now()
+        self._started_at = self._local(shop.clock.now_ms() if since_ms is None else since_ms)
         self._orphans: dict[str, float] = {}
         """Reservations whose call nobody makes any more, and when (monotonic) that was first seen."""
         self.lag = LoopLag()
@@ -189,7 +196,8 @@ class Chores:
 
     async def watch_deadline(self) -> None:
         """Drain once the configured time of day has come."""
-        if deadline_passed(self._started_at, self._local_now(), self._shop.settings.budget.deadline):
+        now = self._local(self._shop.clock.now_ms())
+        if deadline_passed(self._started_at, now, self._shop.settings.budget.deadline):
             self._on_deadline()
 
     async def _reap_wait(self) -> float:
@@ -206,8 +214,9 @@ class Chores:
             self.lag.last_ms = max(0.0, (clock.monotonic() - before - LAG_PERIOD_S) * 1000)
             self.lag.max_ms = max(self.lag.max_ms, self.lag.last_ms)
 
-    def _local_now(self) -> datetime.datetime:
-        return datetime.datetime.fromtimestamp(self._shop.clock.now_ms() / 1000, datetime.UTC).astimezone()
+    @staticmethod
+    def _local(ms: int) -> datetime.datetime:
+        return datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC).astimezone()
 
     @staticmethod
     def _every(seconds: float) -> Callable[[], Awaitable[float]]:

@@ -58,13 +58,14 @@ def run_foreground(
         paths = ProjectPaths.of(root, env)
         refuse_root(args, env)
         paths.make()
+        clock = clock or SystemClock()
         with (
             lock_of(paths),
             logging_to(paths.log_file, secrets=secrets_of(env), terminal=ready_fd is None),
-            identity(paths, supervised=args.supervised),
+            identity(paths, now_ms=clock.now_ms(), supervised=args.supervised),
         ):
             paths.given_up_file.unlink(missing_ok=True)
-            _serve_in_words(paths, args, env, starter, clock or SystemClock())
+            _serve_in_words(paths, args, env, starter, clock)
     except AgentCoordError as error:
         starter.tell({"error": error.message, "mend": error.mend, "kind": type(error).__name__})
         raise

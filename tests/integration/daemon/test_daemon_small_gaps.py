@@ -257,6 +257,22 @@ async def test_the_first_deadline_after_the_start_is_told_while_leases_are_held(
             each.cancel()
 
 
+async def test_a_deadline_that_came_while_the_daemon_was_dead_is_kept_by_the_next(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    clock = HandClock()
+    local = datetime.datetime.fromtimestamp(clock.ms / 1000, datetime.UTC).astimezone()
+    deadline = f"{local - datetime.timedelta(minutes=2):%H:%M}"
+    async with daemonlet(valkey_url, project_id) as d:
+        settings = replace(d.shop.settings, budget=BudgetSection(deadline=deadline))
+        shop = replace(d.shop, clock=clock, settings=settings)
+        for since_ms, come in ((None, False), (clock.ms - 3_600_000, True)):
+            told = asyncio.Event()
+            chores = Chores(shop, d.fleet, lease_s=60, on_deadline=told.set, since_ms=since_ms)
+            await chores.watch_deadline()
+            assert told.is_set() is come
+
+
 async def test_a_stored_baseline_is_used_again_and_a_damaged_one_is_made_anew(
     valkey_url: str, project_id: ProjectId, tmp_path: Path
 ) -> None:

@@ -23,7 +23,7 @@ from agentcoord.cli.lock_look import holds_lock
 from agentcoord.cli.starting import stop
 from agentcoord.cli.terminal import Terminal
 from agentcoord.daemon.process_life import Life, life_of
-from agentcoord.daemon.project_lock import holder_of, identity, lock_of
+from agentcoord.daemon.project_lock import holder_of, identity, lock_of, read_identity
 from agentcoord.errors import DaemonNotRunningError, NoAnswerError
 from agentcoord.wire.messages import ExitCode, Method
 
@@ -137,6 +137,20 @@ def test_the_supervisor_is_written_down_beside_the_daemon(project: Project) -> N
         assert holder is not None
         assert (holder.daemon.pid, holder.supervisor) == (os.getpid(), life_of(os.getppid()))
     assert holder_of(project.paths) is None
+
+
+def test_a_daemon_that_its_supervisor_starts_again_counts_from_the_first_start(project: Project) -> None:
+    project.paths.make()
+    since = []
+    for now_ms, supervised in ((1_000, True), (2_000, True), (3_000, False)):
+        with identity(project.paths, now_ms=now_ms, supervised=supervised):
+            since.append(read_identity(project.paths)["since_ms"])
+            killed = project.paths.identity_file.read_text()
+        project.paths.identity_file.write_text(killed)
+    assert since == [1_000, 1_000, 3_000]
+    project.paths.identity_file.unlink()
+    with identity(project.paths, now_ms=4_000, supervised=True):
+        assert read_identity(project.paths)["since_ms"] == 4_000
 
 
 def test_a_time_out_names_the_process_and_exits_with_6(project: Project, hold: Hold) -> None:

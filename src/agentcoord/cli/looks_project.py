@@ -208,7 +208,7 @@ def state(paths: ProjectPaths) -> Finding:
             "state",
             Verdict.FAIL,
             f"{foreign[0]} belongs to another user",
-            f"sudo chown -R $USER {shlex.quote(str(foreign[0]))}",
+            f"sudo chown -R $USER {shlex.join(map(str, foreign))}",
         )
     wrong = [folder for folder in there if stat.S_IMODE(folder.stat().st_mode) != 0o700]
     if wrong:
@@ -217,7 +217,7 @@ def state(paths: ProjectPaths) -> Finding:
             "state",
             Verdict.FAIL if unwritable else Verdict.WARN,
             f"{'not fully yours' if unwritable else 'open to others'}: {', '.join(map(str, wrong))}",
-            f"chmod 700 {shlex.quote(str(wrong[0]))}",
+            f"chmod 700 {shlex.join(map(str, wrong))}",
             Repair(f"make {', '.join(map(str, wrong))} yours alone (0700)", lambda: _make_private(wrong)),
         )
     needed = (paths.state_dir, paths.runtime_dir)

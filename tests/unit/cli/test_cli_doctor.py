@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -75,6 +76,15 @@ def test_what_a_dead_daemon_left_is_removed_told_before_and_looked_at_again(run:
     assert tree(made.root) == before
     assert all(not each["fixable"] for each in found(run).values())
     assert "nothing that --fix would mend" in run("doctor", "--fix").err
+
+
+def test_the_mend_of_open_folders_by_hand_names_all_of_them(run: Run, made: Project) -> None:
+    wrong = {made.paths.journal_dir, made.paths.transcripts_dir}
+    for folder in wrong:
+        folder.chmod(0o755)
+    words = shlex.split(found(run)["state"]["mend"])
+    assert words[:2] == ["chmod", "700"]
+    assert {Path(each) for each in words[2:]} == wrong
 
 
 def test_nothing_is_removed_under_a_daemon_that_is_alive_but_silent(run: Run, made: Project) -> None:

@@ -136,8 +136,7 @@ def _look_for_node(root: Path) -> Guess | None:
     scope = tuple(f"{place}/**" for place in places)
     if _has_tests(package):
         return Guess("Node", "npm test --silent", "package.json has a test script", scope)
-    packages = [json_of(found) for place in places for found in _packages_at(root / place)]
-    if any(map(_has_tests, packages)):
+    if any(_has_tests(json_of(found)) for place in places for found in _packages_at(root / place)):
         # npm does not read pnpm's file, and finds no workspace there.
         by_pnpm = (root / "pnpm-workspace.yaml").is_file()
         command = "pnpm -r test" if by_pnpm else "npm test --silent --workspaces --if-present"
@@ -145,6 +144,14 @@ def _look_for_node(root: Path) -> Guess | None:
     if any(root.glob("test/*")) or any(root.glob("*.test.*js")) or any(root.glob("src/**/*.test.*js")):
         return Guess("Node", "node --test", "test files, and package.json without a test script", scope)
     return Guess("Node", "", "package.json has no test script, and no tests were found", scope)
+
+
+def node_members(root: Path) -> list[Path]:
+    """The folders of a workspace's packages; none where there is no workspace."""
+    if not (root / "package.json").is_file():
+        return []
+    places = _workspaces(root, json_of(root / "package.json"))
+    return [found.parent for place in places for found in _packages_at(root / place)]
 
 
 def _packages_at(folder: Path) -> list[Path]:

@@ -12,11 +12,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from agentcoord.config.guesses import PYTHON_MARKS, Guess, guesses_at, guesses_of, may_hold_source
+from agentcoord.config.guesses import (
+    PYTHON_MARKS,
+    Guess,
+    guesses_at,
+    guesses_of,
+    may_hold_source,
+    node_members,
+)
 
 _MANIFESTS: Final = (*PYTHON_MARKS, "manage.py", "package.json", "Cargo.toml", "go.mod", "go.work")
 _NO_PROJECTS: Final = frozenset({"test", "tests", "fixtures", "docs", "doc", "third_party", "scripts"})
 _FOLDERS: Final = 50
+_MEMBERS: Final = 200
 _DEPENDENCIES: Final = (".venv", "node_modules")
 _ENVIRONMENTS: Final = ("venv", "env")
 """What people call a virtual environment that is not called `.venv`."""
@@ -50,7 +58,12 @@ def _with_its_python(folder: Path, command: str) -> str:
 def shared_folders(root: Path, places: list[str]) -> list[str]:
     """What is there of dependencies in places that `project.share` does not name by itself."""
     found = [name for name in _ENVIRONMENTS if (root / name / "pyvenv.cfg").is_file()]
+    # pnpm gives each package of a workspace links of its own to what it needs; others do so here and there.
+    members = [folder.relative_to(root).as_posix() for folder in node_members(root)[:_MEMBERS]]
     found += [
-        f"{place}/{name}" for place in places for name in _DEPENDENCIES if (root / place / name).is_dir()
+        f"{place}/{name}"
+        for place in dict.fromkeys([*places, *members])
+        for name in _DEPENDENCIES
+        if (root / place / name).is_dir()
     ]
     return found

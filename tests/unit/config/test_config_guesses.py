@@ -167,6 +167,20 @@ def test_a_workspace_of_pnpm_alone_is_tested_by_pnpm(tmp_path: Path) -> None:
     assert proposed(tmp_path, files).checks == (("tests", "pnpm -r test"),)
 
 
+def test_what_each_package_of_a_workspace_has_of_dependencies_is_shared(tmp_path: Path) -> None:
+    files = {
+        "package.json": '{"scripts": {"test": "pnpm -r test"}}',
+        "pnpm-workspace.yaml": "packages:\n  - 'libs/*'\n  - site\n",
+        "libs/a/package.json": "{}",
+        "libs/a/node_modules/ms/index.js": "",
+        "libs/b/package.json": "{}",
+        "site/package.json": "{}",
+        "site/node_modules/ms/index.js": "",
+    }
+    shared = read_settings(proposed(tmp_path, files).text, {}).project.share
+    assert shared == (".venv", "node_modules", "libs/a/node_modules", "site/node_modules")
+
+
 def test_of_a_workspace_of_cargo_every_member_is_tested_and_may_change(tmp_path: Path) -> None:
     files = {
         "Cargo.toml": '[package]\nname = "a"\n[workspace]\nmembers = ["macros", "tools/*", "."]\n',

@@ -61,7 +61,7 @@ def guessed_scope(root: Path, guesses: Sequence[Guess]) -> list[str]:
     scope = list(dict.fromkeys([*named, *extra]))
     if not scope:
         return list(NOBODY_KNOWS)
-    if not tests and not _takes_new_tests(scope, guesses):
+    if not tests and not _TEST_FOLDERS.intersection(packages) and not _takes_new_tests(scope, guesses):
         scope.append("tests/**")
     return scope
 

@@ -167,6 +167,16 @@ def test_a_workspace_of_pnpm_alone_is_tested_by_pnpm(tmp_path: Path) -> None:
     assert proposed(tmp_path, files).checks == (("tests", "pnpm -r test"),)
 
 
+def test_tests_that_are_a_package_are_named_once(tmp_path: Path) -> None:
+    files = {
+        "pyproject.toml": '[tool.poetry]\nname = "shop"\n',
+        "src/shop/__init__.py": "",
+        "tests/__init__.py": "",
+        "tests/test_shop.py": "def test_a():\n    pass\n",
+    }
+    assert proposed(tmp_path, files).scope == ("src/**", "tests/**")
+
+
 def test_what_each_package_of_a_workspace_has_of_dependencies_is_shared(tmp_path: Path) -> None:
     files = {
         "package.json": '{"scripts": {"test": "pnpm -r test"}}',

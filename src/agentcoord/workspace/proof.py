@@ -7,6 +7,7 @@ that the worker left lying about.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from agentcoord.domain.files import ChangeSet
@@ -43,11 +44,12 @@ class ProofTree:
         self.shadow_git = places.shadow_git
         self.read_only = {real: repo.root / name for name, real in shares.items()}
         """Shared folders: where they really are, and where the sandbox shows them."""
+        self._shared = frozenset(shares)
 
     async def sync(self) -> TreeStamp:
         """Make it the user's tree as it is now, with no changes on top."""
         manifest, generation = await self._resync()
-        return manifest.stamp(generation)
+        return replace(manifest.stamp(generation), shared=self._shared)
 
     def put(self, files: Sequence[tuple[str, bytes | None, int]]) -> None:
         """Make these files so, by path, content (None: gone) and mode. Blocking."""
@@ -68,7 +70,7 @@ class ProofTree:
         WorkspaceError when the copy of `ws` changed since `changes` was taken.
         """
         manifest, generation = await self._resync()
-        return await run_to_end(
+        staged = await run_to_end(
             stage_changes,
             changes,
             ws.files,
@@ -79,3 +81,6 @@ class ProofTree:
             self._repo.root,
             ahead,
         )
+        if isinstance(staged, MergeConflict):
+            return staged
+        return replace(staged, stamp=replace(staged.stamp, shared=self._shared))

@@ -79,6 +79,8 @@ class TreeStamp:
     """Those of `files`, UNPROVEN where only the hash can tell."""
     generation: int
     """The repository's generation then: tells whether a landing came since."""
+    shared: frozenset[str] = frozenset()
+    """Shared folders: shown from where they are, so that nothing of them was looked at."""
 
 
 def list_tree(repo: Repository) -> Listing:
@@ -105,7 +107,7 @@ def list_tree(repo: Repository) -> Listing:
 
 def paths_moved(repo: Repository, stamp: TreeStamp) -> tuple[str, ...]:
     """Return the paths that were added, changed or removed since `stamp`, sorted."""
-    files, known = list_tree(repo).files, stamp.signatures
+    files, known = list_tree(repo).without(stamp.shared).files, stamp.signatures
     moved = {path for path in known if path not in files}
     with opened_root(repo.root) as root_fd:
         for path in [p for p, signature in files.items() if known.get(p) != signature]:

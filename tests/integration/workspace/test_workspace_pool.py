@@ -16,6 +16,7 @@ from agentcoord.errors import WorkspaceError
 from agentcoord.workspace.pool import WorkspacePool
 from agentcoord.workspace.repository import Repository
 from agentcoord.workspace.scope import ScopeRules
+from agentcoord.workspace.staged import Staged
 from workspace_kit import World, git, git_state, make_repo, save, snapshot, write
 
 A, B, C = TaskId("a"), TaskId("b"), TaskId("c")
@@ -136,6 +137,22 @@ async def test_shared_folders_are_mount_targets_and_map_to_where_they_really_are
     await pool.release(ws, keep=False)
     ws = await pool.acquire(B, 1, fresh=False)
     assert not list((ws.root / "web/node_modules").iterdir())
+
+
+async def test_a_shared_folder_that_git_does_not_ignore_has_not_moved(tmp_path: Path) -> None:
+    world = await World.make(
+        tmp_path, {"a.py": b"a", "vendor/lib.py": b"", ".gitignore": b".venv/\n"}, share=(".venv", "vendor")
+    )
+    (tmp_path / "elsewhere").mkdir()
+    (world.root / ".venv").symlink_to(tmp_path / "elsewhere")  # The pattern ignores folders alone.
+    ws = await world.work("a", {"b.py": b"b"})
+    staged = await world.stage(ws)
+    assert isinstance(staged, Staged)
+    assert await world.pool.moved(staged.stamp) == ()
+    async with world.pool.proof() as proof:
+        assert await world.pool.moved(await proof.sync()) == ()
+    write(world.root, "c.py", b"c")
+    assert await world.pool.moved(staged.stamp) == ("c.py",)
 
 
 @pytest.mark.parametrize("share", ["../x", "/etc", ".git", ""])

@@ -70,7 +70,8 @@ def checks(
             "checks",
             Verdict.WARN,
             f"modules that Python does not have where checks run: {', '.join(modules)}",
-            "install them into .venv in the repository, or name their environment's folder in project.share, "
+            "install them into .venv in the repository, or link their environment there (with Poetry: "
+            'ln -s "$(poetry env info -p)" .venv), or name its folder in project.share, '
             "or correct the command under [checks]",
         )
     return Finding(

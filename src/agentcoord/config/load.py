@@ -263,6 +263,12 @@ class _Reading:
             for glob in values["checks"].get(key, ()):
                 if not glob.strip("/") or glob.startswith("/") or ".." in glob.split("/"):
                     self.say(f"checks.{key}: {glob!r} is no glob of paths inside the repository")
+        for folder in values["project"].get("share", ()):
+            if not folder.strip("/.") or folder[0] in "/~" or ".." in folder.split("/"):
+                self.say(
+                    f"project.share: {folder!r} is no folder inside the repository; put a link to one "
+                    "that is elsewhere there (ln -s), and name that"
+                )
         for word in values["notify"].get("events", ()):
             if word not in NOTICES:
                 self.say(f"notify.events: {word!r} is none of {', '.join(NOTICES)}{_nearest(word, NOTICES)}")

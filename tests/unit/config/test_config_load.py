@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import re
@@ -240,3 +241,10 @@ def test_what_is_wrong_is_said_of_where_it_was_set() -> None:
     with pytest.raises(ConfigError, match=r"^flag: budget\.run_usd is -3") as refused:
         read_settings("", {}, {"budget.run_usd": -3})
     assert refused.value.mend.startswith("mend the option (")
+
+
+@pytest.mark.parametrize("share", ["/opt/env", "~/env", "../env", "a/../../env", "", "/"])
+def test_a_shared_folder_outside_of_the_repository_is_refused_with_what_to_do(share: str) -> None:
+    with pytest.raises(ConfigError, match=r"project\.share") as refused:
+        read_settings(f"[project]\nshare = [{json.dumps(share)}]\n", {})
+    assert "ln -s" in str(refused.value)

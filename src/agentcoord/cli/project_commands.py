@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -26,7 +27,9 @@ _HIDDEN: Final = "..."
 @commands.command(epilog=example("agentcoord init", "agentcoord init --print"))
 def init(
     context: typer.Context,
-    only_print: Annotated[bool, typer.Option("--print", help="Print the file; write nothing.")] = False,
+    only_print: Annotated[
+        bool, typer.Option("--print", help="Print the file, or with --json the guesses; write nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write a commented agentcoord.toml.
@@ -36,18 +39,11 @@ def init(
     invocation = invocation_of(context)
     terminal, paths = invocation.terminal, invocation.paths()
     proposal = propose(paths.root)
-    if only_print:
+    if only_print and not as_json:
         terminal.text(proposal.text)
         return
-    try:
-        with paths.config_file.open("x", encoding="utf-8") as file:
-            file.write(proposal.text)
-    except FileExistsError as error:
-        raise CommandError(
-            f"{paths.config_file} is there already; it was left as it is",
-            exit_code=ExitCode.REFUSED,
-            mend="agentcoord config shows what it says; agentcoord init --print shows a fresh one",
-        ) from error
+    if not only_print:
+        _write_new(paths.config_file, proposal.text)
     if as_json:
         checks = dict(proposal.checks)
         document = {
@@ -69,6 +65,18 @@ def init(
     ]
     for line in command_lines(steps):
         terminal.say(*line)
+
+
+def _write_new(path: Path, text: str) -> None:
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise CommandError(
+            f"{path} is there already; it was left as it is",
+            exit_code=ExitCode.REFUSED,
+            mend="agentcoord config shows what it says; agentcoord init --print shows a fresh one",
+        ) from error
 
 
 @commands.command(epilog=example("agentcoord config", "AGENTCOORD_BUDGET_RUN_USD=3 agentcoord config --json"))

@@ -36,6 +36,13 @@ def test_init_writes_what_it_shows_and_never_over_a_file_that_is_there(run: Run,
     assert project.paths.config_file.read_text() == "# mine\n"
 
 
+def test_init_prints_the_guesses_as_json_and_writes_nothing(run: Run, project: Project) -> None:
+    project.paths.config_file.unlink(missing_ok=True)
+    printed = run("init", "--print", "--json")
+    assert json.loads(printed.out)["schema"] == "agentcoord.init/1"
+    assert not project.paths.config_file.exists()
+
+
 def test_config_prints_each_value_with_where_it_came_from(run: Run, project: Project) -> None:
     project.paths.config_file.write_text('[checks]\ntests = "make test"\n[budget]\nrun_usd = 2.5\n')
     document = json.loads(run("config", "--json", AGENTCOORD_BUDGET_TASK_USD="0.2").out)

@@ -115,7 +115,7 @@ complete -c agentcoord -n '__agentcoord_at "help ctl" 0' -f -a kill -d 'Stop wor
 complete -c agentcoord -n '__agentcoord_at "help ctl" 0' -f -a pause -d 'Begin nothing new; what runs goes on.'
 complete -c agentcoord -n '__agentcoord_at "help ctl" 0' -f -a resume -d 'Begin tasks again after a pause.'
 complete -c agentcoord -n '__agentcoord_at "help ctl" 0' -f -a drain -d 'Begin nothing new, and stop the daemon when the running...'
-complete -c agentcoord -n '__agentcoord_at "init" any' -l print -d 'Print the file; write nothing.'
+complete -c agentcoord -n '__agentcoord_at "init" any' -l print -d 'Print the file, or with --json the guesses; write nothing.'
 complete -c agentcoord -n '__agentcoord_at "init" any' -l json -d 'Print one JSON document instead of a page.'
 complete -c agentcoord -n '__agentcoord_at "config" any' -l json -d 'Print one JSON document instead of a page.'
 complete -c agentcoord -n '__agentcoord_at "doctor" any' -l fix -d 'Mend what is safe to mend: say it, do it, look again.'

@@ -86,6 +86,14 @@ def test_a_full_disk_at_the_start_is_said_and_leaves_nothing_running(
     assert a_night.run("agentcoordd", "status").code == 3
 
 
+def test_a_start_on_a_full_disk_is_no_daemon_that_died(a_night: Night, small_disk: SmallDisk) -> None:
+    identity = a_night.paths.identity_file
+    assert small_disk.run(f"agentcoordd start --rehearse {a_night.scripts} && agentcoordd stop").code == 0
+    small_disk.fill()
+    assert small_disk.run("agentcoordd start").code == 1
+    assert small_disk.run(f"test -e {identity}").code == 1
+
+
 def test_a_disk_that_fills_up_later_is_said_and_the_work_goes_on_when_there_is_room(
     a_night: Night, small_disk: SmallDisk
 ) -> None:

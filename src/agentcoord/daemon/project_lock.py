@@ -196,7 +196,7 @@ def identity(paths: ProjectPaths, *, now_ms: int = 0, supervised: bool = False) 
         "socket": os.fspath(paths.socket),
         "root": os.fspath(paths.root),
     }
-    paths.identity_file.write_text(json.dumps(said), encoding="utf-8")
+    _write_identity(paths, said)
     try:
         yield
     finally:
@@ -204,10 +204,19 @@ def identity(paths: ProjectPaths, *, now_ms: int = 0, supervised: bool = False) 
 
 
 def add_to_identity(paths: ProjectPaths, **said: str | int) -> None:
-    """Say more of this daemon than who it is; whoever reads meanwhile finds the file whole."""
+    """Say more of this daemon than who it is."""
     told = read_identity(paths)
-    if not told:
-        return
+    if told:
+        _write_identity(paths, {**told, **said})
+
+
+def _write_identity(paths: ProjectPaths, said: Mapping[str, Any]) -> None:
+    """Write the file whole or not at all: that it is there tells the next start that this daemon died."""
     temporary = paths.identity_file.with_suffix(".new")
-    temporary.write_text(json.dumps({**told, **said}), encoding="utf-8")
-    temporary.replace(paths.identity_file)
+    try:
+        temporary.write_text(json.dumps(said), encoding="utf-8")
+        temporary.replace(paths.identity_file)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise

@@ -153,6 +153,15 @@ def test_a_daemon_that_its_supervisor_starts_again_counts_from_the_first_start(p
         assert read_identity(project.paths)["since_ms"] == 4_000
 
 
+def test_a_start_that_cannot_say_who_it_is_leaves_what_a_dead_daemon_said(project: Project) -> None:
+    project.paths.make()
+    project.paths.identity_file.write_text('{"pid": 7}')
+    project.paths.identity_file.with_suffix(".new").mkdir()
+    with pytest.raises(OSError, match="Is a directory"), identity(project.paths):
+        raise AssertionError
+    assert read_identity(project.paths) == {"pid": 7}
+
+
 def test_a_time_out_names_the_process_and_exits_with_6(project: Project, hold: Hold) -> None:
     process = hold()
     terminal = Terminal.of_process(project.env)

@@ -8,7 +8,10 @@ sent is dropped, and that is logged once until something gets through again.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import structlog
@@ -55,6 +58,7 @@ class Tracer:
         *,
         current_run: Callable[[], str],
         status: Callable[[], Awaitable[StatusView]],
+        last_words_s: float = LAST_WORDS_S,
     ) -> None:
         """`current_run` gives its id, `status` says whether it has ended."""
         self._hub = hub
@@ -64,7 +68,11 @@ class Tracer:
         self._current_run = current_run
         self._status = status
         self._began_ms = clock.now_ms()
+        self._last_words_s = last_words_s
         self._pending: list[Span] = []
+        self._batch: list[Span] = []
+        """What is on its way, and no longer pending."""
+        self._posting: asyncio.Future[None] | None = None
         self._failing = False
 
     async def run(self) -> None:
@@ -83,10 +91,10 @@ class Tracer:
             finally:
                 await self._take(subscription)
                 try:
-                    async with asyncio.timeout(LAST_WORDS_S):
+                    async with asyncio.timeout(self._last_words_s):
                         await self._send()
                 except TimeoutError:
-                    log.warning("spans_lost", spans=len(self._pending))
+                    log.warning("spans_lost", spans=len(self._pending) + len(self._batch))
 
     async def _wait(self, subscription: Subscription) -> None:
         """Wait for news, and then a little for more of it: few requests with many spans.
@@ -108,21 +116,27 @@ class Tracer:
         del self._pending[:-SPANS_HELD]
 
     async def _send(self) -> None:
-        while self._pending:
-            # Taken out first: who is cancelled while they are on their way does not send them twice.
-            batch = self._pending[:SPANS_A_REQUEST]
-            del self._pending[:SPANS_A_REQUEST]
-            wanted = [span for span in batch if self._collector.samples(span.trace_id)]
+        """Send what is pending. Who is cancelled meanwhile goes on here with what is on its way."""
+        while self._batch or self._pending:
+            if self._posting is None:
+                self._batch = self._pending[:SPANS_A_REQUEST]
+                del self._pending[:SPANS_A_REQUEST]
+                wanted = [span for span in self._batch if self._collector.samples(span.trace_id)]
+                if not wanted:
+                    self._batch = []
+                    continue
+                self._posting = _in_a_thread(partial(send, self._collector, wanted, __version__))
             try:
-                if wanted:
-                    await asyncio.to_thread(send, self._collector, wanted, __version__)
+                await asyncio.shield(self._posting)
             except (OSError, ValueError) as error:
-                self._pending[:0] = batch
+                self._pending[:0] = self._batch
+                self._batch, self._posting = [], None
                 # They wait for the next time. Neither address nor headers: those may hold a secret.
                 if not self._failing:
                     log.warning("traces_not_sent", error=type(error).__name__, spans=len(self._pending))
                 self._failing = True
                 return
+            self._batch, self._posting = [], None
             self._failing = False
 
     async def _is_over(self) -> bool:
@@ -130,3 +144,32 @@ class Tracer:
             return (await self._status())["ended"]
         except StoreError:
             return False
+
+
+def _in_a_thread(work: Callable[[], None]) -> asyncio.Future[None]:
+    """Do it in a thread that nobody waits for at the end of the loop or of the process, as for the pool's.
+
+    A collector that takes a connection and says nothing would hold a daemon up that has stopped.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def tell(error: Exception | None) -> None:
+        if done.cancelled():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        failed = None
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - it is raised where this is awaited
+            failed = error
+        with suppress(RuntimeError):  # The loop has ended.
+            loop.call_soon_threadsafe(tell, failed)
+
+    threading.Thread(target=run, name="traces", daemon=True).start()
+    return done

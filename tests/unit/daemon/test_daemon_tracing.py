@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -11,6 +12,7 @@ from typing import Any, cast
 import pytest
 from daemon_fakes import HandClock, MemoryLog
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from structlog.testing import capture_logs
 
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.tracing import Tracer
@@ -98,3 +100,43 @@ async def test_a_restart_ends_what_was_under_way_and_nothing_is_lost_to_a_refusa
         ("task a", ""),
         (f"run {run}", ""),
     ]
+
+
+def test_a_collector_that_says_nothing_holds_up_no_daemon_that_stops_and_what_is_lost_is_counted() -> None:
+    claimed = {"token": 1, "attempt": 1, "model": "m"}
+
+    async def stop_while_it_hangs(port: int) -> socket.socket:
+        hub = EventHub(cast("EventLog", MemoryLog()), HandClock())
+        collector = collector_of({"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"})
+        assert isinstance(collector, Collector)
+
+        async def status() -> Any:
+            return {"ended": False}
+
+        tracer = Tracer(
+            hub,
+            SpanBook("shop"),
+            collector,
+            HandClock(),
+            current_run=lambda: "r20261126-220000",
+            status=status,
+            last_words_s=0.05,
+        )
+        async with asyncio.TaskGroup() as group:
+            told, tracing = group.create_task(hub.run()), group.create_task(tracer.run())
+            await asyncio.sleep(0)
+            hub.emit(EventKind.TASK_CLAIMED, task="a", worker="Architect", **claimed)
+            hub.emit(EventKind.TASK_DONE, task="a", worker="Architect", files=[])
+            taken, _ = await asyncio.to_thread(silent.accept)
+            told.cancel()
+            tracing.cancel()
+        return taken
+
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        capture_logs() as logged,
+        asyncio.run(stop_while_it_hangs(silent.getsockname()[1])),
+    ):
+        assert any(thread.name == "traces" for thread in threading.enumerate()), "nobody waited for it"
+    (lost,) = [each for each in logged if each["event"] == "spans_lost"]
+    assert lost["spans"] == 2

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from agentcoord.cli.findings import Finding, Verdict
+from agentcoord.config.guesses import json_of
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.config.sections import Settings
 from agentcoord.errors import SandboxError
@@ -27,6 +28,7 @@ from agentcoord.sandbox.toolchain import toolchain_prefixes
 
 _SHELL_SIGNS: Final = frozenset("|&;<>()$`\\\"'*?[#~=%!{}")
 _NEXT_BEGINS: Final = frozenset({"&&", ";"})
+_SCRIPT_RUNNERS: Final = frozenset({"npm", "pnpm", "yarn"})
 _LOOK_S: Final = 20.0
 _GIT_S: Final = 10.0
 
@@ -46,7 +48,10 @@ def checks(
             "none: nothing proves a change before it lands",
             "name your test command under [checks] in agentcoord.toml",
         )
-    wanted = {name: programs_of(command) for name, command in commands.items()}
+    wanted = {
+        name: [*programs_of(command), *_programs_of_scripts(command, paths.root)]
+        for name, command in commands.items()
+    }
     words = list(dict.fromkeys(word for each in wanted.values() for word in each))
     unseen = _unseen(words, settings.project.share, paths.root, env, ask_sandbox)
     nowhere: list[str] = []
@@ -85,6 +90,21 @@ def programs_of(command: str) -> list[str]:
     What only a shell can read is left out. A path is told from where the command begins.
     """
     return list(dict.fromkeys(program for program, _ in _starts(command)))
+
+
+def _programs_of_scripts(command: str, root: Path) -> list[str]:
+    """What the scripts of package.json that a command line surely runs start themselves."""
+    starts = _starts(command)
+    if any(program == "cd" for program, _ in starts):
+        return []
+    scripts = json_of(root / "package.json").get("scripts")
+    found: list[str] = []
+    for program, words in starts:
+        name = next((word for word in words if word != "run"), "")
+        of_members = any(word.startswith(("--workspace", "--filter", "-w", "-r")) for word in words)
+        if program in _SCRIPT_RUNNERS and isinstance(scripts, dict) and not of_members:
+            found += programs_of(str(scripts.get(name, "")))
+    return [word for word in dict.fromkeys(found) if word not in programs_of(command)]
 
 
 def modules_of(command: str) -> list[tuple[str, str]]:

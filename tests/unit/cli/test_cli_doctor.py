@@ -182,6 +182,25 @@ def test_programs_are_looked_for_where_checks_run_and_not_where_the_user_is(
     assert "install it for the whole system" in checks["mend"]
 
 
+def test_what_a_script_of_package_json_starts_is_looked_for_too(
+    run: Run, made: Project, tmp_path: Path
+) -> None:
+    mine = tmp_path / "tools/mine"
+    mine.parent.mkdir()
+    mine.write_text("#!/bin/sh\n")
+    mine.chmod(0o755)
+    made.env["PATH"] = f"{mine.parent}:/usr/bin:/bin"
+    package = made.root / "package.json"
+    made.paths.config_file.write_text('[checks]\nt = "sh -c true; npm test --silent"\n')
+    package.write_text('{"scripts": {"test": "mine -r test"}}')
+    assert f"t (mine, which is {mine})" in found(run)["checks"]["words"]
+    made.paths.config_file.write_text('[checks]\nt = "npm test --workspaces"\n')
+    assert "mine" not in found(run)["checks"]["words"]
+    package.write_text('{"scripts": 3}')
+    made.paths.config_file.write_text('[checks]\nt = "npm run test"\n')
+    assert "mine" not in found(run)["checks"]["words"]
+
+
 def test_a_program_of_an_ignored_folder_is_there_once_the_folder_is_shared(run: Run, made: Project) -> None:
     shutil.rmtree(made.root / ".git")
     subprocess.run(["git", "init", "--quiet", str(made.root)], check=True)

@@ -11,7 +11,7 @@ import typing
 from typing import Any
 
 from agentcoord.cli.schemas import DIALECT, document_schemas, line_schemas, schema_of
-from agentcoord.config.bounds import BOUNDS, CHOICES, NOTICES, TIME_OF_DAY
+from agentcoord.config.bounds import BOUNDS, CHOICES, FOLDER_INSIDE, NOTICES, TIME_OF_DAY
 from agentcoord.config.load import PERSONAL, SECTIONS
 from agentcoord.domain.ids import TASK_ID_PATTERN
 from agentcoord.domain.task import PRIORITIES, OnNeedFailed
@@ -109,4 +109,8 @@ def _setting(section: str, key: str, schema: dict[str, Any]) -> dict[str, Any]:
         return {"type": "array", "items": {"enum": list(NOTICES)}}
     if (section, key) == ("budget", "deadline"):
         return {**schema, "pattern": f"^({TIME_OF_DAY})?$"}
+    if (section, key) == ("project", "share"):
+        return {"type": "array", "items": {"type": "string", "pattern": f"^{FOLDER_INSIDE}$"}}
+    if (section, key) == ("models", "ladder"):
+        return {**schema, "minItems": 1}
     return schema

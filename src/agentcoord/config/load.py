@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from agentcoord.config.bounds import BOUNDS, CHOICES, NOTICES, TIME_OF_DAY
+from agentcoord.config.bounds import BOUNDS, CHOICES, FOLDER_INSIDE, NOTICES, TIME_OF_DAY
 from agentcoord.config.field_types import from_text, from_toml
 from agentcoord.config.paths import CONFIG_NAME
 from agentcoord.config.root_rule import ALLOW_ROOT_VARIABLE
@@ -264,7 +264,7 @@ class _Reading:
                 if not glob.strip("/") or glob.startswith("/") or ".." in glob.split("/"):
                     self.say(f"checks.{key}: {glob!r} is no glob of paths inside the repository")
         for folder in values["project"].get("share", ()):
-            if not folder.strip("/.") or folder[0] in "/~" or ".." in folder.split("/"):
+            if not re.fullmatch(FOLDER_INSIDE, folder):
                 self.say(
                     f"project.share: {folder!r} is no folder inside the repository; put a link to one "
                     "that is elsewhere there (ln -s), and name that"

@@ -42,6 +42,8 @@ def misfits(value: Any, schema: dict[str, Any], where: str = "$") -> list[str]:
     found: list[str] = []
     if "minimum" in schema and not schema["minimum"] <= value <= schema.get("maximum", value):
         found.append(f"{where}: {value!r} is out of bounds")
+    if "minItems" in schema and len(value) < schema["minItems"]:
+        found.append(f"{where}: too few")
     if "pattern" in schema and not re.search(schema["pattern"], value):
         found.append(f"{where}: {value!r} does not look like it")
     if isinstance(value, dict):
@@ -208,6 +210,9 @@ def test_the_settings_template_fits_and_a_wrong_key_does_not(run: Run) -> None:
         ("checks", "on_tamper", "laugh"),
         ("budget", "deadline", "7am"),
         ("notify", "events", ["tea"]),
+        ("project", "share", ["/opt/env"]),
+        ("project", "share", ["a/../../env"]),
+        ("models", "ladder", []),
     ],
 )
 def test_a_setting_that_is_refused_does_not_fit(

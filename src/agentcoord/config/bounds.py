@@ -47,5 +47,5 @@ NOTICES: Final = NotifySection().events
 """What may stand in `notify.events`."""
 TIME_OF_DAY: Final = r"([01]\d|2[0-3]):[0-5]\d"
 """What `budget.deadline` looks like where it is set."""
-FOLDER_INSIDE: Final = r"(?![/~])(?!(.*/)?\.\.(/|$)).*[^/.].*"
+FOLDER_INSIDE: Final = r"(?![/~])(?!(.*/)?(\.\.|\.[gG][iI][tT])(/|$)).*[^/.].*"
 """What a folder of `project.share` looks like."""

@@ -243,7 +243,9 @@ def test_what_is_wrong_is_said_of_where_it_was_set() -> None:
     assert refused.value.mend.startswith("mend the option (")
 
 
-@pytest.mark.parametrize("share", ["/opt/env", "~/env", "../env", "a/../../env", "", "/"])
+@pytest.mark.parametrize(
+    "share", ["/opt/env", "~/env", "../env", "a/../../env", "", "/", ".git", "a/.git/hooks"]
+)
 def test_a_shared_folder_outside_of_the_repository_is_refused_with_what_to_do(share: str) -> None:
     with pytest.raises(ConfigError, match=r"project\.share") as refused:
         read_settings(f"[project]\nshare = [{json.dumps(share)}]\n", {})

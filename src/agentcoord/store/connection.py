@@ -134,6 +134,7 @@ class Store:
         paused = settings.get("paused") == "1"
         dispatcher = Dispatcher(HandOuts(lane, clock, lease_ms, uuid.uuid4().hex, paused), spreader.finish)
         spreader.on_ready = dispatcher.wake
+        scripts.on_doubt = dispatcher.wake_in_doubt
         taking = TakingBack(scripts, clock, reader, spreader, lease_ms, locks.nudge, dispatcher.wake)
         return cls(
             client=client,

@@ -46,6 +46,8 @@ class Dispatcher:
     hand_outs: HandOuts
     spread: Callable[[], Awaitable[object]]
     """Releases the dependents that a call left over. May raise StoreError: the next reaping goes on then."""
+    in_doubt: bool = False
+    """Whether an answer was lost that may have said that tasks are ready; what it answers may run later."""
 
     @property
     def paused(self) -> bool:
@@ -59,6 +61,11 @@ class Dispatcher:
     def wake(self) -> None:
         """Tasks may have become ready: look after everybody who waits."""
         self.hand_outs.wake()
+
+    def wake_in_doubt(self) -> None:
+        """Look after everybody who waits, now and at the next reaping: nobody knows what ran, or will."""
+        self.in_doubt = True
+        self.wake()
 
     def claim(self, worker: WorkerSpec) -> Coroutine[Any, Any, Claim]:
         """Wait for a task that `worker` covers. Cancelled at any point, it leaves no task behind.

@@ -301,6 +301,9 @@ class TaskQueue:
         nobody could renew any, costs no attempt. Also finishes waves that a crash cut short. Returns the
         tasks taken back, wherever they went.
         """
+        if self.dispatcher.in_doubt:
+            self.dispatcher.in_doubt = False
+            self.dispatcher.wake()
         await self.spreader.finish()
         return await self.taking.lapsed(decide, model_of, excused_until_ms=excused_until_ms)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from importlib import resources
@@ -60,6 +60,15 @@ class ScriptName(StrEnum):
 
 _GIVING_BACK = {ScriptName.UNLOCK_ALL, ScriptName.UNLOCK_DEAD, ScriptName.SETTLE, ScriptName.RELEASE}
 """They take nothing worth mentioning, and run although the server is out of memory."""
+
+_MAKING_READY = {
+    ScriptName.SET_BACK,
+    ScriptName.SPREAD,
+    ScriptName.RETRY,
+    ScriptName.REJECT,
+    ScriptName.REAP,
+}
+"""After them, tasks may be ready that somebody waits for."""
 
 
 _OF_NEEDS = ("line", "held", "waves", "setbacks", "spreading")
@@ -166,6 +175,8 @@ class Scripts:
         self._prefix = keys.prefix
         self._client = client
         self._registered = {name: _Script(client, source) for name, source in sources.items()}
+        self.on_doubt: Callable[[], None] = lambda: None
+        """Called, without awaiting, when tasks may have become ready and no answer says so."""
 
     async def run(self, name: ScriptName, *args: str | int | bytes) -> Any:
         """Run a script; the shape of its answer stands in its header.
@@ -176,9 +187,17 @@ class Scripts:
             async with calling(f"run {name}"):
                 return await self._registered[name](keys=[self._prefix], args=args)
         except StoreUnavailableError as error:
+            self._doubt(name)
             if isinstance(error.__cause__, ReadOnlyError):
                 await self._let_go_of_a_demoted_master()
             raise
+        except asyncio.CancelledError:
+            self._doubt(name)
+            raise
+
+    def _doubt(self, name: ScriptName) -> None:
+        if name in _MAKING_READY:
+            self.on_doubt()
 
     async def _let_go_of_a_demoted_master(self) -> None:
         """Connect anew: the name in the URL may mean another server by now, old connections do not follow."""

@@ -1,0 +1,106 @@
+"""Answers that are lost, or that come after those of later calls: what is believed in memory stays true."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from fault_proxy import Fault, FaultProxy, Trap, Way, fault_proxy, lost_answer
+from msgspec import structs
+from server_kit import private_folder
+from store_kit import ANYBODY, HandClock, claim, load, open_store, spec, start_claim, task_of
+
+from agentcoord.domain.ids import ProjectId, TaskId
+from agentcoord.domain.states import TaskState
+from agentcoord.domain.task import OnNeedFailed
+from agentcoord.domain.worker import Role, worker_of
+from agentcoord.errors import StoreUnavailableError
+from agentcoord.store import Store
+from agentcoord.store.scripts import load_sources
+
+BACKEND = worker_of("Backend", Role.BACKEND_ENGINEER, ("backend",))
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with private_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+async def proxied(
+    valkey_url: str, project_id: ProjectId, folder: Path
+) -> AsyncIterator[tuple[Store, FaultProxy]]:
+    """A store whose server knows the scripts, and what can lose its answers."""
+    async with (
+        fault_proxy(valkey_url, folder) as (url, proxy),
+        open_store(url, project_id, HandClock()) as store,
+    ):
+        for source in (await load_sources()).values():
+            await store.client.script_load(source)
+        yield store, proxy
+
+
+async def test_a_retry_whose_answer_is_lost_wakes_who_waits(proxied: tuple[Store, FaultProxy]) -> None:
+    store, proxy = proxied
+    await load(store, spec("a"))
+    await store.queue.park(await claim(store), why="a question")
+    async with asyncio.TaskGroup() as group, asyncio.timeout(5):
+        waiting = await start_claim(store, group, ANYBODY)
+        proxy.trap = lost_answer()
+        with pytest.raises(StoreUnavailableError):
+            await store.queue.retry(TaskId("a"))
+        assert (await waiting).task.id == "a"
+
+
+async def test_an_end_whose_answer_is_lost_wakes_who_waits_for_what_runs_then(
+    proxied: tuple[Store, FaultProxy],
+) -> None:
+    store, proxy = proxied
+    after = structs.replace(spec("b", "a"), on_need_failed=OnNeedFailed.RUN)
+    await load(store, spec("a", tags=["testing"]), after)
+    async with asyncio.TaskGroup() as group, asyncio.timeout(5):
+        waiting = await start_claim(store, group, BACKEND)
+        proxy.trap = lost_answer()
+        with pytest.raises(StoreUnavailableError):
+            await store.queue.cancel(TaskId("a"), why="for a test")
+        assert (await waiting).task.id == "b"
+
+
+async def test_who_asks_for_another_try_and_goes_away_leaves_nobody_waiting(
+    proxied: tuple[Store, FaultProxy],
+) -> None:
+    store, proxy = proxied
+    await load(store, spec("a"))
+    await store.queue.park(await claim(store), why="a question")
+    async with asyncio.TaskGroup() as group, asyncio.timeout(5):
+        waiting = await start_claim(store, group, ANYBODY)
+        proxy.trap = trap = Trap(Fault.DELAY, Way.ANSWER)
+        asking = group.create_task(store.queue.retry(TaskId("a")))
+        await trap.sprung.wait()
+        asking.cancel()
+        trap.let_go.set()
+        assert (await waiting).task.id == "a"
+
+
+async def test_what_ran_long_after_it_was_given_up_is_handed_out_at_the_next_reaping(
+    proxied: tuple[Store, FaultProxy],
+) -> None:
+    store, proxy = proxied
+    await load(store, spec("a"))
+    await store.queue.park(await claim(store), why="a question")
+    async with asyncio.TaskGroup() as group, asyncio.timeout(5):
+        waiting = await start_claim(store, group, ANYBODY)
+        proxy.trap = trap = Trap(Fault.DELAY, Way.QUESTION)
+        asking = group.create_task(store.queue.retry(TaskId("a")))
+        await trap.sprung.wait()
+        asking.cancel()
+        await asyncio.wait({asking})
+        await task_of(store, "a")  # By then those who wait have been looked after, in vain.
+        trap.let_go.set()
+        while (await task_of(store, "a")).state is TaskState.PARKED:
+            pass
+        await store.queue.reap()
+        assert (await waiting).task.id == "a"

@@ -148,6 +148,8 @@ class BudgetLedger:
     async def settle(self, reservation: str, *, actual: UsdMicros, usage: Usage, model: str) -> None:
         """Book what the call cost in place of what was reserved; settling twice books once."""
         sums = await self._run(ScriptName.SETTLE, reservation, actual, model, *usage_args(usage))
+        if not sums:  # Booked before, it may be, by a call whose answer was lost.
+            await self._read_sums_of([reservation])
         self.mirror.settled(reservation, sums)
 
     async def mark_started(self, reservation: str) -> None:
@@ -182,9 +184,17 @@ class BudgetLedger:
         for start in range(0, len(dead), BATCH):
             piece = dead[start : start + BATCH]
             ended += await self._run(ScriptName.RELEASE, INTERRUPTED_MODEL, *piece)
+            await self._read_sums_of(piece)
             for reservation in piece:
                 self.mirror.open.pop(reservation, None)
         return tuple(ended)
+
+    async def _read_sums_of(self, reservations: Sequence[str]) -> None:
+        """Learn what the scopes of these have spent, where their end did not tell."""
+        known = [self.mirror.open[each] for each in reservations if each in self.mirror.open]
+        scopes = sorted({scope for reserved in known for scope in reserved.scopes})
+        if scopes:
+            self.mirror.learned(await self.memory.hashes(scopes))
 
     async def _run(self, name: ScriptName, *args: str | int) -> Any:
         """Run a script of the ledger, unless the server's memory is gone."""

@@ -80,6 +80,12 @@ class SpendMirror:
                 for scope, spent in zip(reserved.scopes, of_unit, strict=False):
                     told[scope] = max(told.get(scope, 0), spent)
 
+    def learned(self, hashes: Mapping[str, Mapping[str, str]]) -> None:
+        """Note sums that were read, because no answer told them."""
+        for kind, told in (("spent", self.spent), ("tokens_spent", self.tokens_spent)):
+            for scope, stored in hashes.items():
+                told[scope] = max(told.get(scope, 0), int(stored.get(kind, 0)))
+
     def forget_kept(self, hashes: Mapping[str, Mapping[str, str]]) -> None:
         """Forget sums that are no newer than these hashes, which are on the disk: one a task for ever."""
         for kind, told in (("spent", self.spent), ("tokens_spent", self.tokens_spent)):

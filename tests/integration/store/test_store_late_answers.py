@@ -15,9 +15,10 @@ from store_kit import ANYBODY, HandClock, claim, load, open_store, spec, start_c
 from agentcoord.domain.ids import ProjectId, TaskId
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import OnNeedFailed
+from agentcoord.domain.usage import Usage, UsdMicros
 from agentcoord.domain.worker import Role, worker_of
 from agentcoord.errors import StoreUnavailableError
-from agentcoord.store import Store
+from agentcoord.store import Caps, Store
 from agentcoord.store.scripts import load_sources
 
 BACKEND = worker_of("Backend", Role.BACKEND_ENGINEER, ("backend",))
@@ -104,3 +105,39 @@ async def test_what_ran_long_after_it_was_given_up_is_handed_out_at_the_next_rea
             pass
         await store.queue.reap()
         assert (await waiting).task.id == "a"
+
+
+async def test_money_booked_by_a_settlement_whose_answer_is_lost_is_known_when_it_is_repeated(
+    proxied: tuple[Store, FaultProxy],
+) -> None:
+    store, proxy = proxied
+    await _reserve(store, "a")
+    proxy.trap = lost_answer()
+    with pytest.raises(StoreUnavailableError):
+        await _settle(store, "a")
+    await _settle(store, "a")
+    assert set(store.ledger.mirror.spent.values()) == {7}
+    assert set(store.ledger.mirror.tokens_spent.values()) == {15}
+    assert len(store.ledger.mirror.spent) == 3
+
+
+async def test_money_booked_for_a_call_that_nobody_settles_is_known(
+    proxied: tuple[Store, FaultProxy],
+) -> None:
+    store, proxy = proxied
+    await _reserve(store, "a")
+    await store.ledger.mark_started("a")
+    proxy.trap = lost_answer()
+    with pytest.raises(StoreUnavailableError):
+        await store.ledger.end(["a"])
+    await store.ledger.end(["a"])
+    assert (store.ledger.mirror.open, set(store.ledger.mirror.spent.values())) == ({}, {10})
+
+
+async def _reserve(store: Store, name: str) -> None:
+    amount = UsdMicros(10)
+    await store.ledger.reserve(name, run="r", task=TaskId("t"), day="d", amount=amount, caps=Caps())
+
+
+async def _settle(store: Store, name: str) -> None:
+    await store.ledger.settle(name, actual=UsdMicros(7), usage=Usage(1, 2, 3, 4, 5), model="m")

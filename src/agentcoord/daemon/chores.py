@@ -179,14 +179,16 @@ class Chores:
         store, held = self._shop.store, {claim.task.id for claim in self._fleet.claims}
         at_work = held | self._shop.drafting
         left_open = self._shop.board.left_open
-        now, open_ones = store.queue.clock.monotonic(), store.ledger.mirror.open
+        now, mirror = store.queue.clock.monotonic(), store.ledger.mirror
         self._orphans = {
             name: self._orphans.get(name, now)
-            for name, each in open_ones.items()
+            for name, each in mirror.unclosed.items()
             if each.task not in at_work or name in left_open
         }
         old = [name for name, since in self._orphans.items() if now - since >= ORPHAN_AFTER_S]
         if old:
+            for name in mirror.doubtful.keys() & set(old):
+                await store.ledger.release(name)  # Nobody makes a call before it is sure of its money.
             ended = await store.ledger.end(old)
             log.warning("reservations_ended", count=len(ended))
 

@@ -76,7 +76,7 @@ class TaskRunner:
         shop, task = self._shop, claim.task
         rung = shop.retries.rung_of(task)
         at = shop.board.began(self._row, claim, rung.model)
-        open_ones = shop.store.ledger.mirror.open
+        open_ones = shop.store.ledger.mirror.unclosed
         at.left_open = frozenset(name for name, each in open_ones.items() if each.task == task.id)
         try:
             ended = await self._run_held(claim, at, rung)

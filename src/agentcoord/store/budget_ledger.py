@@ -126,18 +126,21 @@ class BudgetLedger:
         in_order = _caps_in_order(caps)
         args = ["" if cap is None else cap for _, _, cap in in_order]
         words = (reservation, run, task, day, amount, tokens, worker, sent_amount, sent_tokens)
+        made = Reserved(
+            run,
+            task,
+            day,
+            amount,
+            tokens=tokens,
+            worker=worker,
+            sent_amount=sent_amount,
+            sent_tokens=sent_tokens,
+        )
+        if reservation not in self.mirror.open:
+            self.mirror.doubtful[reservation] = made
         refused = await self._run(ScriptName.RESERVE, *words, *args)
+        self.mirror.doubtful.pop(reservation, None)
         if not refused:
-            made = Reserved(
-                run,
-                task,
-                day,
-                amount,
-                tokens=tokens,
-                worker=worker,
-                sent_amount=sent_amount,
-                sent_tokens=sent_tokens,
-            )
             self.mirror.open.setdefault(reservation, made)
             return None
         which, spent, reserved = refused
@@ -162,7 +165,7 @@ class BudgetLedger:
     async def release(self, reservation: str) -> None:
         """Give up a reservation whose call was not made or was refused; repeating it changes nothing."""
         await self._run(ScriptName.RELEASE, "", reservation)
-        self.mirror.open.pop(reservation, None)
+        self.mirror.closed(reservation)
 
     async def open_reservations(self) -> dict[str, TaskId]:
         """Return every reservation that is neither settled nor released, and its task."""
@@ -186,7 +189,7 @@ class BudgetLedger:
             ended += await self._run(ScriptName.RELEASE, INTERRUPTED_MODEL, *piece)
             await self._read_sums_of(piece)
             for reservation in piece:
-                self.mirror.open.pop(reservation, None)
+                self.mirror.closed(reservation)
         return tuple(ended)
 
     async def _read_sums_of(self, reservations: Sequence[str]) -> None:

@@ -67,14 +67,26 @@ class SpendMirror:
     """Follows the ledger's answers."""
 
     open: dict[str, Reserved] = field(default_factory=dict)
+    doubtful: dict[str, Reserved] = field(default_factory=dict)
+    """Whose answer was lost, so that they may be open too; no call is made on them before they are sure."""
     spent: dict[str, int] = field(default_factory=dict)
     """By the name of the hash, in micro-dollars, as far as it was told."""
     tokens_spent: dict[str, int] = field(default_factory=dict)
     """The same in tokens."""
 
+    @property
+    def unclosed(self) -> dict[str, Reserved]:
+        """What is open, or may be."""
+        return {**self.doubtful, **self.open}
+
+    def closed(self, reservation: str) -> Reserved | None:
+        """Forget a reservation; return it if it was open."""
+        self.doubtful.pop(reservation, None)
+        return self.open.pop(reservation, None)
+
     def settled(self, reservation: str, sums: Sequence[int]) -> None:
         """Note the answer to a settlement: the sums of run, task and day, in money and then in tokens."""
-        reserved = self.open.pop(reservation, None)
+        reserved = self.closed(reservation)
         if reserved is not None:
             for told, of_unit in ((self.spent, sums[:3]), (self.tokens_spent, sums[3:])):
                 for scope, spent in zip(reserved.scopes, of_unit, strict=False):

@@ -146,6 +146,25 @@ async def test_a_call_that_an_earlier_run_could_not_close_is_ended_while_its_tas
         assert (await ledger.totals(run=run, day=day)).run_reserved_usd_micros == 0
 
 
+async def test_money_of_which_nobody_learned_that_it_was_set_aside_is_given_back(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    clock = MovedClock()
+    async with daemonlet(valkey_url, project_id, clock=clock) as d:
+        ledger, run, day = d.store.ledger, d.runs.run, d.runs.day()
+        amount = UsdMicros(500)
+        await ledger.reserve(
+            "lost", run=run, task=TaskId("t"), day=day, amount=amount, caps=Caps(), sent_amount=amount
+        )
+        ledger.mirror.doubtful["lost"] = ledger.mirror.open.pop("lost")  # As when the answer was lost.
+        await d.chores.reap()
+        clock.ahead_ms += round(ORPHAN_AFTER_S * 1000) + 1
+        await d.chores.reap()
+        totals = await ledger.totals(run=run, day=day)
+        assert (totals.run_reserved_usd_micros, totals.run_spent_usd_micros) == (0, 0), "it was never sent"
+        assert not ledger.mirror.unclosed
+
+
 async def test_a_task_that_landed_never_fails_because_its_lease_ran_out_unheard() -> None:
     """The store goes away before `done`, and the worker is killed: nobody gives the claim back."""
     with own_valkey() as valkey:

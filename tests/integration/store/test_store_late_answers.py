@@ -134,6 +134,30 @@ async def test_money_booked_for_a_call_that_nobody_settles_is_known(
     assert (store.ledger.mirror.open, set(store.ledger.mirror.spent.values())) == ({}, {10})
 
 
+async def test_a_reservation_whose_answer_is_lost_is_known_until_it_is_closed(
+    proxied: tuple[Store, FaultProxy],
+) -> None:
+    store, proxy = proxied
+    mirror = store.ledger.mirror
+    for close in (
+        store.ledger.release,
+        lambda name: store.ledger.end([name]),
+        lambda name: _settle(store, name),
+    ):
+        proxy.trap = lost_answer()
+        with pytest.raises(StoreUnavailableError):
+            await _reserve(store, "a")
+        assert list(await store.ledger.open_reservations()) == list(mirror.unclosed) == ["a"]
+        assert not mirror.open, "a server that has lost its memory decides anew"
+        await close("a")
+        assert not mirror.unclosed
+    proxy.trap = lost_answer()
+    with pytest.raises(StoreUnavailableError):
+        await _reserve(store, "b")
+    await _reserve(store, "b")
+    assert (list(mirror.open), mirror.doubtful) == (["b"], {})
+
+
 async def _reserve(store: Store, name: str) -> None:
     amount = UsdMicros(10)
     await store.ledger.reserve(name, run="r", task=TaskId("t"), day="d", amount=amount, caps=Caps())

@@ -9,6 +9,7 @@ daemon's business. File locks are `file_locks`; a lease that ends here only nudg
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import field
@@ -66,6 +67,9 @@ class TaskQueue:
     on_lease_ended: Callable[[TaskId], None]
     """Called, without awaiting, for each task whose lease this queue ended."""
     _loader: Loader = field(init=False)
+    _pausing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _pause_in_doubt: bool = False
+    """Whether the store may say something else of a pause than the dispatcher believes."""
 
     def __post_init__(self) -> None:
         self._loader = Loader(self.dispatcher, self.clock)
@@ -301,6 +305,8 @@ class TaskQueue:
         nobody could renew any, costs no attempt. Also finishes waves that a crash cut short. Returns the
         tasks taken back, wherever they went.
         """
+        if self._pause_in_doubt:
+            await self._look_whether_paused()
         if self.dispatcher.in_doubt:
             self.dispatcher.in_doubt = False
             self.dispatcher.wake()
@@ -349,14 +355,28 @@ class TaskQueue:
         return self.dispatcher.paused
 
     async def set_paused(self, paused: bool) -> None:
-        """Stop or resume handing out tasks; it is remembered across restarts."""
-        async with calling("store a setting"), self.client.pipeline(transaction=False) as pipe:
-            pipe.hset(self.keys.of("settings"), "paused", str(int(paused)))
-            if paused:
-                # A hand-over, which looks at nothing else, is not made any more, not even one under way.
-                pipe.set(self.keys.of("routes:version"), uuid.uuid4().hex)
-            await pipe.execute()
-        self.dispatcher.paused = paused
+        """Stop or resume handing out tasks; it is remembered across restarts.
+
+        Where its answer is lost, the next reaping finds out what was stored.
+        """
+        async with self._pausing:  # Of two at once, the later answer could come first.
+            self._pause_in_doubt = True
+            async with calling("store a setting"), self.client.pipeline(transaction=False) as pipe:
+                pipe.hset(self.keys.of("settings"), "paused", str(int(paused)))
+                if paused:
+                    # A hand-over, which looks at nothing else, is not made any more, not even one under way.
+                    pipe.set(self.keys.of("routes:version"), uuid.uuid4().hex)
+                await pipe.execute()
+            self._pause_in_doubt = False
+            self.dispatcher.paused = paused
+        self.dispatcher.wake()
+
+    async def _look_whether_paused(self) -> None:
+        """Believe what is stored."""
+        async with self._pausing:
+            settings = await read_hash(self.client, self.keys.of("settings"))
+            self._pause_in_doubt = False
+            self.dispatcher.paused = settings.get("paused") == "1"
         self.dispatcher.wake()
 
     async def _release(

@@ -165,3 +165,31 @@ async def _reserve(store: Store, name: str) -> None:
 
 async def _settle(store: Store, name: str) -> None:
     await store.ledger.settle(name, actual=UsdMicros(7), usage=Usage(1, 2, 3, 4, 5), model="m")
+
+
+async def test_the_last_word_about_a_pause_is_believed_whichever_answer_comes_first(
+    proxied: tuple[Store, FaultProxy],
+) -> None:
+    store, proxy = proxied
+    proxy.trap = trap = Trap(Fault.DELAY, Way.ANSWER)
+    async with asyncio.TaskGroup() as group, asyncio.timeout(5):
+        pausing = group.create_task(store.queue.set_paused(True))
+        await trap.sprung.wait()
+        resuming = group.create_task(store.queue.set_paused(False))
+        await asyncio.wait({resuming}, timeout=0.2)
+        trap.let_go.set()
+        await asyncio.wait({pausing, resuming})
+    assert not store.queue.paused
+    assert await store.get_setting("paused") == "0"
+
+
+async def test_a_pause_whose_answer_is_lost_is_known_after_the_next_reaping(
+    proxied: tuple[Store, FaultProxy],
+) -> None:
+    store, proxy = proxied
+    for paused in (True, False):
+        proxy.trap = lost_answer()
+        with pytest.raises(StoreUnavailableError):
+            await store.queue.set_paused(paused)
+        await store.queue.reap()
+        assert store.queue.paused is paused

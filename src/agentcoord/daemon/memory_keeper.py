@@ -168,8 +168,12 @@ class MemoryKeeper:
         """Copy, or restore; `dirty` is empty afterwards unless the store or the disk is away."""
         try:
             async with self._turn:
-                if self._store.memory.lost.is_set() and await self._store.memory.is_still_lost():
-                    await self._restore()
+                if self._store.memory.lost.is_set():
+                    if await self._store.memory.is_still_lost():
+                        await self._restore()
+                    else:  # Put back in the last round, it may be, and nobody was told.
+                        self._store.queue.dispatcher.wake()
+                        self._restored()
                 await self._copy(dirty)
             dirty.clear()
             self._told_of = ""

@@ -87,11 +87,16 @@ class Memory:
 
     async def is_still_lost(self) -> bool:
         """Look again before it is put back: an answer from before the last time may be heard after it.
+        And of that time the very last answer may have been lost.
 
         What was done since would be lost by putting an older copy over it.
         """
-        if (await read_text(self.client, self.keys.of(MARK)) or "") == self.mark:
+        stored = await read_text(self.client, self.keys.of(MARK)) or ""
+        # Where none was expected none is missed: the answer to its being left was lost, or is on its way.
+        self.mark = self.mark or stored
+        if stored == self.mark:
             self.lost.clear()
+            self.on_restored()
         return self.lost.is_set()
 
     def is_gone(self) -> StoreUnavailableError:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from daemon_kit import (
     PATIENCE_S,
+    WORKER,
     Daemonlet,
     Held,
     OwnValkey,
@@ -36,6 +37,7 @@ from agentcoord.domain.usage import NO_USAGE, UsdMicros
 from agentcoord.errors import DaemonError, RpcError, StoreUnavailableError
 from agentcoord.store.budget_ledger import Caps, CapScope
 from agentcoord.store.connection import Store
+from agentcoord.store.memory import MARK
 
 _S = TaskState
 PROJECT = ProjectId("p")
@@ -176,6 +178,38 @@ async def test_a_late_word_that_the_memory_is_gone_puts_nothing_older_back(valke
             await until_back(d)
             assert (await d.task("a")).state is _S.CANCELLED
         assert not [event for event in d.hub.recent if event.kind is EventKind.ERROR]
+
+
+async def test_a_mark_of_whose_being_left_nobody_learned_is_no_lost_memory(valkey: OwnValkey) -> None:
+    async with daemonlet(valkey.url, PROJECT) as d, keeping(d):
+        with Redis(unix_socket_path=str(valkey.socket)) as client:
+            client.set(d.store.keys.of(MARK), "left, and the answer was lost")
+        with pytest.raises(StoreUnavailableError):
+            await reserve(d, "of a draft", 1)
+        await until_back(d)
+        assert await reserve(d, "of a draft", 1) is None
+        await load(d, "a")
+
+
+async def test_who_waits_is_woken_when_nobody_learned_that_the_memory_is_put_back(valkey: OwnValkey) -> None:
+    async with daemonlet(valkey.url, PROJECT) as d, asyncio.TaskGroup() as group:
+        await load(d, "a")
+        async with keeping(d), asyncio.timeout(PATIENCE_S):
+            await until(lambda: kept_state(d, "a") == "queued")
+            with Redis(unix_socket_path=str(valkey.socket)) as client:
+
+                def scripts_run() -> int:
+                    return int(client.info("commandstats")["cmdstat_evalsha"]["calls"])
+
+                everything = {key: client.dump(key) for key in client.scan_iter()}
+                client.flushall()
+                before = scripts_run()
+                waiting = group.create_task(d.store.queue.claim(WORKER))
+                await until(lambda: scripts_run() > before)
+                for key, dumped in everything.items():
+                    client.restore(key, 0, dumped)
+            d.store.memory.lost.set()
+            assert (await waiting).task.id == "a"
 
 
 async def test_while_the_memory_is_gone_nobody_hears_that_nothing_is_left_to_do(valkey: OwnValkey) -> None:

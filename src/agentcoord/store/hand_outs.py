@@ -75,6 +75,8 @@ class HandOuts:
     _second_halves: deque[_Half] = field(default_factory=deque)
     _spare_epoch: str = field(default_factory=lambda: uuid.uuid4().hex)
     """What the epoch of the event log becomes if the stored log turns out to be gone."""
+    _last_event: tuple[str, int] = ("", 0)
+    """The epoch and the number of the newest event of which an answer told."""
 
     def __post_init__(self) -> None:
         self.traffic = Traffic(self.lane, self.clock, self)
@@ -127,7 +129,7 @@ class HandOuts:
         now_ms, version = self.clock.now_ms(), self._routes.version
         deadline_ms = now_ms + self.lease_ms
         head = head_of(deadline_ms, self.name, call.number, repeated=repeated, version=version)
-        of_log = (self._spare_epoch, KEPT_EVENTS) if call.appended else ()
+        of_log = (self._spare_epoch, KEPT_EVENTS, *self._last_event) if call.appended else ()
         return [now_ms, head, *call.arguments(self._routes), *of_log]
 
     def settle(self, call: Call, reply: Sequence[Any]) -> None:
@@ -191,6 +193,7 @@ class HandOuts:
         for appended in stored:
             answer_with(appended.answer, (epoch, number))
             number += appended.count
+        self._last_event = (epoch, number - 1)
 
     def _booked(self, finished: Finished, ok: bool) -> None:
         if not ok:

@@ -13,7 +13,8 @@
 --         feed before each
 --       the waiters, a line each: "<which, from 0> <number of its set of tags from 1> <worker>"
 --       how many groups of events; then 2 each: how many events, their JSON as one list
---       with events: the epoch to begin if their log is new, about how many to keep
+--       with events: the epoch to begin if their log is new, about how many to keep, the epoch and the
+--         number of the newest one that the caller was told of
 --       Lines are ended by line feeds. An argument costs as much as four words of a line.
 -- Returns {words, {body of each handed out, with what stands before it; nil when it is not handed out after all}};
 --       and, unless all of it is empty, also
@@ -34,8 +35,8 @@
 -- Invariant: what is handed out is leased to exactly one waiter, in this call or (repeated after a lost
 --       answer) in the one that it repeats. A repeated `finished` is 1 again: done by that same token; so
 --       is a repeated move that finds its next state. Events of a repeated call are stored once. Within an
---       epoch their numbers start at 1 and have no holes; an entry of the log holds one group of them, and
---       its id is the number of its last.
+--       epoch their numbers start at 1 and have no holes but of those that a fail-over lost; an entry of the
+--       log holds one group of them, and its id is the number of its last.
 local line = '([^\n]*)\n'
 local deadline, look, passed_over, name, number, repeated, done, blocked, queued, running, held, covers_version =
   string.match(ARGV[2], string.rep(line, 12))
@@ -274,6 +275,11 @@ if not granted then
       redis.call('SET', P .. 'epoch', epoch)
     end
     local last = redis.call('INCRBY', P .. 'events:last', total)
+    -- A replica that took over may not have heard of the newest: what was told under a number stays its own.
+    local told_epoch, told = ARGV[at + 3 + 2 * groups], tonumber(ARGV[at + 4 + 2 * groups])
+    if epoch == told_epoch and last - total < told then
+      last = redis.call('INCRBY', P .. 'events:last', told - (last - total))
+    end
     local number_of = last - total
     first_event = string.format('%d', number_of + 1)
     for i = 1, groups do

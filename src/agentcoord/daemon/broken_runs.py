@@ -10,7 +10,7 @@ import traceback
 import structlog
 
 from agentcoord.clock import Clock
-from agentcoord.daemon.handing_back import set_back
+from agentcoord.daemon.handing_back import set_back, tell_set_back
 from agentcoord.daemon.to_its_end import to_its_end
 from agentcoord.daemon.worker_row import WorkerRow
 from agentcoord.daemon.workshop import Workshop
@@ -25,6 +25,10 @@ from agentcoord.errors import AgentCoordError, LeaseLostError, StoreUnavailableE
 
 ASK_AGAIN_S = 1.0
 STORE_AWAY = "the store is away"
+_TOLD_BY_OTHERS = frozenset(
+    {Setback.LEASE_EXPIRED, Setback.ABSENT, Setback.RESTARTED, Setback.CANCELLED, Setback.ASKED}
+)
+"""Whoever takes a task out of a run's hands for one of these says so."""
 
 log = structlog.get_logger("fleet")
 
@@ -41,18 +45,22 @@ class BrokenRuns:
     async def give_back(self, row: WorkerRow, claim: Claim, error: Exception) -> None:
         """Give a broken run's claim back, if need be when the store is there again."""
         self.owed[claim.token] = claim
+        in_doubt = isinstance(error, StoreUnavailableError)
         try:
-            while not await to_its_end(self._given_back(row, claim, error)):
+            while not await to_its_end(self._given_back(row, claim, error, in_doubt=in_doubt)):
+                in_doubt = True
                 self._shop.board.set_own_state(row, WorkerState.WAITING, STORE_AWAY)
                 await self._clock.sleep(ASK_AGAIN_S)
         finally:
             del self.owed[claim.token]
 
-    async def _given_back(self, row: WorkerRow, claim: Claim, error: Exception) -> bool:
+    async def _given_back(
+        self, row: WorkerRow, claim: Claim, error: Exception, *, in_doubt: bool = False
+    ) -> bool:
         """Queue the task again, the attempt counted, or fail it when they are spent.
 
         False when the store is away. What has landed already never fails: the next claim finds it in
-        the journal and says done.
+        the journal and says done. `in_doubt`: it may have been done before, and the answer was lost.
         """
         task, shop = claim.task, self._shop
         why = f"the worker crashed: {error!r}"
@@ -64,15 +72,27 @@ class BrokenRuns:
             else:
                 verdict = shop.retries.decide(task, setback)
             told = verdict.told(why)
-            await set_back(shop, claim, setback, verdict, told, worker=row.spec.name)
-        except LeaseLostError:
-            pass  # It ended or moved on before the crash.
+            try:
+                await set_back(shop, claim, setback, verdict, told, worker=row.spec.name)
+            except LeaseLostError:  # It ended or moved on before.
+                if in_doubt:
+                    await self._tell_own_end(row, claim)
         except StoreUnavailableError:
             return False
         except (AgentCoordError, OSError) as failure:
             # The lease runs out by itself, and the reaper queues the task again.
             log.warning("give_back_failed", task=task.id, error=str(failure))
         return True
+
+    async def _tell_own_end(self, row: WorkerRow, claim: Claim) -> None:
+        """Tell how the run ended its claim, as the store has it: the answer was lost, nobody has told it."""
+        for end in reversed(await self._shop.store.queue.history(claim.task.id)):
+            if end.token == claim.token:
+                if end.setback not in _TOLD_BY_OTHERS:
+                    verdict = Verdict(TaskState(end.to), counts_attempt=False)
+                    setback, worker = Setback(end.setback), row.spec.name
+                    tell_set_back(self._shop.hub, claim.task.id, setback, verdict, end.why, worker=worker)
+                return
 
     def tell_crash(self, row: WorkerRow, error: Exception) -> None:
         """Tell clients in a line, and the log with its traceback."""

@@ -26,21 +26,26 @@ from daemon_kit import (
 
 from agentcoord.config.sections import BudgetSection
 from agentcoord.daemon.baseline import BaselineKeeper
+from agentcoord.daemon.broken_runs import BrokenRuns
 from agentcoord.daemon.chores import ORPHAN_AFTER_S, Chores
 from agentcoord.daemon.kept_file import KeptFile
 from agentcoord.daemon.pausing import pause, resume
+from agentcoord.daemon.worker_row import WorkerRow
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.hunks import read_diff
 from agentcoord.domain.ids import ProjectId, TaskId
+from agentcoord.domain.setbacks import Setback
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.usage import UsdMicros
 from agentcoord.domain.worker import Role, worker_of
+from agentcoord.errors import StoreUnavailableError
 from agentcoord.llm.api import Block
 from agentcoord.store import Caps, Store
 from workspace_kit import HandClock
 
 OTHER = worker_of("Backend-Engineer-2", Role.BACKEND_ENGINEER)
 DAY_MS = 24 * 3600 * 1000
+ENDS = (EventKind.TASK_FAILED, EventKind.TASK_REQUEUED, EventKind.TASK_CANCELLED, EventKind.TASK_PARKED)
 
 
 async def test_a_persons_pause_is_kept_although_no_task_tells_of_it(
@@ -163,6 +168,26 @@ async def test_money_of_which_nobody_learned_that_it_was_set_aside_is_given_back
         totals = await ledger.totals(run=run, day=day)
         assert (totals.run_reserved_usd_micros, totals.run_spent_usd_micros) == (0, 0), "it was never sent"
         assert not ledger.mirror.unclosed
+
+
+async def test_an_end_whose_answer_was_lost_is_told_once_all_the_same(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d, asyncio.TaskGroup() as group:
+        hub = group.create_task(d.hub.run())
+        broken, queue = BrokenRuns(d.shop, d.shop.clock), d.store.queue
+        row, lost = WorkerRow(WORKER, own_since_ms=0), StoreUnavailableError("no answer")
+        await d.load("t", "u")
+        ended, taken = [await queue.claim(WORKER) for _ in "tu"]
+        await queue.fail(ended, why="the same failure twice", setback=Setback.UNPROVEN)
+        await queue.cancel(taken.task.id, why="by a person, who is told")
+        for claim in (ended, taken):
+            await broken.give_back(row, claim, lost)
+            await broken.give_back(row, claim, RuntimeError("long after its end"))
+        await d.hub.flushed()
+        hub.cancel()
+        told = [(e.kind, e.task, e.data["why"]) for e in d.hub.recent if e.kind in ENDS]
+        assert told == [(EventKind.TASK_FAILED, ended.task.id, "the same failure twice")]
 
 
 async def test_a_task_that_landed_never_fails_because_its_lease_ran_out_unheard() -> None:

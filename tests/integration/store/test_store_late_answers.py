@@ -10,8 +10,9 @@ import pytest
 from fault_proxy import Fault, FaultProxy, Trap, Way, fault_proxy, lost_answer
 from msgspec import structs
 from server_kit import private_folder
-from store_kit import ANYBODY, HandClock, claim, load, open_store, spec, start_claim, task_of
+from store_kit import ANYBODY, NIGHT_MS, HandClock, claim, load, open_store, spec, start_claim, task_of
 
+from agentcoord.domain.events import Event, EventKind
 from agentcoord.domain.ids import ProjectId, TaskId
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import OnNeedFailed
@@ -193,3 +194,28 @@ async def test_a_pause_whose_answer_is_lost_is_known_after_the_next_reaping(
             await store.queue.set_paused(paused)
         await store.queue.reap()
         assert store.queue.paused is paused
+
+
+def _events(count: int) -> list[Event]:
+    return [Event(EventKind.TASK_TURN, NIGHT_MS + i, task="t", worker="w") for i in range(count)]
+
+
+async def test_a_number_that_was_told_is_given_to_no_other_event_after_a_fail_over(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        kept = [store.keys.of("events"), store.keys.of("events:last")]
+        first = await store.events.append(_events(3))
+        for key in kept:
+            await store.client.copy(key, f"{key}:replica")
+        told = await store.events.append(_events(2))
+        for key in kept:  # The replica had not heard of these two when it took over.
+            await store.client.rename(f"{key}:replica", key)
+        epoch = store.events.epoch
+        after = await store.events.append(_events(2)) + await store.events.append(_events(1))
+        assert [event.seq for event in (*told, *after)] == [4, 5, 6, 7, 8]
+        assert store.events.epoch == epoch
+        assert await store.events.read(after=0) == [*first, *after]
+        assert await store.events.read(after=told[-1].seq) == after
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        assert [event.seq for event in await store.events.append(_events(1))] == [9]

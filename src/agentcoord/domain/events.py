@@ -90,7 +90,7 @@ class Event(Struct, frozen=True):
     worker: str | None = None
     data: dict[str, Any] = field(default_factory=dict)
     seq: int = 0
-    """Its number in the log: starts at 1 and has no holes within an epoch."""
+    """Its number in the log: starts at 1 and has no holes within an epoch, but of what a fail-over lost."""
 
     def to_dict(self) -> dict[str, Any]:
         return {

@@ -1,5 +1,6 @@
-"""The log of events: a bounded stream, numbered without holes, that survives restarts.
+"""The log of events: a bounded stream that survives restarts, numbered in a row.
 
+Only the numbers of events that a fail-over lost are missing from it.
 `(epoch, seq)` lets a reader go on where it stopped. The epoch changes only when the log was lost. Events
 travel with the dispatcher's calls, so that a fact costs no call of its own while workers are busy.
 Deliberately absent: who subscribes and how they are told (`daemon`).

@@ -1,9 +1,10 @@
 """What the dashboard knows: the daemon's answers and notifications folded into plain data.
 
 Theory of operation. `begin()` takes the answer to a subscription, `fold()` each notification
-after it. Events are numbered without holes within an epoch, and that number is what makes a
-reconnection exact: an event at or below `seq` was seen already and is dropped; one beyond
-`seq + 1` proves that something was missed, and is refused so that the feed asks again.
+after it. Events are numbered without holes within an epoch (but of what a
+fail-over of Redis lost: shown as missed), and that number is what makes a reconnection exact: an event at
+or below `seq` was seen already and is dropped; one beyond `seq + 1` proves that something was missed, and
+is refused so that the feed asks again.
 Rows carry no number; the newest wins. Everything that changed is remembered as a set of parts
 until the screen takes it.
 Deliberately absent: awaiting (`feed`), and drawing.

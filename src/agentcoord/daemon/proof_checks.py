@@ -59,10 +59,12 @@ class ProofChecks:
         *,
         claim: Claim | None,
         known: KnownTests,
+        on_top_of: int = 0,
     ) -> tuple[CheckReport, Mapping[tuple[str, str], Cases]]:
         """Return the report, and the tests of those checks that ran and reported them.
 
         `tree_hash` empty: stored verdicts are not used. `claim` None: for nobody, as the baseline is.
+        `on_top_of`: so many changes of other tasks are in the tree that have not landed yet.
         Raises SandboxError: nothing ran.
         """
         policy = policy_for(proof, self._repo, self._toolchains)
@@ -87,6 +89,7 @@ class ProofChecks:
                 new_failures=len(verdict.new) if verdict else 0,
                 old_failures=len(verdict.before) if verdict else 0,
                 flaky=len(verdict.flaky) if verdict else 0,
+                on_top_of=on_top_of,
             )
 
         runs = CheckRuns(

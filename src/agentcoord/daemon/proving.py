@@ -221,20 +221,22 @@ class Prover:
             place.show(staged, before)
             await steps.offered()
             with spent.on(Stretch.CHECKS_AGAIN if last is not None else Stretch.CHECKS):
-                made = await place.unless_void(self._prove(claim, proof, staged, last))
+                made = await place.unless_void(self._prove(claim, proof, staged, last, len(ahead)))
             if made is not None and made.report.ok:
                 why = await self.flagging.why_held(claim.task, workspace, changes, staged, made.report)
                 made = replace(made, why_held=why)
             return made
 
-    async def _prove(self, claim: Claim, proof: ProofTree, staged: Staged, last: Proof | None) -> Proof:
+    async def _prove(
+        self, claim: Claim, proof: ProofTree, staged: Staged, last: Proof | None, on_top_of: int
+    ) -> Proof:
         """Run the checks on what is staged, unless they said all there is to say of it already."""
         if last is not None and await asyncio.to_thread(self._is_same_to_checks, last.staged, staged):
             return replace(last, staged=staged)
         commands = commands_for(claim.task.spec.check, self._checks.commands)
         known = self._known
         report, cases = await self._proof_checks.run(
-            proof, commands, staged.tree_hash, claim=claim, known=known
+            proof, commands, staged.tree_hash, claim=claim, known=known, on_top_of=on_top_of
         )
         await asyncio.to_thread(self._book.store, claim.task.id, report)
         return Proof(staged, report, cases, known)

@@ -35,7 +35,8 @@ class EventKind(StrEnum):
     """A tool call ended: `tool`, `summary`, `is_error`, `ms`."""
     TASK_CHECKING = "task.checking"
     TASK_CHECKED = "task.checked"
-    """`check`, `exit_code`, `ms`, `ok`, `excused`, and tests: `new_failures`, `old_failures`, `flaky`."""
+    """`check`, `exit_code`, `ms`, `ok`, `excused`, and tests: `new_failures`, `old_failures`, `flaky`.
+    `on_top_of`: how many changes of others, which may yet not land, were in the tree."""
     TASK_LANDING = "task.landing"
     TASK_DONE = "task.done"
     """`files`, `lines_added`, `lines_removed`, `cost_usd_micros`, `time_spent_ms` by what it was spent on."""

@@ -120,7 +120,11 @@ def _checked(data: _Data) -> str:
     name = data.get("check", "check")
     if data.get("ok"):
         return f"{name} passed in {_seconds(data)}"
-    return f"{name} failed with {data.get('exit_code', '?')} in {_seconds(data)}"
+    words = f"{name} failed with {data.get('exit_code', '?')} in {_seconds(data)}"
+    if others := int(data.get("on_top_of") or 0):
+        # Then nothing is said yet: where those do not land, it is tried without them.
+        words += f", on top of {plural(others, 'change')} not landed yet"
+    return words
 
 
 def _done(data: _Data) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from daemon_kit import PYTEST, Daemonlet, create, daemonlet, finish, until
 
+from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import ProjectId, TaskId
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import TaskSpec
@@ -117,6 +118,9 @@ async def test_red_because_of_one_before_it_that_does_not_land_is_no_fault_of_it
             await checks.let_end("t2")
             await d.wait_until("t2", TaskState.DONE)
             assert d.model.asked.count("t2") == 1, "nobody told it of a red check"
+            told = [e.data for e in d.hub.recent if (e.kind, e.task) == (EventKind.TASK_CHECKED, "t2")]
+            own = [(each["ok"], each["on_top_of"]) for each in told if each["check"] == "task"]
+            assert own == [(False, 1), (True, 0)], told
 
 
 async def test_two_tasks_that_write_one_file_land_merged_on_one_run_of_checks_each(

@@ -268,6 +268,10 @@ class TestEventWords:
             cost_usd_micros=380_000,
         )
         assert sentence(landed) == "api landed 1 file, +5 -1, $0.38"
+        red = {"kind": "task.checked", "task": "api", "data": {"check": "tests", "exit_code": 1, "ms": 2100}}
+        assert sentence(red) == "api tests failed with 1 in 2.1 s"
+        red["data"] |= {"on_top_of": 2}  # type: ignore[operator]  # A mapping, as above.
+        assert sentence(red) == "api tests failed with 1 in 2.1 s, on top of 2 changes not landed yet"
         assert tone_of(landed) is Tone.GOOD
 
     def test_an_event_of_a_newer_daemon_is_shown_as_it_is(self) -> None:

@@ -7,9 +7,10 @@ both need stand here.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TypeGuard
 
+from agentcoord.review.python_reach import always, is_empty, returns
 from agentcoord.values import dataclass
 
 _BROAD = frozenset({"Exception", "BaseException", "AssertionError"})
@@ -64,30 +65,37 @@ class Assertion:
     """By how much a value may be another than the expected one."""
 
 
-def assertions_of(body: Sequence[ast.stmt]) -> Iterator[Assertion]:
-    """Every assertion that can still fail, in order."""
+def assertions_of(body: Sequence[ast.stmt], named: Collection[str] | None = None) -> Iterator[Assertion]:
+    """Every assertion that can still fail, in order.
+
+    `named`: what the test around it names; a function within, of any other name, is never called.
+    None: any may be.
+    """
     for statement in body:
         match statement:
             case ast.Assert():
                 yield _of_test(statement.test, statement.lineno, source_of(statement))
-            case ast.If(test=ast.Constant(value=value)):
-                yield from assertions_of(statement.body if value else statement.orelse)
-            case ast.For(iter=ast.List(elts=[]) | ast.Tuple(elts=[]) | ast.Dict(keys=[])):
-                yield from assertions_of(statement.orelse)
+            case ast.If() if (value := always(statement.test)) is not None:
+                yield from assertions_of(statement.body if value else statement.orelse, named)
+            case ast.While() if always(statement.test) is False:
+                yield from assertions_of(statement.orelse, named)
+            case ast.For() if is_empty(statement.iter):
+                yield from assertions_of(statement.orelse, named)
             case ast.Try() if _swallows(statement):
-                yield from assertions_of([*statement.orelse, *statement.finalbody])
+                yield from assertions_of([*statement.orelse, *statement.finalbody], named)
             case ast.With() | ast.AsyncWith():
                 if not any(name_of(called(item.context_expr)) == "suppress" for item in statement.items):
                     yield from _raising(statement)
-                    yield from assertions_of(statement.body)
+                    yield from assertions_of(statement.body, named)
             case ast.Expr(value=ast.Call() | ast.Await()):
                 yield from _of_call(statement)
             case ast.FunctionDef() | ast.AsyncFunctionDef():
-                yield from assertions_of(statement.body)
+                if named is None or statement.name in named or statement.decorator_list:
+                    yield from assertions_of(statement.body, named)
             case _:
                 for part in bodies_of(statement):
-                    yield from assertions_of(part)
-        if isinstance(statement, _LEAVES):
+                    yield from assertions_of(part, named)
+        if isinstance(statement, _LEAVES) or returns(statement):
             return
 
 

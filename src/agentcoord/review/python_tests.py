@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from agentcoord.review.assertions import Assertion, assertions_of, bodies_of, called, name_of, source_of
+from agentcoord.review.python_reach import is_generator
 from agentcoord.review.readings import OUTSIDE, FileReading, WrittenTest
 
 _SKIPS = frozenset(
@@ -34,6 +35,8 @@ _SETUPS = frozenset(
 """Run around every test beside them."""
 _ENDS_RUN = frozenset({"os._exit", "sys.exit", "pytest.exit", "os.abort", "exit", "quit", "_exit"})
 _MARKERS = frozenset({"applymarker", "add_marker"})
+_RUNS_GENERATORS = frozenset({"gen_test", "inlineCallbacks", "coroutine", "asyncio_test", "ensureDeferred"})
+"""Decorators that run a test which yields."""
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -96,7 +99,7 @@ def _outside_of_tests(body: Sequence[ast.stmt]) -> Iterator[Assertion]:
     for statement in body:
         if isinstance(statement, ast.ClassDef):
             yield from _outside_of_tests(statement.body)
-        elif isinstance(statement, _Function) and not statement.name.startswith("test"):
+        elif isinstance(statement, _Function) and not _is_collected(statement):
             yield from assertions_of(_without_docstring(statement.body))
 
 
@@ -104,7 +107,7 @@ def _read_body(body: Sequence[ast.stmt], prefix: str, found: FileReading, names:
     """Read the statements of a module or a class; `names` are those of the whole file."""
     for statement in body:
         match statement:
-            case ast.FunctionDef() | ast.AsyncFunctionDef() if statement.name.startswith("test"):
+            case ast.FunctionDef() | ast.AsyncFunctionDef() if _is_collected(statement):
                 found.tests[prefix + statement.name] = _read_test(statement, names)
             case ast.FunctionDef() | ast.AsyncFunctionDef():
                 _read_surroundings(statement, prefix, found)
@@ -114,6 +117,8 @@ def _read_body(body: Sequence[ast.stmt], prefix: str, found: FileReading, names:
                     found.skips[f"{where}: {words}"] = line
                 found.classes.add(where)
                 _read_body(statement.body, f"{where}::", found, names)
+                if any(source_of(base) == "unittest.TestCase" for base in statement.bases):
+                    _note_never_awaited(statement.body, f"{where}::", found)
             case ast.Delete():
                 _take_away(statement.targets, prefix, found)
             case ast.Assign() | ast.AnnAssign() | ast.Expr() | ast.Raise():
@@ -125,9 +130,25 @@ def _read_body(body: Sequence[ast.stmt], prefix: str, found: FileReading, names:
                 pass
 
 
+def _note_never_awaited(body: Sequence[ast.stmt], prefix: str, found: FileReading) -> None:
+    """A plain TestCase calls its tests and awaits none."""
+    for statement in body:
+        test = found.tests.get(f"{prefix}{statement.name}") if isinstance(statement, _Function) else None
+        if test is not None and isinstance(statement, ast.AsyncFunctionDef):
+            test.skips["a plain TestCase does not await it"] = statement.lineno
+
+
+def _is_collected(function: _Function) -> bool:
+    return function.name.startswith("test") and _fixture(function) is None
+
+
+def _fixture(function: _Function) -> ast.expr | None:
+    return next((each for each in function.decorator_list if name_of(called(each)) == "fixture"), None)
+
+
 def _read_surroundings(function: _Function, prefix: str, found: FileReading) -> None:
     """A function that runs around tests, and may skip them."""
-    fixture = next((d for d in function.decorator_list if name_of(called(d)) == "fixture"), None)
+    fixture = _fixture(function)
     skips = {f"{prefix}{function.name}: {words}": line for words, line in _skips_inside(function)}
     if function.name in _SETUPS or (fixture is not None and "autouse=True" in source_of(fixture)):
         found.skips.update(skips)
@@ -163,7 +184,12 @@ def _read_test(function: _Function, names: _Names) -> WrittenTest:
     skips = dict(_decorator_skips(function, names.skipping))
     for words, line in _skips_inside(function):
         skips.setdefault(words, line)
+    if is_generator(function) and not any(
+        name_of(called(each)) in _RUNS_GENERATORS for each in function.decorator_list
+    ):
+        skips["it yields, so that calling it runs nothing of it"] = function.lineno
     plain = _without_docstring(function.body)
+    named = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
     for statement in plain:
         if isinstance(statement, ast.If) and any(isinstance(each, ast.Return) for each in statement.body):
             skips.setdefault(f"it returns early if {source_of(statement.test)}", statement.lineno)
@@ -171,7 +197,7 @@ def _read_test(function: _Function, names: _Names) -> WrittenTest:
         name=function.name,
         line=function.lineno,
         body="\n".join(ast.dump(statement) for statement in plain),
-        assertions=tuple(assertions_of(plain)),
+        assertions=tuple(assertions_of(plain, named)),
         skips=skips,
         cases=_cases(function, names.tables),
     )

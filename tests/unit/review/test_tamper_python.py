@@ -125,6 +125,11 @@ class PriceTest(unittest.TestCase):
             "def test_sum",
             "@pytest.fixture(autouse=True)\ndef a():\n    pytest.skip('x')\n\n\ndef test_sum",
         ),
+        (OLD, "    total = add", "    yield\n    total = add"),
+        (OLD, "    total = add", "    if False:\n        yield\n    total = add"),
+        (OLD, "    total = add", "    yield from ()\n    total = add"),
+        (OLD, "    total = add", "    total = add((yield), 0)\n    total = add"),
+        (UNITTEST, "    def test_a", "    async def test_a"),
         (OLD, "def test_sum", "def setup_module():\n    pytest.skip('x')\n\n\ndef test_sum"),
         (OLD, "class TestPrices:", "class TestPrices:\n    def __init__(self):\n        pass\n"),
         (UNITTEST, "    def test_a", "    def setUp(self):\n        self.skipTest('x')\n\n    def test_a"),
@@ -205,6 +210,15 @@ def test_a_removed_assertion_is_flagged_with_what_it_was() -> None:
         ("try:", "    assert f() == 1", "except Exception:", "    pass"),
         ("with contextlib.suppress(AssertionError):", "    assert f() == 1"),
         ("for x in []:", "    assert f() == 1"),
+        ("for x in range(0):", "    assert f() == 1"),
+        ("while False:", "    assert f() == 1"),
+        ("if False and ready:", "    assert f() == 1"),
+        ("if not True:", "    assert f() == 1"),
+        ("if 1 == 2:", "    assert f() == 1"),
+        ("if TYPE_CHECKING:", "    assert f() == 1"),
+        ("def inner():", "    assert f() == 1"),
+        ("while True:", "    return", "assert f() == 1"),
+        ("with server:", "    return", "assert f() == 1"),
         ("pass",),
     ],
 )
@@ -310,6 +324,45 @@ def test_hooks_that_steer_the_run_are_flagged_and_fixtures_are_not() -> None:
 def test_more_tests_and_more_assertions_are_honest_work() -> None:
     more = OLD.replace("    assert total == 3\n", "    assert total == 3\n    assert total > 2\n")
     assert flags(OLD, more + "\n\ndef test_new():\n    assert add(2, 2) == 4\n") == ()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("    assert f() == 1\n", "    def lines():\n        yield 1\n\n    assert f(lines()) == 1\n"),
+        ("    assert f() == 1\n", "    with server():\n        assert f() == 1\n"),
+        (
+            "    assert f() == 1\n",
+            "    while True:\n        if f():\n            break\n    assert f() == 1\n",
+        ),
+        (
+            "    assert f() == 1\n",
+            "    if WINDOWS and ready():\n        assert f() == 2\n    assert f() == 1\n",
+        ),
+        (
+            "    assert f() == 1\n",
+            "    def run():\n        assert f() == 1\n\n    pool.submit(run).result()\n",
+        ),
+        ("    assert f() == 1\n", "    @app.route('/')\n    def home():\n        assert f() == 1\n"),
+        ("    assert f() == 1\n", "    for x in range(3):\n        assert f() == 1\n"),
+    ],
+)
+def test_what_is_still_reached_is_no_flag(before: str, after: str) -> None:
+    assert flags(f"def test_x():\n{before}", f"def test_x():\n{after}") == ()
+
+
+def test_a_test_that_yields_to_who_runs_it_is_no_flag() -> None:
+    plain = "class PageTest(AsyncHTTPTestCase):\n    def test_x(self):\n        self.assertEqual(f(), 1)\n"
+    made = plain.replace("    def", "    @gen_test\n    def").replace("f()", "(yield f())")
+    assert not any(flag.holds for flag in flags(plain, made))
+    assert (
+        flags("@pytest.fixture\ndef a():\n    return 1\n", "@pytest.fixture\ndef a():\n    yield 1\n") == ()
+    )
+
+
+def test_a_test_that_becomes_a_fixture_is_deleted() -> None:
+    made = one(body("assert f() == 1"), "@pytest.fixture\n" + body("assert f() == 1"))
+    assert made.kind is FlagKind.TEST_DELETED
 
 
 def test_hostile_sources_are_flagged_and_end_nobody() -> None:

@@ -15,6 +15,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from agentcoord.review.flags import ChangedFile, Flag, FlagKind, is_test, text_of
+from agentcoord.review.tamper_cargo import cargo_change
 from agentcoord.review.tamper_scripts import MAKEFILE, PREFERRED_MAKEFILE, script_change
 from agentcoord.review.tamper_selection import selection_flags, selects_tests
 
@@ -47,10 +48,10 @@ _SHADOW = re.compile(
 )
 """`python -m pytest` looks in the current folder first."""
 _BUILD = re.compile(
-    r"(^|/)(Cargo\.toml|pom\.xml|build\.gradle(\.kts)?|tsconfig[\w.-]*\.json|vite\.config\.\w+|CMakeLists\.txt)$"
+    r"(^|/)(pom\.xml|build\.gradle(\.kts)?|tsconfig[\w.-]*\.json|vite\.config\.\w+|CMakeLists\.txt)$"
 )
 _SWITCHED_OFF = re.compile(
-    r"^\s*(?:(?:doc)?test|autotests)\s*=\s*false|<(?:groups|excludedGroups|test)>|<(?:maven\.test\.skip|skip(?:Tests|ITs)?)>\s*true|testFailureIgnore>\s*true"
+    r"<(?:groups|excludedGroups|test)>|<(?:maven\.test\.skip|skip(?:Tests|ITs)?)>\s*true|testFailureIgnore>\s*true"
     r"|ignoreFailures\s*=\s*true|enabled\s*=\s*false|passWithNoTests"
     r"|\bonlyIf\b|\b(?:include|exclude)(?:Tags|Engines|TestsMatching|Categories)\b|dangerouslyIgnoreUnhandledErrors"
     r"|\"(?:strict\w*|no[A-Z]\w*|allUnreachable\w*)\"\s*:\s*false|\"skipLibCheck\"\s*:\s*true"
@@ -139,6 +140,8 @@ def _changed_setting(file: ChangedFile, run_by_checks: Collection[str], *, selec
         return _tables_changed(_cfg_sections(file.before), _cfg_sections(file.after))
     if name == "package.json":
         return _tables_changed(_package_parts(file.before), _package_parts(file.after))
+    if name == "Cargo.toml":
+        return cargo_change(text_of(file.before), text_of(file.after))
     if _BUILD.search(file.path):
         excludes = None if selection_was_read else _LISTS if selects_tests(file.path) else _EXCLUDES
         return _switched_off(text_of(file.before), text_of(file.after), excludes)

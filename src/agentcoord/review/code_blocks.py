@@ -23,6 +23,8 @@ class Block:
     is_group: bool = False
     cases: int = 1
     skips: dict[str, int] = field(default_factory=dict)
+    patience_ms: float | None = None
+    retries: float = 0
 
 
 def children(blocks: Sequence[Block], number: int) -> list[Block]:

@@ -14,7 +14,20 @@ from agentcoord.review.source_mask import Language, Masked
 
 _RETURN = re.compile(r"\breturn\b[^\S\n]*(?:(?:Ok\(\(\)\)|nil|null|undefined|true)[^\S\n]*)?(?=[;\n}])")
 _ONLY_RETURNS = re.compile(r"(?P<head>\bif\b[^;{}]{0,400})\{\s*return\s*(?:Ok\(\(\)\)\s*)?;?\s*\}")
-_NEVER = re.compile(r"\bif\s*\(?\s*(?:false|0)\s*\)?\s*\{")
+_FALSE = r"(?:false|0|!\s*true)(?![\w.])"
+_NEVER = re.compile(
+    rf"\b(?:if|while|for)\b\s*\(?(?:[^;{{}}]{{0,200}};)?\s*\(?\s*{_FALSE}\s*\)?\s*(?:&&[^;{{}}|]{{0,300}})?\)?\s*\{{"
+    rf"|\b(?:if|while|for)\b[^{{}}|]{{0,300}}&&\s*\(?\s*{_FALSE}[\s)]*\{{"
+)
+"""Blocks that are never entered, with or without an assignment before the condition."""
+_NEVER_SCRIPT = re.compile(r"\bif\s*\(\s*(?:false|0|!\s*true)\s*(?:&&[^(){}|]{0,200})?\)\s*(?=[\w$])[^;\n]*")
+"""The same without a block."""
+_LEAVES = {
+    Language.SCRIPT: re.compile(r"\b(?:process\.(?:exit|abort|reallyExit)|Deno\.exit)\("),
+    Language.GO: re.compile(r"\b(?:os\.Exit|syscall\.Exit|runtime\.Goexit)\("),
+    Language.RUST: re.compile(r"\bprocess::(?:exit|abort)\("),
+}
+"""Calls that end the run of all tests, with a code of their own choice, or of this one."""
 _TRY = re.compile(r"\btry\s*\{")
 _CATCH = re.compile(r"\s*catch\s*(?:\([^)]{0,200}\))?\s*\{")
 _FAILS = re.compile(r"\b(?:throw|expect|assert|fail|reject|done|t)\b")
@@ -38,14 +51,18 @@ def reachable(
     stop = end if body is None else _first_return(text, body, text.closing[body])
     place = start
     for first, last in own:
-        openings = [found.end() - 1 for found in _NEVER.finditer(text.code, first, last)]
+        dead = [
+            (found.end() - 1, text.closing[found.end() - 1])
+            for found in _NEVER.finditer(text.code, first, last)
+        ]
         if language is Language.SCRIPT:
-            openings += _silent_tries(text, first, last)
+            dead += [(opening, text.closing[opening]) for opening in _silent_tries(text, first, last)]
+            dead += [found.span() for found in _NEVER_SCRIPT.finditer(text.code, first, last)]
         place = max(place, first)
-        for opening in sorted(openings):
+        for opening, closing in sorted(dead):
             if place < min(opening, stop):
                 yield place, min(opening, stop)
-            place = max(place, text.closing[opening])
+            place = max(place, closing)
         if place < min(last, stop):
             yield place, min(last, stop)
 
@@ -60,6 +77,13 @@ def guards(text: Masked, start: int, end: int, own: Stretches) -> Iterator[tuple
         if text.code.index("{", found.end("head")) in outermost:
             head = text.source[found.start() : min(found.end("head"), found.start() + _HEAD_CHARS)]
             yield f"it returns early {' '.join(head.split())}", found.start()
+
+
+def leaves(text: Masked, language: Language, stretches: Stretches) -> Iterator[tuple[str, int]]:
+    """Yield the calls that end the test run, and their places."""
+    for found in (each for stretch in stretches for each in _LEAVES[language].finditer(text.code, *stretch)):
+        words = text.source[found.start() : text.closing.get(found.end() - 1, found.end()) + 1]
+        yield f"it ends the test run: {' '.join(words.split())[:_HEAD_CHARS]}", found.start()
 
 
 def ends_as_its_tests(text: Masked, start: int, end: int) -> bool:

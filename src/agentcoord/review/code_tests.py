@@ -17,7 +17,8 @@ from collections.abc import Iterator, Sequence
 
 from agentcoord.review.code_assertions import assertions_between
 from agentcoord.review.code_blocks import Block, children, gaps
-from agentcoord.review.code_reach import GO_MAIN, ends_as_its_tests, guards, reachable
+from agentcoord.review.code_patience import file_patience, set_patience
+from agentcoord.review.code_reach import GO_MAIN, ends_as_its_tests, guards, leaves, reachable
 from agentcoord.review.readings import OUTSIDE, FileReading, WrittenTest
 from agentcoord.review.source_mask import Language, Masked, masked
 
@@ -71,9 +72,11 @@ def read_code_tests(content: bytes, language: Language) -> FileReading | None:
     skips: dict[str, int] = {}
     hooks: dict[str, int] = {}
     inside: re.Pattern[str] | None = None
+    ending = [(0, len(text.code))]
     match language:
         case Language.SCRIPT:
             blocks, inside = list(_script_blocks(text)), _SCRIPT_SKIP_INSIDE
+            hooks = dict(file_patience(text))
         case Language.GO:
             blocks, inside = list(_go_blocks(text)), _GO_SKIP_INSIDE
             head = text.source[: text.source.find("\npackage ") + 1]
@@ -84,6 +87,7 @@ def read_code_tests(content: bytes, language: Language) -> FileReading | None:
                 for main in mains
                 if not ends_as_its_tests(text, main.body, main.end)
             }
+            ending = list(gaps(0, len(text.code), mains))
             blocks = [block for block in blocks if block.name != GO_MAIN]
         case Language.RUST:
             blocks = list(_rust_blocks(text))
@@ -91,6 +95,8 @@ def read_code_tests(content: bytes, language: Language) -> FileReading | None:
                 found.group(): text.line_of(found.start()) for found in _RUST_MODULE_SKIP.finditer(text.code)
             }
             skips.update(_rust_modules(text))
+            ending = [(block.body, block.end) for block in blocks]
+    hooks |= {words: text.line_of(place) for words, place in leaves(text, language, ending)}
     blocks.sort(key=lambda block: block.start)
     reading = _reading(text, language, blocks, inside, skips)
     if reading is not None:
@@ -139,6 +145,8 @@ def _reading(
             ),
             skips=block.skips,
             cases=block.cases,
+            patience_ms=block.patience_ms,
+            retries=block.retries,
         )
     if reading.tests:
         _add_outside(text, language, blocks, reading)
@@ -176,6 +184,7 @@ def _script_blocks(text: Masked) -> Iterator[Block]:
         block = Block(name, found.start(), body, end, word.lstrip("xf") in _GROUPS, cases)
         if word[0] in "xf" or _SCRIPT_SKIP.search(modifiers):
             block.skips[f"{word}{modifiers}({name!r})"] = text.line_of(found.start())
+        set_patience(text, block)
         yield block
 
 

@@ -29,6 +29,10 @@ class WrittenTest:
     """What skips it or expects it to fail, and in which line."""
     cases: int
     """How many times a table runs it, as far as can be read; 1 without."""
+    patience_ms: float | None = None
+    """How long it may take, where it says so itself."""
+    retries: float = 0
+    """How often it may fail before it counts as failed."""
 
 
 @dataclass(frozen=True, slots=True)

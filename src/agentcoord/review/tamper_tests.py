@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import field
 
 from agentcoord.review.assertions import Assertion
+from agentcoord.review.code_patience import DEFAULT_MS
 from agentcoord.review.code_tests import language_of, read_code_tests
 from agentcoord.review.flags import ChangedFile, Flag, FlagKind
 from agentcoord.review.python_tests import read_tests
@@ -136,6 +137,9 @@ def _compared(path: str, name: str, old: WrittenTest, new: WrittenTest) -> list[
     if new.cases < old.cases:
         words = f"{name} had {old.cases} cases and has {new.cases}"
         flags.append(Flag(FlagKind.TEST_DELETED, path, new.line, words))
+    if (new.patience_ms or 0) > (old.patience_ms or DEFAULT_MS) or new.retries > old.retries:
+        words = f"{name} has more patience than it had"
+        flags.append(Flag(FlagKind.THRESHOLD_LOWERED, path, new.line, words))
     dropped, added = _difference(old.assertions, new.assertions)
     if len(new.assertions) < len(old.assertions):
         words = f"{name} had {len(old.assertions)} that could fail and has {len(new.assertions)}"

@@ -257,6 +257,7 @@ mod tests {
     }
 }
 """
+SLOW = "it(\n  'adds',\n  async () => {\n    expect(add(1, 2)).toBe(3);\n  },\n  5000,\n);\n"
 MAIN = "package a\n\nfunc TestMain(m *testing.M) {{\n\t{}\n}}\n"
 THREE = "  await expect(add(1, 2)).resolves.toBe(3);"
 
@@ -307,6 +308,39 @@ THREE = "  await expect(add(1, 2)).resolves.toBe(3);"
         ("src/a.rs", FLOATS, "        assert", "        return;\n        assert", Kind.ASSERTION_REMOVED),
         ("src/a.rs", FLOATS, "1e-6", "1e6", Kind.THRESHOLD_LOWERED),
         ("src/a.rs", FLOATS, "cfg(test)", 'cfg(all(test, feature = "slow"))', Kind.TEST_SKIPPED),
+        ("a_test.go", SUM, "if Sum(1) != 1", "if false && Sum(1) != 1", Kind.ASSERTION_REMOVED),
+        ("a_test.go", SUM, "if Sum(1) != 1", "if Sum(1) != 1 && false", Kind.ASSERTION_REMOVED),
+        ("a_test.go", SUM, "if Sum(1) != 1", "if got := Sum(1); false", Kind.ASSERTION_REMOVED),
+        ("a_test.go", SUM, "if Sum(1) != 1", "for false", Kind.ASSERTION_REMOVED),
+        ("a_test.go", SUM, "\tif Sum", "\truntime.Goexit()\n\tif Sum", Kind.CONFIGURATION_CHANGED),
+        (
+            "a_test.go",
+            SUM,
+            "package a\n",
+            "package a\nfunc init() { os.Exit(0) }\n",
+            Kind.CONFIGURATION_CHANGED,
+        ),
+        ("a.test.ts", IT, "  await expect", "  if (false) await expect", Kind.ASSERTION_REMOVED),
+        ("a.test.ts", IT, "  await expect", "  process.exit(0);\n  await expect", Kind.CONFIGURATION_CHANGED),
+        ("a.test.ts", SLOW, "5000", "5_000 * 60", Kind.THRESHOLD_LOWERED),
+        ("a.test.ts", IT, "});\n", "}, 600000);\n", Kind.THRESHOLD_LOWERED),
+        ("a.test.ts", IT, "'adds', ", "'adds', { retry: 9 }, ", Kind.THRESHOLD_LOWERED),
+        ("a.test.ts", IT, "it(", "jest.setTimeout(600000);\nit(", Kind.CONFIGURATION_CHANGED),
+        ("a.test.ts", IT, "it(", "jest.retryTimes(9);\nit(", Kind.CONFIGURATION_CHANGED),
+        (
+            "src/a.rs",
+            FLOATS,
+            "        assert",
+            "        std::process::exit(0);\n        assert",
+            Kind.CONFIGURATION_CHANGED,
+        ),
+        (
+            "src/a.rs",
+            FLOATS,
+            "        assert!",
+            "        if false && x { assert!(y) }\n //",
+            Kind.ASSERTION_REMOVED,
+        ),
         (
             "src/lib.rs",
             "#[cfg(test)]\nmod tests;\npub fn a() {}\n",
@@ -343,6 +377,15 @@ def test_what_can_no_longer_fail_a_test_is_flagged(
         ),
         ("a_test.go", SUM, '\t\tt.Fatal("no")\n', '\t\tt.Fatal("no")\n\t\treturn\n'),
         ("src/a.rs", FLOATS, "1e-6", "1e-9_f64"),
+        ("src/a.rs", FLOATS, "#[cfg", "fn main() { std::process::exit(2) }\n#[cfg"),
+        ("a_test.go", SUM, "if Sum(1) != 1", "if ok := true; ok || Sum(1) != 1"),
+        ("a_test.go", SUM, "\tif Sum", "\tif fast == false && n > 1 {\n\t\tt.Log(n)\n\t}\n\tif Sum"),
+        ("a_test.go", SUM, "\tif Sum", "\tfor i := 0; i < 3; i++ {\n\t\tt.Log(i)\n\t}\n\tif Sum"),
+        ("a.test.ts", IT, "  await", "  if (!ready) { start(); }\n  if (0 < n) log(n);\n  await"),
+        ("a.test.ts", SLOW, "5000", "1000"),
+        ("a.test.ts", IT, "});\n", "}, 5000);\n"),
+        ("a.test.ts", IT, "  await", "  client({ timeout: 90000, retry: 3 });\n  await"),
+        ("a.test.ts", IT, "  await", "  jest.spyOn(process, 'exit').mockImplementation(() => 0);\n  await"),
     ],
 )
 def test_a_return_or_a_catch_that_hides_no_failure_is_no_flag(
@@ -369,6 +412,10 @@ JAVA = "class PriceTest {\n  @Test\n  void a() {\n    assertEquals(1, f(), 0.1);
         ),
         ("    assert", "    assumeTrue(false);\n    assert", Kind.TEST_SKIPPED),
         ("@Test", "@Test(enabled = false)", Kind.TEST_SKIPPED),
+        ("    assert", "    if (true) return;\n    assert", Kind.TEST_SKIPPED),
+        ("    assert", "    if (slow()) {\n      return;\n    }\n    assert", Kind.TEST_SKIPPED),
+        ("    assert", "    return;\n    assert", Kind.TEST_SKIPPED),
+        ("    assert", "    if (false) assert", Kind.TEST_SKIPPED),
     ],
 )
 def test_what_a_test_that_is_read_by_lines_says_less_is_flagged(old: str, new: str, kind: FlagKind) -> None:
@@ -383,6 +430,9 @@ def test_what_a_test_that_is_read_by_lines_says_less_is_flagged(old: str, new: s
         ("    assert", "    assertNotNull(f());\n    assert"),
         ("assertEquals(1, f(), 0.1)", "assertThat(f()).isEqualTo(1)"),
         ("0.1", "0.01"),
+        ("    assert", "    Runnable r = () -> { return; };\n    assert"),
+        ("0.1);\n  }\n", "0.1);\n  }\n  void wait(int n) {\n    if (n < 1) return;\n    sleep(n);\n  }\n"),
+        ("    assert", "    if (isReady() == false) {\n      start();\n    }\n    assert"),
     ],
 )
 def test_what_it_says_besides_or_harder_is_no_flag(old: str, new: str) -> None:
@@ -426,7 +476,7 @@ def test_production_code_in_rust_is_not_judged_by_its_assertions() -> None:
     "hostile",
     [
         *('"', "`", "/*", "/[", "'", "`${", "\\", 'r#"', "r#", "/a", "(", "#[a]", "it(", "it.each("),
-        *("t.Run(", "fn f", "'\\'", "expect(a).", "func Test(", "assert!(", "[]struct{"),
+        *("if && ", "for ;", "t.Run(", "fn f", "'\\'", "expect(a).", "func Test(", "assert!(", "[]struct{"),
     ],
 )
 def test_no_file_takes_long_to_read(language: Language, hostile: str) -> None:

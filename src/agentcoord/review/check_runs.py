@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from agentcoord.errors import ReviewError, WorkspaceError
-from agentcoord.review.checks import CheckOutcome
+from agentcoord.review.checks import CUT_SHORT, CheckOutcome
 from agentcoord.review.junit import JUNIT_BYTES, Cases, joined, read_junit
 from agentcoord.review.pytest_command import ADD_OPTIONS, JUNIT_NAME, alone_command, is_pytest
 from agentcoord.review.verdict import KnownTests, judge, only_pre_existing
@@ -94,20 +94,31 @@ class CheckRuns:
         known = self._known()
         if cases is None:
             # Whoever ends pytest from within leaves no report and the code of their choice.
-            if not outcome.green or not known.of(name, command):
+            if not outcome.green:
                 return outcome
+            if not known.of(name, command):
+                return await self._unless_cut_short(outcome)
             cases = _NO_CASES
         self.cases[name, command] = cases
         excuse = self._excuse and result.killed_by is KilledBy.NOBODY
         # With tens of thousands of tests this takes a while.
         return await asyncio.to_thread(judged, outcome, cases, known, excuse=excuse)
 
-    async def _run_once(self, command: str) -> tuple[Result, Cases | None]:
+    async def _unless_cut_short(self, outcome: CheckOutcome) -> CheckOutcome:
+        """Whether pytest leaves a report where its tests are found and none is run: then this run had to."""
+        if not is_pytest(outcome.command):
+            return outcome
+        _, cases = await self._run_once(outcome.command, options=f"{ADD_OPTIONS} --collect-only")
+        if cases is None:
+            return outcome
+        return replace(outcome, cut_short=True, output=f"{outcome.output}\n{CUT_SHORT}\n")
+
+    async def _run_once(self, command: str, *, options: str = ADD_OPTIONS) -> tuple[Result, Cases | None]:
         with_pytest = is_pytest(command)
         before = await run_to_end(self._make_ready)
-        result = await self._run(command, {"PYTEST_ADDOPTS": ADD_OPTIONS} if with_pytest else {})
+        result = await self._run(command, {"PYTEST_ADDOPTS": options} if with_pytest else {})
         cases = await run_to_end(self._read_reports, before, with_pytest=with_pytest)
-        if with_pytest and cases is None and result.exit_code == _USAGE_ERROR:
+        if options == ADD_OPTIONS and with_pytest and cases is None and result.exit_code == _USAGE_ERROR:
             # It may be our options that it does not know: a plugin can be switched off.
             result = await self._run(command, {})
         return result, cases

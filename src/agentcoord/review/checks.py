@@ -38,6 +38,7 @@ _FAILING_LINE = re.compile(
 _PLACE = re.compile(r"(^\s*\S*\w\.\w+):\d+(?::\d+)?", re.MULTILINE)
 """`src/shop.py:12:5`: the file, and where in it."""
 _LINES_COMPARED = 200
+CUT_SHORT = "Error: something under test ended the run before pytest could report, so no test is proven."
 _VOLATILE = re.compile(r"0x[0-9a-fA-F]+|\d+(\.\d+)?\s?m?s\b|\b\d+\.\d+\b|/tmp/\S+")
 
 
@@ -55,11 +56,13 @@ class CheckOutcome:
     """None when the command reports no single tests."""
     excused: bool = False
     """Red for nothing but tests that were red before the task."""
+    cut_short: bool = False
+    """The run was ended from within, with 0, before pytest could report."""
 
     @property
     def green(self) -> bool:
         fails = self.verdict is not None and bool(self.verdict.new)
-        return self.exit_code == 0 and not self.timed_out and not fails
+        return self.exit_code == 0 and not self.timed_out and not fails and not self.cut_short
 
     @property
     def ok(self) -> bool:
@@ -112,6 +115,7 @@ def feedback(report: CheckReport, *, red_before: frozenset[str]) -> str:
     parts = ["The checks ran on the tree as it would be after your change. Red:"]
     for each in report.red:
         how = "took too long and was stopped" if each.timed_out else f"exit code {each.exit_code}"
+        how = "ended before pytest could report" if each.cut_short else how
         parts.append(f"\n## {each.name}: {how}\n$ {each.command}")
         if each.verdict is not None:
             parts += _words_of_tests(each.verdict)

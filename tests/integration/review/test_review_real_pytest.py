@@ -88,3 +88,24 @@ async def test_real_reports_tell_old_new_and_flaky_failures_apart(tmp_path: Path
     assert (broken.ok, broken.verdict.new) == (False, ("tests/test_real.py::test_ok",))
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mark", "pytest.ini", "tests"]
+
+
+async def test_a_run_that_the_code_under_test_ends_with_0_is_red_without_any_baseline(tmp_path: Path) -> None:
+    tests = tmp_path / "tests"
+    tests.mkdir()
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tests / "test_real.py").write_text("import os\n\n\ndef test_ok():\n    os._exit(0)\n")
+    left = await runs_in(tmp_path, KnownTests()).check("task", PYTEST)
+    assert (left.exit_code, left.ok, left.cut_short) == (0, False, True)
+    (tests / "test_real.py").write_text("def test_ok():\n    assert True\n")
+    for honest in (
+        PYTEST,
+        f"{PYTEST} -p no:junitxml",
+        f"{PYTEST} --junitxml=mine.xml",
+        f"{PYTEST} --version",
+    ):
+        assert (await runs_in(tmp_path, KnownTests()).check("task", honest)).ok, honest
+    (tests / "conftest.py").write_text(
+        "import os\n\n\ndef pytest_sessionfinish(exitstatus):\n    os._exit(exitstatus)\n"
+    )
+    assert (await runs_in(tmp_path, KnownTests()).check("task", PYTEST)).ok, "the project ends its runs so"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from agentcoord.review.check_runs import CheckRuns
+from agentcoord.review.checks import CUT_SHORT
 from agentcoord.review.junit import Cases, CaseStatus
 from agentcoord.review.pytest_command import ADD_OPTIONS, JUNIT_NAME
 from agentcoord.review.verdict import KnownTests
@@ -153,10 +154,10 @@ async def test_without_a_report_the_exit_code_decides(tmp_path: Path) -> None:
 
 
 async def test_a_pytest_that_does_not_know_our_options_is_run_without_them(tmp_path: Path) -> None:
-    copy = Copy(tmp_path, ran(4), ran(0))
+    copy = Copy(tmp_path, ran(4), ran(0), ran(4))
     outcome = await copy.runs().check("tests", PYTEST)
     assert (outcome.ok, outcome.verdict) == (True, None)
-    assert copy.env == [{"PYTEST_ADDOPTS": ADD_OPTIONS}, {}]
+    assert copy.env[:2] == [{"PYTEST_ADDOPTS": ADD_OPTIONS}, {}]
 
 
 async def test_a_run_that_was_ended_is_not_excused(tmp_path: Path) -> None:
@@ -176,7 +177,7 @@ async def test_a_report_from_before_and_a_symlink_are_not_read(tmp_path: Path) -
         (root / JUNIT_NAME).symlink_to(root / "elsewhere.xml")
         return Result(0, "")
 
-    copy = Copy(tmp_path, ran(0), link)
+    copy = Copy(tmp_path, ran(0), ran(0), link, ran(0))
     for _ in range(2):
         assert (await copy.runs().check("tests", PYTEST)).verdict is None
 
@@ -215,3 +216,20 @@ async def test_a_run_that_ends_well_without_the_report_that_it_had_has_run_no_te
     assert runs.cases["tests", PYTEST].status == {}, (
         "once a person let that land, no task after it is held for it"
     )
+
+
+async def test_a_check_that_is_not_known_and_ends_well_without_a_report_where_there_can_be_one_is_red(
+    tmp_path: Path,
+) -> None:
+    """As when the code under test calls `os._exit(0)`, and only the task's own check sees it."""
+    copy = Copy(tmp_path, ran(0), ran(0, xml()))
+    outcome = await copy.runs().check("task", PYTEST)
+    assert (outcome.ok, outcome.green, outcome.cut_short) == (False, False, True)
+    assert outcome.output.strip() == CUT_SHORT
+    assert copy.env[1] == {"PYTEST_ADDOPTS": f"{ADD_OPTIONS} --collect-only"}
+
+
+async def test_where_no_run_of_pytest_leaves_a_report_the_exit_code_decides(tmp_path: Path) -> None:
+    """As where the project's own hook ends the process, or the command writes its report elsewhere."""
+    copy = Copy(tmp_path, ran(0), ran(0))
+    assert (await copy.runs().check("task", PYTEST)).green

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from agentcoord.agent.ports import CommandResult, FileText, KeepOutput, WriteOutcome, keep_nothing
 from agentcoord.clock import Clock
+from agentcoord.daemon.copy_quota import CopyQuota
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.kept_output import FIRST_PART_S, KeptOutput, keep_in_parts
 from agentcoord.daemon.live_output import LiveOutput
@@ -62,6 +64,7 @@ class SandboxedShell:
         policy: Policy,
         redactor: Redactor,
         *,
+        quota: CopyQuota | None = None,
         show: Callable[[str], None] = lambda _: None,
         first_part_s: float = FIRST_PART_S,
     ) -> None:
@@ -72,6 +75,7 @@ class SandboxedShell:
         self._sandbox = sandbox
         self._policy = policy
         self._redactor = redactor
+        self._quota = quota
         self._show = show
         self._first_part_s = first_part_s
 
@@ -83,6 +87,9 @@ class SandboxedShell:
             kept(piece)
 
         limits, ended = Limits(timeout_s=timeout_s), asyncio.Event()
+        quota, free, told = self._quota, None, ""
+        if quota is not None:
+            limits, free = replace(limits, disk_growth_bytes=quota.left_bytes), await quota.free()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(keep_in_parts(kept, keep, ended, first_part_s=self._first_part_s))
@@ -92,9 +99,11 @@ class SandboxedShell:
                     ended.set()
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from errors
+        if quota is not None:
+            told = await quota.note(free)
         return CommandResult(
             exit_code=result.exit_code,
-            output=self._redactor.clean(result.told),
+            output=self._redactor.clean(result.told) + told,
             truncated=result.truncated,
             timed_out=result.killed_by is KilledBy.TIMEOUT,
             duration_ms=result.duration_ms,

@@ -15,6 +15,7 @@ from agentcoord.agent.transcript import Transcript
 from agentcoord.agent.window import ContextWindow
 from agentcoord.daemon.adapters import LockedFiles, SandboxedShell, TaskQuestions, TaskReporter, policy_for
 from agentcoord.daemon.booked_gateway import BookedGateway
+from agentcoord.daemon.copy_quota import CopyQuota
 from agentcoord.daemon.rejections import rejected_diff, rejections_of
 from agentcoord.daemon.task_caps import caps_of
 from agentcoord.daemon.task_files import transcript_file
@@ -51,6 +52,7 @@ async def make_loop(
             shop.sandbox,
             policy_for(workspace, shop.repo, shop.toolchains),
             shop.redactor,
+            quota=CopyQuota(workspace.root, workspace.grown_bytes),
             show=reporter.printed,
         ),
         files=files,

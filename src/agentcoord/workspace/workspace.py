@@ -21,6 +21,7 @@ from agentcoord.workspace.mirror import GIT_MOUNT
 from agentcoord.workspace.places import CopyPlaces
 from agentcoord.workspace.repository import Repository
 from agentcoord.workspace.scope import ScopeRules
+from agentcoord.workspace.signatures import size_of
 from agentcoord.workspace.user_tree import Kind
 from agentcoord.workspace.walk import walk
 
@@ -86,6 +87,15 @@ class Workspace:
             return (await self.base_bytes(path)).decode("utf-8")
         except UnicodeDecodeError as error:
             raise WorkspaceError(f"{path!r} is not UTF-8 text") from error
+
+    async def grown_bytes(self) -> int:
+        """Return by how much all that is in the copy is larger than what it was given."""
+        return await asyncio.to_thread(self._grown_bytes)
+
+    def _grown_bytes(self) -> int:
+        found = walk(self.root, skip=(GIT_MOUNT, *self._mounts))
+        given = sum(map(size_of, self._manifest.entries.copies.values()))
+        return sum(map(size_of, found.files.values())) - given
 
     def _list_files(self) -> tuple[str, ...]:
         found = walk(self.root, skip=(GIT_MOUNT, *self._mounts))

@@ -1,0 +1,65 @@
+"""What the commands of one task may add to its private copy, all of them together.
+
+A command by itself is bounded by the sandbox's watchdog; many, each below that bound, would fill the
+disk all the same. Separate from the shell, which runs one command. Free space is the whole disk's, so
+when it shrinks by much, the copy itself is measured: the rest is somebody else's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from agentcoord.errors import SandboxError
+from agentcoord.sandbox.policy import Limits
+from agentcoord.sandbox.watchdog import free_room
+
+QUOTA_BYTES = Limits().disk_growth_bytes
+"""As much as one command may take."""
+MEASURED_FROM_BYTES = 1024**3
+"""Measuring looks at every file of the copy: not for less."""
+LEAST_BYTES = 16 * 1024**2
+"""What each command may still take in a copy that is full, so that it can be tidied up."""
+
+
+class CopyQuota:
+    """The account of one copy and one attempt."""
+
+    def __init__(
+        self, root: Path, grown: Callable[[], Awaitable[int]], *, quota_bytes: int = QUOTA_BYTES
+    ) -> None:
+        """`grown`: by how many bytes the copy is larger than it was given."""
+        self._root = root
+        self._grown = grown
+        self._quota_bytes = quota_bytes
+        self._measured_from = min(MEASURED_FROM_BYTES, quota_bytes // 2)
+        self._taken = 0
+        """By the commands so far, less what they gave back."""
+
+    @property
+    def left_bytes(self) -> int:
+        """What the next command may take."""
+        return max(LEAST_BYTES, min(Limits().disk_growth_bytes, self._quota_bytes - self._taken))
+
+    async def free(self) -> int | None:
+        """Look at the disk before a command; None where it cannot be told."""
+        try:
+            return (await asyncio.to_thread(free_room, self._root)).bytes
+        except SandboxError:
+            return None
+
+    async def note(self, free_before: int | None) -> str:
+        """Take into account what a command has taken; return what its worker must be told, or nothing."""
+        free_now = await self.free()
+        if free_before is None or free_now is None:
+            return ""
+        self._taken = max(0, self._taken + free_before - free_now)
+        if self._taken > self._measured_from:
+            self._taken = min(self._taken, max(0, await self._grown()))
+        if self._taken < self._quota_bytes:
+            return ""
+        return (
+            f"[this copy has grown by {self._taken >> 20} MB and may grow by {self._quota_bytes >> 20} MB: "
+            "remove what is not needed, commands that write more are ended]\n"
+        )

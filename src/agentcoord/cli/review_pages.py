@@ -63,9 +63,12 @@ def blame_page(lines: Sequence[BlamedLineView]) -> list[Line]:
 
 
 def path_inside(path: str, *, folder: Path, root: Path) -> str:
-    """The path as the project names it. Raises CommandError when it lies outside."""
-    inside = os.path.relpath(folder.resolve() / path, root.resolve())
-    if inside.startswith(".."):
+    """The path as the project names it, also by way of links. Raises CommandError when it lies outside."""
+    upper, name = os.path.split(folder / path)
+    # A link that is the last part stays: whoever reads the file says that it is one.
+    real = f"{os.path.realpath(upper)}/{name}"
+    inside = os.path.relpath(real, os.path.realpath(root))
+    if inside.split(os.sep, 1)[0] == os.pardir:
         raise CommandError(
             f"{path} lies outside the project",
             exit_code=ExitCode.USAGE,

@@ -43,12 +43,13 @@ _PATCH_CHARS = 12_000
 def begun_on_nothing(patch: str) -> str:
     """For a claim whose work stands on another task's, which did not land."""
     cut = "\n(The rest is left out.)" if len(patch) > _PATCH_CHARS else ""
+    told = patch[:_PATCH_CHARS].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return (
         "Not accepted, and no fault of yours: files that you changed came from another task, which was about "
         "to land and did not. Your private copy is a new one, as the project is now; nothing that you "
         "changed is in it. Look at the files that you need, make your change again on top of them as they "
         "are, and call finish_task. This is what you had changed, as far as it did not fit:\n"
-        f"{patch[:_PATCH_CHARS]}{cut}"
+        f"{told}{cut}"
     )
 
 

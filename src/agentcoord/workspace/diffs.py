@@ -32,6 +32,8 @@ class Pair:
     path: str
     before: bytes | None
     after: bytes | None
+    executable: bool = False
+    """Only of a file that is new."""
 
 
 def is_binary(content: bytes) -> bool:
@@ -59,15 +61,27 @@ def merge(*, base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
 
 
 def unified_diff(pairs: Iterable[Pair]) -> str:
-    """Return one patch for all pairs, with `a/` and `b/`, as git writes it."""
-    with _private_folder() as folder:
-        _lay_out(folder, pairs)
-        patch = run_isolated_git([*_DIFF, "a", "b"], cwd=folder, expected=(0, 1))
-    # Of an added file git calls both sides b/, of a removed one a/; readers expect one of each.
-    text = _ONE_SIDED.sub(rb"diff --git \1a/\3 \1b/\3", patch).decode("utf-8", "replace")
+    """Return one patch for all pairs, with `a/` and `b/`, as git writes it, for people to read."""
+    text = _patch(pairs).decode("utf-8", "replace")
     if len(text) > _PATCH_CHARS:
         text = text[:_PATCH_CHARS] + f"\n# ... cut after {_PATCH_CHARS} characters\n"
     return text
+
+
+def whole_patch(pairs: Iterable[Pair]) -> str:
+    """Return the patch with which `git apply` makes the same bytes: binary ones as well, and nothing cut.
+
+    Bytes that are no UTF-8 are surrogates in it, as `surrogateescape` has them.
+    """
+    return _patch(pairs, "--binary").decode("utf-8", "surrogateescape")
+
+
+def _patch(pairs: Iterable[Pair], *options: str) -> bytes:
+    with _private_folder() as folder:
+        _lay_out(folder, pairs)
+        patch = run_isolated_git([*_DIFF, *options, "a", "b"], cwd=folder, expected=(0, 1))
+    # Of an added file git calls both sides b/, of a removed one a/; readers expect one of each.
+    return _ONE_SIDED.sub(rb"diff --git \1a/\3 \1b/\3", patch)
 
 
 def count_lines(pairs: Iterable[Pair]) -> dict[str, tuple[int, int]]:
@@ -119,6 +133,8 @@ def _lay_out(folder: Path, pairs: Iterable[Pair]) -> None:
                 path = folder / side / pair.path
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
+                if pair.executable and side == "b":
+                    path.chmod(0o755)
 
 
 @contextmanager

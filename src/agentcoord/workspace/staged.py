@@ -43,7 +43,7 @@ class MergeConflict:
 
     paths: tuple[str, ...]
     patch: str
-    """All of the task's changes against what it started from, as a unified diff."""
+    """All of the task's changes against what it started from, as `whole_patch` has them."""
     one_name: Mapping[str, str] = field(default_factory=dict)
     """New files of which the user has one already under another spelling, which on this disk is the same."""
 

@@ -15,7 +15,7 @@ from agentcoord.errors import WorkspaceError
 from agentcoord.values import dataclass
 from agentcoord.workspace.blobs import BlobStore
 from agentcoord.workspace.changes import MAX_LANDED_FILE_BYTES
-from agentcoord.workspace.diffs import Pair, merge, unified_diff
+from agentcoord.workspace.diffs import Pair, merge, whole_patch
 from agentcoord.workspace.files import SafeTree
 from agentcoord.workspace.manifest import Entry, Manifest
 from agentcoord.workspace.one_name import users_name_of
@@ -88,7 +88,7 @@ def stage_changes(
             decisions[change.path] = _decide(change, contents[change.path], there, read)
     conflicts = tuple(path for path, d in decisions.items() if d.conflict)
     if conflicts:
-        patch = unified_diff(_pairs(changes.landable, contents, read))
+        patch = whole_patch(_pairs(changes.landable, contents, read))
         return MergeConflict(conflicts, patch, _other_names(changes, conflicts, current, user_root))
     staged = []
     for change in changes.landable:
@@ -176,5 +176,11 @@ def _other_names(
 
 def _pairs(landable: Iterable[Change], contents: dict[str, bytes], read: _Read) -> list[Pair]:
     return [
-        Pair(c.path, read(c.base.sha256) if c.base is not None else None, contents[c.path]) for c in landable
+        Pair(
+            c.path,
+            read(c.base.sha256) if c.base is not None else None,
+            contents[c.path],
+            executable=c.base is None and c.new is not None and bool(c.new.mode & 0o100),
+        )
+        for c in landable
     ]

@@ -119,6 +119,35 @@ async def test_the_patch_of_a_conflict_applies_to_what_the_task_started_from(tmp
     assert (tmp_path / "elsewhere/a.py").read_bytes() == mine
 
 
+@pytest.mark.parametrize(
+    ("path", "base", "mine"),
+    [
+        ("a.py", b"caf\xe9\n", b"caf\xe9!\n"),
+        ("a.bin", bytes(256), bytes(range(256))),
+        ("caf\udce9 a\n.py", b"a\n", b"b\n"),
+        ("a.py", LINES.replace(b"\n", b"\r\n"), LINES.replace(b"\n", b"\r\n") + b"x"),
+        ("long.txt", b"1234567\n" * 150_000, b"7654321\n" * 150_000),
+    ],
+    ids=["not UTF-8", "binary", "a name", "CRLF", "longer than people read"],
+)
+async def test_the_patch_of_a_conflict_makes_the_same_bytes(
+    tmp_path: Path, path: str, base: bytes, mine: bytes
+) -> None:
+    world = await World.make(tmp_path, {path: base})
+    new = {"blob": b"\0\xff", "empty": b"", "latin": b"\xe4\n"}
+    ws = await world.work("a", {path: mine, **new, "run.sh": b"#!/bin/sh\n"})
+    (ws.root / "run.sh").chmod(0o755)
+    save(world.root, path, b"user\n")
+    ready = await world.stage(ws)
+    assert isinstance(ready, MergeConflict)
+    elsewhere = tmp_path / "elsewhere"
+    write(elsewhere, path, base)
+    patch = ready.patch.encode("utf-8", "surrogateescape")
+    subprocess.run(["git", "apply", "-"], input=patch, cwd=elsewhere, check=True)
+    assert snapshot(elsewhere) == {path: mine, **new, "run.sh": b"#!/bin/sh\n"}
+    assert (elsewhere / "run.sh").stat().st_mode & 0o100
+
+
 @pytest.mark.parametrize("kind", ["tracked", "ignored", "folder", "link", "parent"])
 async def test_a_new_file_where_the_user_has_something_is_a_conflict(tmp_path: Path, kind: str) -> None:
     world = await World.make(tmp_path, {"a.py": b"a", ".gitignore": b"*.log\n"})

@@ -6,8 +6,12 @@ what the bytes mean.
 
 from __future__ import annotations
 
+import re
+
 _LINE_BYTES = 4_096
-"""A cut line that is longer is kept as it is."""
+"""Of a cut line that is longer the word at the cut alone is left out."""
+_BETWEEN_WORDS = re.compile(rb"[^\w.~+/=-]")
+"""What stands in no key."""
 
 
 class HeadTail:
@@ -57,14 +61,20 @@ class HeadTail:
         )
 
     def _whole_lines(self) -> tuple[bytearray, bytearray]:
-        """What is kept without the two lines that the missing part cuts; long lines stay, cut."""
+        """What is kept without the two lines that the missing part cuts; of long ones without a word."""
         head, cut = self._head, len(self._tail) - self._tail_limit
         end = head.rfind(b"\n") + 1
         if end > 0 and len(head) - end <= _LINE_BYTES:
             head = head[:end]
+        else:
+            ends = [found.end() for found in _BETWEEN_WORDS.finditer(head[-_LINE_BYTES:])]
+            head = head[: max(0, len(head) - _LINE_BYTES) + ends[-1]] if ends else head
         tail = self._tail[cut:]
         if self._tail[cut - 1 : cut] != b"\n":
             begin = tail.find(b"\n", 0, _LINE_BYTES) + 1
+            if begin == 0 and not _BETWEEN_WORDS.match(self._tail, cut - 1):
+                word = _BETWEEN_WORDS.search(tail, 0, _LINE_BYTES)
+                begin = word.start() if word else 0
             tail = tail[begin:] if begin < len(tail) else tail
         return head, tail
 

@@ -33,6 +33,17 @@ def test_lines_that_are_cut_are_left_out_so_that_no_half_of_a_secret_stays() -> 
     assert capture.dropped_bytes == 1100 - 60
 
 
+def test_of_a_long_line_that_is_cut_no_half_of_a_word_stays() -> None:
+    word = b"sk-ant-secret_1.2~3/4+5="
+    for limit_bytes in range(30_000, 30_040):
+        capture = HeadTail(limit_bytes)
+        for _ in range(10_000):
+            capture.write(word + b"\r")
+        head, _, tail = capture.text().partition("\n[...")
+        assert set(head.split("\r")) == {word.decode(), ""}
+        assert set(tail.partition("]\n")[2].split("\r")) == {word.decode(), ""}
+
+
 def test_characters_cut_in_half_are_replaced_not_raised() -> None:
     capture = HeadTail(9)
     capture.write("€€€€€€€€€€".encode() + b"\xff")

@@ -120,7 +120,11 @@ def _read(path: Path) -> Record:
         record = _from_dict(raw)
         return replace(record, phase=reached[-1]) if reached else record
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WorkspaceError(f"the journal record {path} cannot be read: {error}") from error
+        raise WorkspaceError(
+            f"the journal record {path} cannot be read: {error}",
+            mend="bring it back from a backup, or move it elsewhere: what it tells of stays in the tree, as "
+            "it is, and can be undone by nobody but you",
+        ) from error
 
 
 def _to_dict(record: Record) -> dict[str, Any]:

@@ -336,8 +336,14 @@ async def test_a_damaged_journal_is_named_and_never_guessed_at(tmp_path: Path) -
     await land(world, A, {"a.py": (b"a", b"A")})
     (record,) = (world.state / "journal/records").glob("*.json")
     record.write_text("{")
-    with pytest.raises(WorkspaceError, match="cannot be read"):
+    with pytest.raises(WorkspaceError, match="cannot be read") as caught:
         await world.lander.recover()
+    assert "move it elsewhere" in caught.value.mend
+    record.rename(tmp_path / "elsewhere")
+    again = Lander(world.repo, world.state / "journal", clock=HandClock())
+    await again.recover()
+    await world.land_task("b", {"b.py": b"b"})
+    assert snapshot(world.root) == {"a.py": b"A", "b.py": b"b"}
 
 
 async def test_nothing_staged_that_is_not_what_it_says_lands(tmp_path: Path) -> None:

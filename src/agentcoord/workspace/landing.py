@@ -180,19 +180,6 @@ class Lander:
             patch = await asyncio.to_thread(reverse_patch, self._journal, standing)
             return UndoOutcome(conflicts=moved, patch=patch)
 
-    async def undo_again(self, task: TaskId, *, since_ms: int = 0) -> UndoOutcome:
-        """Take an undone task out of the tree once more, where its lines have come back.
-
-        They were in a stash or on another branch when it was undone. The outcome is empty where they have
-        not come back, or cannot be told from what is the user's by now. Raises like `undo`.
-        """
-        async with self._turn():
-            prepared = await run_to_end(self._preparer.undo_again, task, since_ms)
-            ended = (
-                await self._carry_out(prepared, _nothing_to_verify) if isinstance(prepared, Record) else None
-            )
-            return UndoOutcome(ended.restored, ended.merged) if isinstance(ended, Record) else UndoOutcome()
-
     async def without(
         self, task: TaskId, hunks: Collection[str], read: Callable[[str], bytes | None], *, since_ms: int = 0
     ) -> UndoPlan:

@@ -77,18 +77,6 @@ class Preparer:
         record = undo_record(self._next_number(), self._clock.now_ms(), landings, plan, rejected=rejected)
         return self._prepare_undo(record, plan)
 
-    def undo_again(self, task: TaskId, since_ms: int) -> Record | TreeMoved | UndoOutcome:
-        """Prepare to take out what came back since the undo of a task; an empty outcome when nothing did."""
-        records = [r for r in self._journal.load() if r.at_ms >= since_ms]
-        numbers = _earlier_undo(records, task).undoes
-        landings = with_contents([r for r in records if r.number in numbers])
-        plan = plan_undo(landings, self._read_current, self._journal.blobs.read)
-        if plan.conflicts or not plan.steps:
-            return UndoOutcome()  # What stands in the way is somebody's own by now.
-        return self._prepare_undo(
-            undo_record(self._next_number(), self._clock.now_ms(), landings, plan), plan
-        )
-
     def plan_without(
         self, task: TaskId, hunks: Collection[str], read: Callable[[str], bytes | None], since_ms: int
     ) -> UndoPlan:

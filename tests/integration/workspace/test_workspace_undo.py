@@ -192,33 +192,3 @@ async def test_what_the_user_committed_meanwhile_is_undone_in_the_tree_and_never
     assert snapshot(world.root) == {"f.py": kept, "g.py": b"g"}
     assert git_state(world.root) == state
     assert git(world.root, "status", "--short") == " M f.py\n D n.py\n"
-
-
-async def test_what_was_elsewhere_when_its_task_was_undone_is_taken_out_when_it_is_back(
-    tmp_path: Path,
-) -> None:
-    """As lines in a stash, or on another branch."""
-    world = await World.make(tmp_path, {"f.py": LINES, "g.py": b"g"})
-    landed = LINES.replace(b"line 2\n", b"landed\n")
-    await world.land_task("a", {"f.py": landed, "new.py": b"n"})
-    before = {"f.py": LINES, "g.py": b"g"}
-    git(world.root, "add", "-A")
-    git(world.root, "stash", "-q")
-    assert await world.lander.undo(A) == UndoOutcome(gone=("new.py",))
-    assert await world.lander.undo_again(A) == UndoOutcome()
-    git(world.root, "stash", "pop", "-q")
-    write(world.root, "f.py", landed + b"mine\n")
-    assert await world.lander.undo_again(A) == UndoOutcome(restored=("new.py",), merged=("f.py",))
-    assert snapshot(world.root) == {**before, "f.py": LINES + b"mine\n"}
-    assert await world.lander.undo_again(A) == UndoOutcome()
-    write(world.root, "new.py", b"another")
-    write(world.root, "f.py", LINES.replace(b"line 2\n", b"my own\n"))
-    there = snapshot(world.root)
-    assert await world.lander.undo_again(A) == UndoOutcome()
-    assert snapshot(world.root) == there
-
-
-async def test_what_never_landed_is_not_undone_again(tmp_path: Path) -> None:
-    world = await World.make(tmp_path, {"f.py": LINES})
-    with pytest.raises(WorkspaceError, match="landed nothing"):
-        await world.lander.undo_again(A)

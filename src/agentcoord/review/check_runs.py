@@ -14,9 +14,10 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from agentcoord.errors import ReviewError, WorkspaceError
-from agentcoord.review.checks import CUT_SHORT, CheckOutcome
+from agentcoord.review.checks import CUT_SHORT, OWN_CHECK, CheckOutcome
 from agentcoord.review.junit import JUNIT_BYTES, Cases, joined, read_junit
 from agentcoord.review.pytest_command import ADD_OPTIONS, JUNIT_NAME, alone_command, is_pytest
 from agentcoord.review.verdict import KnownTests, judge, only_pre_existing
@@ -35,6 +36,14 @@ _USAGE_ERROR = 4
 """pytest's exit code for a command line that it does not understand."""
 _Signatures = Mapping[str, tuple[int, int, int]]
 _NO_CASES = Cases({}, {})
+
+
+class _Report(NamedTuple):
+    """What a run left of its tests."""
+
+    cases: Cases | None
+    """None when it wrote nothing, or nothing that can be trusted."""
+    written: bool
 
 
 class CheckRuns:
@@ -68,7 +77,7 @@ class CheckRuns:
         alone = await asyncio.to_thread(alone_command, command, suspects, self._is_there)
         if alone is None:
             return outcome
-        _, cases = await self._run_once(alone)
+        cases = (await self._run_once(alone))[1].cases
         if cases is None or not suspects <= cases.ran - cases.failed:
             return outcome
         second = await self._judged(name, command)
@@ -82,7 +91,8 @@ class CheckRuns:
         )
 
     async def _judged(self, name: str, command: str) -> CheckOutcome:
-        result, cases = await self._run_once(command)
+        result, report = await self._run_once(command)
+        cases = report.cases
         outcome = CheckOutcome(
             name=name,
             command=command,
@@ -97,7 +107,8 @@ class CheckRuns:
             if not outcome.green:
                 return outcome
             if not known.of(name, command):
-                return await self._unless_cut_short(outcome)
+                may_be_cut = name == OWN_CHECK and not report.written and _leaves_reports(known)
+                return await self._unless_cut_short(outcome) if may_be_cut else outcome
             cases = _NO_CASES
         self.cases[name, command] = cases
         excuse = self._excuse and result.killed_by is KilledBy.NOBODY
@@ -108,20 +119,21 @@ class CheckRuns:
         """Whether pytest leaves a report where its tests are found and none is run: then this run had to."""
         if not is_pytest(outcome.command):
             return outcome
-        _, cases = await self._run_once(outcome.command, options=f"{ADD_OPTIONS} --collect-only")
-        if cases is None:
+        _, report = await self._run_once(outcome.command, options=f"{ADD_OPTIONS} --collect-only")
+        if report.cases is None:
             return outcome
         return replace(outcome, cut_short=True, output=f"{outcome.output}\n{CUT_SHORT}\n")
 
-    async def _run_once(self, command: str, *, options: str = ADD_OPTIONS) -> tuple[Result, Cases | None]:
+    async def _run_once(self, command: str, *, options: str = ADD_OPTIONS) -> tuple[Result, _Report]:
         with_pytest = is_pytest(command)
         before = await run_to_end(self._make_ready)
         result = await self._run(command, {"PYTEST_ADDOPTS": options} if with_pytest else {})
-        cases = await run_to_end(self._read_reports, before, with_pytest=with_pytest)
-        if options == ADD_OPTIONS and with_pytest and cases is None and result.exit_code == _USAGE_ERROR:
+        report = await run_to_end(self._read_reports, before, with_pytest=with_pytest)
+        refused = with_pytest and report.cases is None and result.exit_code == _USAGE_ERROR
+        if refused and options == ADD_OPTIONS:
             # It may be our options that it does not know: a plugin can be switched off.
             result = await self._run(command, {})
-        return result, cases
+        return result, report
 
     def _is_there(self, word: str) -> bool:
         try:
@@ -133,8 +145,8 @@ class CheckRuns:
         _remove(self._files.root / JUNIT_NAME)
         return self._signatures()
 
-    def _read_reports(self, before: _Signatures, *, with_pytest: bool) -> Cases | None:
-        """Read what this run has written; None when that is nothing, or nothing that can be trusted."""
+    def _read_reports(self, before: _Signatures, *, with_pytest: bool) -> _Report:
+        """Read what this run has written."""
         names = [name for name, signature in self._signatures().items() if before.get(name) != signature]
         if with_pytest and self._files.exists(JUNIT_NAME):
             names.append(JUNIT_NAME)
@@ -143,7 +155,7 @@ class CheckRuns:
         except (ReviewError, WorkspaceError, OSError):
             parts = []
         _remove(self._files.root / JUNIT_NAME)
-        return joined(parts) if parts else None
+        return _Report(joined(parts) if parts else None, bool(names))
 
     def _signatures(self) -> _Signatures:
         found: dict[str, tuple[int, int, int]] = {}
@@ -166,6 +178,11 @@ def judged(outcome: CheckOutcome, cases: Cases, known: KnownTests, *, excuse: bo
     command, code = outcome.command, outcome.exit_code
     excused = excuse and not outcome.timed_out and only_pre_existing(command, code, outcome.output, verdict)
     return replace(outcome, verdict=verdict, excused=excused)
+
+
+def _leaves_reports(known: KnownTests) -> bool:
+    """Whether pytest has reported in this project before: some end their runs by a hook, or tell too much."""
+    return any(name != OWN_CHECK and is_pytest(command) for name, command in known.checks())
 
 
 def _remove(path: Path) -> None:

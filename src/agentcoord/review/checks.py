@@ -38,6 +38,8 @@ _FAILING_LINE = re.compile(
 _PLACE = re.compile(r"(^\s*\S*\w\.\w+):\d+(?::\d+)?", re.MULTILINE)
 """`src/shop.py:12:5`: the file, and where in it."""
 _LINES_COMPARED = 200
+OWN_CHECK = "task"
+"""The name of a check that a task brings along: no baseline knows it."""
 CUT_SHORT = "Error: something under test ended the run before pytest could report, so no test is proven."
 _VOLATILE = re.compile(r"0x[0-9a-fA-F]+|\d+(\.\d+)?\s?m?s\b|\b\d+\.\d+\b|/tmp/\S+")
 
@@ -237,7 +239,7 @@ class CheckBook:
 
 def commands_for(task_check: str, project_checks: Mapping[str, str]) -> list[tuple[str, str]]:
     """The task's own check first, then the project's, by name and command."""
-    own = [("task", task_check)] if task_check else []
+    own = [(OWN_CHECK, task_check)] if task_check else []
     return own + list(project_checks.items())
 
 

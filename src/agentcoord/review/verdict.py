@@ -7,7 +7,7 @@ decides a check that has no report of its tests. Pure; the runs themselves are i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import field
 from types import MappingProxyType
 from typing import Any
@@ -53,6 +53,12 @@ class KnownTests:
 
     def of(self, name: str, command: str) -> Mapping[str, CaseStatus] | None:
         return self.by_check.get(_key(name, command))
+
+    def checks(self) -> Iterator[tuple[str, str]]:
+        """Give the name and the command of each check that has reported its tests."""
+        for key in self.by_check:
+            name, _, command = key.partition("\n")
+            yield name, command
 
     def with_run(self, name: str, command: str, cases: Cases, *, task: str = "") -> KnownTests:
         """Take over the statuses of a run on the tree as it has become, by the landing of `task`."""

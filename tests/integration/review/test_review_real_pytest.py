@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from agentcoord.review.check_runs import CheckRuns
+from agentcoord.review.junit import joined
 from agentcoord.review.verdict import KnownTests
 from agentcoord.sandbox.policy import Result
 from agentcoord.workspace.files import SafeTree
@@ -90,12 +91,13 @@ async def test_real_reports_tell_old_new_and_flaky_failures_apart(tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mark", "pytest.ini", "tests"]
 
 
-async def test_a_run_that_the_code_under_test_ends_with_0_is_red_without_any_baseline(tmp_path: Path) -> None:
+async def test_a_run_that_the_code_under_test_ends_with_0_is_red_without_baseline(tmp_path: Path) -> None:
     tests = tmp_path / "tests"
     tests.mkdir()
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tests / "test_real.py").write_text("import os\n\n\ndef test_ok():\n    os._exit(0)\n")
-    left = await runs_in(tmp_path, KnownTests()).check("task", PYTEST)
+    known = KnownTests().with_run("tests", f"{PYTEST} tests", joined([]))
+    left = await runs_in(tmp_path, known).check("task", PYTEST)
     assert (left.exit_code, left.ok, left.cut_short) == (0, False, True)
     (tests / "test_real.py").write_text("def test_ok():\n    assert True\n")
     for honest in (
@@ -104,8 +106,16 @@ async def test_a_run_that_the_code_under_test_ends_with_0_is_red_without_any_bas
         f"{PYTEST} --junitxml=mine.xml",
         f"{PYTEST} --version",
     ):
-        assert (await runs_in(tmp_path, KnownTests()).check("task", honest)).ok, honest
+        assert (await runs_in(tmp_path, known).check("task", honest)).ok, honest
     (tests / "conftest.py").write_text(
         "import os\n\n\ndef pytest_sessionfinish(exitstatus):\n    os._exit(exitstatus)\n"
     )
-    assert (await runs_in(tmp_path, KnownTests()).check("task", PYTEST)).ok, "the project ends its runs so"
+    for it_is_known in (known, KnownTests()):
+        outcome = await runs_in(tmp_path, it_is_known).check("task", PYTEST)
+        assert outcome.ok, "the project ends its runs so"
+    nested = tmp_path / "tests" / "deep"
+    nested.mkdir()
+    (tests / "conftest.py").rename(nested / "conftest.py")
+    (tests / "test_real.py").rename(nested / "test_real.py")
+    outcome = await runs_in(tmp_path, KnownTests()).check("task", PYTEST)
+    assert outcome.ok, "also from a folder that is read only as its tests are found"

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import pytest
+
 from agentcoord.review.check_runs import CheckRuns
-from agentcoord.review.checks import CUT_SHORT
+from agentcoord.review.checks import CUT_SHORT, OWN_CHECK
 from agentcoord.review.junit import Cases, CaseStatus
 from agentcoord.review.pytest_command import ADD_OPTIONS, JUNIT_NAME
 from agentcoord.review.verdict import KnownTests
@@ -14,6 +16,7 @@ from agentcoord.sandbox.policy import KilledBy, Result
 from agentcoord.workspace.files import SafeTree
 
 PYTEST = "python -m pytest -q"
+OWN = f"{PYTEST} tests/test_b.py"
 A, B = "tests/test_a.py::test_a", "tests/test_a.py::test_b"
 Step = Callable[[Path], Result]
 
@@ -218,18 +221,35 @@ async def test_a_run_that_ends_well_without_the_report_that_it_had_has_run_no_te
     )
 
 
-async def test_a_check_that_is_not_known_and_ends_well_without_a_report_where_there_can_be_one_is_red(
+async def test_an_own_check_that_ends_well_without_a_report_where_there_can_be_one_is_red(
     tmp_path: Path,
 ) -> None:
     """As when the code under test calls `os._exit(0)`, and only the task's own check sees it."""
     copy = Copy(tmp_path, ran(0), ran(0, xml()))
-    outcome = await copy.runs().check("task", PYTEST)
+    copy.knows(a=False)
+    outcome = await copy.runs().check(OWN_CHECK, OWN)
     assert (outcome.ok, outcome.green, outcome.cut_short) == (False, False, True)
     assert outcome.output.strip() == CUT_SHORT
     assert copy.env[1] == {"PYTEST_ADDOPTS": f"{ADD_OPTIONS} --collect-only"}
 
 
 async def test_where_no_run_of_pytest_leaves_a_report_the_exit_code_decides(tmp_path: Path) -> None:
-    """As where the project's own hook ends the process, or the command writes its report elsewhere."""
+    """As where the command writes its report elsewhere."""
     copy = Copy(tmp_path, ran(0), ran(0))
-    assert (await copy.runs().check("task", PYTEST)).green
+    copy.knows(a=False)
+    assert (await copy.runs().check(OWN_CHECK, OWN)).green
+
+
+@pytest.mark.parametrize("name", [OWN_CHECK, "tests"])
+async def test_where_pytest_has_never_reported_the_exit_code_decides(tmp_path: Path, name: str) -> None:
+    """A project may end its runs by a hook of its own, or have too many tests for a report."""
+    copy = Copy(tmp_path, ran(0), ran(0))
+    assert (await copy.runs().check(name, OWN)).green
+    assert len(copy.commands) == 1
+
+
+async def test_a_report_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path) -> None:
+    copy = Copy(tmp_path, ran(0, "<coverage/>"))
+    copy.knows(a=False)
+    assert (await copy.runs().check(OWN_CHECK, OWN)).green
+    assert len(copy.commands) == 1

@@ -227,9 +227,15 @@ async def test_instructions_behind_a_link_are_not_followed(tmp_path: Path) -> No
 FILL = "head -c 200M /dev/zero > part-{} && sleep 3 && echo through"
 
 
+def quota_of(project: Project) -> CopyQuota:
+    """300 MB for the copy, and little for each command once it is full."""
+    mb = 1024**2
+    return CopyQuota(project.ws.root, project.ws.grown_bytes, quota_bytes=300 * mb, least_bytes=16 * mb)
+
+
 @pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "guard off"])
 async def test_many_commands_do_not_fill_the_disk_together(project: Project, guarded: bool) -> None:
-    quota = CopyQuota(project.ws.root, project.ws.grown_bytes, quota_bytes=300 * 1024**2) if guarded else None
+    quota = quota_of(project) if guarded else None
     first, second, third = [
         await project.run(FILL.format(number), guarded=True, quota=quota) for number in range(3)
     ]
@@ -242,8 +248,20 @@ async def test_many_commands_do_not_fill_the_disk_together(project: Project, gua
         assert "through" in (await project.run(FILL.format(4), guarded=True, quota=quota)).output
 
 
+async def test_what_others_remove_from_the_disk_is_no_room_for_the_copy(
+    project: Project, tmp_path: Path
+) -> None:
+    quota = quota_of(project)
+    (tmp_path / "of-others").write_bytes(bytes(500 * 1024**2))
+    free = await quota.free()
+    await project.run("dd if=/dev/zero of=mine bs=1M count=200 status=none", guarded=True)
+    (tmp_path / "of-others").write_bytes(b"")
+    assert await quota.note(free) == ""
+    assert quota.left_bytes <= 100 * 1024**2
+
+
 async def test_what_others_put_on_the_disk_is_not_the_copys(project: Project, tmp_path: Path) -> None:
-    quota = CopyQuota(project.ws.root, project.ws.grown_bytes, quota_bytes=300 * 1024**2)
+    quota = quota_of(project)
     free = await quota.free()
     (tmp_path / "of-others").write_bytes(bytes(400 * 1024**2))
     assert await quota.note(free) == ""

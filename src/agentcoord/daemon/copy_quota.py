@@ -1,8 +1,8 @@
-"""What the commands of one task may add to its private copy, all of them together.
+"""What the commands of one attempt may add to its private copy, all of them together.
 
 A command by itself is bounded by the sandbox's watchdog; many, each below that bound, would fill the
-disk all the same. Separate from the shell, which runs one command. Free space is the whole disk's, so
-when it shrinks by much, the copy itself is measured: the rest is somebody else's.
+disk all the same. Separate from the shell, which runs one command. Free space is the whole disk's, on
+which others write and remove, too: so when it has shrunk by much, the copy itself is measured.
 """
 
 from __future__ import annotations
@@ -19,28 +19,40 @@ QUOTA_BYTES = Limits().disk_growth_bytes
 """As much as one command may take."""
 MEASURED_FROM_BYTES = 1024**3
 """Measuring looks at every file of the copy: not for less."""
-LEAST_BYTES = 16 * 1024**2
-"""What each command may still take in a copy that is full, so that it can be tidied up."""
+LEAST_BYTES = 256 * 1024**2
+"""What each command may still take in a copy that is full, so that it can be tidied up. Not less: what others
+write at the same time counts for the watchdog, too."""
 
 
 class CopyQuota:
     """The account of one copy and one attempt."""
 
     def __init__(
-        self, root: Path, grown: Callable[[], Awaitable[int]], *, quota_bytes: int = QUOTA_BYTES
+        self,
+        root: Path,
+        grown: Callable[[], Awaitable[int | None]],
+        *,
+        quota_bytes: int = QUOTA_BYTES,
+        least_bytes: int = LEAST_BYTES,
     ) -> None:
-        """`grown`: by how many bytes the copy is larger than it was given."""
+        """`grown`: by how many bytes the copy is larger than it was given; None where that takes too long."""
         self._root = root
         self._grown = grown
         self._quota_bytes = quota_bytes
+        self._least_bytes = least_bytes
         self._measured_from = min(MEASURED_FROM_BYTES, quota_bytes // 2)
-        self._taken = 0
-        """By the commands so far, less what they gave back."""
+        self._measured = 0
+        self._since = 0
+        """By how much free space has changed since then. What came free may hide what a command took."""
 
     @property
     def left_bytes(self) -> int:
         """What the next command may take."""
-        return max(LEAST_BYTES, min(Limits().disk_growth_bytes, self._quota_bytes - self._taken))
+        return max(self._least_bytes, min(Limits().disk_growth_bytes, self._quota_bytes - self._taken))
+
+    @property
+    def _taken(self) -> int:
+        return self._measured + self._since
 
     async def free(self) -> int | None:
         """Look at the disk before a command; None where it cannot be told."""
@@ -54,9 +66,11 @@ class CopyQuota:
         free_now = await self.free()
         if free_before is None or free_now is None:
             return ""
-        self._taken = max(0, self._taken + free_before - free_now)
-        if self._taken > self._measured_from:
-            self._taken = min(self._taken, max(0, await self._grown()))
+        self._since += abs(free_before - free_now)
+        if self._since > self._measured_from or self._taken >= self._quota_bytes:
+            grown = await self._grown()
+            self._measured = self._taken if grown is None else max(0, grown)
+            self._since = 0
         if self._taken < self._quota_bytes:
             return ""
         return (

@@ -88,12 +88,14 @@ class Workspace:
         except UnicodeDecodeError as error:
             raise WorkspaceError(f"{path!r} is not UTF-8 text") from error
 
-    async def grown_bytes(self) -> int:
-        """Return by how much all that is in the copy is larger than what it was given."""
+    async def grown_bytes(self) -> int | None:
+        """Return by how much all that is in the copy is larger than it was given; None: too many files."""
         return await asyncio.to_thread(self._grown_bytes)
 
-    def _grown_bytes(self) -> int:
+    def _grown_bytes(self) -> int | None:
         found = walk(self.root, skip=(GIT_MOUNT, *self._mounts))
+        if found.overflow:
+            return None
         given = sum(map(size_of, self._manifest.entries.copies.values()))
         return sum(map(size_of, found.files.values())) - given
 

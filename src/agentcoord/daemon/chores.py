@@ -15,7 +15,7 @@ import structlog
 from agentcoord.clock import Clock
 from agentcoord.daemon.fleet import Fleet
 from agentcoord.daemon.handing_back import tell_set_back
-from agentcoord.daemon.pausing import resume_on_another_day
+from agentcoord.daemon.pausing import resume_on_another_day, tell_what_was_not_told
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import TaskId
@@ -148,6 +148,7 @@ class Chores:
                 hub.emit(EventKind.TASK_QUEUED, task=task, why=why, lease_lost=True, setback=str(setback))
             else:
                 tell_set_back(hub, task, setback, verdict, verdict.told("its lease expired"), worker=None)
+        await tell_what_was_not_told(self._shop)
         self._shop.board.touch()
 
     async def _landed(self) -> list[LandedRecord]:

@@ -22,23 +22,44 @@ async def pause(shop: Workshop, why: str = "", *, for_the_day: bool = False) -> 
     `for_the_day`: until tomorrow, see `resume_on_another_day`.
     """
     day = local_day(shop.clock.now_ms() - _TURN_OF_THE_DAY_MS) if for_the_day else ""
-    async with shop.pausing:
-        if why and await paused_why(shop) == why:
+    async with shop.pausing.turn():
+        if why and shop.store.queue.paused and shop.pausing.told and shop.pausing.why == why:
             return  # Another worker ran into the same.
         await shop.store.set_setting(_DAY_SETTING, day)
         await shop.store.set_setting(_SETTING, why)
         await shop.store.queue.set_paused(True)
-    shop.hub.emit(EventKind.RUN_PAUSED, why=why or "asked for")
-    shop.board.touch()
+        _tell(shop, why)
 
 
 async def resume(shop: Workshop) -> None:
     """Claim again."""
-    async with shop.pausing:
+    async with shop.pausing.turn():
         await shop.store.set_setting(_DAY_SETTING, "")
         await shop.store.set_setting(_SETTING, "")
         await shop.store.queue.set_paused(False)
-    shop.hub.emit(EventKind.RUN_RESUMED)
+        _tell(shop, None)
+
+
+async def tell_what_was_not_told(shop: Workshop) -> None:
+    """Tell of a pause or its end that is stored, but whose answer was lost: so nobody has told it."""
+    paused = shop.store.queue.paused
+    if shop.pausing.told is None:
+        shop.pausing.told = paused  # As it was at the start.
+    if shop.pausing.told is paused:
+        return
+    async with shop.pausing.turn():
+        why = await paused_why(shop)
+        if shop.store.queue.paused is not shop.pausing.told:
+            _tell(shop, why if shop.store.queue.paused else None)
+
+
+def _tell(shop: Workshop, why: str | None) -> None:
+    """Tell that the run is paused, and why if the daemon did it; None: that it goes on."""
+    shop.pausing.told, shop.pausing.why = why is not None, why or ""
+    if why is None:
+        shop.hub.emit(EventKind.RUN_RESUMED)
+    else:
+        shop.hub.emit(EventKind.RUN_PAUSED, why=why or "asked for")
     shop.board.touch()
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from agentcoord.clock import Clock
 from agentcoord.config.sections import Settings
 from agentcoord.daemon.event_hub import EventHub
+from agentcoord.daemon.pause_told import Pausing
 from agentcoord.daemon.proving import Prover
 from agentcoord.daemon.retrying import Retries
 from agentcoord.daemon.worker_row import FleetBoard
@@ -62,5 +63,4 @@ class Workshop:
     """The accounts of drafts that are being made: no tasks, but their calls are under way all the same."""
     stopping: asyncio.Event
     """Set when the daemon stops: conversations then end at their next complete turn."""
-    pausing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while the run is paused or resumed, which is several steps."""
+    pausing: Pausing = field(default_factory=Pausing)

@@ -41,6 +41,7 @@ from agentcoord.domain.worker import Role, worker_of
 from agentcoord.errors import StoreUnavailableError
 from agentcoord.llm.api import Block
 from agentcoord.store import Caps, Store
+from agentcoord.store.queue import TaskQueue
 from workspace_kit import HandClock
 
 OTHER = worker_of("Backend-Engineer-2", Role.BACKEND_ENGINEER)
@@ -123,6 +124,32 @@ async def test_six_workers_that_run_into_the_same_pause_the_run_once(
         await d.wait_for(EventKind.ERROR)
         told = [event.data["why"] for event in d.hub.recent if event.kind is EventKind.RUN_PAUSED]
         assert told == ["the key is refused", "the disk is full", "asked for"]
+
+
+async def test_a_pause_whose_last_answer_is_lost_is_told_all_the_same(
+    valkey_url: str, project_id: ProjectId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d, d.working():
+        chores = Chores(d.shop, d.fleet, lease_s=60, on_deadline=lambda: None)
+        await chores.reap()
+        kept = type(d.store.queue).set_paused
+
+        async def answer_lost(queue: TaskQueue, paused: bool) -> None:
+            await kept(queue, paused)
+            queue.dispatcher.paused, queue._pause_in_doubt = not paused, True
+            raise StoreUnavailableError("the answer is lost")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(type(d.store.queue), "set_paused", answer_lost)
+            with pytest.raises(StoreUnavailableError):
+                await pause(d.shop, "the key is refused")
+        await chores.reap()
+        told = await d.wait_for(EventKind.RUN_PAUSED)
+        assert (told.data["why"], d.store.queue.paused) == ("the key is refused", True)
+        await pause(d.shop, "the key is refused")
+        await resume(d.shop)
+        await d.wait_for(EventKind.RUN_RESUMED)
+        assert [each.kind for each in d.hub.recent].count(EventKind.RUN_PAUSED) == 1
 
 
 async def test_a_call_that_an_earlier_run_could_not_close_is_ended_while_its_task_is_held_again(

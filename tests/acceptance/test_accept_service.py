@@ -17,6 +17,8 @@ from pathlib import Path
 from faults_kit import FaultyNight, faulty_server
 from night_kit import BIN, Night, bash, create, finish, one_task, wait_gone
 
+from agentcoord.daemon.start_args import StartArgs
+
 PATIENCE_S = 30.0
 
 
@@ -93,7 +95,7 @@ def test_a_supervised_daemon_is_started_again_and_stops_when_it_is_told_to(a_nig
     first = a_night.run(
         "agentcoordd", "start", "--supervised", "--rehearse", a_night.scripts, "--json"
     ).document["pid"]
-    supervisor = parent_of(first)
+    supervisor, since = parent_of(first), since_of(first)
     try:
         assert a_night.run("agentcoordd", "start").code == 5
         os.kill(first, signal.SIGKILL)
@@ -101,6 +103,7 @@ def test_a_supervised_daemon_is_started_again_and_stops_when_it_is_told_to(a_nig
         second = a_night.run("agentcoordd", "status", "--json").document["pid"]
         assert second != first
         assert parent_of(second) == supervisor
+        assert since_of(second) == since > 0
         assert a_night.run("agentcoordd", "stop").code == 0
         assert wait_gone(supervisor, PATIENCE_S)
         assert a_night.run("agentcoordd", "status").code == 3
@@ -132,6 +135,12 @@ def test_a_night_whose_daemon_is_killed_goes_on_by_itself(a_night: Night) -> Non
         turns = [record for record in f.books().records if record["task"] == "t"]
         assert len(turns) <= 9, "no more than the turn that was under way is asked for again"
     a_night.check()
+
+
+def since_of(pid: int) -> int:
+    """Since when a daemon was told that somebody wants one."""
+    words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    return StartArgs.from_json(words[words.index("--args") + 1]).since_ms or 0
 
 
 def parent_of(pid: int) -> int:

@@ -199,8 +199,12 @@ class Chores:
 
     async def watch_deadline(self) -> None:
         """Drain once the configured time of day has come."""
-        now = self._local(self._shop.clock.now_ms())
-        if deadline_passed(self._started_at, now, self._shop.settings.budget.deadline):
+        self.look_at_deadline()
+
+    def look_at_deadline(self) -> None:
+        """The same at once; asked before any worker claims: it may have come while no daemon lived."""
+        deadline, now = self._shop.settings.budget.deadline, self._local(self._shop.clock.now_ms())
+        if deadline and deadline_passed(self._started_at, now, deadline):
             self._on_deadline()
 
     async def _reap_wait(self) -> float:

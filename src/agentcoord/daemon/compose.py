@@ -26,7 +26,6 @@ from agentcoord.daemon.head_start import HeadStart
 from agentcoord.daemon.health_watch import HealthWatch, silence_allowed_s
 from agentcoord.daemon.memory_keeper import MemoryKeeper, restore_at_start
 from agentcoord.daemon.model_source import THREE_WAYS, open_model
-from agentcoord.daemon.project_lock import read_identity
 from agentcoord.daemon.reconciling import reconcile
 from agentcoord.daemon.requests import Requests
 from agentcoord.daemon.retrying import Retries
@@ -107,7 +106,7 @@ async def composed(begun: HeadStart) -> AsyncIterator[Daemon]:
             fleet,
             lease_s=settings.redis.lease_s,
             on_deadline=lambda: drain(fleet, state, why=come),
-            since_ms=read_identity(paths).get("since_ms"),
+            since_ms=begun.args.since_ms,
         )
         state = DaemonState(
             pid=os.getpid(),

@@ -90,7 +90,7 @@ class NoticeDesk:
         self._told_at_ms: dict[_Voice, int] = {}
         self._held: dict[_Voice, _Held] = {}
         self._failures = 0
-        self._open = False
+        self._open = died  # What it had begun and not ended, nobody tells of again.
         self._stopping_why = ""
 
     def asks_whether_over(self, event: Event) -> bool:
@@ -113,7 +113,9 @@ class NoticeDesk:
         return self._open and self._stopping_why != ""
 
     def cut_short(self, status: StatusView) -> Notice | None:
-        """The notice of a run that goes on only when the daemon is started again."""
+        """The notice of a run that goes on only when the daemon is started again; None when it is over."""
+        if status["ended"] or not any(status["counts"].values()):
+            return None
         text = f"{self._stopping_why[:1].upper()}{self._stopping_why[1:]}. {_counted(status)}"
         text = f"{text} agentcoordd start goes on."
         return self._kept(Notice(NoticeKind.FINISHED, f"{self._project}: the daemon has stopped", text))

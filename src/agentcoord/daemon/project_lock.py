@@ -179,19 +179,11 @@ def holder_of(paths: ProjectPaths) -> Holder | None:
 
 
 @contextlib.contextmanager
-def identity(paths: ProjectPaths, *, now_ms: int = 0, supervised: bool = False) -> Iterator[None]:
-    """Say who this daemon is, for as long as the block runs; `supervised`: by the process that began it.
-
-    `since_ms` in it is when somebody wanted a daemon: one that its supervisor started again counts from the
-    start of the first.
-    """
-    supervisor = life_of(os.getppid()).said() if supervised else None
-    before = read_identity(paths)
-    again = supervisor is not None and before.get("supervisor") == supervisor
+def identity(paths: ProjectPaths, *, supervised: bool = False) -> Iterator[None]:
+    """Say who this daemon is, for as long as the block runs; `supervised`: by the process that began it."""
     said = {
         **life_of(os.getpid()).said(),
-        "supervisor": supervisor,
-        "since_ms": before.get("since_ms", now_ms) if again else now_ms,
+        "supervisor": life_of(os.getppid()).said() if supervised else None,
         "version": __version__,
         "socket": os.fspath(paths.socket),
         "root": os.fspath(paths.root),

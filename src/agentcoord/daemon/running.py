@@ -60,6 +60,7 @@ class Daemon:
             self.state.state, self.state.ready = "running", True
             self.shop.hub.emit(EventKind.DAEMON_STARTED, pid=self.state.pid, sandbox=self.state.sandbox)
             on_ready()
+            self.chores.look_at_deadline()  # Nothing was awaited yet: no worker has begun.
             now = await self.shutdown.asked()
             restarting = self.shutdown.restarting
             self.state.state = "restarting" if restarting else "stopping"

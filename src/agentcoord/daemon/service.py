@@ -17,6 +17,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,12 @@ def run_foreground(
         refuse_root(args, env)
         paths.make()
         clock = clock or SystemClock()
+        if args.since_ms is None:
+            args = replace(args, since_ms=clock.now_ms())
         with (
             lock_of(paths),
             logging_to(paths.log_file, secrets=secrets_of(env), terminal=ready_fd is None),
-            identity(paths, now_ms=clock.now_ms(), supervised=args.supervised),
+            identity(paths, supervised=args.supervised),
         ):
             paths.given_up_file.unlink(missing_ok=True)
             _serve_in_words(paths, args, env, starter, clock)

@@ -28,6 +28,8 @@ class StartArgs:
     """Scale of the scripts' thinking times."""
     supervised: bool = False
     """In the background under a small process that starts it again (`supervisor`)."""
+    since_ms: int | None = None
+    """When somebody wanted a daemon. Its supervisor alone says so, to each that it starts; None: now."""
     flags: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     """Settings by `section.key` that override file and environment."""
 
@@ -40,6 +42,7 @@ class StartArgs:
                 "rehearse": None if self.rehearse is None else str(self.rehearse),
                 "rehearsal_latency": self.rehearsal_latency,
                 "supervised": self.supervised,
+                "since_ms": self.since_ms,
                 "flags": dict(self.flags),
             }
         )
@@ -55,5 +58,6 @@ class StartArgs:
             rehearse=None if raw["rehearse"] is None else Path(raw["rehearse"]),
             rehearsal_latency=raw["rehearsal_latency"],
             supervised=raw.get("supervised", False),
+            since_ms=raw.get("since_ms"),
             flags=MappingProxyType(raw["flags"]),
         )

@@ -191,6 +191,12 @@ def tell_user(paths: ProjectPaths, args: str) -> Callable[[int], None]:
     return tell
 
 
+def command_of(root: Path, args: str, since_ms: int) -> tuple[str, ...]:
+    """What each child is started by: told the supervisor's own start, from which the deadline counts."""
+    told = json.dumps({**json.loads(args), "since_ms": since_ms})
+    return (sys.executable, "-m", "agentcoord.daemon", "--root", os.fspath(root), "--args", told)
+
+
 def main(arguments: Sequence[str] | None = None, env: Mapping[str, str] | None = None) -> int:
     """Supervise the daemon of one project: `python -m agentcoord.daemon.supervisor`."""
     parser = argparse.ArgumentParser(prog="agentcoord.daemon.supervisor")
@@ -206,10 +212,9 @@ def main(arguments: Sequence[str] | None = None, env: Mapping[str, str] | None =
             os.write(words.ready_fd, word)
         os.close(words.ready_fd)
 
-    command = [sys.executable, "-m", "agentcoord.daemon", "--root", str(words.root), "--args", words.args]
     paths = ProjectPaths.of(words.root, os.environ if env is None else env)
     supervisor = Supervisor(
-        command,
+        command_of(words.root, words.args, time.time_ns() // 1_000_000),
         answers=answers_on(paths),
         tell_starter=tell_starter,
         tell_given_up=tell_user(paths, words.args),

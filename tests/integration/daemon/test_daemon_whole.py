@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import os
 import shutil
 import signal
@@ -25,6 +26,8 @@ from agentcoord.daemon.head_start import head_start
 from agentcoord.daemon.running import Daemon
 from agentcoord.daemon.service import run_foreground
 from agentcoord.daemon.start_args import StartArgs
+from agentcoord.domain.events import EventKind
+from agentcoord.domain.states import TaskState
 from agentcoord.errors import AgentCoordError, DaemonError, RpcError, StoreUnavailableError
 from agentcoord.wire.client import ControlClient, Subscription
 from agentcoord.wire.codec import Notice
@@ -255,6 +258,24 @@ async def test_a_companion_that_fails_is_told_and_ends_nothing(place: Place) -> 
         assert "a bug of its own" in told["data"]["error"]
         assert not task.done()
         daemon.shutdown.ask(now=True)
+
+
+async def test_a_daemon_that_is_started_again_after_the_deadline_lets_no_worker_claim(place: Place) -> None:
+    now = datetime.datetime.now().astimezone()
+    deadline = f"{now - datetime.timedelta(minutes=30):%H:%M}"
+    since_ms = round(now.timestamp() * 1000) - 3_600_000
+    args = replace(place.script(), since_ms=since_ms)
+    async with built(place, args, AGENTCOORD_BUDGET_DEADLINE=deadline) as daemon:
+        async with connected(place) as client:
+            await client.call(Method.LOAD, text=PLAN)
+        async with asyncio.timeout(PATIENCE_S):
+            await daemon.run(lambda: None)
+        (task,) = await daemon.shop.store.queue.all()
+        assert (task.state, task.attempt) == (TaskState.QUEUED, 0)
+        assert daemon.state.stopping_why == f"the deadline {deadline} has come"
+        kinds = [each.kind for each in daemon.shop.hub.recent]
+        assert EventKind.DAEMON_STOPPING in kinds
+        assert EventKind.TASK_CLAIMED not in kinds
 
 
 async def test_a_client_may_stop_the_daemon_it_talks_to(place: Place) -> None:

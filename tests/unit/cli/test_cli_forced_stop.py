@@ -139,20 +139,6 @@ def test_the_supervisor_is_written_down_beside_the_daemon(project: Project) -> N
     assert holder_of(project.paths) is None
 
 
-def test_a_daemon_that_its_supervisor_starts_again_counts_from_the_first_start(project: Project) -> None:
-    project.paths.make()
-    since = []
-    for now_ms, supervised in ((1_000, True), (2_000, True), (3_000, False)):
-        with identity(project.paths, now_ms=now_ms, supervised=supervised):
-            since.append(read_identity(project.paths)["since_ms"])
-            killed = project.paths.identity_file.read_text()
-        project.paths.identity_file.write_text(killed)
-    assert since == [1_000, 1_000, 3_000]
-    project.paths.identity_file.unlink()
-    with identity(project.paths, now_ms=4_000, supervised=True):
-        assert read_identity(project.paths)["since_ms"] == 4_000
-
-
 def test_a_start_that_cannot_say_who_it_is_leaves_what_a_dead_daemon_said(project: Project) -> None:
     project.paths.make()
     project.paths.identity_file.write_text('{"pid": 7}')

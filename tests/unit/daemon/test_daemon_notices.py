@@ -229,6 +229,19 @@ def test_a_restart_is_told_only_after_a_death() -> None:
     assert told.notice_of(event(EventKind.DAEMON_STARTED, 999_999)) is None
 
 
+def test_a_deadline_that_came_while_the_daemon_was_dead_is_told_of_what_has_not_ended() -> None:
+    for died in (True, False):
+        told = desk(died=died)
+        told.notice_of(event(EventKind.DAEMON_STOPPING, why="the deadline 07:00 has come"))
+        assert told.is_cut_short is died
+    told = desk(died=True)
+    told.notice_of(event(EventKind.DAEMON_STOPPING, why="the deadline 07:00 has come"))
+    assert told.cut_short(status(ended=True)) is None
+    notice = told.cut_short(status(ended=False))
+    assert notice is not None
+    assert notice.text.startswith("The deadline 07:00 has come. 3 of 4 tasks done")
+
+
 def test_what_nobody_asked_for_is_not_told() -> None:
     assert desk(wanted=("finished",)).notice_of(event(EventKind.TASK_PARKED, why="x")) is None
 

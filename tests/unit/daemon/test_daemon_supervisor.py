@@ -12,7 +12,7 @@ import pytest
 
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.daemon.start_args import StartArgs
-from agentcoord.daemon.supervisor import Patience, Supervisor, tell_user
+from agentcoord.daemon.supervisor import Patience, Supervisor, command_of, tell_user
 
 QUICK = Patience(restarts=2, first_pause_s=0.0, ask_every_s=0.05, silences=2, dump_s=1.0)
 READY = "import os, sys, time, signal; os.write(int(sys.argv[-1]), b'{\"ready\": true}\\n'); "
@@ -94,6 +94,12 @@ def test_a_notice_that_nobody_wants_or_that_cannot_be_sent_is_no_error(
     (tmp_path / "agentcoord.toml").write_text("nonsense")
     tell_user(paths, StartArgs().to_json())(5)
     assert "nobody was told" in capfd.readouterr().err
+
+
+def test_each_daemon_is_told_when_its_supervisor_began(tmp_path: Path) -> None:
+    args = StartArgs(supervised=True, flags={"budget.run_usd": 2.0})
+    *_, told = command_of(tmp_path, args.to_json(), 1_000)
+    assert StartArgs.from_json(told) == replace(args, since_ms=1_000)
 
 
 @pytest.mark.parametrize("word", ["", 'os.write(int(sys.argv[-1]), b\'{"error": "no"}\\n\'); '])

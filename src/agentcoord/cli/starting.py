@@ -160,7 +160,6 @@ def judge_settings(paths: ProjectPaths, env: Mapping[str, str], flags: Mapping[s
     from agentcoord.config.load import load_settings
     from agentcoord.daemon.equipping import check_prices, price_list_of
     from agentcoord.daemon.notifications import ways_to_notify
-    from agentcoord.daemon.project_lock import holder_of, read_identity
     from agentcoord.store.looking import version_of_server
 
     settings = load_settings(paths.root, env, flags)
@@ -169,10 +168,17 @@ def judge_settings(paths: ProjectPaths, env: Mapping[str, str], flags: Mapping[s
     if settings.redis.url:
         asyncio.run(version_of_server(settings.redis.url))
     port = settings.metrics.port
-    if port and not (holder_of(paths) and read_identity(paths).get("metrics_port") == port):
+    if port and not _may_be_its_own(paths, port):
         from agentcoord.daemon.metrics_server import refuse_taken_port
 
         refuse_taken_port(port)
+
+
+def _may_be_its_own(paths: ProjectPaths, port: int) -> bool:
+    """Whether the daemon that runs may be who listens there: one of a version that did not say may."""
+    from agentcoord.daemon.project_lock import read_identity
+
+    return holds_lock(paths.lock_file) and read_identity(paths).get("metrics_port", port) == port
 
 
 def stop(

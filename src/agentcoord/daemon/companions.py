@@ -105,6 +105,7 @@ async def companions(
         from agentcoord.daemon.metrics_server import Gauges, MetricsServer
 
         server = MetricsServer(shop.hub, Gauges(shop, fleet, views, state, lag), shop.clock)
-        add_to_identity(paths, metrics_port=await stack.enter_async_context(server.serving(port)))
+        port = await stack.enter_async_context(server.serving(port))
         loops.append(server.follow)
+    add_to_identity(paths, metrics_port=port)  # Who says nothing of it may listen on any (`cli/starting`).
     return tuple(loops)

@@ -23,6 +23,7 @@ from agentcoord.config.paths import ProjectPaths
 from agentcoord.daemon.background_start import start_background
 from agentcoord.daemon.compose import composed
 from agentcoord.daemon.head_start import head_start
+from agentcoord.daemon.project_lock import read_identity
 from agentcoord.daemon.running import Daemon
 from agentcoord.daemon.service import run_foreground
 from agentcoord.daemon.start_args import StartArgs
@@ -276,6 +277,12 @@ async def test_a_daemon_that_is_started_again_after_the_deadline_lets_no_worker_
         kinds = [each.kind for each in daemon.shop.hub.recent]
         assert EventKind.DAEMON_STOPPING in kinds
         assert EventKind.TASK_CLAIMED not in kinds
+
+
+async def test_a_daemon_without_a_metrics_port_says_so_beside_who_it_is(place: Place) -> None:
+    place.paths.identity_file.write_text('{"pid": 7}')
+    async with built(place, StartArgs(unsafe_no_sandbox=True)):
+        assert read_identity(place.paths) == {"pid": 7, "metrics_port": 0}
 
 
 async def test_a_client_may_stop_the_daemon_it_talks_to(place: Place) -> None:

@@ -20,11 +20,11 @@ from agentcoord.cli.boundary import CommandError, exit_code_of
 from agentcoord.cli.forced_stop import end_process
 from agentcoord.cli.invocation import Invocation
 from agentcoord.cli.lock_look import holds_lock
-from agentcoord.cli.starting import stop
+from agentcoord.cli.starting import judge_settings, stop
 from agentcoord.cli.terminal import Terminal
 from agentcoord.daemon.process_life import Life, life_of
-from agentcoord.daemon.project_lock import holder_of, identity, lock_of, read_identity
-from agentcoord.errors import DaemonNotRunningError, NoAnswerError
+from agentcoord.daemon.project_lock import add_to_identity, holder_of, identity, lock_of, read_identity
+from agentcoord.errors import DaemonError, DaemonNotRunningError, NoAnswerError
 from agentcoord.wire.messages import ExitCode, Method
 
 project = canned_daemon.project
@@ -146,6 +146,26 @@ def test_a_start_that_cannot_say_who_it_is_leaves_what_a_dead_daemon_said(projec
     with pytest.raises(OSError, match="Is a directory"), identity(project.paths):
         raise AssertionError
     assert read_identity(project.paths) == {"pid": 7}
+
+
+def test_a_taken_port_is_told_unless_the_daemon_that_runs_may_be_who_has_it(project: Project) -> None:
+    paths = project.paths
+    paths.make()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        env = project.env | {"AGENTCOORD_METRICS_PORT": str(port)}
+        with pytest.raises(DaemonError, match="Address already in use"):
+            judge_settings(paths, env, {})  # Nobody runs.
+        with lock_of(paths):
+            judge_settings(paths, env, {})  # By whom nothing can be read.
+            with identity(paths):
+                judge_settings(paths, env, {})  # Of a version that said nothing of it.
+                add_to_identity(paths, metrics_port=port)
+                judge_settings(paths, env, {})
+                for other in (0, 1):
+                    add_to_identity(paths, metrics_port=other)
+                    with pytest.raises(DaemonError, match="Address already in use"):
+                        judge_settings(paths, env, {})
 
 
 def test_a_time_out_names_the_process_and_exits_with_6(project: Project, hold: Hold) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from agentcoord.config.bounds import FOLDER_INSIDE
 from agentcoord.values import dataclass
 
 _READ_CHARS: Final = 200_000
@@ -185,11 +186,10 @@ def _workspaces(root: Path, package: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _folders_of(root: Path, globs: Iterable[str]) -> tuple[str, ...]:
-    """The folders that globs of members name, up to their first star, as far as they are there."""
+    """The folders in `root` that globs of members name, up to their first star, as far as they are there."""
     places = (glob.removeprefix("./").partition("*")[0].rstrip("/") for glob in globs)
-    return tuple(
-        dict.fromkeys(place for place in places if place not in ("", ".") and (root / place).is_dir())
-    )
+    inside = (place for place in places if re.fullmatch(FOLDER_INSIDE, place))
+    return tuple(dict.fromkeys(place for place in inside if (root / place).is_dir()))
 
 
 def _look_for_go(root: Path) -> Guess | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -210,6 +211,23 @@ def test_of_a_workspace_of_go_its_modules_are_tested(tmp_path: Path, used: str) 
     proposal = proposed(tmp_path, files)
     assert proposal.checks == (("tests", "go test ./a/... ./b/c/..."),)
     assert takes(proposal, "a/a_test.go", "b/c/d.go") == []
+
+
+@pytest.mark.parametrize("by_pnpm", [True, False])
+def test_members_outside_of_the_repository_are_left_out(tmp_path: Path, by_pnpm: bool) -> None:
+    root = tmp_path / "repo"
+    for folder in (root / "apps/a", tmp_path / "sib/b", tmp_path / "far"):
+        (folder / "node_modules").mkdir(parents=True)
+        (folder / "package.json").write_text('{"scripts": {"test": "x"}}')
+    members = ["../sib/*", f"{tmp_path}/far", "apps/../../far", "apps/*"]
+    package = "{}" if by_pnpm else json.dumps({"workspaces": members})
+    files = {"package.json": package}
+    if by_pnpm:
+        files["pnpm-workspace.yaml"] = "packages:\n" + "".join(f"  - '{each}'\n" for each in members)
+    settings = read_settings(proposed(root, files).text, {})
+    assert settings.project.share == (".venv", "node_modules", "apps/a/node_modules")
+    assert not [glob for glob in settings.project.scope if glob.startswith(("/", ".."))]
+    assert "apps/**" in settings.project.scope
 
 
 def test_projects_in_folders_are_each_tested_where_they_are(tmp_path: Path) -> None:

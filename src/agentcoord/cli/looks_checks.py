@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from agentcoord.cli.findings import Finding, Verdict
-from agentcoord.config.guesses import json_of
+from agentcoord.cli.named_programs import modules_of, programs_of, programs_of_scripts
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.config.sections import Settings
 from agentcoord.errors import SandboxError
@@ -26,9 +26,6 @@ from agentcoord.sandbox.backend import Sandbox
 from agentcoord.sandbox.policy import Limits, Policy
 from agentcoord.sandbox.toolchain import toolchain_prefixes
 
-_SHELL_SIGNS: Final = frozenset("|&;<>()$`\\\"'*?[#~=%!{}")
-_NEXT_BEGINS: Final = frozenset({"&&", ";"})
-_SCRIPT_RUNNERS: Final = frozenset({"npm", "pnpm", "yarn"})
 _LOOK_S: Final = 20.0
 _GIT_S: Final = 10.0
 
@@ -49,7 +46,7 @@ def checks(
             "name your test command under [checks] in agentcoord.toml",
         )
     wanted = {
-        name: [*programs_of(command), *_programs_of_scripts(command, paths.root)]
+        name: [*programs_of(command), *programs_of_scripts(command, paths.root)]
         for name, command in commands.items()
     }
     words = list(dict.fromkeys(word for each in wanted.values() for word in each))
@@ -82,68 +79,6 @@ def checks(
     return Finding(
         "checks", Verdict.OK, "; ".join(f"{name}: {command}" for name, command in commands.items())
     )
-
-
-def programs_of(command: str) -> list[str]:
-    """The programs that a command line surely starts: its first, and each after `&&` or `;`.
-
-    What only a shell can read is left out. A path is told from where the command begins.
-    """
-    return list(dict.fromkeys(program for program, _ in _starts(command)))
-
-
-def _programs_of_scripts(command: str, root: Path) -> list[str]:
-    """What the scripts of package.json that a command line surely runs start themselves."""
-    starts = _starts(command)
-    if any(program == "cd" for program, _ in starts):
-        return []
-    scripts = json_of(root / "package.json").get("scripts")
-    found: list[str] = []
-    for program, words in starts:
-        name = next((word for word in words if word != "run"), "")
-        of_members = any(word.startswith(("--workspace", "--filter", "-w", "-r")) for word in words)
-        if program in _SCRIPT_RUNNERS and isinstance(scripts, dict) and not of_members:
-            found += programs_of(str(scripts.get(name, "")))
-    return [word for word in dict.fromkeys(found) if word not in programs_of(command)]
-
-
-def modules_of(command: str) -> list[tuple[str, str]]:
-    """The Pythons that a command line surely starts with `-m`, each with the module."""
-    found = [
-        (program, words[1])
-        for program, words in _starts(command)
-        if Path(program).name.startswith("python") and len(words) > 1 and words[0] == "-m"
-    ]
-    return list(dict.fromkeys(found))
-
-
-def _starts(command: str) -> list[tuple[str, list[str]]]:
-    """Each program with the words after it."""
-    splitter = shlex.shlex(command, posix=True, punctuation_chars=True)
-    splitter.whitespace_split = True
-    splitter.commenters = ""
-    found: list[tuple[str, list[str]]] = []
-    words: list[str] = []
-    begins = True
-    folder = ""
-    try:
-        for word in splitter:
-            if word in _NEXT_BEGINS:
-                begins = True
-            elif begins and "=" in word and word.partition("=")[0].isidentifier():
-                continue
-            elif begins:
-                begins, words = False, []
-                if not _SHELL_SIGNS & set(word):
-                    is_path = "/" in word and not word.startswith("/")
-                    found.append((f"{folder}{word}" if is_path else word, words))
-            else:
-                words.append(word)
-                if found and found[-1][1] is words and found[-1][0] == "cd" and len(words) == 1:
-                    folder += f"{word.rstrip('/')}/"
-    except ValueError:  # A quotation that does not end.
-        return found[:1]
-    return found
 
 
 def _missing_modules(

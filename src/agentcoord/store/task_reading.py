@@ -122,8 +122,8 @@ class TaskReader:
 
     async def _read_and_remember(self, ids: Sequence[str], ended: dict[str, Task]) -> dict[str, Task]:
         read: dict[str, Task] = {}
-        for start in range(0, len(ids), READ_BATCH):
-            for task in await self.read(ids[start : start + READ_BATCH]):
+        for piece in _pieces(ids):
+            for task in await self.read(piece):
                 before = self._before.get(task.id)
                 read[task.id] = before if before == task else task
         new = (task for task in read.values() if task.state in ENDED_STATES)
@@ -139,9 +139,10 @@ class TaskReader:
         self._ended, self._before, self._revised = {}, {}, None
 
     async def read(self, ids: Sequence[str]) -> list[Task]:
-        """Return these tasks; one that is not there is passed over."""
-        if not ids:
-            return []
+        """Return these tasks, `READ_BATCH` a round trip; one that is not there is passed over."""
+        return [task for piece in _pieces(ids) for task in await self._read_at_once(piece)]
+
+    async def _read_at_once(self, ids: Sequence[str]) -> list[Task]:
         async with calling("read tasks"), self.client.pipeline(transaction=False) as pipe:
             # By its name: a Cluster's pipeline has no `mget`, though all keys of a project lie in one slot.
             pipe.execute_command("MGET", *map(self.keys.body, ids))
@@ -164,3 +165,7 @@ class TaskReader:
             task: tuple(decode_attempt_end(line) for line in lines)
             for task, lines in zip(tasks, found, strict=True)
         }
+
+
+def _pieces(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[start : start + READ_BATCH] for start in range(0, len(ids), READ_BATCH))

@@ -11,6 +11,7 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from daemon_kit import PATIENCE_S, Daemonlet, daemonlet, own_valkey, until
 
@@ -21,8 +22,10 @@ from agentcoord.daemon.farewell import Farewell
 from agentcoord.daemon.pages import PAGE_ROWS
 from agentcoord.daemon.places import Places
 from agentcoord.daemon.supervisor import answers_on
+from agentcoord.daemon.task_views import TaskViews
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import ProjectId, TaskId
+from agentcoord.domain.states import TaskState
 from agentcoord.errors import ConnectionLostError
 from agentcoord.wire.client import ControlClient
 from agentcoord.wire.codec import FrameDecoder
@@ -476,6 +479,20 @@ async def test_a_page_reads_its_own_tasks_and_what_they_wait_for_and_no_others(
             assert await hashes_read() - before < 20  # 10 tasks, and what else a task shows.
             beyond = await client.call(Method.TASKS, offset=PAGE_ROWS + 3)
             assert beyond == {"tasks": [], "next_offset": None}
+
+
+async def test_a_task_whose_last_need_ends_while_it_is_read_names_nothing_that_it_waits_for(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        await d.load("below")
+        await d.load("above", needs=(TaskId("below"),))
+        by_id = {task.id: task for task in await d.store.queue.all()}
+        above, below = by_id[TaskId("above")], by_id[TaskId("below")]
+        rows = TaskViews(d.shop, "a test")
+        assert rows.of(above, by_id)["why"] == "needs below"
+        done = {below.id: msgspec.structs.replace(below, state=TaskState.DONE)}
+        assert rows.of(above, by_id | done)["why"] == ""
 
 
 async def test_who_does_not_read_holds_up_a_line_and_not_all_that_it_tells(

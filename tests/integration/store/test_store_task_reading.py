@@ -23,7 +23,7 @@ from agentcoord.store import Caps, Store
 from agentcoord.store.memory import RestoredTask
 from agentcoord.store.scripts import ScriptName
 from agentcoord.store.setback_records import HISTORY_LINES
-from agentcoord.store.task_reading import MANY, TaskReader
+from agentcoord.store.task_reading import MANY, READ_BATCH, TaskReader
 
 _S = TaskState
 Change = Callable[[Store, Claim], Awaitable[object]]
@@ -31,8 +31,12 @@ Change = Callable[[Store, Claim], Awaitable[object]]
 
 def hashes_read(url: str) -> int:
     """How many hashes the server has handed out whole, since ever."""
+    return calls_of(url, "hgetall")
+
+
+def calls_of(url: str, command: str) -> int:
     with Redis.from_url(url) as client:
-        return int(client.info("commandstats").get("cmdstat_hgetall", {}).get("calls", 0))
+        return int(client.info("commandstats").get(f"cmdstat_{command}", {}).get("calls", 0))
 
 
 async def _retry_that_is_told_later(store: Store, _: Claim) -> None:
@@ -157,6 +161,15 @@ async def test_many_readers_at_once_share_what_they_read(valkey_url: str, projec
         await store.queue.retry(TaskId("t7"))
         again = await store.queue.all()
         assert [n for n in range(MANY) if again[n] is not first[n]] == [7]
+
+
+async def test_many_tasks_by_name_are_read_in_pieces(valkey_url: str, project_id: ProjectId) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, spec("first"), spec("last"))
+        names = ["first", *(f"gone{n}" for n in range(READ_BATCH)), "last"]
+        before = calls_of(valkey_url, "mget")
+        assert [task.id for task in await store.queue.reader.read(names)] == ["first", "last"]
+        assert calls_of(valkey_url, "mget") - before == 2
 
 
 class SlowReader(TaskReader):

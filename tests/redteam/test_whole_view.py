@@ -20,7 +20,6 @@ from agentcoord.agent.ports import CommandResult, KeepOutput, keep_nothing
 from agentcoord.agent.window import ContextWindow
 from agentcoord.clock import SystemClock
 from agentcoord.daemon.adapters import SandboxedShell, policy_for
-from agentcoord.daemon.copy_quota import CopyQuota
 from agentcoord.daemon.task_setup import read_instructions
 from agentcoord.domain.ids import TaskId
 from agentcoord.errors import LandingRefusedError
@@ -61,11 +60,10 @@ class Project:
         guarded: bool,
         redactor: Redactor | None = None,
         keep: KeepOutput = keep_nothing,
-        quota: CopyQuota | None = None,
     ) -> CommandResult:
         sandbox = self.confined if guarded else unconfined_sandbox(Path("/bin/bash"), clock=SystemClock())
         policy = policy_for(self.ws, self.world.repo, ())
-        shell = SandboxedShell(sandbox, policy, redactor or Redactor(()), quota=quota, first_part_s=0.1)
+        shell = SandboxedShell(sandbox, policy, redactor or Redactor(()), first_part_s=0.1)
         filled = command
         for name, path in (("REPO", self.world.root), ("STATE", self.world.state), ("CONTROL", self.control)):
             filled = filled.replace(f"__{name}__", str(path))
@@ -222,47 +220,3 @@ async def test_instructions_behind_a_link_are_not_followed(tmp_path: Path) -> No
     (tmp_path / "AGENTS.md").symlink_to("elsewhere")
     (tmp_path / "CLAUDE.md").write_text("Be kind.\n")
     assert read_instructions(tmp_path, MOST_BYTES) == "Be kind.\n"
-
-
-FILL = "head -c 200M /dev/zero > part-{} && sleep 3 && echo through"
-
-
-def quota_of(project: Project) -> CopyQuota:
-    """300 MB for the copy, and little for each command once it is full."""
-    mb = 1024**2
-    return CopyQuota(project.ws.root, project.ws.grown_bytes, quota_bytes=300 * mb, least_bytes=16 * mb)
-
-
-@pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "guard off"])
-async def test_many_commands_do_not_fill_the_disk_together(project: Project, guarded: bool) -> None:
-    quota = quota_of(project) if guarded else None
-    first, second, third = [
-        await project.run(FILL.format(number), guarded=True, quota=quota) for number in range(3)
-    ]
-    assert "through" in first.output
-    assert ("through" in second.output) is not guarded
-    assert ("through" in third.output) is not guarded
-    assert ("[this copy has grown by" in second.output) is guarded
-    if quota is not None:
-        await project.run("rm part-*", guarded=True, quota=quota)
-        assert "through" in (await project.run(FILL.format(4), guarded=True, quota=quota)).output
-
-
-async def test_what_others_remove_from_the_disk_is_no_room_for_the_copy(
-    project: Project, tmp_path: Path
-) -> None:
-    quota = quota_of(project)
-    (tmp_path / "of-others").write_bytes(bytes(500 * 1024**2))
-    free = await quota.free()
-    await project.run("dd if=/dev/zero of=mine bs=1M count=200 status=none", guarded=True)
-    (tmp_path / "of-others").write_bytes(b"")
-    assert await quota.note(free) == ""
-    assert quota.left_bytes <= 100 * 1024**2
-
-
-async def test_what_others_put_on_the_disk_is_not_the_copys(project: Project, tmp_path: Path) -> None:
-    quota = quota_of(project)
-    free = await quota.free()
-    (tmp_path / "of-others").write_bytes(bytes(400 * 1024**2))
-    assert await quota.note(free) == ""
-    assert quota.left_bytes > 250 * 1024**2

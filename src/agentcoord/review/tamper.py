@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterable, Sequence
 
 from agentcoord.review.flags import ChangedFile, Flag, FlagKind, in_order, is_test
 from agentcoord.review.tamper_config import config_flags, silenced_flags
-from agentcoord.review.tamper_exits import exit_flags
 from agentcoord.review.tamper_tests import test_flags
 
 JUDGED_BYTES = 1024 * 1024
@@ -39,8 +38,6 @@ def find_flags(files: Sequence[ChangedFile], commands: Collection[str]) -> tuple
         found += silenced_flags(file)
         if file in tests:
             found += test_flags(file, tests)
-        elif file.path.endswith(".py"):
-            found += exit_flags(file)
     return in_order(found)
 
 

@@ -263,37 +263,18 @@ def test_silenced_warnings_are_told_and_hold_nothing() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("more", "line"),
-    [
-        ("def stop():\n    os._exit(0)\n", 5),
-        ("atexit.register(os._exit, 0)\n", 4),
-        ("from os import _exit as leave\n", 4),
-        ("def stop():\n    os.abort()\n", 5),
-    ],
-)
-def test_code_that_can_end_a_test_run_is_flagged(more: str, line: int) -> None:
-    code = "import os\n\n\n"
-    (flag,) = flags("src/shop/orders.py", code, code + more)
-    assert (flag.kind, flag.line, flag.holds) == (FlagKind.CONFIGURATION_CHANGED, line, True)
-    assert flags("src/shop/orders.py", code + more, code + "x = 1\n" + more) == ()
-    assert flags("src/shop/new.py", None, code + more) != ()
-
-
-def test_code_that_ends_a_program_as_programs_do_is_no_flag() -> None:
-    for more in (
-        "def main():\n    sys.exit(run())\n",
-        "if __name__ == '__main__':\n    sys.exit(main())\n",
-        "def start():\n    if os.fork():\n        os._exit(0)\n    serve()\n",
-        "def go():\n    session.abort()\n",
-        "def (\nos._exit\n",
-    ):
-        assert flags("src/shop/cli.py", "import os\n", f"import os\n{more}") == ()
-
-
 def test_plain_code_is_never_flagged() -> None:
     assert flags("src/contest.py", "def skip():\n    assert a\n", "timeout = 5\n") == ()
     assert flags("README.md", "assert\n", "") == ()
+    for more in (
+        "pid = os.fork()\nif not pid:\n    os._exit(0)\n",
+        "from os import _exit, fork\n\n\ndef start():\n    if not fork():\n        _exit(0)\n",
+        "def run_child():\n    serve()\n    os._exit(0)\n",
+        "signal.signal(signal.SIGTERM, lambda *_: os._exit(0))\n",
+        "def give_up():\n    os.abort()\n",
+    ):
+        assert flags("src/shop/cli.py", "import os\n", f"import os\n{more}") == ()
+        assert flags("src/shop/moved.py", None, f"import os\n{more}") == ()
 
 
 def test_flags_are_bounded_and_the_weightiest_come_first() -> None:

@@ -30,9 +30,10 @@ _SKIP = re.compile(
     r"\b(?:it|test|describe|context|suite)\.(?:skip|todo|only|failing)\b|\bx(?:it|test|describe)\s*\("
     r"|\bf(?:it|describe)\s*\(|\bt\.Skip(?:f|Now)?\s*\(|^\s*#\[ignore\b|^\s*@(?:Disabled|Ignore|EnabledO|EnabledI|EnabledFor)\w*"
     r"|\bassum(?:e|ing)(?:True|False|That|NotNull|NoException)\s*\(|@Test\s*\([^)]*enabled\s*=\s*false"
-    r"|\bif\s*\(?\s*(?:false|0)\s*(?:\)|&&|$)"
     r"|\[(?:Ignore|Skip)\b|\bSkip\s*=\s*\"|\bmarkTestSkipped\s*\(|^\s*(?:pending|skip)\b|\bGTEST_SKIP\b"
 )
+_NEVER = re.compile(r"\bif\s*+\(?+\s*+(?:false|0)\s*+(?:\)|&&|$)")
+"""Switches off what stands behind it, in a file that holds tests."""
 _WEAK = re.compile(
     r"\bassert(?:True|False|NotNull|NotSame|InstanceOf|DoesNotThrow|_not_nil|_nothing_raised)\b"
     r"|\bis(?:NotNull|NotEmpty|Present|NotBlank)\s*\(\s*\)|\bbe_(?:truthy|falsey|present)\b|not_to be_nil"
@@ -46,11 +47,6 @@ _ALLOWED = re.compile(
     r"(?:[^;]*,)?\s*(?P<near>\d+(?:\.\d+)?)[dDfF]?\s*\)"
 )
 """By how much a value may be another than the expected one."""
-_RETURNS = re.compile(r"^\s*(?:if\b.*[)\s:]\s*\{?\s*)?return\s*;?\s*\}?\s*$")
-_FUNCTION = re.compile(
-    r"^\s*(?:(?:public|private|protected|internal|static|override|async|suspend|final)\b"
-    r"|(?:void|fun|func|def|function|sub)\b)"
-)
 _COMMENT = re.compile(r"^\s*(?://|#(?!\[)|\*|/\*|--|;)")
 
 
@@ -69,40 +65,14 @@ def text_flags(file: ChangedFile) -> list[Flag]:
             line, gone = _first_gone(was, now)
             words = f"it had {len(was)} {noun} and has {len(now)}; gone: {gone}"
             flags.append(Flag(kind, file.path, line, words))
-    known = Counter(text for _, text in _lines_with(_SKIP, before))
-    for line, text in _lines_with(_SKIP, after):
-        if known[text] > 0:
-            known[text] -= 1
-        else:
-            flags.append(Flag(FlagKind.TEST_SKIPPED, file.path, line, text))
-    flags += _returning(file.path, before, after)
+    for pattern in (_SKIP, _NEVER) if _lines_with(_TEST, before) else (_SKIP,):
+        known = Counter(text for _, text in _lines_with(pattern, before))
+        for line, text in _lines_with(pattern, after):
+            if known[text] > 0:
+                known[text] -= 1
+            else:
+                flags.append(Flag(FlagKind.TEST_SKIPPED, file.path, line, text))
     return flags + _weaker(file.path, _lines_with(_ASSERTION, before), _lines_with(_ASSERTION, after))
-
-
-def _returning(path: str, before: list[str], after: list[str]) -> list[Flag]:
-    """New returns of nothing where assertions follow in the same test or function."""
-    known = Counter(text for _, text in _lines_with(_RETURNS, before))
-    flags = []
-    for line, text in _lines_with(_RETURNS, after):
-        if known[text] > 0:
-            known[text] -= 1
-        elif _asserts_further_on(after[line - 1 :]):
-            flags.append(
-                Flag(FlagKind.TEST_SKIPPED, path, line, f"it returns before what it asserts: {text}")
-            )
-    return flags
-
-
-def _asserts_further_on(lines: list[str]) -> bool:
-    """Whether an assertion follows before the next test or function begins."""
-    for line in lines[1:]:
-        if _COMMENT.match(line):
-            continue
-        if _FUNCTION.match(line[:2_000]) or _TEST.search(line[:2_000]):
-            return False
-        if _ASSERTION.search(line[:2_000]):
-            return True
-    return False
 
 
 def _weaker(path: str, was: list[tuple[int, str]], now: list[tuple[int, str]]) -> list[Flag]:

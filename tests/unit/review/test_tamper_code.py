@@ -412,9 +412,6 @@ JAVA = "class PriceTest {\n  @Test\n  void a() {\n    assertEquals(1, f(), 0.1);
         ),
         ("    assert", "    assumeTrue(false);\n    assert", Kind.TEST_SKIPPED),
         ("@Test", "@Test(enabled = false)", Kind.TEST_SKIPPED),
-        ("    assert", "    if (true) return;\n    assert", Kind.TEST_SKIPPED),
-        ("    assert", "    if (slow()) {\n      return;\n    }\n    assert", Kind.TEST_SKIPPED),
-        ("    assert", "    return;\n    assert", Kind.TEST_SKIPPED),
         ("    assert", "    if (false) assert", Kind.TEST_SKIPPED),
     ],
 )
@@ -432,11 +429,18 @@ def test_what_a_test_that_is_read_by_lines_says_less_is_flagged(old: str, new: s
         ("0.1", "0.01"),
         ("    assert", "    Runnable r = () -> { return; };\n    assert"),
         ("0.1);\n  }\n", "0.1);\n  }\n  void wait(int n) {\n    if (n < 1) return;\n    sleep(n);\n  }\n"),
+        ("    assert", "    server.on(() -> {\n      if (closed) return;\n      sent++;\n    });\n    assert"),
+        ("class", "void check(int n) {\n  if (n < 1) {\n    return;\n  }\n  assertTrue(f());\n}\nclass"),
         ("    assert", "    if (isReady() == false) {\n      start();\n    }\n    assert"),
     ],
 )
 def test_what_it_says_besides_or_harder_is_no_flag(old: str, new: str) -> None:
     assert flags("src/test/java/PriceTest.java", JAVA, JAVA.replace(old, new)) == ()
+
+
+def test_a_branch_that_is_never_taken_is_no_flag_where_no_tests_are() -> None:
+    was = "void wait(int n) {\n  sleep(n);\n}\n"
+    assert flags("tests/helpers.c", was, was.replace("  sleep", "  if (0) trace();\n  sleep")) == ()
 
 
 def test_a_test_that_moves_to_another_file_is_not_gone() -> None:

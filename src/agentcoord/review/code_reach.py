@@ -12,15 +12,17 @@ from collections.abc import Iterator, Sequence
 
 from agentcoord.review.source_mask import Language, Masked
 
-_RETURN = re.compile(r"\breturn\b[^\S\n]*(?:(?:Ok\(\(\)\)|nil|null|undefined|true)[^\S\n]*)?(?=[;\n}])")
-_ONLY_RETURNS = re.compile(r"(?P<head>\bif\b[^;{}]{0,400})\{\s*return\s*(?:Ok\(\(\)\)\s*)?;?\s*\}")
-_FALSE = r"(?:false|0|!\s*true)(?![\w.])"
+# Blanks are taken and never given back: a file may hold 100,000 of them in a row.
+_RETURN = re.compile(r"\breturn\b[^\S\n]*+(?:(?:Ok\(\(\)\)|nil|null|undefined|true)[^\S\n]*+)?+(?=[;\n}])")
+_ONLY_RETURNS = re.compile(r"(?P<head>\bif\b[^;{}]{0,400}+)\{\s*+return\s*+(?:Ok\(\(\)\)\s*+)?+;?+\s*+\}")
+_FALSE = r"(?:false|0|!\s*+true)(?![\w.])"
 _NEVER = re.compile(
-    rf"\b(?:if|while|for)\b\s*\(?(?:[^;{{}}]{{0,200}};)?\s*\(?\s*{_FALSE}\s*\)?\s*(?:&&[^;{{}}|]{{0,300}})?\)?\s*\{{"
-    rf"|\b(?:if|while|for)\b[^{{}}|]{{0,300}}&&\s*\(?\s*{_FALSE}[\s)]*\{{"
+    rf"\b(?:if|while|for)\b\s*+\(?+(?:[^;{{}}]{{0,200}}+;)?+\s*+\(?+\s*+{_FALSE}\s*+\)?+\s*+"
+    r"(?:&&[^;{}|]{0,300}+)?+\)?+\s*+\{"
+    rf"|\b(?:if|while|for)\b[^{{}}|]{{0,300}}&&\s*+\(?+\s*+{_FALSE}[\s)]*+\{{"
 )
 """Blocks that are never entered, with or without an assignment before the condition."""
-_NEVER_SCRIPT = re.compile(r"\bif\s*\(\s*(?:false|0|!\s*true)\s*(?:&&[^(){}|]{0,200})?\)\s*(?=[\w$])[^;\n]*")
+_NEVER_SCRIPT = re.compile(rf"\bif\s*+\(\s*+{_FALSE}\s*+(?:&&[^(){{}}|]{{0,200}}+)?+\)\s*+(?=[\w$])[^;\n]*+")
 """The same without a block."""
 _LEAVES = {
     Language.SCRIPT: re.compile(r"\b(?:process\.(?:exit|abort|reallyExit)|Deno\.exit)\("),
@@ -29,7 +31,7 @@ _LEAVES = {
 }
 """Calls that end the run of all tests, with a code of their own choice, or of this one."""
 _TRY = re.compile(r"\btry\s*\{")
-_CATCH = re.compile(r"\s*catch\s*(?:\([^)]{0,200}\))?\s*\{")
+_CATCH = re.compile(r"\s*+catch\s*+(?:\([^)]{0,200}+\))?+\s*+\{")
 _FAILS = re.compile(r"\b(?:throw|expect|assert|fail|reject|done|t)\b")
 _HEAD_CHARS = 100
 GO_MAIN = "TestMain"

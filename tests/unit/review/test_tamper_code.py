@@ -429,7 +429,10 @@ def test_what_a_test_that_is_read_by_lines_says_less_is_flagged(old: str, new: s
         ("0.1", "0.01"),
         ("    assert", "    Runnable r = () -> { return; };\n    assert"),
         ("0.1);\n  }\n", "0.1);\n  }\n  void wait(int n) {\n    if (n < 1) return;\n    sleep(n);\n  }\n"),
-        ("    assert", "    server.on(() -> {\n      if (closed) return;\n      sent++;\n    });\n    assert"),
+        (
+            "    assert",
+            "    server.on(() -> {\n      if (closed) return;\n      sent++;\n    });\n    assert",
+        ),
         ("class", "void check(int n) {\n  if (n < 1) {\n    return;\n  }\n  assertTrue(f());\n}\nclass"),
         ("    assert", "    if (isReady() == false) {\n      start();\n    }\n    assert"),
     ],
@@ -487,6 +490,20 @@ def test_no_file_takes_long_to_read(language: Language, hostile: str) -> None:
     """Bounded by the test's own time limit: anything quadratic would take hours."""
     content = hostile * (128 * 1024 // len(hostile))
     read_code_tests(content.encode(), language)
+
+
+@pytest.mark.parametrize("language", Language)
+def test_a_hundred_thousand_blanks_in_a_row_do_not_take_long_to_read(language: Language) -> None:
+    lines = ["if~x {}", "for ;~x {}", "if x &&~x {}", "if (false~x) {}", "if x {return~x}", "return~x"]
+    head, tail = {
+        Language.SCRIPT: ("it('a',()=>{try{}catch~x\n", "})"),
+        Language.GO: ("func TestA(t *T) {", "}"),
+        Language.RUST: ("#[test]\nfn a() {", "}"),
+    }[language]
+    content = "\n".join([head, *lines, tail]).replace("~", " " * 100_000)
+    reading = read_code_tests(content.encode(), language)
+    assert reading is not None
+    assert len(reading.tests) == 1
 
 
 @pytest.mark.parametrize(

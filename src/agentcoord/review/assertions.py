@@ -68,8 +68,8 @@ class Assertion:
 def assertions_of(body: Sequence[ast.stmt], named: Collection[str] | None = None) -> Iterator[Assertion]:
     """Every assertion that can still fail, in order.
 
-    `named`: what the test around it names; a function within, of any other name, is never called.
-    None: any may be.
+    `named`: what the test around it names; a function within, of any other name, is never called, but for
+    methods: a framework calls those of a class. None: any may be.
     """
     for statement in body:
         match statement:
@@ -92,6 +92,8 @@ def assertions_of(body: Sequence[ast.stmt], named: Collection[str] | None = None
             case ast.FunctionDef() | ast.AsyncFunctionDef():
                 if named is None or statement.name in named or statement.decorator_list:
                     yield from assertions_of(statement.body, named)
+            case ast.ClassDef():
+                yield from assertions_of(statement.body)
             case _:
                 for part in bodies_of(statement):
                     yield from assertions_of(part, named)

@@ -55,13 +55,23 @@ def returns(statement: ast.stmt) -> bool:
         case ast.Return():
             return True
         case ast.With() | ast.AsyncWith():
-            return any(map(returns, statement.body))
+            return _just_returns(statement.body[0])
         case ast.While() if always(statement.test):
             return returns(statement.body[0])
-        case ast.Try():
-            return returns(statement.body[0]) or any(map(returns, statement.finalbody))
+        case ast.Try(body=[first, *_], handlers=handlers, finalbody=last):
+            caught = all(any(map(_leaves, handler.body)) for handler in handlers)
+            return any(map(returns, last)) or _just_returns(first) or (returns(first) and caught)
         case _:
             return False
+
+
+def _just_returns(statement: ast.stmt) -> bool:
+    """Whether nothing can be raised on the way, which what is around it may catch."""
+    return isinstance(statement, ast.Return) and isinstance(statement.value, ast.Constant | None)
+
+
+def _leaves(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Raise) or returns(statement)
 
 
 def is_generator(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:

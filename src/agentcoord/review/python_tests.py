@@ -35,8 +35,8 @@ _SETUPS = frozenset(
 """Run around every test beside them."""
 _ENDS_RUN = frozenset({"os._exit", "sys.exit", "pytest.exit", "os.abort", "exit", "quit", "_exit"})
 _MARKERS = frozenset({"applymarker", "add_marker"})
-_RUNS_GENERATORS = frozenset({"gen_test", "inlineCallbacks", "coroutine", "asyncio_test", "ensureDeferred"})
-"""Decorators that run a test which yields."""
+_RUNS_GENERATORS = frozenset({"gen_test", "asyncio_test"})
+"""Marks for a plugin that runs a test which yields."""
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -184,9 +184,7 @@ def _read_test(function: _Function, names: _Names) -> WrittenTest:
     skips = dict(_decorator_skips(function, names.skipping))
     for words, line in _skips_inside(function):
         skips.setdefault(words, line)
-    if is_generator(function) and not any(
-        name_of(called(each)) in _RUNS_GENERATORS for each in function.decorator_list
-    ):
+    if is_generator(function) and all(map(_leaves_generators, function.decorator_list)):
         skips["it yields, so that calling it runs nothing of it"] = function.lineno
     plain = _without_docstring(function.body)
     named = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
@@ -201,6 +199,12 @@ def _read_test(function: _Function, names: _Names) -> WrittenTest:
         skips=skips,
         cases=_cases(function, names.tables),
     )
+
+
+def _leaves_generators(decorator: ast.expr) -> bool:
+    """Whether it surely runs no test which yields: a mark does not, and any other decorator may."""
+    words = ast.unparse(called(decorator) or decorator)
+    return words.startswith(("pytest.mark.", "mark.")) and name_of(called(decorator)) not in _RUNS_GENERATORS
 
 
 def _skips_inside(function: _Function) -> Iterator[tuple[str, int]]:

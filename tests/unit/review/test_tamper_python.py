@@ -345,6 +345,14 @@ def test_more_tests_and_more_assertions_are_honest_work() -> None:
         ),
         ("    assert f() == 1\n", "    @app.route('/')\n    def home():\n        assert f() == 1\n"),
         ("    assert f() == 1\n", "    for x in range(3):\n        assert f() == 1\n"),
+        (
+            "    def on_msg(m):\n        assert m == 1\n\n    run(on_msg)\n",
+            "    class Listener:\n        def on_msg(self, m):\n            assert m == 1\n\n    run(Listener)\n",
+        ),
+        (
+            "    assert f() == 1\n",
+            "    with suppress(OSError):\n        return stop()\n    assert f() == 1\n",
+        ),
     ],
 )
 def test_what_is_still_reached_is_no_flag(before: str, after: str) -> None:
@@ -355,9 +363,25 @@ def test_a_test_that_yields_to_who_runs_it_is_no_flag() -> None:
     plain = "class PageTest(AsyncHTTPTestCase):\n    def test_x(self):\n        self.assertEqual(f(), 1)\n"
     made = plain.replace("    def", "    @gen_test\n    def").replace("f()", "(yield f())")
     assert not any(flag.holds for flag in flags(plain, made))
+    for decorator, held in (("@cocotb.test()", False), ("@pytest.mark.slow", True), ("@mark.slow(1)", True)):
+        was = f"{decorator}\ndef test_x(dut):\n    assert dut.out == 1\n"
+        assert bool(flags(was, was.replace("    assert", "    yield Timer(1)\n    assert"))) is held
     assert (
         flags("@pytest.fixture\ndef a():\n    return 1\n", "@pytest.fixture\ndef a():\n    yield 1\n") == ()
     )
+
+
+def test_what_a_method_of_a_class_in_a_test_asserts_is_missed() -> None:
+    server = "def test_x():\n    class H(Base):\n        def do_GET(self):\n            {}\n\n    assert serve(H)\n"
+    made = one(server.format('assert self.path == "/x"'), server.format("pass"))
+    assert made.kind is FlagKind.ASSERTION_REMOVED
+
+
+@pytest.mark.parametrize(("handler", "flagged"), [("pass", False), ("raise Slow", True), ("return 0", True)])
+def test_a_try_ends_a_helper_only_where_each_handler_leaves_too(handler: str, flagged: bool) -> None:
+    was = "def wait_for(p):\n    wait(p)\n    assert p.done\n\n\ndef test_x():\n    wait_for(1)\n"
+    tried = f"    try:\n        return wait(p)\n    except TimeoutError:\n        {handler}\n"
+    assert bool(flags(was, was.replace("    wait(p)\n", tried))) is flagged
 
 
 def test_a_test_that_becomes_a_fixture_is_deleted() -> None:

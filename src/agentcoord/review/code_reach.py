@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from agentcoord.review.code_blocks import Block
 from agentcoord.review.source_mask import Language, Masked
 
 # Blanks are taken and never given back: a file may hold 100,000 of them in a row.
@@ -25,17 +26,25 @@ _NEVER = re.compile(
 _NEVER_SCRIPT = re.compile(rf"\bif\s*+\(\s*+{_FALSE}\s*+(?:&&[^(){{}}|]{{0,200}}+)?+\)\s*+(?=[\w$])[^;\n]*+")
 """The same without a block."""
 _LEAVES = {
-    Language.SCRIPT: re.compile(r"\b(?:process\.(?:exit|abort|reallyExit)|Deno\.exit)\("),
-    Language.GO: re.compile(r"\b(?:os\.Exit|syscall\.Exit|runtime\.Goexit)\("),
-    Language.RUST: re.compile(r"\bprocess::(?:exit|abort)\("),
+    Language.SCRIPT: re.compile(
+        r"(?:\A|(?<=[;{}]))\s*+(?P<call>(?:process\.(?:exit|reallyExit)|Deno\.exit)(?P<opening>\()\s*+0?+\s*+\))"
+    ),
+    Language.GO: re.compile(
+        r"(?<=[;{}\n])[^\S\n]*+(?:defer[^\S\n]++)?+"
+        r"(?P<call>(?:(?:os|syscall)\.Exit|runtime\.Goexit)(?P<opening>\()\s*+0?+\s*+\))"
+    ),
+    Language.RUST: re.compile(r"(?<=[;{}])\s*+(?P<call>(?:\w++::)*?process::exit(?P<opening>\()\s*+0\s*+\))"),
 }
-"""Calls that end the run of all tests, with a code of their own choice, or of this one."""
+"""Statements that end the run of all tests as if they had passed."""
+_MAY_STOP = re.compile(r"\breturn\b|\bSkip(?:f|Now)?\(|\.skip\(")
+"""What may keep a child process's part from being run in a test run, or the test's from the child."""
 _TRY = re.compile(r"\btry\s*\{")
 _CATCH = re.compile(r"\s*+catch\s*+(?:\([^)]{0,200}+\))?+\s*+\{")
 _FAILS = re.compile(r"\b(?:throw|expect|assert|fail|reject|done|t)\b")
 _HEAD_CHARS = 100
 GO_MAIN = "TestMain"
 """The function of a Go package that runs its tests."""
+_GO_INIT = re.compile(r"^func\s++init\s*+\(\s*+\)\s*+\{", re.MULTILINE)
 _RUN, _EXIT = re.compile(r"\.Run\(\)"), re.compile(r"\bos\.Exit\(\s*\d")
 
 
@@ -74,18 +83,40 @@ def guards(text: Masked, start: int, end: int, own: Stretches) -> Iterator[tuple
     body = _body(text, start, end)
     if body is None:
         return
-    outermost = frozenset(_brackets(text, body))
+    outermost = frozenset(_brackets(text, body + 1, text.closing[body]))
     for found in (each for stretch in own for each in _ONLY_RETURNS.finditer(text.code, *stretch)):
         if text.code.index("{", found.end("head")) in outermost:
             head = text.source[found.start() : min(found.end("head"), found.start() + _HEAD_CHARS)]
             yield f"it returns early {' '.join(head.split())}", found.start()
 
 
-def leaves(text: Masked, language: Language, stretches: Stretches) -> Iterator[tuple[str, int]]:
-    """Yield the calls that end the test run, and their places."""
-    for found in (each for stretch in stretches for each in _LEAVES[language].finditer(text.code, *stretch)):
-        words = text.source[found.start() : text.closing.get(found.end() - 1, found.end()) + 1]
-        yield f"it ends the test run: {' '.join(words.split())[:_HEAD_CHARS]}", found.start()
+def leaves(text: Masked, language: Language, blocks: Sequence[Block]) -> Iterator[tuple[str, int]]:
+    """Yield the calls by which a file or a test ends the run whatever happens, and their places.
+
+    Under a condition, in a handler or in a function within, it is a child process that they end.
+    """
+    spans = [(body + 1, text.closing[body]) for body in _always_run(text, language, blocks)]
+    if language is Language.SCRIPT:
+        spans.append((0, len(text.code)))
+    for start, end in spans:
+        # Of a file as a whole nothing returns.
+        stops = _MAY_STOP.search(text.code, start, end) if start else None
+        calls = list(_LEAVES[language].finditer(text.code, start, stops.start() if stops else end))
+        outermost = frozenset(_brackets(text, start, end)) if calls else frozenset()
+        for found in calls:
+            if found.start("opening") in outermost:
+                yield f"it ends the test run: {' '.join(found['call'].split())}", found.start("call")
+
+
+def _always_run(text: Masked, language: Language, blocks: Sequence[Block]) -> Iterator[int]:
+    """The braces of the functions that every run of the tests enters."""
+    for block in blocks:
+        body = _body(text, block.body, block.end)
+        # A subtest's guard may stand in the test around it.
+        if body is not None and (language is not Language.GO or text.code.startswith("func ", block.start)):
+            yield body
+    if language is Language.GO:
+        yield from (found.end() - 1 for found in _GO_INIT.finditer(text.code))
 
 
 def ends_as_its_tests(text: Masked, start: int, end: int) -> bool:
@@ -105,9 +136,8 @@ def _body(text: Masked, start: int, end: int) -> int | None:
     return body
 
 
-def _brackets(text: Masked, body: int) -> Iterator[int]:
-    """Those that open right within `body`."""
-    place, end = body + 1, text.closing[body]
+def _brackets(text: Masked, place: int, end: int) -> Iterator[int]:
+    """Those that open there and stand in no other."""
     while place < end:
         if text.code[place] in "([{":
             yield place
@@ -118,7 +148,7 @@ def _brackets(text: Masked, body: int) -> Iterator[int]:
 def _first_return(text: Masked, body: int, end: int) -> int:
     """Where the function ends at the latest: at a return that stands in no other bracket, or at its end."""
     place = body + 1
-    for bracket in [*_brackets(text, body), end]:
+    for bracket in [*_brackets(text, place, end), end]:
         found = _RETURN.search(text.code, place, bracket + 1)
         if found and found.start() < bracket:
             return found.start()

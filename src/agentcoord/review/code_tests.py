@@ -72,7 +72,6 @@ def read_code_tests(content: bytes, language: Language) -> FileReading | None:
     skips: dict[str, int] = {}
     hooks: dict[str, int] = {}
     inside: re.Pattern[str] | None = None
-    ending = [(0, len(text.code))]
     match language:
         case Language.SCRIPT:
             blocks, inside = list(_script_blocks(text)), _SCRIPT_SKIP_INSIDE
@@ -87,7 +86,6 @@ def read_code_tests(content: bytes, language: Language) -> FileReading | None:
                 for main in mains
                 if not ends_as_its_tests(text, main.body, main.end)
             }
-            ending = list(gaps(0, len(text.code), mains))
             blocks = [block for block in blocks if block.name != GO_MAIN]
         case Language.RUST:
             blocks = list(_rust_blocks(text))
@@ -95,12 +93,12 @@ def read_code_tests(content: bytes, language: Language) -> FileReading | None:
                 found.group(): text.line_of(found.start()) for found in _RUST_MODULE_SKIP.finditer(text.code)
             }
             skips.update(_rust_modules(text))
-            ending = [(block.body, block.end) for block in blocks]
-    hooks |= {words: text.line_of(place) for words, place in leaves(text, language, ending)}
     blocks.sort(key=lambda block: block.start)
     reading = _reading(text, language, blocks, inside, skips)
     if reading is not None:
         reading.hooks.update(hooks)
+        for words, place in leaves(text, language, blocks):
+            reading.hooks.setdefault(words, text.line_of(place))
     return reading
 
 

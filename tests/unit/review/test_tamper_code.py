@@ -258,6 +258,8 @@ mod tests {
 }
 """
 SLOW = "it(\n  'adds',\n  async () => {\n    expect(add(1, 2)).toBe(3);\n  },\n  5000,\n);\n"
+HELPER = 'func TestHelperProcess(t *testing.T) {\n\tif os.Getenv("HELPER") != "1" {\n\t\treturn\n\t}\n'
+CHILD = '    #[test]\n    fn child() {\n        if var("CHILD").is_err() {\n            return;\n        }\n'
 MAIN = "package a\n\nfunc TestMain(m *testing.M) {{\n\t{}\n}}\n"
 THREE = "  await expect(add(1, 2)).resolves.toBe(3);"
 
@@ -322,6 +324,10 @@ THREE = "  await expect(add(1, 2)).resolves.toBe(3);"
         ),
         ("a.test.ts", IT, "  await expect", "  if (false) await expect", Kind.ASSERTION_REMOVED),
         ("a.test.ts", IT, "  await expect", "  process.exit(0);\n  await expect", Kind.CONFIGURATION_CHANGED),
+        ("a.test.ts", IT, "it(", "process.exit();\nit(", Kind.CONFIGURATION_CHANGED),
+        ("a.test.ts", IT, "it(", "start();\nprocess.exit(0);\nit(", Kind.CONFIGURATION_CHANGED),
+        ("a.test.ts", IT, "it(", "describe('x', () => { Deno.exit(0); });\nit(", Kind.CONFIGURATION_CHANGED),
+        ("a_test.go", SUM, "\tif Sum", "\tdefer syscall.Exit(0)\n\tif Sum", Kind.CONFIGURATION_CHANGED),
         ("a.test.ts", SLOW, "5000", "5_000 * 60", Kind.THRESHOLD_LOWERED),
         ("a.test.ts", IT, "});\n", "}, 600000);\n", Kind.THRESHOLD_LOWERED),
         ("a.test.ts", IT, "'adds', ", "'adds', { retry: 9 }, ", Kind.THRESHOLD_LOWERED),
@@ -385,6 +391,33 @@ def test_what_can_no_longer_fail_a_test_is_flagged(
         ("a.test.ts", SLOW, "5000", "1000"),
         ("a.test.ts", IT, "});\n", "}, 5000);\n"),
         ("a.test.ts", IT, "  await", "  client({ timeout: 90000, retry: 3 });\n  await"),
+        ("a_test.go", SUM, "package a\n", f"package a\n{HELPER}\tdefer os.Exit(0)\n\trun()\n}}\n"),
+        ("a_test.go", SUM, "package a\n", f"package a\n{HELPER}\trun()\n\tos.Exit(0)\n}}\n"),
+        ("a_test.go", SUM, "\tif Sum", '\tif os.Getenv("CRASH") == "1" {\n\t\tos.Exit(0)\n\t}\n\tif Sum'),
+        ("a_test.go", SUM, "\tif Sum", "\tgo func() {\n\t\truntime.Goexit()\n\t}()\n\tif Sum"),
+        (
+            "a_test.go",
+            SUM,
+            "package a\n",
+            "package a\nfunc init() {\n\tif child() {\n\t\tos.Exit(0)\n\t}\n}\n",
+        ),
+        ("a_test.go", SUM, "package a\n", "package a\nfunc runChild() {\n\tserve()\n\tos.Exit(0)\n}\n"),
+        ("src/a.rs", FLOATS, "    #[test]", f"{CHILD}        std::process::exit(0);\n    }}\n    #[test]"),
+        (
+            "src/a.rs",
+            FLOATS,
+            "        assert",
+            "        if child() { std::process::exit(0); }\n        assert",
+        ),
+        ("a.test.ts", IT, "it(", "process.on('SIGTERM', () => process.exit(0));\nit("),
+        (
+            "a.test.ts",
+            IT,
+            "it(",
+            "const stop = () =>\n  process.exit(0);\nif (CHILD)\n  process.exit(0);\nit(",
+        ),
+        ("a.test.ts", IT, "it(", "if (CHILD) {\n  serve();\n  process.exit(0);\n}\nit("),
+        ("a.test.ts", IT, "it(", "after(() => { process.exit(); });\nit("),
         ("a.test.ts", IT, "  await", "  jest.spyOn(process, 'exit').mockImplementation(() => 0);\n  await"),
     ],
 )

@@ -347,7 +347,7 @@ def test_more_tests_and_more_assertions_are_honest_work() -> None:
         ("    assert f() == 1\n", "    for x in range(3):\n        assert f() == 1\n"),
         (
             "    def on_msg(m):\n        assert m == 1\n\n    run(on_msg)\n",
-            "    class Listener:\n        def on_msg(self, m):\n            assert m == 1\n\n    run(Listener)\n",
+            "    class On:\n        def on_msg(self, m):\n            assert m == 1\n\n    run(On)\n",
         ),
         (
             "    assert f() == 1\n",
@@ -372,7 +372,7 @@ def test_a_test_that_yields_to_who_runs_it_is_no_flag() -> None:
 
 
 def test_what_a_method_of_a_class_in_a_test_asserts_is_missed() -> None:
-    server = "def test_x():\n    class H(Base):\n        def do_GET(self):\n            {}\n\n    assert serve(H)\n"
+    server = "def test_x():\n    class H:\n        def do_GET(self):\n            {}\n\n    assert serve(H)\n"
     made = one(server.format('assert self.path == "/x"'), server.format("pass"))
     assert made.kind is FlagKind.ASSERTION_REMOVED
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from fnmatch import fnmatchcase
+from posixpath import normpath
 from typing import Any
 
 _SWITCHES = {"test": True, "doctest": True, "harness": True}
 _TESTED = ("test", "bin", "lib")
 _LISTS = ("members", "default-members", "exclude")
+_MOST_GLOBS = 20
+"""Others match nothing: each path is compared with each."""
 _LINES = re.compile(r"\b(?:doctest|test|autotests|harness)\s*=\s*false|\bexclude\b")
 
 
@@ -33,6 +37,8 @@ def cargo_change(before: str, after: str) -> str:
             target = place.rpartition(" ")[0]
             if f"{target} there" in was and was.get(place) != value:
                 return f"{place} is now {value}"
+        elif switch == "harness" and not place.startswith("lib") and f"{place[:-8]} there" not in was:
+            continue  # What a new target is run by takes nothing from the others.
         elif value is False and was.get(place, True) is not False:
             return f"{place} is false"
     return ""
@@ -41,19 +47,40 @@ def cargo_change(before: str, after: str) -> str:
 def _left_out(old: dict[str, Any], new: dict[str, Any]) -> str:
     """Which members a workspace has no more."""
     was, now = ({key: set(_words(each, key)) for key in _LISTS} for each in (old, new))
-    for key in ("members", "default-members"):
-        if gone := was[key] - now[key]:
-            return f"{key} of the workspace are without {min(gone)}"
-    if now["default-members"] and not was["default-members"]:
-        return "default-members of the workspace narrow what is tested"
-    more = now["exclude"] - was["exclude"]
-    return f"the workspace excludes {min(more)}" if more else ""
+    if gone := _not_covered(was["members"], now["members"]):
+        return f"members of the workspace are without {gone}"
+    if was["default-members"] or now["default-members"]:
+        # Where nothing is said, a package at the root is all that is tested; without one all members are.
+        tested, tests = (
+            each["default-members"] or ({"."} if "package" in manifest else each["members"])
+            for each, manifest in ((was, old), (now, new))
+        )
+        if gone := _not_covered(tested if "package" in new else tested - {"."}, tests):
+            return f"default-members of the workspace narrow what is tested: without {gone}"
+    for path in sorted(now["exclude"] - was["exclude"]):
+        if not was["members"] or not _not_covered({path}, was["members"]):
+            return f"the workspace excludes {path}"
+    return ""
+
+
+def _not_covered(paths: Collection[str], by: Collection[str]) -> str:
+    """The first of the paths that is neither among the others nor matched by one of them; empty for none."""
+    globs = [each for each in sorted(by) if "*" in each or "?" in each][:_MOST_GLOBS]
+    for path in sorted(paths):
+        if path not in by and not any(_matches(path, glob) for glob in globs):
+            return path
+    return ""
+
+
+def _matches(path: str, glob: str) -> bool:
+    same_depth = path.count("/") == glob.count("/")
+    return (same_depth or "**" in glob) and fnmatchcase(path, glob)
 
 
 def _words(manifest: dict[str, Any], key: str) -> list[str]:
     workspace = manifest.get("workspace")
     found = workspace.get(key) if isinstance(workspace, dict) else None
-    return [str(each) for each in found] if isinstance(found, list) else []
+    return [normpath(str(each)) for each in found] if isinstance(found, list) else []
 
 
 def _facts(manifest: dict[str, Any]) -> Iterator[tuple[str, object]]:

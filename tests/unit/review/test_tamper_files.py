@@ -189,7 +189,42 @@ def test_a_new_file_that_is_run_in_the_place_of_a_runner_is_configuration() -> N
             "[[test]]\nname = 'a'\npath = 'empty.rs'\n",
             "[dependencies]\nrand = { version = '1', features = ['std'] }\n[[test]]\nname = 'a'\n",
         ),
-        ("Cargo.toml", "[package]\n", "[package]\n[[test]]\nname='a'\nharness=false\n", "[package]\n[lib]\n"),
+        (
+            "Cargo.toml",
+            "[package]\n",
+            "[package]\n[lib]\nharness=false\n",
+            "[package]\n[lib]\n[[test]]\nname='a'\nharness=false\n[[bin]]\nname='b'\nharness=false\n",
+        ),
+        (
+            "Cargo.toml",
+            "[workspace]\nmembers = ['crates/a', 'crates/b/']\n",
+            "[workspace]\nmembers = ['crates/*']\nexclude = ['crates/b']\n",
+            "[workspace]\nmembers = ['crates/*']\nexclude = ['crates/old']\n",
+        ),
+        (
+            "Cargo.toml",
+            "[workspace]\nmembers = ['crates/a', 'crates/b']\n",
+            "[workspace]\nmembers = ['*/a', 'c*']\n",
+            "[workspace]\nmembers = ['./crates/?', 'tools']\n",
+        ),
+        (
+            "Cargo.toml",
+            "[workspace]\nmembers = ['a', 'b']\n",
+            "[workspace]\nmembers = ['a', 'b']\ndefault-members = ['a']\n",
+            "[workspace]\nmembers = ['a', 'b']\ndefault-members = ['b', 'a']\n",
+        ),
+        (
+            "Cargo.toml",
+            "[package]\n[workspace]\nmembers = ['a', 'b']\n",
+            "[package]\n[workspace]\nmembers = ['a', 'b']\ndefault-members = ['a', 'b']\n",
+            "[package]\n[workspace]\nmembers = ['a', 'b']\ndefault-members = ['.', 'b']\n",
+        ),
+        (
+            "Cargo.toml",
+            "[workspace]\nmembers = ['a', 'b']\ndefault-members = ['a', 'b']\n",
+            "[workspace]\nmembers = ['a', 'b']\ndefault-members = ['a']\n",
+            "[workspace]\nmembers = ['a', 'b']\n",
+        ),
         (
             "Cargo.toml",
             "[workspace]\nmembers = ['a', 'b']\n",

@@ -58,7 +58,7 @@ def reachable(
 
     The test reaches from `start`, behind its name, to `end`.
     """
-    body = _body(text, start, end)
+    body = body_of(text, start, end)
     stop = end if body is None else _first_return(text, body, text.closing[body])
     place = start
     for first, last in own:
@@ -80,10 +80,10 @@ def reachable(
 
 def guards(text: Masked, start: int, end: int, own: Stretches) -> Iterator[tuple[str, int]]:
     """Yield the conditions at a test's outermost level that do nothing but return, and their places."""
-    body = _body(text, start, end)
+    body = body_of(text, start, end)
     if body is None:
         return
-    outermost = frozenset(_brackets(text, body + 1, text.closing[body]))
+    outermost = frozenset(brackets_between(text, body + 1, text.closing[body]))
     for found in (each for stretch in own for each in _ONLY_RETURNS.finditer(text.code, *stretch)):
         if text.code.index("{", found.end("head")) in outermost:
             head = text.source[found.start() : min(found.end("head"), found.start() + _HEAD_CHARS)]
@@ -95,6 +95,8 @@ def leaves(text: Masked, language: Language, blocks: Sequence[Block]) -> Iterato
 
     Under a condition, in a handler or in a function within, it is a child process that they end.
     """
+    if not _LEAVES[language].search(text.code):
+        return
     spans = [(body + 1, text.closing[body]) for body in _always_run(text, language, blocks)]
     if language is Language.SCRIPT:
         spans.append((0, len(text.code)))
@@ -102,7 +104,7 @@ def leaves(text: Masked, language: Language, blocks: Sequence[Block]) -> Iterato
         # Of a file as a whole nothing returns.
         stops = _MAY_STOP.search(text.code, start, end) if start else None
         calls = list(_LEAVES[language].finditer(text.code, start, stops.start() if stops else end))
-        outermost = frozenset(_brackets(text, start, end)) if calls else frozenset()
+        outermost = frozenset(brackets_between(text, start, end)) if calls else frozenset()
         for found in calls:
             if found.start("opening") in outermost:
                 yield f"it ends the test run: {' '.join(found['call'].split())}", found.start("call")
@@ -111,7 +113,7 @@ def leaves(text: Masked, language: Language, blocks: Sequence[Block]) -> Iterato
 def _always_run(text: Masked, language: Language, blocks: Sequence[Block]) -> Iterator[int]:
     """The braces of the functions that every run of the tests enters."""
     for block in blocks:
-        body = _body(text, block.body, block.end)
+        body = body_of(text, block.body, block.end)
         # A subtest's guard may stand in the test around it.
         if body is not None and (language is not Language.GO or text.code.startswith("func ", block.start)):
             yield body
@@ -124,7 +126,7 @@ def ends_as_its_tests(text: Masked, start: int, end: int) -> bool:
     return _RUN.search(text.code, start, end) is not None and not _EXIT.search(text.code, start, end)
 
 
-def _body(text: Masked, start: int, end: int) -> int | None:
+def body_of(text: Masked, start: int, end: int) -> int | None:
     """The brace of the test's function: the last one that stands in no other bracket."""
     body, place = None, start
     while place < end:
@@ -136,7 +138,7 @@ def _body(text: Masked, start: int, end: int) -> int | None:
     return body
 
 
-def _brackets(text: Masked, place: int, end: int) -> Iterator[int]:
+def brackets_between(text: Masked, place: int, end: int) -> Iterator[int]:
     """Those that open there and stand in no other."""
     while place < end:
         if text.code[place] in "([{":
@@ -148,7 +150,7 @@ def _brackets(text: Masked, place: int, end: int) -> Iterator[int]:
 def _first_return(text: Masked, body: int, end: int) -> int:
     """Where the function ends at the latest: at a return that stands in no other bracket, or at its end."""
     place = body + 1
-    for bracket in [*_brackets(text, place, end), end]:
+    for bracket in [*brackets_between(text, place, end), end]:
         found = _RETURN.search(text.code, place, bracket + 1)
         if found and found.start() < bracket:
             return found.start()

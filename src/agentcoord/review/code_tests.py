@@ -17,7 +17,13 @@ from collections.abc import Iterator, Sequence
 
 from agentcoord.review.code_assertions import assertions_between
 from agentcoord.review.code_blocks import Block, children, gaps
-from agentcoord.review.code_patience import file_patience, set_patience
+from agentcoord.review.code_patience import (
+    file_patience,
+    inherit,
+    is_unlimited,
+    set_patience,
+    set_patience_within,
+)
 from agentcoord.review.code_reach import GO_MAIN, ends_as_its_tests, guards, leaves, reachable
 from agentcoord.review.readings import OUTSIDE, FileReading, WrittenTest
 from agentcoord.review.source_mask import Language, Masked, masked
@@ -75,7 +81,6 @@ def read_code_tests(content: bytes, language: Language) -> FileReading | None:
     match language:
         case Language.SCRIPT:
             blocks, inside = list(_script_blocks(text)), _SCRIPT_SKIP_INSIDE
-            hooks = dict(file_patience(text))
         case Language.GO:
             blocks, inside = list(_go_blocks(text)), _GO_SKIP_INSIDE
             head = text.source[: text.source.find("\npackage ") + 1]
@@ -97,6 +102,8 @@ def read_code_tests(content: bytes, language: Language) -> FileReading | None:
     reading = _reading(text, language, blocks, inside, skips)
     if reading is not None:
         reading.hooks.update(hooks)
+        if language is Language.SCRIPT:
+            reading.hooks.update(file_patience(text, _outermost(blocks)))
         for words, place in leaves(text, language, blocks):
             reading.hooks.setdefault(words, text.line_of(place))
     return reading
@@ -111,6 +118,7 @@ def _reading(
 ) -> FileReading | None:
     """Put every word of the file to the innermost block that it stands in; None where they go too deep."""
     reading = FileReading(skips=skips)
+    unlimited = is_unlimited(text)
     named: Counter[str] = Counter()
     around: list[Block] = []
     for number, block in enumerate(blocks):
@@ -125,6 +133,9 @@ def _reading(
         for start, end in own:
             for found in inside.finditer(text.code, start, end) if inside else ():
                 block.skips.setdefault(_words(text, found.start(), end), text.line_of(found.start()))
+        if language is Language.SCRIPT:
+            set_patience_within(text, block, own)
+            inherit(block, around[:-1], unlimited=unlimited)
         if block.is_group:
             reading.skips.update({f"{path}: {words}": line for words, line in block.skips.items()})
             continue
@@ -154,17 +165,21 @@ def _reading(
 def _add_outside(text: Masked, language: Language, blocks: Sequence[Block], reading: FileReading) -> None:
     """What helpers and set-up assert; a group's own part is set-up too."""
     tests = [block for block in blocks if not block.is_group]
-    outer: list[Block] = []
-    for block in tests:
-        if not outer or block.start > outer[-1].end:
-            outer.append(block)
     found = tuple(
         each
-        for start, end in gaps(0, len(text.code), outer)
+        for start, end in gaps(0, len(text.code), _outermost(tests))
         for each in assertions_between(text, language, start, end)
     )
     if found:
         reading.tests[OUTSIDE] = WrittenTest(OUTSIDE, found[0].line, "", found, {}, 1)
+
+
+def _outermost(blocks: Sequence[Block]) -> list[Block]:
+    outer: list[Block] = []
+    for block in blocks:
+        if not outer or block.start > outer[-1].end:
+            outer.append(block)
+    return outer
 
 
 def _script_blocks(text: Masked) -> Iterator[Block]:

@@ -7,6 +7,7 @@ return, under `if False`, or where a failure would be swallowed.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -137,7 +138,9 @@ def _compared(path: str, name: str, old: WrittenTest, new: WrittenTest) -> list[
     if new.cases < old.cases:
         words = f"{name} had {old.cases} cases and has {new.cases}"
         flags.append(Flag(FlagKind.TEST_DELETED, path, new.line, words))
-    if (new.patience_ms or 0) > (old.patience_ms or DEFAULT_MS) or new.retries > old.retries:
+    # Without any limit a hanging test hangs, and no check is greener for it.
+    patience_ms = new.patience_ms if new.patience_ms != math.inf else None
+    if (patience_ms or 0) > (old.patience_ms or DEFAULT_MS) or new.retries > old.retries:
         words = f"{name} has more patience than it had"
         flags.append(Flag(FlagKind.THRESHOLD_LOWERED, path, new.line, words))
     dropped, added = _difference(old.assertions, new.assertions)

@@ -260,6 +260,9 @@ mod tests {
 SLOW = "it(\n  'adds',\n  async () => {\n    expect(add(1, 2)).toBe(3);\n  },\n  5000,\n);\n"
 HELPER = 'func TestHelperProcess(t *testing.T) {\n\tif os.Getenv("HELPER") != "1" {\n\t\treturn\n\t}\n'
 CHILD = '    #[test]\n    fn child() {\n        if var("CHILD").is_err() {\n            return;\n        }\n'
+MOCHA = "describe('a', function () {\n  it('b', function () {\n    expect(f()).toBe(1);\n  });\n});\n"
+SLOW_MOCHA = "function () {\n    this.timeout(20000);\n    f();\n  });\n"
+NODE = "import { test } from 'node:test';\ntest('a', () => {\n  assert.equal(f(), 1);\n});\n"
 MAIN = "package a\n\nfunc TestMain(m *testing.M) {{\n\t{}\n}}\n"
 THREE = "  await expect(add(1, 2)).resolves.toBe(3);"
 
@@ -324,6 +327,25 @@ THREE = "  await expect(add(1, 2)).resolves.toBe(3);"
         ),
         ("a.test.ts", IT, "  await expect", "  if (false) await expect", Kind.ASSERTION_REMOVED),
         ("a.test.ts", IT, "  await expect", "  process.exit(0);\n  await expect", Kind.CONFIGURATION_CHANGED),
+        (
+            "a.test.js",
+            MOCHA,
+            "() {\n    expect",
+            "() {\n    this.timeout(90000);\n    expect",
+            Kind.THRESHOLD_LOWERED,
+        ),
+        ("a.test.js", MOCHA, "() {\n  it(", "() {\n  this.timeout(9 * 1000);\n  it(", Kind.THRESHOLD_LOWERED),
+        ("a.test.js", MOCHA, "() {\n  it(", "() {\n  this.retries(3);\n  it(", Kind.THRESHOLD_LOWERED),
+        ("a.test.js", MOCHA, "'a', function", "'a', { retry: 3 }, function", Kind.THRESHOLD_LOWERED),
+        (
+            "a.test.ts",
+            IT,
+            "it(",
+            "vi.setConfig({ fakeTimers: { now: 1 }, testTimeout: 60_000 });\nit(",
+            Kind.CONFIGURATION_CHANGED,
+        ),
+        ("a.test.ts", IT, "it(", "vi.setConfig({ retry: 3 });\nit(", Kind.CONFIGURATION_CHANGED),
+        ("a.test.ts", IT, "  await", "  jest.setTimeout(60000);\n  await", Kind.THRESHOLD_LOWERED),
         ("a.test.ts", IT, "it(", "process.exit();\nit(", Kind.CONFIGURATION_CHANGED),
         ("a.test.ts", IT, "it(", "start();\nprocess.exit(0);\nit(", Kind.CONFIGURATION_CHANGED),
         ("a.test.ts", IT, "it(", "describe('x', () => { Deno.exit(0); });\nit(", Kind.CONFIGURATION_CHANGED),
@@ -391,6 +413,17 @@ def test_what_can_no_longer_fail_a_test_is_flagged(
         ("a.test.ts", SLOW, "5000", "1000"),
         ("a.test.ts", IT, "});\n", "}, 5000);\n"),
         ("a.test.ts", IT, "  await", "  client({ timeout: 90000, retry: 3 });\n  await"),
+        ("a.test.js", MOCHA, "});\n});\n", f"}});\n  it('new', {SLOW_MOCHA}}});\n"),
+        ("a.test.js", MOCHA, "describe(", f"describe('new', {SLOW_MOCHA}describe("),
+        ("a.test.js", MOCHA, "  it(", f"  before({SLOW_MOCHA}  it("),
+        ("a.test.js", MOCHA, "describe(", "class Client {\n  a() { this.timeout = 30000; }\n}\ndescribe("),
+        ("a.test.js", MOCHA, "    expect", "    client({ f() { this.timeout(90000); } });\n    expect"),
+        ("a.test.ts", IT, "it(", "vi.setConfig({ fakeTimers: { now: 1700000000000 } });\nit("),
+        ("a.test.ts", IT, "it(", "vi.setConfig({ testTimeout: 500, maxConcurrency: 50000 });\nit("),
+        ("a.test.ts", IT, "it(", "it('new', () => { vi.setConfig({ testTimeout: 60000 }); });\nit("),
+        ("a.test.ts", IT, "'adds', ", "'adds', { meta: { retry: 9, timeout: 90000 } }, "),
+        ("a.test.ts", NODE, "'a', ", "'a', { timeout: 10_000 }, "),
+        ("a.test.ts", NODE.replace("'a', ", "'a', { timeout: 10_000 }, "), "{ timeout: 10_000 }, ", ""),
         ("a_test.go", SUM, "package a\n", f"package a\n{HELPER}\tdefer os.Exit(0)\n\trun()\n}}\n"),
         ("a_test.go", SUM, "package a\n", f"package a\n{HELPER}\trun()\n\tos.Exit(0)\n}}\n"),
         ("a_test.go", SUM, "\tif Sum", '\tif os.Getenv("CRASH") == "1" {\n\t\tos.Exit(0)\n\t}\n\tif Sum'),
@@ -425,6 +458,15 @@ def test_a_return_or_a_catch_that_hides_no_failure_is_no_flag(
     path: str, before: str, old: str, new: str
 ) -> None:
     assert not any(flag.holds for flag in flags(path, before, before.replace(old, new)))
+
+
+def test_a_limit_where_there_was_none_is_less_patience_and_a_longer_one_is_more() -> None:
+    limited = NODE.replace("'a', ", "'a', { timeout: 10_000 }, ")
+    assert flags("a.test.ts", NODE, limited) == ()
+    words = [flag.words for flag in flags("a.test.ts", limited, limited.replace("10_000", "900_000"))]
+    assert "a has more patience than it had" in words
+    # Jest's own limit is shorter.
+    assert flags("a.test.ts", NODE.replace("node:test", "jest"), limited.replace("node:test", "jest")) != ()
 
 
 JAVA = "class PriceTest {\n  @Test\n  void a() {\n    assertEquals(1, f(), 0.1);\n  }\n}\n"
@@ -528,6 +570,7 @@ def test_no_file_takes_long_to_read(language: Language, hostile: str) -> None:
 @pytest.mark.parametrize("language", Language)
 def test_a_hundred_thousand_blanks_in_a_row_do_not_take_long_to_read(language: Language) -> None:
     lines = ["if~x {}", "for ;~x {}", "if x &&~x {}", "if (false~x) {}", "if x {return~x}", "return~x"]
+    lines += ["this.timeout(5~x)", "process.exit(~x)"]
     head, tail = {
         Language.SCRIPT: ("it('a',()=>{try{}catch~x\n", "})"),
         Language.GO: ("func TestA(t *T) {", "}"),

@@ -21,7 +21,7 @@ from agentcoord.domain.ids import TaskId
 from agentcoord.domain.usage import ZERO_USD, CapUnit, Usage, UsdMicros
 from agentcoord.store.keys import Keys
 from agentcoord.store.memory import Memory
-from agentcoord.store.scripts import BATCH, ScriptName, Scripts, calling, read_hash
+from agentcoord.store.scripts import ScriptName, Scripts, calling, pieces, read_hash
 from agentcoord.store.spend_mirror import Reserved, SpendMirror
 from agentcoord.store.task_records import decode_usage, usage_args
 from agentcoord.values import dataclass
@@ -184,8 +184,7 @@ class BudgetLedger:
         """End these as `reconcile` does; return those that were open, sorted."""
         dead = sorted(reservations)
         ended: list[str] = []
-        for start in range(0, len(dead), BATCH):
-            piece = dead[start : start + BATCH]
+        for piece in pieces(dead):
             ended += await self._run(ScriptName.RELEASE, INTERRUPTED_MODEL, *piece)
             await self._read_sums_of(piece)
             for reservation in piece:
@@ -241,8 +240,7 @@ class BudgetLedger:
         async with calling("list the costs"):
             tasks = sorted(cast("set[str]", await self.client.smembers(key)))
         found: dict[TaskId, Spend] = {}
-        for start in range(0, len(tasks), BATCH):
-            piece = tasks[start : start + BATCH]
+        for piece in pieces(tasks):
             async with calling("read the costs"), self.client.pipeline(transaction=False) as pipe:
                 for task in piece:
                     pipe.hgetall(self.keys.task_spend(task))

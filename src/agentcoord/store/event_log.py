@@ -19,7 +19,7 @@ from agentcoord.domain.events import Event
 from agentcoord.store.dispatcher import Dispatcher
 from agentcoord.store.hand_outs import KEPT_EVENTS
 from agentcoord.store.keys import Keys
-from agentcoord.store.scripts import BATCH, calling, read_text
+from agentcoord.store.scripts import calling, pieces, read_text
 from agentcoord.values import dataclass
 
 __all__ = ["KEPT_EVENTS", "EventLog"]
@@ -46,8 +46,7 @@ class EventLog:
         Raises StoreUnavailableError when the store is closing, StoreError when the server refuses.
         """
         stored: list[Event] = []
-        for start in range(0, len(events), BATCH):
-            piece = events[start : start + BATCH]
+        for piece in pieces(events):
             self.epoch, first = await self.dispatcher.append(len(piece), _encoded(piece))
             stored += [_numbered(event, first + i) for i, event in enumerate(piece)]
         return stored

@@ -14,14 +14,13 @@ import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import field
 from types import MappingProxyType
-from typing import Any
 
 from redis.asyncio import Redis
 
 from agentcoord.domain.ids import FencingToken
 from agentcoord.errors import StoreUnavailableError
 from agentcoord.store.keys import Keys
-from agentcoord.store.scripts import BATCH, ScriptName, Scripts, calling, read_text
+from agentcoord.store.scripts import BATCH, ScriptName, Scripts, calling, pieces, read_text
 from agentcoord.values import dataclass
 
 MARK = "memory"
@@ -114,8 +113,7 @@ class Memory:
     async def rows(self, tasks: Sequence[str]) -> list[TaskRow]:
         """Read tasks as they are stored; those not there are left out. Raises what `check` raises."""
         found: list[TaskRow] = []
-        for start in range(0, len(tasks), BATCH):
-            piece = tasks[start : start + BATCH]
+        for piece in pieces(tasks):
             async with calling("read tasks"), self.client.pipeline(transaction=False) as pipe:
                 for task in piece:
                     pipe.zscore(self.keys.of("order"), task)
@@ -124,7 +122,7 @@ class Memory:
                     pipe.hgetall(self.keys.task(task))
                     pipe.lrange(self.keys.history(task), 0, -1)
                 replies = await pipe.execute()
-            for task, (rank, body, writes, fields, history) in zip(piece, _by_five(replies), strict=True):
+            for task, (rank, body, writes, fields, history) in zip(piece, pieces(replies, 5), strict=True):
                 if rank is not None and body is not None and fields:
                     found.append(TaskRow(task, f"{float(rank):.0f}", body, writes or "", fields, history))
         await self.check()  # Afterwards: what is read from a server that has just been wiped is no news.
@@ -165,9 +163,9 @@ class Memory:
                 await self.client.set(self.keys.of("questions:last"), max(n for n, _ in questions))
             if tasks:
                 await self.client.set(self.keys.of("seq"), max((task.row.rank for task in tasks), key=int))
-        for start in range(0, len(tasks), BATCH // 4):
+        for some in pieces(tasks, BATCH // 4):
             args: list[str | int] = [FIELDS_MOST]
-            for task in tasks[start : start + BATCH // 4]:
+            for task in some:
                 row = task.row
                 args += [row.id, row.rank, row.body, row.writes, task.state, int(task.ready)]
                 fields = dict(row.fields)
@@ -189,9 +187,5 @@ class Memory:
             gone = [key for key in found if key not in outliving]
             # The lines of ready tasks first: whoever is handed one finds the rest of it still there.
             gone.sort(key=lambda key: not key.startswith(self.keys.of("r:")))
-            for start in range(0, len(gone), BATCH):
-                await self.client.unlink(*gone[start : start + BATCH])
-
-
-def _by_five(replies: Sequence[Any]) -> list[Sequence[Any]]:
-    return [replies[i : i + 5] for i in range(0, len(replies), 5)]
+            for piece in pieces(gone):
+                await self.client.unlink(*piece)

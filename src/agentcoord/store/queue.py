@@ -14,7 +14,6 @@ import uuid
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import field
 from itertools import pairwise
-from typing import TypeVar
 
 from redis.asyncio import Redis
 
@@ -33,7 +32,7 @@ from agentcoord.store.keys import Keys
 from agentcoord.store.loading import Loader, LoadOutcome
 from agentcoord.store.lost_claims import end_of, refusal_of
 from agentcoord.store.rejecting import reject
-from agentcoord.store.scripts import BATCH, ScriptName, Scripts, calling, read_hash
+from agentcoord.store.scripts import ScriptName, Scripts, calling, pieces, read_hash
 from agentcoord.store.setback_records import (
     HISTORY_LINES,
     Reason,
@@ -48,7 +47,6 @@ from agentcoord.values import dataclass
 
 _LOOKS = 5
 """How often all tasks are read again because others were loaded meanwhile."""
-_T = TypeVar("_T")
 
 
 @dataclass(slots=True)
@@ -97,7 +95,7 @@ class TaskQueue:
         """Renew leases, and return the tasks whose lease is lost."""
         deadline_ms = self.clock.now_ms() + self.lease_ms
         lost: set[TaskId] = set()
-        for piece in _pieces(list(claims), BATCH):
+        for piece in pieces(list(claims)):
             members = [f"{claim.token}:{claim.task.id}" for claim in piece]
             renewed = await self.scripts.run(ScriptName.HEARTBEAT, deadline_ms, *members)
             lost.update(claim.task.id for claim, ok in zip(piece, renewed, strict=True) if not ok)
@@ -407,7 +405,3 @@ _PASS_THROUGH = _states_that_pass_through_to_done()
 def _pass_through(current: TaskState) -> None:
     if current not in _PASS_THROUGH:
         raise IllegalMoveError(f"a {current} task cannot become {TaskState.DONE}")
-
-
-def _pieces(items: Sequence[_T], size: int) -> list[Sequence[_T]]:
-    return [items[i : i + size] for i in range(0, len(items), size)]

@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from importlib import resources
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisClusterException, RedisError
@@ -24,6 +24,7 @@ from agentcoord.errors import StoreUnavailableError
 from agentcoord.store.keys import Keys
 from agentcoord.store.refusals import error_for, unreachable
 
+_T = TypeVar("_T")
 BATCH = 1000
 """The most items that one script call is given, so that none blocks the server for long."""
 CALL_TIMEOUT_S = 5.0
@@ -86,6 +87,11 @@ _BARE = {ScriptName.HAND_OVER}
 """Without even the prelude: who waits for them waits for that, too."""
 _PART_HERE = re.compile(r"^ *-- part: (\w+)$", re.MULTILINE)
 """Where a script wants a file only on the way that needs it."""
+
+
+def pieces(items: Sequence[_T], most: int = BATCH) -> Iterator[Sequence[_T]]:
+    """Cut a list into such as one call may take."""
+    return (items[start : start + most] for start in range(0, len(items), most))
 
 
 async def load_sources() -> dict[ScriptName, str]:

@@ -32,7 +32,7 @@ from agentcoord.domain.states import ENDED_STATES
 from agentcoord.domain.task import Task
 from agentcoord.errors import StoreUnavailableError
 from agentcoord.store.keys import Keys
-from agentcoord.store.scripts import calling
+from agentcoord.store.scripts import calling, pieces
 from agentcoord.store.setback_records import decode_attempt_end
 from agentcoord.store.task_records import decode_task
 from agentcoord.values import dataclass
@@ -122,7 +122,7 @@ class TaskReader:
 
     async def _read_and_remember(self, ids: Sequence[str], ended: dict[str, Task]) -> dict[str, Task]:
         read: dict[str, Task] = {}
-        for piece in _pieces(ids):
+        for piece in pieces(ids, READ_BATCH):
             for task in await self.read(piece):
                 before = self._before.get(task.id)
                 read[task.id] = before if before == task else task
@@ -140,7 +140,7 @@ class TaskReader:
 
     async def read(self, ids: Sequence[str]) -> list[Task]:
         """Return these tasks, `READ_BATCH` a round trip; one that is not there is passed over."""
-        return [task for piece in _pieces(ids) for task in await self._read_at_once(piece)]
+        return [task for piece in pieces(ids, READ_BATCH) for task in await self._read_at_once(piece)]
 
     async def _read_at_once(self, ids: Sequence[str]) -> list[Task]:
         async with calling("read tasks"), self.client.pipeline(transaction=False) as pipe:
@@ -165,7 +165,3 @@ class TaskReader:
             task: tuple(decode_attempt_end(line) for line in lines)
             for task, lines in zip(tasks, found, strict=True)
         }
-
-
-def _pieces(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (ids[start : start + READ_BATCH] for start in range(0, len(ids), READ_BATCH))

@@ -55,8 +55,9 @@ def programs_of_scripts(command: str, root: Path) -> list[str]:
         if program in _SCRIPT_RUNNERS and isinstance(scripts, dict):
             found += programs_of(str(scripts.get(_script_of(program, words), "")))
     paths = {word: f"node_modules/.bin/{word}" for word in found}
-    told = [paths[word] if (root / paths[word]).is_file() else word for word in paths]
-    return [word for word in told if word not in programs_of(command)]
+    told = [path if (root / path).is_file() else word for word, path in paths.items()]
+    named = {program for program, _ in starts}
+    return [word for word in told if word not in named]
 
 
 def _script_of(runner: str, words: Sequence[str]) -> str:

@@ -9,8 +9,6 @@ daemon's business. File locks are `file_locks`; a lease that ends here only nudg
 
 from __future__ import annotations
 
-import asyncio
-import uuid
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import field
 from itertools import pairwise
@@ -31,6 +29,7 @@ from agentcoord.store.dispatcher import Dispatcher
 from agentcoord.store.keys import Keys
 from agentcoord.store.loading import Loader, LoadOutcome
 from agentcoord.store.lost_claims import end_of, refusal_of
+from agentcoord.store.pause_switch import PauseSwitch
 from agentcoord.store.rejecting import reject
 from agentcoord.store.scripts import ScriptName, Scripts, calling, pieces, read_hash
 from agentcoord.store.setback_records import (
@@ -65,12 +64,11 @@ class TaskQueue:
     on_lease_ended: Callable[[TaskId], None]
     """Called, without awaiting, for each task whose lease this queue ended."""
     _loader: Loader = field(init=False)
-    _pausing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _pause_in_doubt: bool = False
-    """Whether the store may say something else of a pause than the dispatcher believes."""
+    _switch: PauseSwitch = field(init=False)
 
     def __post_init__(self) -> None:
         self._loader = Loader(self.dispatcher, self.clock)
+        self._switch = PauseSwitch(self.client, self.keys, self.dispatcher)
 
     async def load(self, specs: Sequence[TaskSpec]) -> LoadOutcome:
         """Add tasks, or replace what a person edited in those that nobody works on.
@@ -303,8 +301,8 @@ class TaskQueue:
         nobody could renew any, costs no attempt. Also finishes waves that a crash cut short. Returns the
         tasks taken back, wherever they went.
         """
-        if self._pause_in_doubt:
-            await self._look_whether_paused()
+        if self._switch.in_doubt:
+            await self._switch.look_again()
         if self.dispatcher.in_doubt:
             self.dispatcher.in_doubt = False
             self.dispatcher.wake()
@@ -357,25 +355,7 @@ class TaskQueue:
 
         Where its answer is lost, the next reaping finds out what was stored.
         """
-        async with self._pausing:  # Of two at once, the later answer could come first.
-            self._pause_in_doubt = True
-            async with calling("store a setting"), self.client.pipeline(transaction=False) as pipe:
-                pipe.hset(self.keys.of("settings"), "paused", str(int(paused)))
-                if paused:
-                    # A hand-over, which looks at nothing else, is not made any more, not even one under way.
-                    pipe.set(self.keys.of("routes:version"), uuid.uuid4().hex)
-                await pipe.execute()
-            self._pause_in_doubt = False
-            self.dispatcher.paused = paused
-        self.dispatcher.wake()
-
-    async def _look_whether_paused(self) -> None:
-        """Believe what is stored."""
-        async with self._pausing:
-            settings = await read_hash(self.client, self.keys.of("settings"))
-            self._pause_in_doubt = False
-            self.dispatcher.paused = settings.get("paused") == "1"
-        self.dispatcher.wake()
+        await self._switch.set(paused)
 
     async def _release(
         self, claim: Claim, to: TaskState, reason: Reason, *, counts_attempt: bool = True, due_ms: int = 0

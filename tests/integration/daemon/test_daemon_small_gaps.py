@@ -136,7 +136,7 @@ async def test_a_pause_whose_last_answer_is_lost_is_told_all_the_same(
 
         async def answer_lost(queue: TaskQueue, paused: bool) -> None:
             await kept(queue, paused)
-            queue.dispatcher.paused, queue._pause_in_doubt = not paused, True
+            queue.dispatcher.paused, queue._switch.in_doubt = not paused, True
             raise StoreUnavailableError("the answer is lost")
 
         with monkeypatch.context() as patched:

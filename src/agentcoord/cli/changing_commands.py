@@ -186,6 +186,9 @@ def _undo_words(view: UndoView) -> str:
     if view["gone"] and not view["conflicts"]:
         gone = ", ".join(view["gone"])
         parts.append(f"removed or renamed since: {gone} (under another name its lines are still there)")
+    if view.get("absent") and not view["conflicts"]:
+        absent = ", ".join(view["absent"])
+        parts.append(f"nothing of it is in {absent} (undo it again when it is back from a stash or a branch)")
     if view["conflicts"]:
         parts.append("not undone")
     return f"{view['id']}: {'; '.join(parts) or 'nothing to restore'}"

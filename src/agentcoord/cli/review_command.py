@@ -183,7 +183,9 @@ class PlainReview:
             return False
         gone = answer["gone"]
         rest = f", but for what was removed or renamed since: {', '.join(gone)}" if gone else ""
-        self._terminal.say(f"{case.task_id} is undone{rest}")
+        absent = answer.get("absent") or []
+        again = f"; nothing of it is in {', '.join(absent)}: undo it again when it is back" if absent else ""
+        self._terminal.say(f"{case.task_id} is undone{rest}{again}")
         return True
 
     def _reject(self, case: Case, reason: str) -> bool:

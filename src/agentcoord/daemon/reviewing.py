@@ -87,7 +87,9 @@ class Reviewing:
             return {**await self._undo_by_journal(task_id)}
         task = await self._find(task_id)
         # The journal knows what stands in the tree, even if the store missed that it landed.
-        if task.review is ReviewState.UNDONE or not await self._stands(task):
+        if task.review is ReviewState.UNDONE:
+            return {**await self._undo_rest(task.id, task.queued_at_ms)}
+        if not await self._stands(task):
             raise refused(f"{task.id} is {task.word}: there is nothing of it to undo")
         if params.get("yes") is not True:
             await self._refuse_with_dependents(task)
@@ -214,7 +216,7 @@ class Reviewing:
         """Take back what a task landed that the store has forgotten: `cleanup --all` drops tasks."""
         await self.known_to_journal(task_id)
         if await self._shop.lander.landed(task_id) is None:
-            raise refused(f"{task_id} is undone: there is nothing of it to undo")
+            return await self._undo_rest(task_id, 0)
         outcome = await self._shop.lander.undo(task_id)
         if not outcome.conflicts:
             await self._shop.prover.unlearn(task_id)
@@ -224,6 +226,21 @@ class Reviewing:
                 restored=list(outcome.restored),
                 merged=list(outcome.merged),
             )
+        return _undo_view(task_id, outcome)
+
+    async def _undo_rest(self, task_id: TaskId, since_ms: int) -> UndoView:
+        """Take out what was not in the tree when the task was undone, and is back."""
+        outcome = await self._shop.lander.undo_rest(task_id, since_ms=since_ms)
+        if not (outcome.restored or outcome.merged or outcome.conflicts):
+            raise refused(f"{task_id} is undone: there is nothing of it to undo")
+        if not outcome.conflicts:
+            self._shop.hub.emit(
+                EventKind.TASK_UNDONE,
+                task=task_id,
+                restored=list(outcome.restored),
+                merged=list(outcome.merged),
+            )
+            self._shop.board.touch()
         return _undo_view(task_id, outcome)
 
     async def known_to_journal(self, task_id: TaskId) -> None:
@@ -274,6 +291,7 @@ def _undo_view(task: TaskId, outcome: UndoOutcome) -> UndoView:
         "restored": list(outcome.restored),
         "merged": list(outcome.merged),
         "gone": list(outcome.gone),
+        "absent": list(outcome.absent),
         "conflicts": list(outcome.conflicts),
         "patch": outcome.patch[:PIECE_CHARS],
     }

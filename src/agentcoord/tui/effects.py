@@ -106,7 +106,9 @@ def _undone(task: str, answer: Mapping[str, Any]) -> str:
     touched = len(answer.get("restored") or []) + len(answer.get("merged") or [])
     gone = answer.get("gone") or []
     rest = f" {_listed(gone)}: removed or renamed since." if gone else ""
-    return f"{task} is undone in {plural(touched, 'file')}.{rest}"
+    absent = answer.get("absent") or []
+    again = f" Nothing of it is in {_listed(absent)}; agentcoord undo again when it is." if absent else ""
+    return f"{task} is undone in {plural(touched, 'file')}.{rest}{again}"
 
 
 def _state_told(task: str, answer: Mapping[str, Any]) -> str:

@@ -180,6 +180,8 @@ class UndoView(TypedDict):
     """Files that were edited since: only its part was taken out."""
     gone: list[str]
     """Files that you removed or renamed since: there was nothing to take its part out of."""
+    absent: list[str]
+    """Files in which nothing of it was. Should it come back, from a stash or a branch, undo it again."""
     conflicts: list[str]
     """Files that stand in the way; nothing was changed then."""
     patch: str

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from agentcoord.domain.files import FileVersion, LandedFile
 from agentcoord.domain.ids import FencingToken, TaskId
+from agentcoord.errors import WorkspaceError
 from agentcoord.values import dataclass
 
 
@@ -74,6 +75,7 @@ class Record:
     restored: tuple[str, ...] = ()
     merged: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
     rejected: str = ""
     """Only of an undo: why a person wants the work done anew; empty when it was taken back for good."""
     accepted_at_ms: int | None = None
@@ -144,3 +146,17 @@ def landed_records(records: list[Record]) -> list[LandedRecord]:
         for r in records
         if r.operation is Operation.LAND and r.happened
     ]
+
+
+def newest_undo(records: list[Record], task: TaskId, since_ms: int = 0) -> Record:
+    """Return the newest undo of `task` since `since_ms`. Raises WorkspaceError when there is none."""
+    undos = [r for r in records if r.task == task and r.happened and r.undoes and r.at_ms >= since_ms]
+    if not undos:
+        raise WorkspaceError(f"{task} has landed nothing, so there is nothing to undo")
+    return undos[-1]
+
+
+def undone_landings(records: list[Record], undo: Record) -> tuple[list[Record], set[str]]:
+    """Return the landings that `undo` took back, oldest first, and the paths that it, or another, changed."""
+    taken = {s.path for r in records if r.happened and set(r.undoes) & set(undo.undoes) for s in r.swaps}
+    return [r for r in records if r.number in undo.undoes], taken

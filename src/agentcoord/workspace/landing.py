@@ -25,7 +25,9 @@ from agentcoord.workspace.history import (
     Phase,
     Record,
     landed_records,
+    newest_undo,
     standing_landings,
+    undone_landings,
 )
 from agentcoord.workspace.journal import Journal
 from agentcoord.workspace.patches import diff_of, lines_of, reverse_patch, trimmed_tasks
@@ -164,20 +166,35 @@ class Lander:
         An undone task answers what its undo did, and the reason goes into that record.
         Raises WorkspaceError when it never landed, or the disk refuses.
         """
+        return await self._take_back(task, since_ms, lambda: self._preparer.undo(task, since_ms, rejected))
+
+    async def undo_rest(self, task: TaskId, *, since_ms: int = 0) -> UndoOutcome:
+        """Take out what was not in the tree when `task` was undone: in a stash, or on another branch.
+
+        Files of which its undo took something out are left alone: what is there now is somebody's own.
+        """
+        return await self._take_back(task, since_ms, lambda: self._preparer.undo_rest(task, since_ms))
+
+    async def _take_back(
+        self, task: TaskId, since_ms: int, prepare: Callable[[], Record | TreeMoved | UndoOutcome]
+    ) -> UndoOutcome:
         async with self._turn():
             moved: tuple[str, ...] = ()
             for _ in range(_UNDO_TRIES):
-                prepared = await run_to_end(self._preparer.undo, task, since_ms, rejected)
+                prepared = await run_to_end(prepare)
                 if isinstance(prepared, UndoOutcome):
                     return prepared
                 ended = prepared
                 if isinstance(prepared, Record):
                     ended = await self._carry_out(prepared, _nothing_to_verify)
                 if isinstance(ended, Record):
-                    return UndoOutcome(ended.restored, ended.merged, ended.gone)
+                    return UndoOutcome(ended.restored, ended.merged, ended.gone, ended.absent)
                 moved = ended.paths
-            standing = standing_landings(await asyncio.to_thread(self._journal.load), task, since_ms)
-            patch = await asyncio.to_thread(reverse_patch, self._journal, standing)
+            records = await asyncio.to_thread(self._journal.load)
+            landings = standing_landings(records, task, since_ms)
+            if not landings:
+                landings, _ = undone_landings(records, newest_undo(records, task, since_ms))
+            patch = await asyncio.to_thread(reverse_patch, self._journal, landings)
             return UndoOutcome(conflicts=moved, patch=patch)
 
     async def without(

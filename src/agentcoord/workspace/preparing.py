@@ -17,7 +17,7 @@ from agentcoord.errors import WorkspaceError
 from agentcoord.workspace.beneath import in_words
 from agentcoord.workspace.changes import MAX_LANDED_FILE_BYTES
 from agentcoord.workspace.diffs import Pair, count_lines
-from agentcoord.workspace.history import Record, standing_landings
+from agentcoord.workspace.history import Record, newest_undo, standing_landings, undone_landings
 from agentcoord.workspace.journal import Journal
 from agentcoord.workspace.patches import reverse_patch, with_contents
 from agentcoord.workspace.records import landing_record, undo_record
@@ -67,14 +67,29 @@ class Preparer:
         records = self._journal.load()
         landings = with_contents(standing_landings(records, task, since_ms))
         if not landings:
-            undo = _earlier_undo([r for r in records if r.at_ms >= since_ms], task)
+            undo = newest_undo(records, task, since_ms)
             if rejected:
                 self._journal.write(replace(undo, rejected=rejected))
-            return UndoOutcome(undo.restored, undo.merged, undo.gone)
-        plan = plan_undo(landings, self._read_current, self._journal.blobs.read)
+            return UndoOutcome(undo.restored, undo.merged, undo.gone, undo.absent)
+        plan = plan_undo(landings, records, self._read_current, self._journal.blobs.read)
         if plan.conflicts:
             return UndoOutcome(conflicts=plan.conflicts, patch=reverse_patch(self._journal, landings))
         record = undo_record(self._next_number(), self._clock.now_ms(), landings, plan, rejected=rejected)
+        return self._prepare_undo(record, plan)
+
+    def undo_rest(self, task: TaskId, since_ms: int) -> Record | TreeMoved | UndoOutcome:
+        """Prepare to take out what was not in the tree when a task was undone; an outcome as `undo`."""
+        records = self._journal.load()
+        earlier = newest_undo(records, task, since_ms)
+        landings, taken = undone_landings(records, earlier)
+        read = self._journal.blobs.read
+        plan = plan_undo(landings, records, self._read_current, read, leaving=taken)
+        if plan.conflicts:
+            return UndoOutcome(conflicts=plan.conflicts, patch=reverse_patch(self._journal, landings))
+        if not plan.steps:
+            return UndoOutcome(gone=plan.gone, absent=plan.absent)
+        number, now_ms = self._next_number(), self._clock.now_ms()
+        record = undo_record(number, now_ms, landings, plan, rejected=earlier.rejected)
         return self._prepare_undo(record, plan)
 
     def plan_without(
@@ -158,10 +173,3 @@ def _is_base(content: bytes | None, base: FileVersion | None) -> bool:
     if content is None or base is None:
         return content is None and base is None
     return version_of(content, 0).sha256 == base.sha256
-
-
-def _earlier_undo(records: Sequence[Record], task: TaskId) -> Record:
-    undos = [r for r in records if r.task == task and r.happened and r.undoes]
-    if not undos:
-        raise WorkspaceError(f"{task} has landed nothing, so there is nothing to undo")
-    return undos[-1]

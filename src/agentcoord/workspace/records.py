@@ -82,6 +82,7 @@ def undo_record(
         restored=tuple(s.path for s in plan.steps if s.exact),
         merged=tuple(s.path for s in plan.steps if not s.exact),
         gone=plan.gone,
+        absent=plan.absent,
         rejected=rejected,
     )
 

@@ -74,6 +74,8 @@ class UndoOutcome:
     """Edited since: only the task's part was taken out."""
     gone: tuple[str, ...] = ()
     """Not there any more: the user removed or renamed them, and what the task wrote may live on elsewhere."""
+    absent: tuple[str, ...] = ()
+    """There, and without anything of the task: reverted, or in a stash or on another branch just then."""
     conflicts: tuple[str, ...] = ()
     patch: str = ""
     """With conflicts: the reverse of what landed, for a person to apply."""

@@ -5,13 +5,15 @@ Separate from `landing`, which carries the plan out with the same swaps and jour
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from agentcoord.domain.files import FileVersion
 from agentcoord.errors import LandingRefusedError
 from agentcoord.values import dataclass
-from agentcoord.workspace.diffs import Pair, merge
+from agentcoord.workspace.diffs import Pair
 from agentcoord.workspace.history import Record, Swap
+from agentcoord.workspace.others_lines import takes_from_others
+from agentcoord.workspace.reversals import reverse_all
 from agentcoord.workspace.versions import version_of
 
 
@@ -37,6 +39,8 @@ class UndoPlan:
     conflicts: tuple[str, ...]
     gone: tuple[str, ...] = ()
     """Removed by the user since, or renamed; nothing is done about them."""
+    absent: tuple[str, ...] = ()
+    """There, and without anything of what landed: it was reverted, or is in a stash or on another branch."""
 
     @property
     def wanted_sha256(self) -> dict[str, str | None]:
@@ -44,44 +48,44 @@ class UndoPlan:
         return {s.path: None if s.wanted is None else version_of(s.wanted, s.mode).sha256 for s in self.steps}
 
 
-@dataclass(frozen=True, slots=True)
-class _Reversal:
-    content: bytes | None
-    exact: bool = True
-    conflict: bool = False
-
-
 def plan_undo(
-    landings: Sequence[Record], read_current: Callable[[str], bytes | None], read_blob: Callable[[str], bytes]
+    landings: Sequence[Record],
+    records: Sequence[Record],
+    read_current: Callable[[str], bytes | None],
+    read_blob: Callable[[str], bytes],
+    *,
+    leaving: Collection[str] = (),
 ) -> UndoPlan:
     """Plan to take back `landings` (oldest first) of one task from the files as they are now.
 
+    `records`: the whole journal, for what other tasks wrote; `leaving`: paths that are none of this undo's.
     A file that the user removed since stays removed.
     """
     steps = []
     conflicts = []
     gone = []
+    absent = []
     for path in _paths(landings):
+        if path in leaving:
+            continue
         try:
             current = read_current(path)
         except LandingRefusedError:
             conflicts.append(path)  # A symlink or a folder is there now.
             continue
-        reversal = _Reversal(current)
-        for swap in _of_path(landings, path):
-            following = _reverse(reversal.content, swap, read_blob)
-            exact = reversal.exact and following.exact
-            reversal = _Reversal(following.content, exact, following.conflict)
-            if reversal.conflict:
-                break
+        swaps = _of_path(landings, path)
+        reversal = reverse_all(current, swaps, read_blob)
         if reversal.conflict:
             conflicts.append(path)
         elif current is None:
             gone.append(path)
-        elif reversal.content != current:
-            mode = _of_path(landings, path)[0].mode
-            steps.append(UndoStep(path, current, reversal.content, reversal.exact, mode))
-    return UndoPlan(tuple(steps), tuple(conflicts), tuple(gone))
+        elif reversal.content == current:
+            absent.append(path)
+        elif takes_from_others(path, landings, records, current, reversal.content, read_blob):
+            conflicts.append(path)
+        else:
+            steps.append(UndoStep(path, current, reversal.content, reversal.exact, swaps[0].mode))
+    return UndoPlan(tuple(steps), tuple(conflicts), tuple(gone), tuple(absent))
 
 
 def reverse_pairs(record: Record, read_blob: Callable[[str], bytes]) -> list[Pair]:
@@ -92,25 +96,6 @@ def reverse_pairs(record: Record, read_blob: Callable[[str], bytes]) -> list[Pai
 def forward_pairs(record: Record, read_blob: Callable[[str], bytes]) -> list[Pair]:
     """Return what one landing did."""
     return [Pair(s.path, _content(s.before, read_blob), _content(s.after, read_blob)) for s in record.swaps]
-
-
-def _reverse(content: bytes | None, swap: Swap, read_blob: Callable[[str], bytes]) -> _Reversal:
-    """Take one swap out of a content."""
-    assert swap.after is not None
-    before = swap.before
-    if content is None:
-        return _Reversal(None)
-    sha256 = version_of(content, 0).sha256
-    if sha256 == swap.after.sha256:
-        return _Reversal(None if before is None else read_blob(before.sha256))
-    if before is None:
-        return _Reversal(content, conflict=True)  # Created by the task, edited since.
-    if sha256 == before.sha256:
-        return _Reversal(content)
-    merged = merge(base=read_blob(swap.after.sha256), ours=content, theirs=read_blob(before.sha256))
-    if merged is None:
-        return _Reversal(content, conflict=True)
-    return _Reversal(merged, exact=False)
 
 
 def _paths(landings: Sequence[Record]) -> list[str]:

@@ -195,6 +195,28 @@ async def test_an_undo_that_would_lose_an_edit_answers_the_conflict_and_undoes_n
         assert not (d.root / "src/new.py").exists()
 
 
+@pytest.mark.parametrize("forgotten", [False, True])
+async def test_what_was_not_in_the_tree_at_an_undo_is_undone_by_the_next_one(
+    valkey_url: str, project_id: ProjectId, *, forgotten: bool
+) -> None:
+    """As in a stash. The store may have forgotten the task meanwhile."""
+    async with daemonlet(valkey_url, project_id) as d:
+        await has_landed(d)
+        (d.root / "src/new.py").rename(d.root.parent / "stashed.py")
+        undone = await d.requests.answer("undo", {"id": "t"})
+        assert (undone["restored"], undone["gone"]) == ([], ["src/new.py"])
+        if forgotten:
+            await d.requests.answer("cleanup", {"all": True})
+        with pytest.raises(RpcError, match="there is nothing of it to undo"):
+            await d.requests.answer("undo", {"id": "t"})
+        (d.root / "src").mkdir(exist_ok=True)
+        (d.root.parent / "stashed.py").rename(d.root / "src/new.py")
+        assert (await d.requests.answer("undo", {"id": "t"}))["restored"] == ["src/new.py"]
+        assert not (d.root / "src/new.py").exists()
+        with pytest.raises(RpcError, match="there is nothing of it to undo"):
+            await d.requests.answer("undo", {"id": "t"})
+
+
 async def test_where_undo_is_kept_for_good_nothing_accepted_is_dropped(
     valkey_url: str, project_id: ProjectId
 ) -> None:

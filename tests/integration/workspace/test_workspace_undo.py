@@ -129,7 +129,7 @@ async def test_what_the_user_removed_or_reverted_since_is_left_so(tmp_path: Path
     (world.root / "a.py").unlink()
     (world.root / "n.py").unlink()
     save(world.root, "b.py", b"b")
-    undone = UndoOutcome(restored=("c.py",), gone=("a.py", "n.py"))
+    undone = UndoOutcome(restored=("c.py",), gone=("a.py", "n.py"), absent=("b.py",))
     assert await world.lander.undo(A) == undone, "what was renamed may live on under its new name"
     assert await world.lander.undo(A) == undone
     assert snapshot(world.root) == {"b.py": b"b", "c.py": b"c"}
@@ -192,3 +192,82 @@ async def test_what_the_user_committed_meanwhile_is_undone_in_the_tree_and_never
     assert snapshot(world.root) == {"f.py": kept, "g.py": b"g"}
     assert git_state(world.root) == state
     assert git(world.root, "status", "--short") == " M f.py\n D n.py\n"
+
+
+async def test_what_was_in_a_stash_when_its_task_was_undone_is_taken_out_when_it_is_back(
+    tmp_path: Path,
+) -> None:
+    world = await World.make(tmp_path, {"f.py": LINES, "g.py": b"g"})
+    landed = LINES.replace(b"line 2\n", b"landed\n")
+    await world.land_task("a", {"f.py": landed, "new.py": b"n", "left.py": b"l"})
+    git(world.root, "add", "f.py", "new.py")
+    git(world.root, "stash", "-q")
+    undone = UndoOutcome(restored=("left.py",), gone=("new.py",), absent=("f.py",))
+    assert await world.lander.undo(A) == undone
+    assert await world.lander.undo_rest(A) == UndoOutcome(gone=("new.py",), absent=("f.py",))
+    git(world.root, "stash", "pop", "-q")
+    save(world.root, "f.py", landed + b"mine\n")
+    write(world.root, "left.py", b"l")
+    assert await world.lander.undo_rest(A) == UndoOutcome(restored=("new.py",), merged=("f.py",))
+    assert snapshot(world.root) == {"f.py": LINES + b"mine\n", "g.py": b"g", "left.py": b"l"}
+    save(world.root, "f.py", landed)
+    write(world.root, "new.py", b"n")
+    assert await world.lander.undo_rest(A) == UndoOutcome(), "once taken out, it is the user's"
+    assert (await world.lander.history())[0].undone_at_ms is not None
+
+
+async def test_what_stands_in_the_way_of_the_rest_of_an_undo_is_named_and_nothing_is_changed(
+    tmp_path: Path,
+) -> None:
+    world = await World.make(tmp_path, {"f.py": LINES})
+    landed = LINES.replace(b"line 2\n", b"landed\n")
+    await world.land_task("a", {"f.py": landed, "new.py": b"n"})
+    (world.root / "new.py").unlink()
+    save(world.root, "f.py", LINES)
+    await world.lander.undo(A)
+    save(world.root, "f.py", landed)
+    write(world.root, "new.py", b"the user's own")
+    there = snapshot(world.root)
+    outcome = await world.lander.undo_rest(A)
+    assert outcome.conflicts == ("new.py",)
+    assert outcome.patch
+    assert snapshot(world.root) == there
+
+
+async def test_nothing_is_left_of_a_task_that_was_never_undone(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, {"f.py": LINES})
+    await world.land_task("a", {"f.py": b"F"})
+    with pytest.raises(WorkspaceError, match="nothing to undo"):
+        await world.lander.undo_rest(A)
+
+
+@pytest.mark.parametrize("booked", [False, True])
+@pytest.mark.parametrize("what", ["line", "file", "binary", "more lines", "more lines, edited"])
+async def test_the_same_lines_of_a_task_that_landed_when_the_first_was_in_a_stash_stay(
+    tmp_path: Path, what: str, *, booked: bool
+) -> None:
+    """Whether the first is undone only then, or was undone before."""
+    world = await World.make(tmp_path, {"f.py": LINES, "b.bin": b"\0old"})
+    first = LINES.replace(b"line 2\n", b"same\n")
+    path, one, other = {
+        "line": ("f.py", first, first),
+        "file": ("n.py", b"n", b"n"),
+        "binary": ("b.bin", b"\0new", b"\0new"),
+        "more lines": ("f.py", first, first.replace(b"line 17\n", b"b's\n")),
+        "more lines, edited": ("f.py", first, first.replace(b"line 2\n", b"line 2\nb's\n")),
+    }[what]
+    await world.land_task("a", {path: one})
+    git(world.root, "stash", "-q", "-u")
+    if booked:
+        await world.lander.undo(A)
+    await world.land_task("b", {path: other})
+    if "edited" in what:
+        save(world.root, path, other.replace(b"b's\n", b"user's\n"))
+    there = snapshot(world.root)
+    outcome = await (world.lander.undo_rest(A) if booked else world.lander.undo(A))
+    assert outcome.conflicts == (path,)
+    assert outcome.patch
+    assert snapshot(world.root) == there
+    if "edited" not in what:
+        assert (await world.lander.undo(B)).conflicts == ()
+        assert snapshot(world.root) == {"f.py": LINES, "b.bin": b"\0old"}

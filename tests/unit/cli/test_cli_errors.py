@@ -144,11 +144,13 @@ def test_an_undo_names_what_was_removed_or_renamed_since(run: Run, daemon: Canne
         "restored": [],
         "merged": [],
         "gone": ["x.py"],
+        "absent": ["y.py"],
         "conflicts": [],
         "patch": "",
     }
     outcome = run("undo", "a")
     assert outcome.code == ExitCode.OK
+    assert "nothing of it is in y.py (undo it again when it is back from a stash or a branch)" in outcome.out
     assert "a: removed or renamed since: x.py (under another name its lines are still there)" in outcome.out
 
 

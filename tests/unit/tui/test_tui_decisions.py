@@ -61,6 +61,7 @@ class TestKeys:
                 "restored": ["t.py"],
                 "merged": [],
                 "gone": [],
+                "absent": ["u.py"],
                 "conflicts": [],
             }
             n.table("tasks").select("tests")
@@ -68,7 +69,7 @@ class TestKeys:
             assert isinstance(n.app.screen, ConfirmScreen)
             await n.see("Takes its lines out of 1 file")
             await n.press("y")
-            await n.told("tests is undone in 1 file.")
+            await n.told("tests is undone in 1 file. Nothing of it is in u.py; agentcoord undo again")
 
     async def test_an_undo_that_conflicts_says_where(self) -> None:
         async with night() as n:

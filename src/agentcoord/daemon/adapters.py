@@ -89,7 +89,8 @@ class SandboxedShell:
         limits, ended = Limits(timeout_s=timeout_s), asyncio.Event()
         quota, free, told = self._quota, None, ""
         if quota is not None:
-            limits, free = replace(limits, disk_growth_bytes=quota.left_bytes), await quota.free()
+            free = await quota.free()
+            limits = replace(limits, disk_growth_bytes=quota.left_bytes)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(keep_in_parts(kept, keep, ended, first_part_s=self._first_part_s))

@@ -32,16 +32,21 @@ class CopyQuota:
         root: Path,
         grown: Callable[[], Awaitable[int | None]],
         *,
+        resumed: bool = False,
         quota_bytes: int = QUOTA_BYTES,
         least_bytes: int = LEAST_BYTES,
     ) -> None:
-        """`grown`: by how many bytes the copy is larger than it was given; None where that takes too long."""
+        """`grown`: by how many bytes the copy is larger than it was given; None where that takes too long.
+
+        `resumed`: the copy was worked in before, and what it has grown by since counts.
+        """
         self._root = root
         self._grown = grown
         self._quota_bytes = quota_bytes
         self._least_bytes = least_bytes
         self._measured_from = min(MEASURED_FROM_BYTES, quota_bytes // 2)
         self._measured = 0
+        self._is_measured = not resumed
         self._since = 0
         """By how much free space has changed since then. What came free may hide what a command took."""
 
@@ -55,7 +60,9 @@ class CopyQuota:
         return self._measured + self._since
 
     async def free(self) -> int | None:
-        """Look at the disk before a command; None where it cannot be told."""
+        """Look at the disk before a command, and at a resumed copy once; None where it cannot be told."""
+        if not self._is_measured:
+            self._measured, self._is_measured = max(0, await self._grown() or 0), True
         try:
             return (await asyncio.to_thread(free_room, self._root)).bytes
         except SandboxError:

@@ -52,7 +52,7 @@ async def make_loop(
             shop.sandbox,
             policy_for(workspace, shop.repo, shop.toolchains),
             shop.redactor,
-            quota=CopyQuota(workspace.root, workspace.grown_bytes),
+            quota=CopyQuota(workspace.root, workspace.grown_bytes, resumed=workspace.resumed),
             show=reporter.printed,
         ),
         files=files,

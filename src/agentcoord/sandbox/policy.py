@@ -53,7 +53,9 @@ class Limits:
     grace_s: float = 2.0
     """How long a command may tidy up between TERM and KILL."""
     disk_growth_bytes: int = 8 * 1024**3
-    """A command is ended when the workspace's file system lost this much free space meanwhile."""
+    """A command is ended when the workspace's file system lost this much free space meanwhile. As much may
+    all commands of an attempt leave in its copy, and 256 MiB each later one; the next attempt's copy begins
+    without it."""
     disk_reserve_bytes: int = 512 * 1024**2
     """A command is also ended when it eats into this last free space of the file system."""
     disk_files_reserve: int = 20_000

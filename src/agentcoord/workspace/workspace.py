@@ -93,7 +93,7 @@ class Workspace:
         return await asyncio.to_thread(self._grown_bytes)
 
     def _grown_bytes(self) -> int | None:
-        found = walk(self.root, skip=(GIT_MOUNT, *self._mounts))
+        found = walk(self.root)  # Also where something is mounted in a sandbox: there may be none.
         if found.overflow:
             return None
         given = sum(map(size_of, self._manifest.entries.copies.values()))

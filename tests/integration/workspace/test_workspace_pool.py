@@ -92,6 +92,25 @@ async def test_a_resync_copies_what_the_user_changed_and_removes_what_a_worker_l
     assert (await again.changes()).paths == ()
 
 
+async def test_what_an_attempt_left_counts_wherever_it_is_and_is_gone_in_the_next(tmp_path: Path) -> None:
+    files = {"a.py": b"a", ".gitignore": b"build/\n.venv\n"}
+    world = await World.make(tmp_path, files, size=1, share=(".venv",))
+    (world.root / ".venv").mkdir()
+    ws = await world.pool.acquire(A, 1, fresh=False)
+    left = ["new/one", "build/two", ".venv/three", ".git/four", "build/.git/five"]
+    for path in left:
+        write(ws.root, path, b"x" * 1000)
+    assert await ws.grown_bytes() == 1000 * len(left)
+    await world.pool.release(ws, keep=True)
+    ws = await world.pool.acquire(A, 1, fresh=False)
+    assert ws.resumed
+    assert await ws.grown_bytes() == 1000 * len(left)
+    await world.pool.release(ws, keep=False)
+    ws = await world.pool.acquire(A, 2, fresh=False)
+    assert await ws.grown_bytes() == 0
+    assert not [path for path in left if (ws.root / path).exists()]
+
+
 async def test_what_neither_side_changed_is_not_copied_again(tmp_path: Path) -> None:
     world = await World.make(tmp_path, {"a.py": b"a"}, size=1)
     inodes: list[int] = []

@@ -100,6 +100,18 @@ async def test_a_copy_that_cannot_be_measured_is_taken_for_what_the_disk_says(di
     assert await after(quota, disk, GIB) == ""
 
 
+async def test_what_a_resumed_copy_has_grown_by_before_counts_from_the_first_command_on(disk: Disk) -> None:
+    disk.write(7 * GIB)
+    quota = CopyQuota(Path(), disk.grown, resumed=True)
+    assert await after(quota, disk, 0) == ""
+    assert (disk.measured, quota.left_bytes) == (1, GIB)
+    assert "may grow by 8192 MB" in await after(quota, disk, GIB)
+    disk.copy = None
+    quota = CopyQuota(Path(), disk.grown, resumed=True)
+    await quota.free()
+    assert quota.left_bytes == 8 * GIB
+
+
 class Shown:
     """A sandbox that notes what a command may take, and lets it write a part of that."""
 
@@ -121,4 +133,7 @@ async def test_each_command_of_the_shell_may_take_what_is_left(disk: Disk) -> No
     second = await shell.run(str(3 * GIB), timeout_s=5)
     await shell.run("0", timeout_s=5)
     assert disk.limits == [8 * GIB, 3 * GIB, LEAST_BYTES]
+    shell = SandboxedShell(sandbox, policy, Redactor(()), quota=CopyQuota(Path(), disk.grown, resumed=True))
+    await shell.run("0", timeout_s=5)
+    assert disk.limits[-1] == LEAST_BYTES
     assert ("[this copy" in first.output, "[this copy" in second.output) == (False, True)

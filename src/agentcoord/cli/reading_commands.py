@@ -99,13 +99,15 @@ def task(context: typer.Context, task_id: TaskName, as_json: Json = False) -> No
 def diff(context: typer.Context, task_id: TaskName, as_json: Json = False) -> None:
     """Print what one task changed, as a unified diff.
 
-    Which of its files run on your machine or in your CI is said first, on standard error.
+    Which of its files run on your machine or in your CI is said first, on standard error. Into a file or a
+    pipe goes a patch that `git apply` takes, with what binary files hold (up to 8 MB in all).
     """
     invocation, terminal = invocation_of(context), terminal_of(context)
+    whole = not terminal.width and not as_json
     pieces: list[str] = []
     offset: int | None = 0
     while offset is not None:
-        piece = invocation.ask(Method.DIFF, id=task_id, offset=offset)
+        piece = invocation.ask(Method.DIFF, id=task_id, offset=offset, **({"whole": True} if whole else {}))
         pieces.append(piece["text"])
         offset = piece["next_offset"]
     patch, runs_here = "".join(pieces), [str(path) for path in piece.get("runs_here") or ()]
@@ -117,11 +119,10 @@ def diff(context: typer.Context, task_id: TaskName, as_json: Json = False) -> No
         return
     for line in runs_here_lines(runs_here):
         terminal.say(*line)
-    if terminal.width:
-        terminal.lines(diff_lines(patch))
+    if whole:
+        terminal.raw(patch.encode("utf-8", "surrogateescape"))
     else:
-        # Byte for byte, so that it can be applied.
-        terminal.text(patch)
+        terminal.lines(diff_lines(patch))
 
 
 @commands.command(epilog=example("agentcoord blame src/prices.py"))

@@ -97,6 +97,16 @@ class Terminal:
         self._out.write(text if text.endswith("\n") else f"{text}\n")
         self._out.flush()
 
+    def raw(self, content: bytes) -> None:
+        """Write data byte for byte, whatever the encoding is."""
+        self._out.flush()
+        binary = getattr(self._out, "buffer", None)
+        if binary is None:
+            self._out.write(content.decode("utf-8", "backslashreplace"))
+        else:
+            binary.write(content)
+        (binary or self._out).flush()
+
     def document(self, schema: str, view: Mapping[str, Any]) -> None:
         """Write one JSON document; `schema` is `<program>.<command>`."""
         self.text(json.dumps({"schema": f"{schema}/1", **view}, indent=2))

@@ -19,6 +19,9 @@ from agentcoord.errors import RpcError
 from agentcoord.wire.protocol import PIECE_CHARS, ExitCode, RpcCode
 from agentcoord.workspace.names import runs_on_your_machine
 
+WHOLE_PIECE_CHARS = PIECE_CHARS // 3
+"""Fewer: where one of them is no character, all that are not ASCII are escaped on their way."""
+
 
 class TaskRequests:
     """Answers `retry`, `cancel`, `answer` and `diff`. Raises RpcError and what the store raises."""
@@ -27,6 +30,8 @@ class TaskRequests:
         self._shop = shop
         self._fleet = fleet
         self._reviewing = reviewing
+        self._read_now: tuple[TaskId, str] | None = None
+        """The whole patch that somebody reads in pieces: making it anew for each takes long."""
 
     async def retry(self, params: Params) -> Answer:
         """Bring a task back that ended or waits for a person."""
@@ -95,8 +100,15 @@ class TaskRequests:
         if task is None:
             await self._reviewing.known_to_journal(task_id)
         offset = number_of(params, "offset", default=0, least=0)
-        text = await self._shop.lander.diff(task_id, since_ms=task.queued_at_ms if task else 0)
-        following = offset + PIECE_CHARS
+        since_ms, whole = task.queued_at_ms if task else 0, params.get("whole") is True
+        kept = self._read_now if whole and offset else None
+        if kept is not None and kept[0] == task_id:
+            text = kept[1]
+        else:
+            text = await self._shop.lander.diff(task_id, since_ms=since_ms, whole=whole)
+        following = offset + (WHOLE_PIECE_CHARS if whole else PIECE_CHARS)
+        if whole:
+            self._read_now = (task_id, text) if following < len(text) else None
         runs_here = [path for path in task.files if runs_on_your_machine(path)] if task else []
         return {
             "text": text[offset:following],

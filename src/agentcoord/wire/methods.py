@@ -112,6 +112,10 @@ class DiffParams(Struct):
     """The task."""
     offset: int = 0
     """Where the piece begins, in characters."""
+    whole: bool = False
+    """Whether `git apply` shall make the same bytes of it: with binary files, and nothing cut. For up to
+    8 MiB; above that, and else, it is for people to read. Bytes that are no UTF-8 are U+DC80 to U+DCFF in it.
+    """
 
 
 class BlameParams(Struct):

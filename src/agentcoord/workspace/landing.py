@@ -141,12 +141,12 @@ class Lander:
         """Return every landing of `task`, undone ones and those of namesakes included, newest last."""
         return await asyncio.to_thread(lambda: landed_records(self._journal.of_task(task)))
 
-    async def diff(self, task: TaskId, *, since_ms: int = 0) -> str:
+    async def diff(self, task: TaskId, *, since_ms: int = 0, whole: bool = False) -> str:
         """Return what `task` landed as a unified diff, also after it was undone.
 
-        Raises WorkspaceError when it landed nothing.
+        `whole`: for a program to apply, binary files and all. Raises WorkspaceError when it landed nothing.
         """
-        return await asyncio.to_thread(diff_of, self._journal, task, since_ms)
+        return await asyncio.to_thread(diff_of, self._journal, task, since_ms, whole=whole)
 
     async def lines(self, task: TaskId, *, since_ms: int = 0) -> list[FileLines]:
         """Return what stands of what `task` landed, path by path, without hunks that were taken out.

@@ -5,22 +5,26 @@ Separate from `landing`, which writes: everything here only reads, and nothing o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from agentcoord.domain.files import FileLines
 from agentcoord.domain.ids import TaskId
 from agentcoord.errors import WorkspaceError
-from agentcoord.workspace.diffs import Pair, count_lines, unified_diff
+from agentcoord.workspace.diffs import Pair, count_lines, unified_diff, whole_patch
 from agentcoord.workspace.history import Operation, Record, standing_landings
 from agentcoord.workspace.journal import Journal
 from agentcoord.workspace.subsets import net_pairs
 from agentcoord.workspace.undo import reverse_pairs
 
+MOST_WHOLE_BYTES = 8 * 1024 * 1024
+"""All contents of a patch that is made whole, before and after: it is held in memory."""
 
-def diff_of(journal: Journal, task: TaskId, since_ms: int) -> str:
+
+def diff_of(journal: Journal, task: TaskId, since_ms: int, *, whole: bool) -> str:
     """Return what `task` landed, also after it was undone. Blocking.
 
-    Raises WorkspaceError when it landed nothing, or its contents were compacted.
+    `whole`: as `whole_patch` has it, for a program to apply, unless that would be too large; else for people
+    to read. Raises WorkspaceError when it landed nothing, or its contents were compacted.
     """
     records = journal.load()
     landings = standing_landings(records, task, since_ms) or [
@@ -30,7 +34,9 @@ def diff_of(journal: Journal, task: TaskId, since_ms: int) -> str:
     ]
     if not landings:
         raise WorkspaceError(f"{task} has landed nothing, so there is no diff")
-    return _in_order(net_pairs(records, with_contents(landings), journal.blobs.read))
+    pairs = net_pairs(records, with_contents(landings), journal.blobs.read)
+    size_bytes = sum(len(content) for pair in pairs for content in (pair.before, pair.after) if content)
+    return _in_order(pairs, whole_patch if whole and size_bytes <= MOST_WHOLE_BYTES else unified_diff)
 
 
 def lines_of(journal: Journal, task: TaskId, since_ms: int) -> list[FileLines]:
@@ -59,8 +65,9 @@ def trimmed_tasks(journal: Journal) -> set[TaskId]:
 
 def reverse_patch(journal: Journal, landings: list[Record]) -> str:
     """Return what would take `landings` (oldest first) back. Blocking."""
-    return _one_after_the_other(
-        reverse_pairs(r, journal.blobs.read) for r in reversed(with_contents(landings))
+    return "".join(
+        unified_diff(reverse_pairs(record, journal.blobs.read))
+        for record in reversed(with_contents(landings))  # A path may occur in several.
     )
 
 
@@ -75,7 +82,7 @@ def with_contents(landings: list[Record]) -> list[Record]:
     return whole
 
 
-def _in_order(pairs: Iterable[Pair]) -> str:
+def _in_order(pairs: Iterable[Pair], written: Callable[[Iterable[Pair]], str]) -> str:
     """One patch, or several where a path was changed, moved on by another hand, and was changed again."""
     rounds: list[list[Pair]] = []
     for pair in pairs:
@@ -84,9 +91,4 @@ def _in_order(pairs: Iterable[Pair]) -> str:
             rounds.append([pair])
         else:
             free.append(pair)
-    return _one_after_the_other(rounds)
-
-
-def _one_after_the_other(landings: Iterable[list[Pair]]) -> str:
-    """One patch after the other: a path may occur in several landings."""
-    return "".join(unified_diff(pairs) for pairs in landings)
+    return "".join(map(written, rounds))

@@ -124,13 +124,17 @@ def _net(records: Sequence[Record], landings: Sequence[Record], read_blob: _Read
                 if not begun:
                     before, after, begun = old, new, True
                 elif record.operation is Operation.LAND and old != after:
-                    changes.append(_Change(Pair(path, before, after), mode))
+                    changes.append(_change(path, before, after, mode))
                     before, after = old, new
                 else:
                     after = _folded(old, after, new)
                 mode = swap.mode
-        changes.append(_Change(Pair(path, before, after), mode))
+        changes.append(_change(path, before, after, mode))
     return [change for change in changes if change.pair.after is not None]
+
+
+def _change(path: str, before: bytes | None, after: bytes | None, mode: int) -> _Change:
+    return _Change(Pair(path, before, after, executable=before is None and bool(mode & 0o100)), mode)
 
 
 def _folded(old: bytes | None, after: bytes | None, new: bytes | None) -> bytes | None:

@@ -9,6 +9,7 @@ import pytest
 from daemon_kit import WORKER, Daemonlet, MovedClock, create, daemonlet, finish
 
 from agentcoord.config.sections import UndoSection
+from agentcoord.daemon import task_requests
 from agentcoord.daemon.chores import ORPHAN_AFTER_S
 from agentcoord.daemon.fleet import MAX_WORKERS
 from agentcoord.daemon.reviewing import Reviewing
@@ -215,6 +216,25 @@ async def test_what_was_not_in_the_tree_at_an_undo_is_undone_by_the_next_one(
         assert not (d.root / "src/new.py").exists()
         with pytest.raises(RpcError, match="there is nothing of it to undo"):
             await d.requests.answer("undo", {"id": "t"})
+
+
+async def test_a_whole_diff_is_read_in_pieces_of_the_same_patch(
+    valkey_url: str, project_id: ProjectId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_requests, "WHOLE_PIECE_CHARS", 40)
+    async with daemonlet(valkey_url, project_id) as d:
+        await has_landed(d)
+        pieces: list[str] = []
+        offset: int | None = 0
+        while offset is not None:
+            asked = {"id": "t", "offset": offset, "whole": True}
+            piece = await d.requests.answer("diff", asked)
+            again = await d.requests.answer("diff", asked)
+            assert again["text"] == piece["text"], "whoever else reads it, and from where"
+            pieces.append(piece["text"])
+            offset = piece["next_offset"]
+        assert len(pieces) > 2
+        assert "".join(pieces) == (await d.requests.answer("diff", {"id": "t"}))["text"]
 
 
 async def test_where_undo_is_kept_for_good_nothing_accepted_is_dropped(

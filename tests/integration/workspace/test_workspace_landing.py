@@ -15,6 +15,7 @@ import pytest
 from agentcoord.domain.files import LandedFile
 from agentcoord.domain.ids import FencingToken, TaskId
 from agentcoord.errors import LandingRefusedError, LeaseLostError, WorkspaceError
+from agentcoord.workspace import patches
 from agentcoord.workspace.landing import Lander, TreeMoved
 from agentcoord.workspace.renames import KernelRenames, PlainRenames, Renames
 from agentcoord.workspace.staged import MergeConflict, Staged
@@ -265,6 +266,44 @@ async def test_the_diff_of_a_task_is_what_it_landed_whatever_came_after(tmp_path
     assert snapshot(tmp_path / "elsewhere") == {"a.py": LINES + b"more\n", "new.py": b"n\n"}
     with pytest.raises(WorkspaceError, match="landed nothing"):
         await world.lander.diff(B)
+
+
+async def test_a_whole_diff_makes_the_same_bytes_both_ways_whatever_they_are(tmp_path: Path) -> None:
+    before = {"a.bin": b"\0\1", "l.txt": b"caf\xe9\n", "crlf.txt": b"a\r\nb", "w\u00fc.txt": b"x\n"}
+    after = {
+        "a.bin": b"\0\2" * 999,
+        "l.txt": b"caf\xe9s\n",
+        "crlf.txt": b"a\r\nB",
+        "w\u00fc.txt": "\u00fc\n".encode(),
+        "new.bin": bytes(range(256)),
+        "long.txt": b"".join(b"%099d\n" % number for number in range(21_000)),
+    }
+    world = await World.make(tmp_path, before)
+    await land(world, A, {path: (before.get(path), content) for path, content in after.items()})
+    assert "Binary files" in await world.lander.diff(A)
+    patch = (await world.lander.diff(A, whole=True)).encode("utf-8", "surrogateescape")
+    for options in (["-R"], []):
+        subprocess.run(["git", "apply", *options, "-"], input=patch, cwd=world.root, check=True)
+        assert snapshot(world.root) == (before if options else after)
+
+
+async def test_the_whole_diff_of_a_new_program_lets_it_run(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, {"a.py": b"a"})
+    ready = staged(world.repo, {"run.sh": (None, b"#!/bin/sh\n")}, executable=True)
+    await world.lander.land(A, TOKEN, "t", ready, verify=nothing_to_verify)
+    patch = await world.lander.diff(A, whole=True)
+    (world.root / "run.sh").unlink()
+    subprocess.run(["git", "apply", "-"], input=patch.encode(), cwd=world.root, check=True)
+    assert (world.root / "run.sh").stat().st_mode & 0o100
+
+
+async def test_what_is_too_large_to_be_held_as_a_whole_patch_is_shown_as_to_people(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patches, "MOST_WHOLE_BYTES", 10)
+    world = await World.make(tmp_path, {"a.bin": b"\0" * 5})
+    await land(world, A, {"a.bin": (b"\0" * 5, b"\0" * 6)})
+    assert await world.lander.diff(A, whole=True) == await world.lander.diff(A)
 
 
 async def test_a_full_disk_in_mid_landing_is_told_in_words_and_changes_nothing(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from canned_daemon import CannedDaemon, Outcome, Project, Run
 from canned_views import ANSWERS, DETAIL, TOKENS, task_view
 
+from agentcoord.cli.agentcoord import main
 from agentcoord.cli.agentcoord_app import app
 from agentcoord.cli.agentcoordd_app import app as daemon_app
 from agentcoord.cli.boundary import guarded
@@ -371,6 +373,24 @@ def test_a_diff_is_put_together_from_its_pieces_byte_for_byte(run: Run, daemon: 
         "runs_here": ["Makefile"],
         "patch": patch,
     }
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_diff_into_a_pipe_is_a_whole_patch_in_the_bytes_of_the_files(
+    project: Project, daemon: CannedDaemon, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def piece(params: dict[str, Any]) -> dict[str, Any]:
+        asked.append(params)
+        return {"text": "+caf\udce9 \u00fc\n", "next_offset": None, "runs_here": []}
+
+    daemon.answers["diff"] = piece
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+    assert main(["-C", str(project.root), "diff", "x"], project.env) == ExitCode.OK
+    assert written.getvalue() == b"+caf\xe9 \xc3\xbc\n"
+    assert asked == [{"id": "x", "offset": 0, "whole": True}]
 
 
 def test_logs_print_the_newest_events_of_a_task(run: Run, daemon: CannedDaemon) -> None:

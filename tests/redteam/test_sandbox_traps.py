@@ -20,9 +20,11 @@ from agentcoord.clock import SystemClock
 from agentcoord.errors import SandboxError
 from agentcoord.sandbox import Limits, Policy, Result, Sandbox, choose_sandbox
 from agentcoord.sandbox.bubblewrap import Bubblewrap
+from agentcoord.sandbox.direct import direct_command_line, run_direct
 from agentcoord.sandbox.layout import read_layout
 from agentcoord.sandbox.mount_guard import read_only_mounts
-from agentcoord.sandbox.plain import unconfined_sandbox
+from agentcoord.sandbox.plain import external_sandbox, unconfined_sandbox
+from agentcoord.sandbox.policy import KilledBy
 from agentcoord.sandbox.syscalls import MACHINES
 
 pytestmark = pytest.mark.redteam
@@ -137,15 +139,37 @@ class TestWhatLivesOn:
         assert result.exit_code == 0
         assert not somebody_lives(scene)
 
-    async def test_unconfined_the_same_daemon_survives(self, scene: Scene) -> None:
-        unguarded = unconfined_sandbox(Path("/bin/bash"), clock=SystemClock())
+    async def test_with_nothing_to_hold_it_the_same_daemon_survives(self, scene: Scene) -> None:
         daemon = self.DAEMON.replace("exec sleep", "echo $$ > pid; exec sleep") + self.WAIT + "; cat pid"
-        result = await unguarded.run(daemon, scene.policy, SMALL)
+        argv = direct_command_line(Path("/bin/bash"), daemon, SMALL)
+        result = await run_direct(scene.policy, SMALL, lambda _: argv, clock=SystemClock(), on_output=None)
         assert somebody_lives(scene)
         os.kill(int((scene.workspace / "pid").read_text()), signal.SIGKILL)
         assert result.exit_code == 0
 
+    @pytest.mark.parametrize("change", ["", "env -i ", "nice "], ids=["", "no environment", "by another"])
+    async def test_without_a_namespace_it_dies_with_its_command_too(self, scene: Scene, change: str) -> None:
+        outside = external_sandbox(Path("/bin/bash"), clock=SystemClock())
+        daemon = self.DAEMON.replace("setsid", f"{change}setsid -f")
+        result = await outside.run(daemon + self.WAIT + "; exit 3", scene.policy, SMALL)
+        assert (result.output.split()[-1], result.exit_code) == ("done", 3)
+        assert not somebody_lives(scene)
+
+    async def test_without_a_namespace_it_dies_at_the_deadline_too(self, scene: Scene) -> None:
+        outside = external_sandbox(Path("/bin/bash"), clock=SystemClock())
+        limits = dataclasses.replace(SMALL, timeout_s=1.0, grace_s=0.2)
+        command = f"{self.DAEMON} trap '' TERM; {self.WAIT}; sleep 300"
+        result = await outside.run(command, scene.policy, limits)
+        assert result.killed_by is KilledBy.TIMEOUT
+        assert not somebody_lives(scene)
+
+    async def test_without_a_namespace_it_dies_when_the_command_is_cancelled(self, scene: Scene) -> None:
+        await self.cancel_midway(scene, external_sandbox(Path("/bin/bash"), clock=SystemClock()))
+
     async def test_cancelled_midway_nothing_lives_on(self, scene: Scene, sandbox: Sandbox) -> None:
+        await self.cancel_midway(scene, sandbox)
+
+    async def cancel_midway(self, scene: Scene, sandbox: Sandbox) -> None:
         ready = asyncio.Event()
 
         async def run() -> Result:
@@ -175,19 +199,20 @@ class TestWhatLivesOn:
         assert running.cancelled()
         assert not somebody_lives(scene)
 
-    def test_killing_the_daemon_kills_the_command(self, scene: Scene) -> None:
+    @pytest.mark.parametrize("chosen", ["unsafe=False", "external=True, unsafe=False"])
+    def test_killing_the_daemon_kills_the_command(self, scene: Scene, chosen: str) -> None:
         script = (
             "import asyncio, sys\n"
             "from pathlib import Path\n"
             "from agentcoord.clock import SystemClock\n"
             "from agentcoord.sandbox import Limits, Policy, choose_sandbox\n"
             "async def main():\n"
-            "    sandbox = await choose_sandbox(unsafe=False, clock=SystemClock())\n"
+            "    sandbox = await choose_sandbox(CHOSEN, clock=SystemClock())\n"
             "    policy = Policy(Path(sys.argv[1]), Path('/repo'))\n"
             "    show = lambda _: print('running', flush=True)\n"
             "    await sandbox.run(sys.argv[2], policy, Limits(timeout_s=60), on_output=show)\n"
             "asyncio.run(main())\n"
-        )
+        ).replace("CHOSEN", chosen)
         argv = [sys.executable, "-c", script, str(scene.workspace), f"{HOLD_LOCK}; sleep 300"]
         with subprocess.Popen(argv, stdout=subprocess.PIPE) as daemon:
             assert daemon.stdout is not None

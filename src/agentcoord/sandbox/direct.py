@@ -1,7 +1,8 @@
 """Running a command where no mounts can be made: what seatbelt, external and unconfined share.
 
-A scrubbed environment, a folder of its own for HOME and TMPDIR, the bounds, and its process group
-dies with it. A process that makes its own session survives.
+A scrubbed environment, a folder of its own for HOME and TMPDIR, the bounds, and all that it started
+dies with it: on Linux by a `holder`; elsewhere its process group, and a process that makes its own
+session survives.
 
 There are no mounts here, so the private copy stands at its own path: shared environments are put
 on PATH from where they really are, and PYTHONPATH puts the copy's sources before an editable
@@ -31,7 +32,7 @@ from agentcoord.sandbox.environment import (
 )
 from agentcoord.sandbox.memory import memory_bound_bytes
 from agentcoord.sandbox.policy import KilledBy, Limits, Policy, Result
-from agentcoord.sandbox.process import Ended, Family, Launch, run_process
+from agentcoord.sandbox.process import Adopt, Ended, Family, Launch, adopt_group, run_process
 from agentcoord.sandbox.watchdog import Watched, watch_resources
 
 OPEN_FILES = 4096
@@ -52,7 +53,13 @@ def direct_command_line(bash: Path, command: str, limits: Limits) -> tuple[str, 
 
 
 async def run_direct(
-    policy: Policy, limits: Limits, argv_for: ArgvFor, *, clock: Clock, on_output: OnOutput | None
+    policy: Policy,
+    limits: Limits,
+    argv_for: ArgvFor,
+    *,
+    clock: Clock,
+    on_output: OnOutput | None,
+    adopt: Adopt = adopt_group,
 ) -> Result:
     """Run a program in the workspace with a home and a temporary folder that vanish afterwards.
 
@@ -69,6 +76,7 @@ async def run_direct(
             limits,
             clock=clock,
             on_output=on_output,
+            adopt=adopt,
             watch=partial(_watch, policy.workspace, limits, clock),
         )
     finally:

@@ -37,7 +37,7 @@ class Namespace:
 
     def ask_to_end(self) -> None:
         """Send TERM to the command's group; the namespace's first process ignores it."""
-        if not _has_ended(self.pidfd):
+        if not has_ended(self.pidfd):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.first_pid, signal.SIGTERM)
 
@@ -48,7 +48,7 @@ class Namespace:
 
     async def gone(self) -> None:
         """Return when the whole namespace is dead."""
-        await _until_readable(self.pidfd)
+        await until_readable(self.pidfd)
 
     def close(self) -> None:
         """Close the pidfd."""
@@ -84,7 +84,7 @@ class Status:
     async def first_pid(self) -> int | None:
         """Wait for the namespace; None when bwrap ended without making one."""
         while True:
-            await _until_readable(self._read_end)
+            await until_readable(self._read_end)
             more = self._take()
             pid = self._number("child-pid")
             if pid is not None or not more:
@@ -149,7 +149,8 @@ async def adopt_namespace(
     return family
 
 
-def _has_ended(pidfd: int) -> bool:
+def has_ended(pidfd: int) -> bool:
+    """Whether a process is dead, by its pidfd."""
     try:
         signal.pidfd_send_signal(pidfd, 0)
     except ProcessLookupError:
@@ -157,7 +158,8 @@ def _has_ended(pidfd: int) -> bool:
     return False
 
 
-async def _until_readable(descriptor: int) -> None:
+async def until_readable(descriptor: int) -> None:
+    """Return when a descriptor can be read; a pidfd, when its process is dead."""
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()
     loop.add_reader(descriptor, readable.set)

@@ -14,7 +14,9 @@ from agentcoord.clock import Clock
 from agentcoord.sandbox.backend import OnOutput
 from agentcoord.sandbox.direct import direct_command_line, run_direct
 from agentcoord.sandbox.environment import unfit_command
+from agentcoord.sandbox.held import adopt_held, can_hold, held_command_line
 from agentcoord.sandbox.policy import Limits, Policy, ProbeReport, Result
+from agentcoord.sandbox.process import adopt_group
 
 
 class PlainSandbox:
@@ -27,6 +29,8 @@ class PlainSandbox:
         self._bash = bash
         self._report = report
         self._clock = clock
+        self._can_hold: bool | None = None
+        """Whether what a command starts can be held on to; None until it was tried."""
 
     async def probe(self) -> ProbeReport:
         """Repeat whose decision it is."""
@@ -40,7 +44,14 @@ class PlainSandbox:
         if refusal:
             return Result(exit_code=126, output=refusal)
         argv = direct_command_line(self._bash, command, limits)
-        return await run_direct(policy, limits, lambda _: argv, clock=self._clock, on_output=on_output)
+        if self._can_hold is None:
+            self._can_hold = await can_hold(self._bash, clock=self._clock)
+        adopt = adopt_group
+        if self._can_hold:
+            argv, adopt = held_command_line(argv), adopt_held
+        return await run_direct(
+            policy, limits, lambda _: argv, clock=self._clock, on_output=on_output, adopt=adopt
+        )
 
 
 def external_sandbox(bash: Path, *, clock: Clock) -> PlainSandbox:

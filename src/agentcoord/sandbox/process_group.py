@@ -54,18 +54,23 @@ class ProcessGroup:
             return False
         if not (proc / "self" / "stat").exists():
             return True  # No Linux: the dead cannot be told from the living.
-        return any(self._is_living_member(entry) for entry in proc.iterdir() if entry.name.isdigit())
-
-    def _is_living_member(self, process: Path) -> bool:
-        try:
-            stat = (process / "stat").read_bytes()
-        except OSError:
-            return False  # It ended while we looked.
-        # The name stands in parentheses and may hold any character; then state, parent, group.
-        state, _, group = stat.rpartition(b")")[2].split()[:3]
-        return int(group) == self.group_id and state not in _DEAD
+        return any(is_alive(entry, self.group_id) for entry in proc.iterdir() if entry.name.isdigit())
 
     def _send(self, number: signal.Signals) -> None:
         # macOS answers EPERM for a group that holds only the dead.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.group_id, number)
+
+
+def is_alive(process: Path, group_id: int | None = None) -> bool:
+    """Whether a process, by its folder in /proc, is not dead and only waiting to be taken notice of.
+
+    With `group_id`: and in that group.
+    """
+    try:
+        stat = (process / "stat").read_bytes()
+    except OSError:
+        return False  # It ended while we looked.
+    # The name stands in parentheses and may hold any character; then state, parent, group.
+    state, _, group = stat.rpartition(b")")[2].split()[:3]
+    return state not in _DEAD and group_id in (None, int(group))

@@ -1,0 +1,106 @@
+"""The family of a command that `holder` started: all processes beneath it, whatever session they are in.
+
+Separate from `process_group`, which is what is left where the system has no way to hold on to them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from asyncio.subprocess import Process
+from dataclasses import field
+from pathlib import Path
+
+from agentcoord.clock import Clock
+from agentcoord.errors import SandboxError
+from agentcoord.sandbox import holder
+from agentcoord.sandbox.namespace import has_ended, until_readable
+from agentcoord.sandbox.policy import Limits
+from agentcoord.sandbox.process import Family, Launch, run_process
+from agentcoord.sandbox.process_group import ProcessGroup, is_alive
+from agentcoord.sandbox.watchdog import descendants
+from agentcoord.values import dataclass
+
+_MOST = 10_000
+_LOOKS = 100
+_LOOK_AGAIN_S = 0.01
+_TRIED_S = 10.0
+_TRIED_CODE = 7
+
+
+@dataclass(slots=True)
+class Held:
+    """Everything beneath a holder."""
+
+    holder_pid: int
+    pidfd: int
+    """Of the holder: as long as it lives, its number is nobody else's."""
+    _killed: set[int] = field(default_factory=set)
+
+    def ask_to_end(self) -> None:
+        """Send TERM to all but the holder."""
+        for pid in self._beneath():
+            _send(pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send KILL to all but the holder, which then ends by itself."""
+        for _ in range(_LOOKS):
+            found = set(self._beneath()) - self._killed
+            if not found:
+                break
+            for pid in found:
+                _send(pid, signal.SIGKILL)
+            self._killed |= found
+        if not has_ended(self.pidfd):
+            _send(self.holder_pid, signal.SIGCONT)  # A command may have stopped it.
+
+    async def gone(self) -> None:
+        """Return when the holder is dead, and all that was killed, or after about a second for those."""
+        await until_readable(self.pidfd)
+        for _ in range(_LOOKS):
+            self._killed = {pid for pid in self._killed if is_alive(Path(f"/proc/{pid}"))}
+            if not self._killed:
+                return
+            await asyncio.sleep(_LOOK_AGAIN_S)
+
+    def close(self) -> None:
+        """Close the pidfd."""
+        os.close(self.pidfd)
+
+    def _beneath(self) -> list[int]:
+        """All of its processes by now; those that are dead and not taken notice of yet as well."""
+        return [] if has_ended(self.pidfd) else descendants(self.holder_pid, _MOST)[1:]
+
+
+async def can_hold(bash: Path, *, clock: Clock) -> bool:
+    """Whether this system has what it takes; tried, not assumed."""
+    if sys.platform != "linux" or not sys.executable:
+        return False
+    left_behind = f"sleep 60 & exit {_TRIED_CODE}"
+    launch = Launch(argv=held_command_line((str(bash), "-c", left_behind)), env={}, cwd=Path("/"))
+    try:
+        ended = await run_process(launch, Limits(timeout_s=_TRIED_S), clock=clock, adopt=adopt_held)
+    except SandboxError:
+        return False
+    return ended.exit_code == _TRIED_CODE
+
+
+def held_command_line(argv: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what starts a program, by its whole path, under a holder."""
+    return (sys.executable, "-I", "-S", str(Path(holder.__file__)), str(os.getpid()), *argv)
+
+
+async def adopt_held(process: Process) -> Family:
+    """Return the family of the holder that was started as `process`."""
+    try:
+        return Held(process.pid, os.pidfd_open(process.pid))
+    except OSError:  # It has ended, and all with it.
+        return ProcessGroup(process.pid)
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)

@@ -1,0 +1,81 @@
+"""A command that no namespace holds ends as it would by itself, and takes with it all that it started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from agentcoord.clock import SystemClock
+from agentcoord.sandbox import Limits, Policy, Result
+from agentcoord.sandbox.direct import direct_command_line, run_direct
+from agentcoord.sandbox.held import can_hold
+from agentcoord.sandbox.plain import external_sandbox
+
+BASH = Path("/bin/bash")
+LIMITS = Limits(timeout_s=15, grace_s=0.2)
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere its process group is all there is")
+
+
+async def run(folder: Path, command: str) -> Result:
+    return await external_sandbox(BASH, clock=SystemClock()).run(command, Policy(folder, folder), LIMITS)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "echo a; exit 3",
+        "kill -9 $$",
+        "kill 0",
+        "yes | head -n 1; echo ${PIPESTATUS[*]}",
+        "trap -p; ulimit -c; ulimit -n",
+        "exec no-such-program",
+        "env | grep -v agentcoord-command- | sort",
+        "[ $(ps -o pgid= -p $$) = $$ ] && [ $(ps -o sid= -p $$) = $$ ] && echo leads",
+        "grep SigIgn /proc/self/status",
+    ],
+)
+async def test_a_held_command_sees_and_tells_the_same_as_one_that_is_not(
+    tmp_path: Path, command: str
+) -> None:
+    argv = direct_command_line(BASH, command, LIMITS)
+    policy = Policy(tmp_path, tmp_path)
+    alone = await run_direct(policy, LIMITS, lambda _: argv, clock=SystemClock(), on_output=None)
+    held = await run(tmp_path, command)
+    assert (held.exit_code, held.output, held.killed_by) == (alone.exit_code, alone.output, alone.killed_by)
+
+
+async def test_what_a_command_left_in_sessions_of_their_own_is_gone_with_it(tmp_path: Path) -> None:
+    left = "setsid bash -c 'echo $$ >> pids; setsid sleep 300 & echo $! >> pids; wait' &"
+    wait = "until [ $(wc -l < pids) = 4 ]; do sleep 0.02; done"
+    result = await run(
+        tmp_path, f"exec </dev/null >/dev/null; touch pids; {left} (env -i {left}); {wait}; exit 5"
+    )
+    assert result.exit_code == 5
+    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    assert len(pids) == 4
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+@pytest.mark.parametrize("how", ["KILL", "STOP"])
+async def test_a_command_that_turns_on_what_holds_it_ends_nobody_but_itself(tmp_path: Path, how: str) -> None:
+    command = f"kill -{how} $PPID; exec sleep 300" if how == "STOP" else f"kill -{how} $PPID; exit 4"
+    sandbox = external_sandbox(BASH, clock=SystemClock())
+    limits = Limits(timeout_s=1, grace_s=0.1)
+    result = await sandbox.run(command, Policy(tmp_path, tmp_path), limits)
+    assert result.exit_code == 128 + (signal.SIGKILL if how == "KILL" else signal.SIGTERM)
+
+
+async def test_where_nothing_can_be_held_the_command_runs_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await can_hold(BASH, clock=SystemClock())
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert not await can_hold(BASH, clock=SystemClock())
+    assert (await run(tmp_path, "echo runs")).output == "runs\n"

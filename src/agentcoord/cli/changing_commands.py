@@ -166,7 +166,8 @@ def _refuse_conflicts(views: Sequence[UndoView], done: str) -> None:
             f"{names} cannot be {done}: {plural(len(files), 'file')} changed since",
             exit_code=ExitCode.REFUSED,
             problems=files,
-            mend=f"agentcoord diff {stuck[0]['id']} | git apply -R --3way, and settle the conflicts by hand",
+            mend=f"agentcoord diff {stuck[0]['id']} | git apply -R --reject takes out what still fits; "
+            "the rest is in .rej files, to settle by hand",
         )
 
 
@@ -188,7 +189,9 @@ def _undo_words(view: UndoView) -> str:
         parts.append(f"removed or renamed since: {gone} (under another name its lines are still there)")
     if view.get("absent") and not view["conflicts"]:
         absent = ", ".join(view["absent"])
-        parts.append(f"nothing of it is in {absent} (undo it again when it is back from a stash or a branch)")
+        parts.append(
+            f"nothing of it is in {absent} (undo {view['id']} again when it is back, from a stash or so)"
+        )
     if view["conflicts"]:
         parts.append("not undone")
     return f"{view['id']}: {'; '.join(parts) or 'nothing to restore'}"

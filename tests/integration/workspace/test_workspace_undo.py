@@ -106,6 +106,22 @@ async def test_one_conflict_and_nothing_at_all_is_undone_but_a_patch_says_how(tm
     assert snapshot(elsewhere) == {"f.py": LINES, "g.py": b"g\n"}
 
 
+async def test_by_hand_what_fits_of_a_conflict_is_taken_out_of_an_uncommitted_tree(tmp_path: Path) -> None:
+    """As the refusal of the undo says it."""
+    world = await World.make(tmp_path, {"f.py": LINES, "g.py": b"g\n"})
+    await world.land_task(
+        "a", {"f.py": LINES.replace(b"line 2\n", b"task\n"), "g.py": b"G\n", "n.py": b"n\n"}
+    )
+    save(world.root, "f.py", LINES.replace(b"line 2\n", b"user\n"))
+    assert (await world.lander.undo(A)).conflicts == ("f.py",)
+    patch = (await world.lander.diff(A, whole=True)).encode()
+    by_hand = ["git", "apply", "-R", "--reject"]
+    subprocess.run(by_hand, input=patch, cwd=world.root, capture_output=True, check=False)
+    assert (world.root / "f.py.rej").exists()
+    (world.root / "f.py.rej").unlink()
+    assert snapshot(world.root) == {"f.py": LINES.replace(b"line 2\n", b"user\n"), "g.py": b"g\n"}
+
+
 @pytest.mark.parametrize("what", ["edited", "link", "folder"])
 async def test_a_created_file_that_became_something_else_is_a_conflict(tmp_path: Path, what: str) -> None:
     world = await World.make(tmp_path, {"f.py": b"f"})

@@ -138,6 +138,24 @@ def test_an_undo_with_conflicts_exits_with_5_and_names_the_files(run: Run, daemo
     assert "  y.py\n" in outcome.err
 
 
+def test_an_undo_that_conflicts_says_what_helps_in_a_tree_that_is_not_committed(
+    run: Run, daemon: CannedDaemon
+) -> None:
+    nothing: list[str] = []
+    daemon.answers[Method.UNDO] = {
+        "id": "a",
+        "restored": nothing,
+        "merged": nothing,
+        "gone": nothing,
+        "absent": nothing,
+        "conflicts": ["x.py"],
+        "patch": "",
+    }
+    outcome = run("undo", "a")
+    assert outcome.code == ExitCode.REFUSED
+    assert "agentcoord diff a | git apply -R --reject" in outcome.err
+
+
 def test_an_undo_names_what_was_removed_or_renamed_since(run: Run, daemon: CannedDaemon) -> None:
     daemon.answers[Method.UNDO] = {
         "id": "a",
@@ -150,7 +168,7 @@ def test_an_undo_names_what_was_removed_or_renamed_since(run: Run, daemon: Canne
     }
     outcome = run("undo", "a")
     assert outcome.code == ExitCode.OK
-    assert "nothing of it is in y.py (undo it again when it is back from a stash or a branch)" in outcome.out
+    assert "nothing of it is in y.py (undo a again when it is back, from a stash or so)" in outcome.out
     assert "a: removed or renamed since: x.py (under another name its lines are still there)" in outcome.out
 
 

@@ -23,6 +23,7 @@ from agentcoord.daemon.attempt_ends import AttemptEnds, Ended, parked
 from agentcoord.daemon.declared_files import take_declared
 from agentcoord.daemon.handing_back import HAND_BACK_TIMEOUT_S, set_back
 from agentcoord.daemon.landing_line import Offer
+from agentcoord.daemon.left_behind import left_behind
 from agentcoord.daemon.permissions import as_let_land, is_let_land, spend_permission
 from agentcoord.daemon.proofs import Held, Landed, LandingSteps, Red
 from agentcoord.daemon.task_files import SUMMARY_NAME
@@ -33,7 +34,7 @@ from agentcoord.daemon.to_its_end import to_its_end
 from agentcoord.daemon.worker_row import TaskAtHand, WorkerRow
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
-from agentcoord.domain.files import LandedFile
+from agentcoord.domain.files import ChangeSet, LandedFile
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.ladder import Rung
 from agentcoord.domain.setbacks import Setback
@@ -180,9 +181,8 @@ class TaskRunner:
                 outcome = await loop.run()
             if not isinstance(outcome, ClaimsFinished):
                 return await self._ends.of_outcome(claim.task, outcome)
-            await self._keep_summary(claim.task.id, outcome)
             async with self._turns.proving(at):
-                verdict = await self._prove(claim, at, workspace)
+                verdict = await self._prove(claim, at, workspace, outcome)
             match verdict:
                 case Landed():
                     await spend_permission(self._flag_book, claim.task.id)
@@ -217,11 +217,14 @@ class TaskRunner:
             await self._back_to_running(claim, at)
         raise AssertionError("the last round returns")
 
-    async def _prove(self, claim: Claim, at: TaskAtHand, workspace: Workspace) -> Landed | Red | Held | str:
+    async def _prove(
+        self, claim: Claim, at: TaskAtHand, workspace: Workspace, claimed: ClaimsFinished
+    ) -> Landed | Red | Held | str:
         """Prove and land; a text is what the worker must mend before anything can be checked."""
         shop, queue, task = self._shop, self._shop.store.queue, claim.task
         with at.time_spent.on(Stretch.CHANGES):
             changes = await workspace.changes()
+        await self._keep_summary(task.id, claimed, changes)
         await queue.move(claim, TaskState.RUNNING, TaskState.CHECKING)
         self._emit(EventKind.TASK_CHECKING, task.id, files=list(changes.paths))
         shop.board.set_state(at, at.state, "running the checks")
@@ -285,9 +288,9 @@ class TaskRunner:
         await self._shop.store.queue.count(claim, Setback.CHECKS_RED)
         self._shop.board.set_state(at, at.state, "mending what the checks found")
 
-    async def _keep_summary(self, task: TaskId, claimed: ClaimsFinished) -> None:
+    async def _keep_summary(self, task: TaskId, claimed: ClaimsFinished, changes: ChangeSet) -> None:
         """Store what the worker says it did, for the report; it counts for nothing else."""
-        words = {"summary": claimed.summary, "decisions": list(claimed.decisions)}
+        words = {"summary": claimed.summary, "decisions": [*claimed.decisions, *left_behind(changes)]}
         path = self._shop.transcripts / task / SUMMARY_NAME
         await asyncio.to_thread(path.write_text, json.dumps(words), encoding="utf-8")
 

@@ -140,7 +140,7 @@ class TaskDetail(TypedDict):
     summary: str
     """The model's own, of its newest finished attempt."""
     decisions: list[str]
-    """What the model decided on the way, in its words."""
+    """What the model decided on the way, in its words; and what of its work did not land, in ours."""
     questions: list[QuestionView]
     """That wait for an answer."""
     locks: NotRequired[list[LockView]]

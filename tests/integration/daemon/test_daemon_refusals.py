@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from daemon_kit import WORKER, Daemonlet, MovedClock, create, daemonlet, finish
+from daemon_kit import WORKER, Daemonlet, MovedClock, bash, create, daemonlet, finish
 
 from agentcoord.config.sections import UndoSection
 from agentcoord.daemon import task_requests
@@ -235,6 +235,22 @@ async def test_a_whole_diff_is_read_in_pieces_of_the_same_patch(
             offset = piece["next_offset"]
         assert len(pieces) > 2
         assert "".join(pieces) == (await d.requests.answer("diff", {"id": "t"}))["text"]
+
+
+async def test_what_a_worker_renamed_or_wrote_outside_is_told_beside_its_decisions(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        moves = "mv src/app.py src/main.py && mkdir -p out && echo x > out/side.txt"
+        d.model.turns["t"] = [[bash(moves), finish()]]
+        await d.load("t")
+        async with d.working():
+            await d.wait_until("t", TaskState.DONE)
+        assert (await d.requests.answer("task", {"id": "t"}))["decisions"] == [
+            "Removed or renamed in its copy, and still in your tree: src/app.py",
+            "Written outside the scope, and left behind: out/side.txt",
+        ]
+        assert (d.root / "src/app.py").read_bytes() == (d.root / "src/main.py").read_bytes()
 
 
 async def test_where_undo_is_kept_for_good_nothing_accepted_is_dropped(

@@ -1,0 +1,29 @@
+"""What a worker did to its private copy that its landing does not carry over, in words for a person.
+
+Said beside the worker's own decisions, in the page of the task, the review and the report: who renamed a
+file has made a second one in the user's tree, and nothing else would tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agentcoord.domain.files import ChangeSet
+
+_NAMED = 10
+
+
+def left_behind(changes: ChangeSet) -> list[str]:
+    """Return a sentence for each kind of what is left behind."""
+    told = []
+    if changes.reported:
+        removed = _listed([change.path for change in changes.reported])
+        told.append(f"Removed or renamed in its copy, and still in your tree: {removed}")
+    if changes.landable and changes.out_of_scope:
+        told.append(f"Written outside the scope, and left behind: {_listed(changes.out_of_scope)}")
+    return told
+
+
+def _listed(paths: Sequence[str]) -> str:
+    more = len(paths) - _NAMED
+    return ", ".join(paths[:_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -69,7 +69,7 @@ class Reviewing:
         task, book = await self._find(task_id_of(params)), self._shop.prover.flagging.book
         noted = await asyncio.to_thread(book.of, task.id)
         if task.state is not TaskState.PARKED or noted is None or not any(f.holds for f in noted.flags):
-            raise refused(f"{task.id} is {task.state}, and no change of it is held for its flags")
+            raise refused(f"{task.id} is {task.word}, and no change of it is held for its flags")
         await asyncio.to_thread(book.set_permitted, task.id, permitted=True)
         why = "you let its flagged change land"
         if not await self._shop.store.queue.retry(task.id, why=why):

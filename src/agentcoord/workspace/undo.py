@@ -12,7 +12,7 @@ from agentcoord.errors import LandingRefusedError
 from agentcoord.values import dataclass
 from agentcoord.workspace.diffs import Pair
 from agentcoord.workspace.history import Record, Swap
-from agentcoord.workspace.others_lines import takes_from_others
+from agentcoord.workspace.others_lines import OthersLines
 from agentcoord.workspace.reversals import reverse_all
 from agentcoord.workspace.versions import version_of
 
@@ -61,6 +61,7 @@ def plan_undo(
     `records`: the whole journal, for what other tasks wrote; `leaving`: paths that are none of this undo's.
     A file that the user removed since stays removed.
     """
+    others = OthersLines(landings, records, read_blob)
     steps = []
     conflicts = []
     gone = []
@@ -81,7 +82,7 @@ def plan_undo(
             gone.append(path)
         elif reversal.content == current:
             absent.append(path)
-        elif takes_from_others(path, landings, records, current, reversal.content, read_blob):
+        elif others.are_taken(path, current, reversal.content):
             conflicts.append(path)
         else:
             steps.append(UndoStep(path, current, reversal.content, reversal.exact, swaps[0].mode))

@@ -45,6 +45,8 @@ class Play:
     world: World
     landed: dict[str, frozenset[bytes]] = field(default_factory=dict)
     """By task, all that it wrote."""
+    owners: dict[bytes, set[str]] = field(default_factory=dict)
+    """Of lines in the tree: who put them there; all who wrote such a line, where git brought it."""
 
     async def step(self, step: tuple[object, ...]) -> None:
         match step:
@@ -55,7 +57,10 @@ class Play:
                 if name in self.landed:
                     await self.undo(name)
             case (str(what),):
+                before = self.lines()
                 await asyncio.to_thread(self.by_hand, what)
+                for line in self.lines() - before:
+                    self.owners[line] = {name for name, wrote in self.landed.items() if line in wrote}
             case _:
                 raise AssertionError(step)
 
@@ -82,6 +87,7 @@ class Play:
             )
             assert not isinstance(landed, TreeMoved)
             self.landed[name] = frozenset(wrote)
+            self.owners |= {line: {name} for line in wrote}
         await self.world.pool.release(workspace, keep=False)
 
     async def undo(self, name: str) -> None:
@@ -94,17 +100,20 @@ class Play:
         if outcome.conflicts or outcome == UndoOutcome(gone=outcome.gone, absent=outcome.absent):
             assert after == before
             return
-        standing = [
-            lines
-            for other, lines in self.landed.items()
-            if other != name and await self.world.lander.landed(TaskId(other)) is not None
-        ]
+        standing = {
+            other for other in self.landed if await self.world.lander.landed(TaskId(other)) is not None
+        }
         for path, content in before.items():
             left = set(after.get(path, b"").splitlines(keepends=True))
             lost = set(content.splitlines(keepends=True)) - left
             assert lost <= self.landed[name], (path, lost)
-            for lines in standing:
-                assert not lost & lines, (path, lost)
+            for line in lost:
+                assert not (self.owners[line] - {name}) & standing, (path, line, self.owners)
+
+    def lines(self) -> set[bytes]:
+        return {
+            line for text in snapshot(self.world.root).values() for line in text.splitlines(keepends=True)
+        }
 
     def by_hand(self, what: str) -> None:
         root = self.world.root

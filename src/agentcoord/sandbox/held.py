@@ -77,7 +77,7 @@ class Held:
 
 async def can_hold(bash: Path, *, clock: Clock) -> bool:
     """Whether this system has what it takes; tried, not assumed."""
-    if sys.platform != "linux" or not sys.executable:
+    if sys.platform != "linux" or not sys.executable or not _has_pidfds():
         return False
     left_behind = f"sleep 60 & exit {_TRIED_CODE}"
     launch = Launch(argv=held_command_line((str(bash), "-c", left_behind)), env={}, cwd=Path("/"))
@@ -86,6 +86,18 @@ async def can_hold(bash: Path, *, clock: Clock) -> bool:
     except SandboxError:
         return False
     return ended.exit_code == _TRIED_CODE
+
+
+def _has_pidfds() -> bool:
+    """Whether the kernel, and a container's filter of system calls, let processes be held so."""
+    try:
+        own = os.pidfd_open(os.getpid())
+        try:
+            return not has_ended(own)
+        finally:
+            os.close(own)
+    except OSError:
+        return False
 
 
 def held_command_line(argv: tuple[str, ...]) -> tuple[str, ...]:

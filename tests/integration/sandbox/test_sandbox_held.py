@@ -79,3 +79,17 @@ async def test_where_nothing_can_be_held_the_command_runs_all_the_same(
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     assert not await can_hold(BASH, clock=SystemClock())
     assert (await run(tmp_path, "echo runs")).output == "runs\n"
+
+
+@pytest.mark.parametrize("name", ["os.pidfd_open", "signal.pidfd_send_signal"])
+async def test_where_a_filter_forbids_to_hold_the_deadline_ends_the_command_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "filtered")
+
+    monkeypatch.setattr(name, refuse)
+    sandbox = external_sandbox(BASH, clock=SystemClock())
+    result = await sandbox.run("echo $$; exec sleep 300", Policy(tmp_path, tmp_path), Limits(timeout_s=1))
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(result.output), 0)

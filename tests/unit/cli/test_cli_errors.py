@@ -129,6 +129,7 @@ def test_an_undo_with_conflicts_exits_with_5_and_names_the_files(run: Run, daemo
         "restored": ["x.py"],
         "merged": [],
         "gone": [],
+        "absent": [],
         "conflicts": ["y.py"],
         "patch": "",
     }

@@ -18,6 +18,7 @@ REJECTED: dict[str, Any] = {
     "restored": ["a.py"],
     "merged": [],
     "gone": [],
+    "absent": [],
     "conflicts": [],
     "patch": "",
     "state": "queued",
@@ -43,7 +44,14 @@ def morning(daemon: CannedDaemon) -> CannedDaemon:
             Method.TASK: lambda p: {**DETAIL, "task": by_id[p["id"]]},
             Method.DIFF: {"text": "", "next_offset": None},
             Method.ACCEPT: lambda p: {"id": p["id"], "review": "accepted"},
-            Method.UNDO: {"restored": ["a.py"], "merged": [], "gone": [], "conflicts": [], "patch": ""},
+            Method.UNDO: {
+                "restored": ["a.py"],
+                "merged": [],
+                "gone": [],
+                "absent": [],
+                "conflicts": [],
+                "patch": "",
+            },
             Method.REJECT: lambda p: {**REJECTED, "id": p["id"]},
         }
     )

@@ -70,7 +70,15 @@ def test_what_a_command_prints_fits_its_schema(run: Run, daemon: CannedDaemon, c
     assert misfits(document, schema) == ["$.schema is missing"]
 
 
-UNDONE = {"id": "a", "restored": ["a.py"], "merged": [], "gone": [], "conflicts": [], "patch": ""}
+UNDONE = {
+    "id": "a",
+    "restored": ["a.py"],
+    "merged": [],
+    "gone": [],
+    "absent": [],
+    "conflicts": [],
+    "patch": "",
+}
 LOADED = {"run": "r1", "added": ["a"], "unchanged": [], "changed": []}
 DOING: dict[str, tuple[list[str], dict[str, dict[str, Any]]]] = {
     "task": (["task", "a"], {}),
@@ -99,6 +107,7 @@ DOING: dict[str, tuple[list[str], dict[str, dict[str, Any]]]] = {
                 "restored": ["a.py"],
                 "merged": [],
                 "gone": [],
+                "absent": [],
                 "conflicts": [],
                 "patch": "",
                 "state": "queued",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agentcoord.cli import (
+    adopt_command,
     changing_commands,
     commit_command,
     night_commands,
@@ -27,6 +28,7 @@ app = group(
 app.callback()(surroundings)
 for room in (
     project_commands,
+    adopt_command,
     night_commands,
     plan_commands,
     reading_commands,

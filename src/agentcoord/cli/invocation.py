@@ -12,7 +12,7 @@ from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.terminal import Terminal
 from agentcoord.config.root_rule import ALLOW_ROOT_VARIABLE, root_allowed
 from agentcoord.config.whereabouts import root_above, socket_of
-from agentcoord.errors import DaemonNotRunningError, NoAnswerError
+from agentcoord.errors import DaemonNotRunningError, NoAnswerError, RpcError
 from agentcoord.wire.call import call_once
 from agentcoord.wire.protocol import ExitCode, Method
 
@@ -82,7 +82,7 @@ class Invocation:
         """Ask the project's daemon one thing, on the plain socket.
 
         Raises what `call_once` raises; of a daemon that was given up it says that too, of one that does not
-        answer the pid.
+        answer the pid; and where work is missing, that the repository was moved.
         """
         try:
             return call_once(socket_of(root_above(self.where), self.env), method, params, self.call_timeout_s)
@@ -91,10 +91,20 @@ class Invocation:
 
             raise error.named(pid_in_words(self.paths())) from None
         except DaemonNotRunningError as error:
-            given_up = self._given_up()
-            if not given_up:
+            more = self._given_up() or self.moved_words()
+            if not more:
                 raise
-            raise DaemonNotRunningError(f"{error.message}\n{given_up}", mend=error.mend) from error
+            raise DaemonNotRunningError(f"{error.message}\n{more}", mend=error.mend) from error
+        except RpcError as error:
+            if error.exit_code == ExitCode.NOT_FOUND and (moved := self.moved_words()):
+                error.problems = (*error.problems, moved)
+            raise
+
+    def moved_words(self) -> str:
+        """What to say where there is no work, if the state is at a former place; else nothing."""
+        from agentcoord.cli.former_place import moved_words
+
+        return moved_words(self.paths())
 
     def _given_up(self) -> str:
         """The supervisor's last word, if the newest daemon had one and it gave up."""

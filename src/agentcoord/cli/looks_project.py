@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from agentcoord.cli.findings import Finding, Repair, Verdict
+from agentcoord.cli.former_place import moved_words
 from agentcoord.cli.invocation import Invocation
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.config.sections import Settings
@@ -228,6 +229,8 @@ def state(paths: ProjectPaths) -> Finding:
             f"nothing can be written below {closed[0]}: it is not yours, or its disk is read-only",
             "give it back to your user, or set XDG_STATE_HOME and XDG_RUNTIME_DIR to folders of yours",
         )
+    if moved := moved_words(paths):
+        return Finding("state", Verdict.WARN, moved, "agentcoord adopt")
     whose = "yours alone" if paths.state_dir.is_dir() else "made at the first start"
     return Finding("state", Verdict.OK, f"{paths.state_dir}, {whose}")
 

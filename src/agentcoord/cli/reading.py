@@ -63,6 +63,8 @@ def answer(reading: Reading, invocation: Invocation, *, as_json: bool) -> int:
         invocation.terminal.document(reading.schema, reading.document(view))
     else:
         invocation.terminal.lines(reading.page(view, invocation.terminal.width))
+    if reading.method == Method.TASKS and not view["tasks"] and (moved := invocation.moved_words()):
+        invocation.terminal.say(moved)
     return ExitCode.OK
 
 

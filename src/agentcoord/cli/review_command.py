@@ -73,6 +73,8 @@ class PlainReview:
         cases = by_risk(asyncio.run(self._collect()))
         if not cases:
             self._terminal.say("nothing waits for a review")
+            if moved := self._invocation.moved_words():
+                self._terminal.say(moved)
             return ExitCode.OK
         refused = False
         for number, case in enumerate(cases, 1):

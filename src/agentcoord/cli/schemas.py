@@ -118,6 +118,7 @@ def _other_documents() -> dict[str, dict[str, Any]]:
         "agentcoord.cleanup": schema_of(answers.CleanupView),
         "agentcoord.init": _holding(path=str, scope=list[str], checks=dict[str, str], notes=list[str]),
         "agentcoord.config": config,
+        "agentcoord.adopt": _holding(root=str, state_dir=str, set_aside=str | None),
         "agentcoord.doctor": _holding(findings=list[_Finding], mended=list[_Mended]),
         "agentcoordd.start": _holding(pid=int, socket=str, log=str),
         "agentcoordd.status-all": _holding(daemons=list[_Daemon]),

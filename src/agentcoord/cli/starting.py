@@ -86,6 +86,8 @@ def start(invocation: Invocation, args: StartArgs) -> Started:
     from agentcoord.daemon.background_start import start_background
 
     paths = invocation.paths()
+    if moved := invocation.moved_words():
+        invocation.terminal.say(moved)
     started = start_background(paths.root, args=args, env=invocation.env)
     _start_file(paths).write_text(args.to_json(), encoding="utf-8")
     return started

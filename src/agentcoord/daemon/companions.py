@@ -7,13 +7,17 @@ none is needed by any other part. Separate from `compose`, which builds the part
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import structlog
 
 from agentcoord.config.paths import ProjectPaths
+from agentcoord.config.place import write_place
 from agentcoord.daemon.budget_watch import BudgetWatch
 from agentcoord.daemon.chores import LoopLag
 from agentcoord.daemon.fleet import Fleet
@@ -29,9 +33,11 @@ from agentcoord.daemon.stop_file import StopFile
 from agentcoord.daemon.tracing import PROVIDER_NAMES, Tracer
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.ids import TaskId
+from agentcoord.errors import WorkspaceError
 from agentcoord.llm.api import Provider
 from agentcoord.telemetry.otlp_http import Collector, collector_of, wants_content
 from agentcoord.telemetry.spans import SpanBook
+from agentcoord.workspace.git import run_git
 
 log = structlog.get_logger("daemon")
 Loop = Callable[[], Coroutine[Any, Any, None]]
@@ -76,6 +82,7 @@ async def companions(
         stop_file.run,
         BudgetWatch(shop.store, runs, settings.budget, shop.hub, clock).run,
         recorder.run,
+        partial(note_place, paths),
     ]
     manager = ServiceManager(env, clock, state.pid)
     if manager.is_there:
@@ -109,3 +116,16 @@ async def companions(
         loops.append(server.follow)
     add_to_identity(paths, metrics_port=port)  # Who says nothing of it may listen on any (`cli/starting`).
     return tuple(loops)
+
+
+async def note_place(paths: ProjectPaths) -> None:
+    """Write down where the repository is, so that its state is found when it is elsewhere one day."""
+
+    def note() -> None:
+        commit = run_git(["rev-parse", "-q", "--verify", "HEAD"], cwd=paths.root, expected=(0, 1))
+        write_place(os.fspath(paths.state_dir), os.fspath(paths.root), commit.decode().strip())
+
+    try:
+        await asyncio.to_thread(note)
+    except (OSError, WorkspaceError) as error:
+        log.warning("place_not_noted", error=str(error))

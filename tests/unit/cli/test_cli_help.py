@@ -74,7 +74,7 @@ def test_every_command_of_the_design_is_there() -> None:
     wanted = {
         *("init", "doctor", "load", "run", "rehearse", "demo", "tasks", "task", "status", "workers", "stats"),
         *("costs", "logs", "dashboard", "spawn", "cleanup", "retry", "cancel", "answer", "diff", "accept"),
-        *("land", "blame", "review"),
+        *("land", "blame", "review", "adopt"),
         *(
             "undo",
             "reject",

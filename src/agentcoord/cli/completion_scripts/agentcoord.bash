@@ -1,12 +1,13 @@
 _agentcoord_words() {
     case "$1" in
-        "") echo "help init config doctor run rehearse load wait demo add status tasks workers costs stats locks task diff blame logs dashboard report review commit completions schema spawn retry cancel answer land accept undo reject cleanup plan ctl --project --version --help" ;;
-        "help") echo "help init config doctor run rehearse load wait demo add status tasks workers costs stats locks task diff blame logs dashboard report review commit completions schema spawn retry cancel answer land accept undo reject cleanup plan ctl --help" ;;
+        "") echo "help init config doctor adopt run rehearse load wait demo add status tasks workers costs stats locks task diff blame logs dashboard report review commit completions schema spawn retry cancel answer land accept undo reject cleanup plan ctl --project --version --help" ;;
+        "help") echo "help init config doctor adopt run rehearse load wait demo add status tasks workers costs stats locks task diff blame logs dashboard report review commit completions schema spawn retry cancel answer land accept undo reject cleanup plan ctl --help" ;;
         "help plan") echo "draft check --help" ;;
         "help ctl") echo "cleanup kill pause resume drain --help" ;;
         "init") echo "--print --json --help" ;;
         "config") echo "--json --help" ;;
         "doctor") echo "--fix --online --json --help" ;;
+        "adopt") echo "" ;;
         "run") echo "" ;;
         "rehearse") echo "" ;;
         "load") echo "" ;;
@@ -58,6 +59,7 @@ _agentcoord_options() {
         "init") echo "--print --json --help" ;;
         "config") echo "--json --help" ;;
         "doctor") echo "--fix --online --json --help" ;;
+        "adopt") echo "--json --help" ;;
         "run") echo "--detach --allow-root --unsafe-no-sandbox --external-sandbox --base-url --run-usd --no-supervisor --json --help" ;;
         "rehearse") echo "--scripts --latency --detach --allow-root --unsafe-no-sandbox --external-sandbox --json --help" ;;
         "load") echo "--json --help" ;;
@@ -109,7 +111,7 @@ _agentcoord_wanted() {
         "logs --worker") echo "@workers" ;;
         "commit "*) echo "@tasks" ;;
         "completions "0) echo "bash zsh fish" ;;
-        "schema "0) echo "agentcoord.status agentcoord.tasks agentcoord.workers agentcoord.locks agentcoord.costs agentcoord.stats agentcoordd.status agentcoord.task agentcoord.diff agentcoord.blame agentcoord.load agentcoord.add agentcoord.wait agentcoord.run agentcoord.rehearse agentcoord.plan.check agentcoord.plan.draft agentcoord.spawn agentcoord.kill agentcoord.retry agentcoord.cancel agentcoord.land agentcoord.answer agentcoord.reject agentcoord.undo agentcoord.accept agentcoord.report agentcoord.commit agentcoord.nights agentcoord.pause agentcoord.resume agentcoord.drain agentcoord.cleanup agentcoord.init agentcoord.config agentcoord.doctor agentcoordd.start agentcoordd.status-all agentcoord.logs agentcoordd.logs agentcoord.toml plan.toml" ;;
+        "schema "0) echo "agentcoord.status agentcoord.tasks agentcoord.workers agentcoord.locks agentcoord.costs agentcoord.stats agentcoordd.status agentcoord.task agentcoord.diff agentcoord.blame agentcoord.load agentcoord.add agentcoord.wait agentcoord.run agentcoord.rehearse agentcoord.plan.check agentcoord.plan.draft agentcoord.spawn agentcoord.kill agentcoord.retry agentcoord.cancel agentcoord.land agentcoord.answer agentcoord.reject agentcoord.undo agentcoord.accept agentcoord.report agentcoord.commit agentcoord.nights agentcoord.pause agentcoord.resume agentcoord.drain agentcoord.cleanup agentcoord.init agentcoord.config agentcoord.adopt agentcoord.doctor agentcoordd.start agentcoordd.status-all agentcoord.logs agentcoordd.logs agentcoord.toml plan.toml" ;;
         "spawn --role") echo "testing-engineer backend-engineer platform-engineer architect" ;;
         "retry "0) echo "@tasks" ;;
         "cancel "0) echo "@tasks" ;;

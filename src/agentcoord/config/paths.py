@@ -82,6 +82,11 @@ class ProjectPaths:
         return self.state_dir / "daemon.json"
 
     @property
+    def wanted_file(self) -> Path:
+        """Since when the daemon is wanted that runs, or died. There until an end in order."""
+        return self.state_dir / "wanted.json"
+
+    @property
     def given_up_file(self) -> Path:
         """One line: when and why the supervisor gave up. There until the next start."""
         return self.state_dir / "given-up"

@@ -35,6 +35,7 @@ from agentcoord.daemon.running import Daemon
 from agentcoord.daemon.shutdown import Shutdown
 from agentcoord.daemon.snapshot import DaemonState, Views
 from agentcoord.daemon.subset_proofs import SubsetProofs
+from agentcoord.daemon.wanted_since import WantedSince
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.states import SETTLED_STATES
 from agentcoord.store.connection import Store, unix_url
@@ -100,13 +101,15 @@ async def composed(begun: HeadStart) -> AsyncIterator[Daemon]:
             shop, clock, no_workers_because="" if source.model else f"there is no model: {THREE_WAYS}"
         )
         shutdown = Shutdown()
+        wanted = WantedSince(paths.wanted_file, env, clock)
+        since_ms = await asyncio.to_thread(wanted.begin, begun.args, settings.budget.deadline)
         come = f"the deadline {settings.budget.deadline} has come"
         chores = Chores(
             shop,
             fleet,
             lease_s=settings.redis.lease_s,
             on_deadline=lambda: drain(fleet, state, why=come),
-            since_ms=begun.args.since_ms,
+            since_ms=since_ms,
         )
         state = DaemonState(
             pid=os.getpid(),
@@ -178,7 +181,8 @@ async def composed(begun: HeadStart) -> AsyncIterator[Daemon]:
             state,
             shutdown,
             has_model,
-            (counter.follow, health.run, *beside),
+            (counter.follow, health.run, wanted.run, *beside),
+            wanted.forget,
             source.warm_up,
             work_waits,
         )

@@ -48,6 +48,8 @@ class Daemon:
     shutdown: Shutdown
     has_model: bool
     companions: tuple[Loop, ...]
+    on_end: Callable[[], None]
+    """Called, blocking, when it has ended in order."""
     warm_up_model: Loop | None = None
     work_waits: bool = False
     """Whether tasks that are not settled were there at the start."""
@@ -78,6 +80,7 @@ class Daemon:
             except TimeoutError:  # The store is away; the tasks' states do not hang on it.
                 log.warning("last_events_lost")
             regular.cancel()
+        self.on_end()
 
     def _workers(self) -> tuple[WorkerSpec, ...]:
         return self.shop.settings.workers if self.has_model else ()

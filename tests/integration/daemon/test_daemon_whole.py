@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import json
 import os
 import shutil
 import signal
@@ -277,6 +278,27 @@ async def test_a_daemon_that_is_started_again_after_the_deadline_lets_no_worker_
         kinds = [each.kind for each in daemon.shop.hub.recent]
         assert EventKind.DAEMON_STOPPING in kinds
         assert EventKind.TASK_CLAIMED not in kinds
+
+
+@pytest.mark.parametrize("by_a_service_manager", [True, False])
+async def test_a_daemon_that_a_service_manager_starts_again_keeps_its_deadline(
+    place: Place, by_a_service_manager: bool
+) -> None:
+    now = datetime.datetime.now().astimezone()
+    deadline = f"{now - datetime.timedelta(minutes=30):%H:%M}"
+    since_ms = round(now.timestamp() * 1000) - 3_600_000
+    place.paths.wanted_file.write_text(json.dumps({"since_ms": since_ms, "deadline": deadline}))
+    env = {"AGENTCOORD_BUDGET_DEADLINE": deadline}
+    if by_a_service_manager:
+        env["NOTIFY_SOCKET"] = str(place.base / "nobody")
+    async with built(place, StartArgs(unsafe_no_sandbox=True), **env) as daemon:
+        assert place.paths.wanted_file.exists()
+        daemon.chores.look_at_deadline()
+        assert bool(daemon.state.stopping_why) is by_a_service_manager
+        daemon.shutdown.ask(now=True)
+        async with asyncio.timeout(PATIENCE_S):
+            await daemon.run(lambda: None)
+    assert not place.paths.wanted_file.exists(), "it ended in order"
 
 
 async def test_a_daemon_without_a_metrics_port_says_so_beside_who_it_is(place: Place) -> None:

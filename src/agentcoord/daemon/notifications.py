@@ -23,7 +23,9 @@ from agentcoord.config.secret_variables import SECRET_VARIABLES
 from agentcoord.config.sections import NotifySection
 from agentcoord.daemon.event_hub import EventHub, Subscription
 from agentcoord.daemon.notices import QUIET_MS, Notice, NoticeDesk, died_before
+from agentcoord.daemon.own_thread import in_own_thread
 from agentcoord.errors import DaemonError, StoreError
+from agentcoord.telemetry.posting import kind_of, post
 from agentcoord.wire.messages import StatusView
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def by_command(command: str, env: Mapping[str, str]) -> Send:
     return send
 
 
-def by_url(url: str) -> Send:
+def by_url(url: str, send_timeout_s: float = SEND_TIMEOUT_S) -> Send:
     """Post to a URL, in the shape that its host expects.
 
     Raises DaemonError for one that nothing can be posted to: told at the start, as for Apprise.
@@ -61,7 +63,9 @@ def by_url(url: str) -> Send:
         )
 
     async def send(notice: Notice) -> None:
-        await asyncio.to_thread(_post, request_for(url, notice))
+        request = request_for(url, notice)
+        async with asyncio.timeout(send_timeout_s):
+            await in_own_thread(lambda: post(request, send_timeout_s), "notice")
 
     return send
 
@@ -151,18 +155,6 @@ def _is_web_address(url: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
-def _post(request: Request) -> None:
-    """Send it. Raises OSError, of which a refused answer is one. Blocking; brings in half of `http`."""
-    from http.client import HTTPException
-    from urllib.request import urlopen
-
-    try:
-        with urlopen(request, timeout=SEND_TIMEOUT_S) as answer:  # noqa: S310 - its scheme was looked at
-            answer.read(4096)
-    except HTTPException as error:
-        raise OSError(f"no HTTP answer: {type(error).__name__}") from error
-
-
 def _as_json(notice: Notice) -> bytes:
     return json.dumps(
         {"kind": str(notice.kind), "title": notice.title, "text": notice.text, "urgent": notice.urgent}
@@ -215,7 +207,7 @@ async def send_to_all(ways: Iterable[Send], notice: Notice) -> None:
             await send(notice)
         except (OSError, TimeoutError, ValueError) as error:
             # Neither the address nor what it answers: a webhook's URL is a secret.
-            log.warning("notice_not_sent", kind=str(notice.kind), error=type(error).__name__)
+            log.warning("notice_not_sent", kind=str(notice.kind), error=kind_of(error))
 
 
 class Notifier:

@@ -8,9 +8,7 @@ sent is dropped, and that is logged once until something gets through again.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -19,10 +17,12 @@ import structlog
 from agentcoord import __version__
 from agentcoord.clock import Clock
 from agentcoord.daemon.event_hub import EventHub, Subscription
+from agentcoord.daemon.own_thread import in_own_thread
 from agentcoord.domain.events import EventKind
 from agentcoord.errors import StoreError
 from agentcoord.llm.api import Provider
 from agentcoord.telemetry.otlp_http import Collector, send
+from agentcoord.telemetry.posting import kind_of
 from agentcoord.telemetry.spans import Span, SpanBook
 from agentcoord.wire.messages import StatusView
 
@@ -36,6 +36,8 @@ PROVIDER_NAMES: Final[Mapping[Provider, str]] = {
 }
 """As the conventions name those who serve the models."""
 SEND_EVERY_S: Final = 5.0
+"""Doubled with each time that a collector did not take them, up to `SEND_AT_LEAST_EVERY_S`."""
+SEND_AT_LEAST_EVERY_S: Final = 300.0
 SPANS_A_REQUEST: Final = 500
 SPANS_HELD: Final = 5_000
 LAST_WORDS_S: Final = 5.0
@@ -73,7 +75,8 @@ class Tracer:
         self._batch: list[Span] = []
         """What is on its way, and no longer pending."""
         self._posting: asyncio.Future[None] | None = None
-        self._failing = False
+        self._failures = 0
+        """In a row."""
 
     async def run(self) -> None:
         """Follow and send, until cancelled; what is left is sent then."""
@@ -103,7 +106,7 @@ class Tracer:
         """
         if not self._pending:
             await subscription.ready.wait()
-        await self._clock.sleep(SEND_EVERY_S)
+        await self._clock.sleep(min(SEND_EVERY_S * 2 ** min(self._failures, 10), SEND_AT_LEAST_EVERY_S))
 
     async def _take(self, subscription: Subscription) -> None:
         subscription.lagged = False  # What was missed is missing from the trace; no more harm.
@@ -125,51 +128,22 @@ class Tracer:
                 if not wanted:
                     self._batch = []
                     continue
-                self._posting = _in_a_thread(partial(send, self._collector, wanted, __version__))
+                self._posting = in_own_thread(partial(send, self._collector, wanted, __version__), "traces")
             try:
                 await asyncio.shield(self._posting)
             except (OSError, ValueError) as error:
                 self._pending[:0] = self._batch
                 self._batch, self._posting = [], None
                 # They wait for the next time. Neither address nor headers: those may hold a secret.
-                if not self._failing:
-                    log.warning("traces_not_sent", error=type(error).__name__, spans=len(self._pending))
-                self._failing = True
+                if not self._failures:
+                    log.warning("traces_not_sent", error=kind_of(error), spans=len(self._pending))
+                self._failures += 1
                 return
             self._batch, self._posting = [], None
-            self._failing = False
+            self._failures = 0
 
     async def _is_over(self) -> bool:
         try:
             return (await self._status())["ended"]
         except StoreError:
             return False
-
-
-def _in_a_thread(work: Callable[[], None]) -> asyncio.Future[None]:
-    """Do it in a thread that nobody waits for at the end of the loop or of the process, as for the pool's.
-
-    A collector that takes a connection and says nothing would hold a daemon up that has stopped.
-    """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-
-    def tell(error: Exception | None) -> None:
-        if done.cancelled():
-            return
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
-
-    def run() -> None:
-        failed = None
-        try:
-            work()
-        except Exception as error:  # noqa: BLE001 - it is raised where this is awaited
-            failed = error
-        with suppress(RuntimeError):  # The loop has ended.
-            loop.call_soon_threadsafe(tell, failed)
-
-    threading.Thread(target=run, name="traces", daemon=True).start()
-    return done

@@ -15,6 +15,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from agentcoord.telemetry.otlp import encode_request
+from agentcoord.telemetry.posting import post
 from agentcoord.telemetry.spans import Span
 from agentcoord.values import dataclass
 
@@ -90,9 +91,8 @@ def send(collector: Collector, spans: Sequence[Span], version: str) -> None:
     Raises OSError when they did not get there, of which a refused answer is one.
     """
     import ssl
-    from http.client import HTTPException
     from urllib.error import HTTPError
-    from urllib.request import Request, urlopen
+    from urllib.request import Request
 
     body = encode_request(spans, {**collector.resource, "service.version": version}, version)
     headers = {"Content-Type": "application/x-protobuf", "User-Agent": f"agentcoord/{version}"}
@@ -105,17 +105,13 @@ def send(collector: Collector, spans: Sequence[Span], version: str) -> None:
     request = Request(collector.url, body, {**headers, **collector.headers}, method="POST")  # noqa: S310 - looked at
     for attempt in range(1, TRIES + 1):
         try:
-            with urlopen(request, timeout=SEND_TIMEOUT_S, context=trust) as answer:  # noqa: S310 - as above
-                answer.read(4096)
+            post(request, SEND_TIMEOUT_S, trust)
             return
         except HTTPError as error:
-            error.close()
             if error.code not in _PASSING or attempt == TRIES:
                 raise
             asked = error.headers.get("Retry-After", "")
             time.sleep(min(MOST_WAIT_S, float(asked) if asked.isdecimal() else 0.5 * 2**attempt))
-        except HTTPException as error:
-            raise OSError(f"no HTTP answer: {type(error).__name__}") from error
 
 
 def _pairs(text: str) -> dict[str, str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any, cast
 
 import pytest
 from daemon_fakes import HandClock, MemoryLog
+from structlog.testing import capture_logs
 
 from agentcoord.config.sections import NotifySection
 from agentcoord.daemon.event_hub import EventHub
@@ -23,6 +26,7 @@ from agentcoord.daemon.notifications import (
     by_command,
     by_url,
     request_for,
+    send_to_all,
     ways_to_notify,
 )
 from agentcoord.domain.events import Event, EventKind
@@ -377,6 +381,34 @@ async def test_a_web_address_is_posted_to_and_a_refusal_or_nonsense_is_a_failure
     async with web(b"what?\r\n\r\n") as (url, _):
         with pytest.raises(OSError, match="no HTTP answer: BadStatusLine"):
             await by_url(url)(NOTICE)
+
+
+async def test_a_redirect_is_no_success_and_is_not_followed() -> None:
+    head = "HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"
+    async with web(head.encode()) as (url, heard):
+        with capture_logs() as logged:
+            await send_to_all([by_url(url)], NOTICE)
+    assert len(heard) == 1
+    (lost,) = [each for each in logged if each["event"] == "notice_not_sent"]
+    assert lost["error"] == "HTTPError 302"
+
+
+def test_a_server_that_says_nothing_holds_up_neither_the_next_notice_nor_a_daemon_that_stops() -> None:
+    async def tell(port: int) -> None:
+        with pytest.raises(TimeoutError):
+            await by_url(f"http://127.0.0.1:{port}/hook", send_timeout_s=0.05)(NOTICE)
+
+    async def tell_one_that_takes_its_time(port: int) -> None:
+        sending = by_url(f"http://127.0.0.1:{port}/hook")(NOTICE)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await sending
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        asyncio.run(tell(port))
+        asyncio.run(tell_one_that_takes_its_time(port))
+        assert any(thread.name == "notice" for thread in threading.enumerate()), "nobody waited for it"
 
 
 async def test_the_desktop_is_told_by_the_systems_own_tool_where_there_is_one(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from structlog.testing import capture_logs
 
 from agentcoord.daemon.event_hub import EventHub
-from agentcoord.daemon.tracing import Tracer
+from agentcoord.daemon.tracing import SEND_EVERY_S, Tracer
 from agentcoord.domain.events import Event, EventKind
 from agentcoord.store.event_log import EventLog
 from agentcoord.telemetry.otlp_http import Collector, collector_of
@@ -140,3 +140,36 @@ def test_a_collector_that_says_nothing_holds_up_no_daemon_that_stops_and_what_is
         assert any(thread.name == "traces" for thread in threading.enumerate()), "nobody waited for it"
     (lost,) = [each for each in logged if each["event"] == "spans_lost"]
     assert lost["spans"] == 2
+
+
+async def test_a_collector_that_is_away_is_asked_ever_more_rarely() -> None:
+    class Clock(HandClock):
+        async def sleep(self, seconds: float) -> None:
+            if seconds >= SEND_EVERY_S:
+                waits.append(seconds)
+                if len(waits) == 9:
+                    enough.set()
+            await super().sleep(seconds)
+
+    waits: list[float] = []
+    enough = asyncio.Event()
+    clock = Clock()
+    hub = EventHub(cast("EventLog", MemoryLog()), clock)
+    collector = collector_of({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"})
+    assert isinstance(collector, Collector)
+
+    async def status() -> Any:
+        return {"ended": False}
+
+    tracer = Tracer(hub, SpanBook("shop"), collector, clock, current_run=lambda: "r1", status=status)
+    claimed = {"token": 1, "attempt": 1, "model": "m"}
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(hub.run()), group.create_task(tracer.run())]
+        await asyncio.sleep(0)
+        hub.emit(EventKind.TASK_CLAIMED, task="a", worker="Architect", **claimed)
+        hub.emit(EventKind.TASK_DONE, task="a", worker="Architect", files=[])
+        async with asyncio.timeout(20):
+            await enough.wait()
+        for task in tasks:
+            task.cancel()
+    assert waits[:9] == [5, 10, 20, 40, 80, 160, 300, 300, 300]

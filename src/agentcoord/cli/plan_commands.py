@@ -65,6 +65,9 @@ def draft(
     printed = str(out) == "-"
     if not printed and os.path.lexists(out):
         raise _is_there(out)
+    if not printed and not os.access(out.parent, os.W_OK | os.X_OK):  # Asked before anything is paid.
+        there = "cannot be written to" if out.parent.is_dir() else "is not a folder that is there"
+        raise CommandError(f"{out.parent} {there}", mend="name another file with --out")
     invocation.ask(Method.STATUS)  # A draft is the daemon's: without one, say so before any other word.
     words = sys.stdin.read() if goal == "-" else goal
     invocation.terminal.say("asking the model for a plan; this may take some minutes")

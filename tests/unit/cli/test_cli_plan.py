@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import canned_daemon
 import pytest
@@ -62,6 +63,14 @@ def test_a_plan_is_judged_without_a_daemon(run: Run, project: Project) -> None:
     assert wrong.code == ExitCode.USAGE
     assert "todo.md:1: task 'a' needs 'B', which no task is called" in wrong.err
     assert "todo.md:2: priority is a number" in wrong.err
+
+
+def test_a_draft_that_could_not_be_written_is_not_asked_for(
+    run: Run, daemon: CannedDaemon, tmp_path: Path
+) -> None:
+    outcome = run("plan", "draft", "a goal", "--out", str(tmp_path / "nowhere" / "plan.toml"))
+    assert (outcome.code, daemon.asked) == (ExitCode.ERROR, [])
+    assert f"{tmp_path / 'nowhere'} is not a folder that is there" in outcome.err
 
 
 def test_a_draft_needs_a_daemon_and_writes_nothing_without_one(run: Run, project: Project) -> None:

@@ -30,6 +30,7 @@ from agentcoord.domain.ids import ProjectId
 from agentcoord.domain.states import TaskState
 from agentcoord.errors import StoreUnavailableError
 from agentcoord.store import Store
+from agentcoord.store.looking import UNTOLD, version_of_server
 
 CONTRACT = (
     test_store_budget_ledger,
@@ -135,6 +136,19 @@ async def test_the_limited_user_sees_no_other_projects_keys(limited: Limited, pr
     with pytest.raises(StoreUnavailableError, match="cannot be reached"):  # Who does not trust the server.
         async with open_store(url.partition("?")[0], project_id, HandClock()):
             pass
+
+
+@pytest.mark.system_redis
+async def test_a_version_that_the_limited_user_may_not_ask_for_is_no_fault(
+    limited: Limited, project_id: ProjectId
+) -> None:
+    url = limited.url(project_id)
+    assert await version_of_server(url) == UNTOLD
+    with pytest.raises(StoreUnavailableError, match="does not accept the user and password"):
+        await version_of_server(url.replace("password", "another"))
+    command(limited.server.client, "ACL", "SETUSER", "night", "-ping")
+    with pytest.raises(StoreUnavailableError, match="lacks a right"):
+        await version_of_server(url)
 
 
 @pytest.mark.system_redis

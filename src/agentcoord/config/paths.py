@@ -143,8 +143,14 @@ class ProjectPaths:
     def make(self) -> None:
         """Create the folders, for the owner alone.
 
-        Raises ConfigError when one cannot be made, is somebody else's, or the socket's path is too long.
+        Raises ConfigError when one cannot be made, is somebody else's, or the socket's path is too long, and
+        before anything is made when the state would be in the repository.
         """
+        if self.state_dir.resolve().is_relative_to(self.root):
+            raise ConfigError(
+                f"the state folder would be at {self.state_dir}, inside the repository {self.root}",
+                mend="set XDG_STATE_HOME to a folder outside the repository",
+            )
         for folder in (self.state_dir, self.runtime_dir):
             _make_private(folder)
         for folder in (self.log_file.parent, self.redis_dir, self.workspaces_dir, self.journal_dir):

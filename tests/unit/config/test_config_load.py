@@ -172,8 +172,17 @@ def test_state_is_private_and_outside_the_repository(tmp_path: Path) -> None:
 def test_a_socket_path_that_is_too_long_is_told_with_its_mend(tmp_path: Path) -> None:
     env = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path / ("x" * 100))}
     with pytest.raises(ConfigError, match="bytes long") as caught:
-        ProjectPaths.of(tmp_path, env).make()
+        ProjectPaths.of(tmp_path / "repo", env).make()
     assert "XDG_RUNTIME_DIR" in caught.value.mend
+
+
+def test_a_state_in_the_repository_is_refused_before_anything_is_made_there(tmp_path: Path) -> None:
+    env = {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "repo" / "state")}
+    (tmp_path / "repo").mkdir()
+    with pytest.raises(ConfigError, match="inside the repository") as caught:
+        ProjectPaths.of(tmp_path / "repo", env).make()
+    assert "XDG_STATE_HOME" in caught.value.mend
+    assert list((tmp_path / "repo").iterdir()) == []
 
 
 @pytest.mark.parametrize("home", ["", "relative", None])

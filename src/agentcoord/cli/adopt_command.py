@@ -57,7 +57,7 @@ def adopt(
         raise CommandError(
             f"this place has tasks of its own in {paths.state_dir}; two states cannot be joined",
             exit_code=ExitCode.REFUSED,
-            mend=f"mv {shlex.quote(str(paths.state_dir))} elsewhere if that of {old.root} counts more",
+            mend=f"if those of {old.root} count more: agentcoordd stop, then move that folder elsewhere",
         )
     aside = _take_along(paths, old)
     if as_json:
@@ -82,26 +82,34 @@ def adopt(
 
 def _former(paths: ProjectPaths, named: Path | None) -> ProjectPaths:
     """The places that belonged to the repository when it was elsewhere. Raises CommandError: none known."""
-    if named is not None:
-        # Not resolved: nothing is there, or a link that leads to the place of today.
-        root = Path(os.path.abspath(named.expanduser()))  # noqa: PTH100
-    elif (found := former_state(paths)) is not None:
-        root = Path(found[1])
-    else:
-        raise CommandError(
-            "no state of this repository at a former place is known",
-            exit_code=ExitCode.NOT_FOUND,
-            mend="agentcoord adopt DIR, with the path that it had",
-        )
-    project = project_id_of(os.fspath(root))
-    old = ProjectPaths(root, project, paths.state_dir.with_name(project), paths.runtime_dir)
-    if not holds_work(os.fspath(old.state_dir)):
-        raise CommandError(
-            f"there is no state of a repository at {root}: {old.state_dir} has no task, and nothing to undo",
-            exit_code=ExitCode.NOT_FOUND,
-            mend=f"ls {shlex.quote(str(old.state_dir.parent))} shows the folders that there are",
-        )
-    return old
+    if named is None:
+        found = former_state(paths)
+        if found is None:
+            raise CommandError(
+                "no state of this repository at a former place is known",
+                exit_code=ExitCode.NOT_FOUND,
+                mend="agentcoord adopt DIR, with the path that it had",
+            )
+        return _places_at(paths, found[1])
+    # Its last part is not followed: nothing is there, or a link that leads to the place of today. What is
+    # above it may have been reached by a link then, too.
+    plain = os.path.abspath(named.expanduser())  # noqa: PTH100
+    above, name = os.path.split(plain)
+    places = [_places_at(paths, root) for root in (plain, os.path.join(os.path.realpath(above), name))]  # noqa: PTH118
+    for old in places:
+        if holds_work(os.fspath(old.state_dir)):
+            return old
+    empty = places[0].state_dir
+    raise CommandError(
+        f"there is no state of a repository at {plain}: {empty} has no task, and nothing to undo",
+        exit_code=ExitCode.NOT_FOUND,
+        mend=f"ls {shlex.quote(str(empty.parent))} shows the folders that there are",
+    )
+
+
+def _places_at(paths: ProjectPaths, root: str) -> ProjectPaths:
+    project = project_id_of(root)
+    return ProjectPaths(Path(root), project, paths.state_dir.with_name(project), paths.runtime_dir)
 
 
 def _take_along(paths: ProjectPaths, old: ProjectPaths) -> Path | None:

@@ -2,10 +2,11 @@
 
 The folder is named after the repository's path; one that was moved or renamed begins with an empty folder,
 and nothing else would lead to the old one. Recognised is a repository by the commit that it was at, or, as
-long as it has none, by its folder and its `.git` being the same ones on the disk. Cheap to import.
+long as it has none, by its folder and its `.git` being the same ones on the disk. Worktrees share their
+commits: one of those must be the same folder, too. Cheap to import.
 """
 
-# ruff: noqa: PTH105, PTH116, PTH118, PTH119, PTH123, PTH208
+# ruff: noqa: PTH105, PTH113, PTH116, PTH118, PTH119, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ def write_place(state_dir: str, root: str, commit: str) -> None:
     Raises OSError.
     """
     path = os.path.join(state_dir, NAME)
-    said = {"root": root, "commit": commit, "folders": _folders(root)}
+    said = {"root": root, "commit": commit, "folders": _folders(root), "linked": _is_linked(root)}
     with open(f"{path}.new", "w", encoding="ascii") as file:
         json.dump(said, file)
     os.replace(f"{path}.new", path)
@@ -51,12 +52,15 @@ def former_places(state_dir: str, root: str) -> list[tuple[str, str]]:
     if not gone:
         return []
     known = _known_commits(root, [said["commit"] for _, _, said in gone])
-    today = _folders(root)
-    return [
-        (folder, said["root"])
-        for _, folder, said in gone
-        if (said["commit"] in known if said["commit"] else said["folders"] == today)
-    ]
+    today, linked = _folders(root), _is_linked(root)
+
+    def is_this(said: Mapping[str, Any]) -> bool:
+        if not said["commit"]:
+            return bool(said["folders"] == today)
+        of_its_own = not (linked or said["linked"]) or said["folders"][:1] == today[:1]
+        return said["commit"] in known and of_its_own
+
+    return [(folder, said["root"]) for _, folder, said in gone if is_this(said)]
 
 
 def has_left(former: str, root: str) -> bool:
@@ -92,7 +96,7 @@ def _read(folder: str) -> Mapping[str, Any] | None:
         with open(os.path.join(folder, NAME), encoding="ascii") as file:
             said = json.load(file)
         right = project_slug(said["root"]) == os.path.basename(folder) and isinstance(said["commit"], str)
-        return {**said, "folders": said["folders"]} if right else None
+        return {**said, "folders": list(said["folders"]), "linked": bool(said["linked"])} if right else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -104,6 +108,11 @@ def _folders(root: str) -> list[list[int]]:
         status = os.stat(path)
         found.append([status.st_dev, status.st_ino])
     return found
+
+
+def _is_linked(root: str) -> bool:
+    """Whether it is a worktree of a repository that is elsewhere."""
+    return os.path.isfile(os.path.join(root, ".git"))
 
 
 def _known_commits(root: str, commits: Sequence[str]) -> set[str]:

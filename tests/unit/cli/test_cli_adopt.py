@@ -112,6 +112,33 @@ def test_another_repository_is_not_taken_for_the_one_that_moved(
     assert known(project) == []
 
 
+def test_a_worktree_is_not_taken_for_another_that_was_removed(
+    project: Project, former: ProjectPaths, tmp_path: Path
+) -> None:
+    tree, another = tmp_path / "tree", tmp_path / "another"
+    git(project.root, "worktree", "add", "-q", "-b", "t", str(tree))
+    git(project.root, "worktree", "add", "-q", "-b", "u", str(another))
+    paths = ProjectPaths.of(tree, project.env)
+    paths.make()
+    shutil.rmtree(former.state_dir)
+    write_place(str(paths.state_dir), str(tree), git(tree, "rev-parse", "HEAD"))
+    git(project.root, "worktree", "move", str(tree), str(tmp_path / "moved"))
+    assert [place for _, place in former_places("/x/nowhere", str(tmp_path / "moved"))] == []
+    moved = ProjectPaths.of(tmp_path / "moved", project.env)
+    assert former_places(str(moved.state_dir), str(moved.root)) == [(str(paths.state_dir), str(tree))]
+    for root in (project.root, another):
+        assert former_places(str(ProjectPaths.of(root, project.env).state_dir), str(root)) == []
+
+
+def test_a_place_is_named_by_a_link_above_it_as_well(
+    run: Run, project: Project, former: ProjectPaths, tmp_path: Path
+) -> None:
+    (tmp_path / "link").symlink_to(former.root.parent)
+    done = run("adopt", str(tmp_path / "link" / former.root.name))
+    assert done.code == ExitCode.OK, done.err
+    assert run("adopt", str(tmp_path / "nothing")).code == ExitCode.NOT_FOUND
+
+
 def test_a_repository_without_a_commit_is_known_by_its_folders(
     project: Project, former: ProjectPaths, tmp_path: Path
 ) -> None:
@@ -125,6 +152,6 @@ def test_a_repository_without_a_commit_is_known_by_its_folders(
 
 def test_a_file_that_makes_no_sense_is_no_former_place(project: Project, former: ProjectPaths) -> None:
     place = former.state_dir / "place.json"
-    for text in ("", "[]", '{"root": 5}', '{"root": "/elsewhere", "commit": "", "folders": []}'):
+    for text in ("", "[]", '{"root": 5}', '{"root": "/elsewhere", "commit": "", "folders": [], "linked": 0}'):
         place.write_text(text)
         assert known(project) == []

@@ -205,6 +205,9 @@ async def send_to_all(ways: Iterable[Send], notice: Notice) -> None:
     for send in ways:
         try:
             await send(notice)
+        except asyncio.CancelledError:
+            log.warning("notice_not_sent", kind=str(notice.kind), error="the daemon stopped meanwhile")
+            raise
         except (OSError, TimeoutError, ValueError) as error:
             # Neither the address nor what it answers: a webhook's URL is a secret.
             log.warning("notice_not_sent", kind=str(notice.kind), error=kind_of(error))

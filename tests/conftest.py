@@ -6,6 +6,7 @@ spread over the pytest workers is here too.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import socket
@@ -13,8 +14,9 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -28,11 +30,15 @@ WORKERS_A_CORE = 2
 """A test with real processes waits for half of its time: on two cores, four workers keep both busy."""
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Log lines without the locals of every frame, which structlog shows unasked: they can take a minute.
 
-    And no time limits of Hypothesis's own.
+    No time limits of Hypothesis's own. And each worker begins to collect in another folder, so that what a
+    fresh checkout must have compiled is compiled once, by whoever comes to it first, and not by all at once.
     """
+    if not config.getoption("numprocesses", None):  # Who hands tests out collects none.
+        gc.disable()
+    config.args[:] = _folders_in_turn(config)
     lines = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[*structlog.get_config()["processors"][:-1], lines])
     # How long an example takes to find or to try is the machine's affair.
@@ -45,13 +51,26 @@ def pytest_xdist_auto_num_workers() -> int:
     return WORKERS_A_CORE * (os.cpu_count() or 1)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None, object, object]:
     """Long tests first, so that no worker is left with one when the others have nothing left.
 
-    Long is what may take long, by its own timeout; where that is the same, the order stays as it was.
+    Long is what may take long, by its own timeout; where that is the same, the order stays as it was. All
+    workers must have the same one, wherever they began: it is that of the paths before pytest sorts anything.
     """
+    items.sort(key=lambda item: item.path)
+    outcome = yield
     usual_s = float(config.getini("timeout"))
     items.sort(key=lambda item: -_timeout_s(item, usual_s))
+    return outcome
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end: no collection of garbage need look at it, again and again."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -101,6 +120,16 @@ def _wait_until_it_answers(server: subprocess.Popen[bytes], path: Path, log: Pat
             time.sleep(0.01)
     told = log.read_text() if log.exists() else "it wrote no log"
     pytest.fail(f"Valkey did not start: {told[-2000:]}")
+
+
+def _folders_in_turn(config: pytest.Config) -> list[str]:
+    """All folders of tests, in each worker from another one on; what was asked for where that is a part."""
+    worker: dict[str, Any] = getattr(config, "workerinput", {})
+    if not worker or config.args != config.getini("testpaths"):
+        return config.args
+    folders = sorted({str(file.parent) for file in Path(__file__).parent.rglob("test_*.py")})
+    first = len(folders) * int(worker["workerid"].removeprefix("gw")) // int(worker["workercount"])
+    return folders[first:] + folders[:first]
 
 
 def _timeout_s(item: pytest.Item, usual_s: float) -> float:

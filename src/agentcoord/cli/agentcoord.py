@@ -23,10 +23,10 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] | None = None
 
 
 def _run_typer(words: list[str], invocation: Invocation) -> int:
-    from agentcoord.cli.agentcoord_app import app
+    from agentcoord.cli.one_room import program_for
     from agentcoord.cli.typer_run import run_app
 
-    return run_app(app, "agentcoord", words, invocation)
+    return run_app(program_for(words), "agentcoord", words, invocation)
 
 
 if __name__ == "__main__":

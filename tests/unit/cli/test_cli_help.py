@@ -13,6 +13,9 @@ from typer.main import get_command
 
 from agentcoord.cli.agentcoord_app import app
 from agentcoord.cli.agentcoordd_app import app as daemon_app
+from agentcoord.cli.invocation import Invocation
+from agentcoord.cli.one_room import ROOMS, program_for
+from agentcoord.cli.typer_run import run_app
 from agentcoord.wire.protocol import SPAWN_MOST, ExitCode
 
 project, run = canned_daemon.project, canned_daemon.run
@@ -68,6 +71,39 @@ def test_help_says_what_the_command_does_and_gives_an_example(run: Run, command:
     assert all(words[-1] in line and program in line for line in lines)
     if words[-1] in READS:
         assert "--json" in outcome.out
+
+
+def test_a_command_alone_answers_as_it_does_in_the_whole_program(capfd: pytest.CaptureFixture[str]) -> None:
+    """Its help, and what it says to an option that it has not: nothing of another file is in either."""
+
+    def said(program: typer.Typer, words: list[str]) -> tuple[int, str, str]:
+        return (run_app(program, "agentcoord", words, Invocation.of_process({})), *capfd.readouterr())
+
+    for _, *words in (command for command in COMMANDS if command[0] == "agentcoord" and command[1] != "help"):
+        for end in ("--help", "--no-such-option"):
+            asked = ["-C", "somewhere", *words, end]
+            alone = program_for(asked)
+            assert alone is not app
+            assert said(alone, asked) == said(app, asked)
+
+
+def test_every_command_is_looked_for_where_it_is() -> None:
+    names = [name for names in ROOMS.values() for name in names]
+    assert sorted([*names, "help"]) == sorted(
+        {command[1] for command in COMMANDS if command[0] == "agentcoord"}
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *([], ["--help"], ["--version"], ["help", "undo"], ["--help", "undo"], ["--", "undo"], ["-C"]),
+        *(["-C", "undo"], ["-C", "undo", "nonsense"], ["--project=undo", "--help"], ["-Cundo", "unod"]),
+    ],
+    ids=" ".join,
+)
+def test_what_is_no_plain_call_of_a_command_gets_the_whole_program(words: list[str]) -> None:
+    assert program_for(words) is app
 
 
 def test_every_command_of_the_design_is_there() -> None:

@@ -15,7 +15,10 @@ from agentcoord.cli.findings import Finding, Repair, Verdict
 from agentcoord.cli.invocation import Invocation
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.errors import AgentCoordError
-from agentcoord.sandbox.policy import ProbeReport
+
+TYPE_CHECKING = False  # Who only runs a tool (`run_tool`) need not import the sandbox, and asyncio with it.
+if TYPE_CHECKING:
+    from agentcoord.sandbox.policy import ProbeReport
 
 OLDEST_GIT: Final = (2, 25)
 """`git ls-files` and `merge-file` behave the same from here on."""

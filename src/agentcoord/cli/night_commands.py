@@ -10,7 +10,6 @@ import typer
 
 from agentcoord.cli import nights
 from agentcoord.cli.boundary import CommandError
-from agentcoord.cli.demo import DemoWishes, play_demo
 from agentcoord.cli.help_pages import example, group
 from agentcoord.cli.invocation import Invocation
 from agentcoord.cli.options import (
@@ -212,6 +211,8 @@ def demo(
     Costs nothing. Makes a new folder, works through ten tasks with six workers, and leaves the
     changes uncommitted for you to look at.
     """
+    from agentcoord.cli.demo import DemoWishes, play_demo
+
     invocation = invocation_of(context)
     invocation.refuse_root(allow_root)
     wishes = DemoWishes(folder=folder, keep=keep, speed=speed, allow_root=invocation.may_be_root(allow_root))

@@ -21,8 +21,6 @@ from agentcoord.cli.review_pages import blame_page, path_inside
 from agentcoord.cli.task_page import NEWEST_EVENTS, task_page
 from agentcoord.cli.terminal import Terminal
 from agentcoord.clock import SystemClock
-from agentcoord.tui.diff_lines import diff_lines
-from agentcoord.tui.review_text import runs_here_lines
 from agentcoord.wire.answers import BlamedLineView, BlameView
 from agentcoord.wire.messages import ExitCode, Method, StatusView
 from agentcoord.wire.night_file import night_called
@@ -102,6 +100,9 @@ def diff(context: typer.Context, task_id: TaskName, as_json: Json = False) -> No
     Which of its files run on your machine or in your CI is said first, on standard error. Into a file or a
     pipe goes a patch that `git apply` takes, with what binary files hold (up to 8 MB in all).
     """
+    from agentcoord.tui.diff_lines import diff_lines
+    from agentcoord.tui.review_text import runs_here_lines
+
     invocation, terminal = invocation_of(context), terminal_of(context)
     whole = not terminal.width and not as_json
     pieces: list[str] = []

@@ -154,6 +154,31 @@ def test_the_fast_path_imports_nothing_heavy(project: Project, program: str, com
     assert slow_out == out
 
 
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [("agentcoord", ["undo", "--all"]), ("agentcoord", ["accept", "unit-tests"]), ("agentcoordd", ["stop"])],
+)
+def test_a_command_that_only_asks_imports_nothing_that_others_need(
+    project: Project, program: str, words: list[str]
+) -> None:
+    code = (
+        f"import sys; from agentcoord.cli.{program} import main; code = main();"
+        "heavy = {'asyncio', 'pygments', 'agentcoord.workspace', 'agentcoord.sandbox',"
+        "'agentcoord.cli.nights'};"
+        "print(sorted(heavy & set(sys.modules)), 'typer' in sys.modules, file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "-C", str(project.root), *words],
+        env=project.env,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 3, done.stderr
+    assert done.stderr.endswith("\n[] True\n")
+
+
 def test_a_start_imports_nothing_heavy_before_it_has_begun(project: Project, tmp_path: Path) -> None:
     in_the_way = tmp_path / "file"
     in_the_way.touch()

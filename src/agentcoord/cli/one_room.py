@@ -18,6 +18,7 @@ from agentcoord.cli.help_pages import group
 from agentcoord.cli.options import surroundings
 
 ROOMS: Final = {
+    "adopt_command": ("adopt",),
     "changing_commands": (
         *("spawn", "retry", "cancel", "answer", "land", "accept", "undo", "reject", "cleanup"),
         "ctl",

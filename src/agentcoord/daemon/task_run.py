@@ -197,11 +197,12 @@ class TaskRunner:
                     return parked(verdict.why)
                 case Red():
                     await spend_permission(self._flag_book, claim.task.id)
-                    words = feedback(verdict.report, red_before=self._shop.prover.red_before)
+                    report, red_before = verdict.report, self._shop.prover.red_before
+                    words = await asyncio.to_thread(feedback, report, red_before=red_before)
                     # Into the transcript first: the next attempt is told from it what was red.
                     await loop.reject(words)
-                    names = ", ".join(each.name for each in verdict.report.red)
-                    print_of_it = verdict.report.fingerprint()
+                    names = ", ".join(each.name for each in report.red)
+                    print_of_it = await asyncio.to_thread(report.fingerprint)
                     if print_of_it == last_red:
                         why = f"the same checks failed twice alike: {names}"
                         return self._ends.set_back(claim.task, Setback.UNPROVEN, why)

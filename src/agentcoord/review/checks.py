@@ -41,7 +41,8 @@ _LINES_COMPARED = 200
 OWN_CHECK = "task"
 """The name of a check that a task brings along: no baseline knows it."""
 CUT_SHORT = "Error: something under test ended the run before pytest could report, so no test is proven."
-_VOLATILE = re.compile(r"0x[0-9a-fA-F]+|\d+(\.\d+)?\s?m?s\b|\b\d+\.\d+\b|/tmp/\S+")
+_VOLATILE = re.compile(r"0x[0-9a-fA-F]+|(?<!\d)\d++(\.\d++)?\s?m?s\b|\b\d++\.\d++\b|/tmp/\S+")
+"""Each digit is looked at a bounded number of times: a failing test may print a number of any length."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,6 +144,13 @@ def test_the_fingerprint_is_blind_to_times_and_addresses_only() -> None:
     assert same[0].fingerprint() != report("FAILED test_y at 0x7fab in 0.31s").fingerprint()
 
 
+def test_the_fingerprint_of_a_number_of_a_hundred_thousand_digits_is_made_at_once() -> None:
+    """Else nothing else runs for minutes: one search lets nobody else have the interpreter."""
+    outcome = CheckOutcome("a", "x", 1, f"AssertionError: {'7' * 100_000} != 1 in 0.31s", 1)
+    slower = CheckOutcome("a", "x", 1, f"AssertionError: {'7' * 100_000} != 1 in 12.9s", 1)
+    assert CheckReport((outcome,), "t").fingerprint() == CheckReport((slower,), "t").fingerprint()
+
+
 def test_what_a_linter_says_of_another_place_is_another_failure_and_of_a_moved_line_the_same() -> None:
     def report(output: str) -> str:
         outcome = CheckOutcome("lint", "ruff check", 1, f"{output}\nFound 1 error.", 1)

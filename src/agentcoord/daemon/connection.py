@@ -306,7 +306,7 @@ class Connection:
 
 
 def _event_line(epoch: str, event: Event) -> bytes:
-    """One event as a line; one that is too long for a line goes without its particulars."""
+    """One event as a line; one that is too long for a line all the same goes without its particulars."""
     try:
         return encode_notification(Notification.EVENT, {"epoch": epoch, "event": event.to_dict()})
     except WireError:

@@ -104,6 +104,9 @@ class Malformed(_Message):
 
 Frame = Request | Notice | Result | Failure | Malformed
 
+_LIST_BYTES = (128 * 1024, 16 * 1024, 2 * 1024, 256)
+"""What is left of each list of texts in a message that is too long, the first that will do."""
+
 JsonReader = Callable[[bytes], object]
 """Makes a value of a line. Raises ValueError when it is not JSON, RecursionError when it nests too deep."""
 
@@ -162,13 +165,17 @@ def encode_request(request_id: RequestId, method: str, params: Mapping[str, Any]
 
 
 def encode_notification(method: str, params: Mapping[str, Any]) -> bytes:
-    """Return the line that tells `method`. Raises WireError when it passes FRAME_BYTES."""
-    return _line({"jsonrpc": "2.0", "method": str(method), "params": params})
+    """Return the line that tells `method`, as `encode_result` does."""
+    return _fitting_line({"jsonrpc": "2.0", "method": str(method), "params": params})
 
 
 def encode_result(request_id: RequestId, result: Mapping[str, Any]) -> bytes:
-    """Return the line that answers `request_id`. Raises WireError when it passes FRAME_BYTES."""
-    return _line({"jsonrpc": "2.0", "id": request_id, "result": result})
+    """Return the line that answers `request_id`.
+
+    Where it would pass FRAME_BYTES, long lists of texts (thousands of changed files) lose their ends. Raises
+    WireError when it does all the same.
+    """
+    return _fitting_line({"jsonrpc": "2.0", "id": request_id, "result": result})
 
 
 def encode_error(request_id: RequestId | None, code: int, message: str, data: ErrorData) -> bytes:
@@ -245,6 +252,35 @@ def _line(message: Mapping[str, Any]) -> bytes:
             f"a message of {len(line)} bytes is longer than the {FRAME_BYTES} that one line may have"
         )
     return line
+
+
+def _fitting_line(message: Mapping[str, Any]) -> bytes:
+    try:
+        return _line(message)
+    except WireError:
+        for most_bytes in _LIST_BYTES:
+            try:
+                return _line(_with_shorter_lists(message, most_bytes))
+            except WireError:
+                continue
+        raise
+
+
+def _with_shorter_lists(value: Any, most_bytes: int) -> Any:
+    """The same with so much of each list of texts as comes first."""
+    if isinstance(value, Mapping):
+        return {key: _with_shorter_lists(held, most_bytes) for key, held in value.items()}
+    if not isinstance(value, list | tuple):
+        return value
+    if not all(isinstance(held, str) for held in value):
+        return [_with_shorter_lists(held, most_bytes) for held in value]
+    kept: list[str] = []
+    for text in value:
+        most_bytes -= len(json.dumps(text))
+        if most_bytes < 0:
+            break
+        kept.append(text)
+    return kept
 
 
 def _refuse_constant(name: str) -> None:

@@ -441,13 +441,16 @@ async def test_more_tasks_than_fit_a_line_come_in_pages_and_in_rows(
                         break
 
 
-async def test_an_event_that_fits_no_line_is_told_without_its_particulars(
+async def test_an_event_that_fits_no_line_is_told_with_shorter_lists_or_without_its_particulars(
     valkey_url: str, project_id: ProjectId
 ) -> None:
     async with daemonlet(valkey_url, project_id) as d, served(d), raw(d) as client:
         client.ask(1, Method.SUBSCRIBE, topics=["events"])
         await client.hear()
-        d.hub.emit(EventKind.ERROR, files=["x" * 1_000] * 1_200)
+        d.hub.emit(EventKind.ERROR, files=["x" * 1_000] * 1_200, ok=True)
+        told = (await client.hear())["params"]["event"]["data"]
+        assert (set(told["files"]), told["ok"], len(told["files"]) < 1_200) == ({"x" * 1_000}, True, True)
+        d.hub.emit(EventKind.ERROR, error="x" * 1_200_000)
         assert (await client.hear())["params"]["event"]["data"] == {"left_out": "too long for one line"}
 
 

@@ -139,6 +139,23 @@ def test_a_file_name_that_is_no_utf8_survives_the_trip_as_plain_ascii() -> None:
     assert FrameDecoder().feed(line) == [Notice("x", {"path": name})]
 
 
+def test_an_answer_about_thousands_of_files_with_long_names_tells_of_those_that_fit() -> None:
+    files = [f"{'d' * 200}/{'e' * 200}/{number}.py" for number in range(2_000)]
+    events = [{"seq": number, "data": {"files": files, "ok": True}} for number in range(40)]
+    line = encode_result(1, {"task": {"id": "one", "files": files, "runs_here": []}, "events": events})
+    assert len(line) <= FRAME_BYTES
+    told = json.loads(line)["result"]
+    shown = len(told["task"]["files"])
+    assert 30 < shown < 2_000
+    assert told["task"] == {"id": "one", "files": files[:shown], "runs_here": []}
+    assert [each["data"] for each in told["events"]] == [{"files": files[:shown], "ok": True}] * 40
+
+
+def test_lists_of_a_message_that_fits_are_left_alone() -> None:
+    params = {"files": ["x" * 1_000] * 1_000, "pair": ("a", 1)}
+    assert json.loads(encode_notification("x", params))["params"] == {**params, "pair": ["a", 1]}
+
+
 def test_a_message_past_the_frame_bound_is_refused_where_it_is_made() -> None:
     with pytest.raises(WireError, match=str(FRAME_BYTES)):
         encode_result(1, {"text": "x" * FRAME_BYTES})

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from fnmatch import fnmatchcase
+from fnmatch import fnmatchcase, translate
+from functools import lru_cache
 
 SIBLING_PREFIX = ".agentcoord-"
 SIBLING_SUFFIX = ".tmp"
@@ -162,6 +163,8 @@ _RUNS_HERE = (
     ".dir-locals.el",
     ".bazelrc",
 )
+_RUNS_HERE_NAME = re.compile("|".join(map(translate, _RUNS_HERE)))
+"""All in one: the event loop asks this of every file of every task that it shows."""
 _RUNS_HERE_BELOW = (
     ".github/workflows",
     ".github/actions",
@@ -175,6 +178,7 @@ _RUNS_HERE_BELOW = (
     ".yarn",
 )
 """Folders of the root all of whose files do: hooks, what a continuous integration runs, build settings."""
+_RUNS_HERE_FOLDERS = tuple(f"{below}/" for below in _RUNS_HERE_BELOW)
 _SHORT_NAME = re.compile(r"\.?git~[0-9]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _TURNING = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -187,6 +191,9 @@ def folded(component: str) -> str:
     Compatibility forms are folded (NFKC), case too, characters that HFS+ and readers ignore
     are dropped, and so are an NTFS stream and trailing dots and spaces.
     """
+    if component.isascii():  # Nothing of it is ignored or has another form: thousands of names are folded.
+        plain = component.lower()
+        return plain.partition(":")[0].rstrip(". ") or plain
     visible = "".join(c for c in component if not _is_ignorable(c))
     plain = unicodedata.normalize("NFKC", visible).casefold()
     plain = "".join(c for c in unicodedata.normalize("NFKC", plain) if not _is_ignorable(c))
@@ -269,11 +276,15 @@ def is_sibling(path: str) -> bool:
 
 def runs_on_your_machine(path: str) -> bool:
     """Whether it executes, or says what executes, when the user or their CI builds, tests or commits."""
-    folders = "/".join(folded(component) for component in path.split("/")[:-1])
-    if any(f"{folders}/".startswith(f"{below}/") for below in _RUNS_HERE_BELOW):
-        return True
-    name = folded(path.rpartition("/")[2])
-    return any(fnmatchcase(name, glob) for glob in _RUNS_HERE)
+    folder, _, name = path.rpartition("/")
+    return _all_run_here(folder) or _RUNS_HERE_NAME.match(folded(name)) is not None
+
+
+@lru_cache(maxsize=1000)
+def _all_run_here(folder: str) -> bool:
+    """Whether all that is in `folder` does, whatever it is called."""
+    folders = "/".join(folded(component) for component in folder.split("/"))
+    return f"{folders}/".startswith(_RUNS_HERE_FOLDERS)
 
 
 def _is_ignorable(char: str) -> bool:

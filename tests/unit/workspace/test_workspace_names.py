@@ -139,6 +139,12 @@ def test_secrets_debris_siblings_and_what_runs_here_are_told_by_name() -> None:
     assert not runs_on_your_machine("src/app.py")
 
 
+def test_what_runs_here_is_asked_of_a_million_files_in_no_time() -> None:
+    """The event loop asks it of each file of all tasks that it shows."""
+    paths = (f"src/some/package/of/mine/new{number}.txt" for number in range(1_000_000))
+    assert not any(map(runs_on_your_machine, paths))
+
+
 def test_the_scope_allows_what_it_names_and_protect_wins() -> None:
     rules = ScopeRules(["src/**", "docs", "!src/generated/"], ["src/keep.py"])
     assert rules.allows("src/a/b.py")

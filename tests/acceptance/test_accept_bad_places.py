@@ -129,6 +129,24 @@ def test_a_read_only_state_folder_is_said(a_night: Night, small_disk: SmallDisk)
     assert f"✗ state       nothing can be written below {a_night.base / 's'}" in looked.out
 
 
+def test_a_read_only_folder_in_the_tree_parks_the_task_and_the_daemon_starts_again(
+    a_night: Night, small_disk: SmallDisk
+) -> None:
+    a = a_night
+    mounted = small_disk.run("mkdir vendor && mount -t tmpfs none vendor && mount -o remount,ro vendor")
+    assert mounted.code == 0, mounted.out
+    a.script("one", {"tools": [create("one.py", "X = 1\n"), create("vendor/one.py", "X = 1\n"), finish()]})
+    started = small_disk.run(f"agentcoordd start --rehearse {a.scripts}")
+    assert started.code == 0, started.out
+    a.load(one_task("one"))
+    assert a.run("agentcoord", "wait", "--timeout", "20").code == 7, a.run("agentcoord", "task", "one").out
+    why = a.run("agentcoord", "task", "one").out
+    assert "'vendor/one.py' cannot be changed: Read-only file system" in " ".join(why.split())
+    assert not (a.root / "one.py").exists()
+    again = small_disk.run(f"agentcoordd stop && agentcoordd start --rehearse {a.scripts}")
+    assert again.code == 0, again.out
+
+
 def test_a_folder_that_others_may_read_is_closed_and_one_that_is_no_folder_is_refused(
     a_night: Night,
 ) -> None:

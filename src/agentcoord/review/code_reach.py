@@ -45,6 +45,8 @@ _HEAD_CHARS = 100
 GO_MAIN = "TestMain"
 """The function of a Go package that runs its tests."""
 _GO_INIT = re.compile(r"^func\s++init\s*+\(\s*+\)\s*+\{", re.MULTILINE)
+_GO_MAIN_GIVEN = re.compile(r"\(\s*+(?P<name>\w++)\s++\*")
+GO_RUNS_NOTHING = f"{GO_MAIN} runs no test, or ends with 0 whatever they say"
 _RUN, _EXIT = re.compile(r"\.Run\(\)"), re.compile(r"\bos\.Exit\(\s*\d")
 
 
@@ -121,9 +123,23 @@ def _always_run(text: Masked, language: Language, blocks: Sequence[Block]) -> It
         yield from (found.end() - 1 for found in _GO_INIT.finditer(text.code))
 
 
-def ends_as_its_tests(text: Masked, start: int, end: int) -> bool:
-    """Whether a TestMain runs the tests, and ends with no code of its own."""
-    return _RUN.search(text.code, start, end) is not None and not _EXIT.search(text.code, start, end)
+def main_hook(text: Masked, start: int, end: int) -> str | None:
+    """Say what a TestMain does to the tests that it runs; None when it runs them and ends as they do."""
+    if _RUN.search(text.code, start, end) and not _EXIT.search(text.code, start, end):
+        return None
+    return GO_RUNS_NOTHING if _runs_nothing(text, start, end) else f"{GO_MAIN} does not end as the tests do"
+
+
+def _runs_nothing(text: Masked, start: int, end: int) -> bool:
+    """Whether it has no use for what it is given to run the tests by, or passes over what that says."""
+    body = body_of(text, start, end)
+    given = _GO_MAIN_GIVEN.search(text.code, start, end if body is None else body)
+    if body is None or given is None:
+        return False
+    name = given["name"]
+    passed_over = re.compile(rf"[;{{\n]\s*+{name}\.Run\(\)\s*+;?+\s*+os\.Exit\(\s*+0\s*+\)")
+    is_used = re.search(rf"\b{name}\b", text.code[body:end]) is not None
+    return not is_used or passed_over.search(text.code, body, end) is not None
 
 
 def body_of(text: Masked, start: int, end: int) -> int | None:

@@ -24,7 +24,7 @@ from agentcoord.review.code_patience import (
     set_patience,
     set_patience_within,
 )
-from agentcoord.review.code_reach import GO_MAIN, ends_as_its_tests, guards, leaves, reachable
+from agentcoord.review.code_reach import GO_MAIN, guards, leaves, main_hook, reachable
 from agentcoord.review.readings import OUTSIDE, FileReading, WrittenTest
 from agentcoord.review.source_mask import Language, Masked, masked
 
@@ -86,11 +86,8 @@ def read_code_tests(content: bytes, language: Language) -> FileReading | None:
             head = text.source[: text.source.find("\npackage ") + 1]
             skips = {found.group().strip(): text.line_of(found.start()) for found in _GO_BUILD.finditer(head)}
             mains = [block for block in blocks if block.name == GO_MAIN]
-            hooks = {
-                f"{GO_MAIN} does not end as the tests do": text.line_of(main.start)
-                for main in mains
-                if not ends_as_its_tests(text, main.body, main.end)
-            }
+            said = [(main_hook(text, main.start, main.end), main.start) for main in mains]
+            hooks = {words: text.line_of(start) for words, start in said if words is not None}
             blocks = [block for block in blocks if block.name != GO_MAIN]
         case Language.RUST:
             blocks = list(_rust_blocks(text))

@@ -15,6 +15,7 @@ from dataclasses import field
 
 from agentcoord.review.assertions import Assertion
 from agentcoord.review.code_patience import DEFAULT_MS
+from agentcoord.review.code_reach import GO_RUNS_NOTHING
 from agentcoord.review.code_tests import language_of, read_code_tests
 from agentcoord.review.flags import ChangedFile, Flag, FlagKind
 from agentcoord.review.python_tests import read_tests
@@ -31,6 +32,10 @@ def test_flags(file: ChangedFile, others: Sequence[ChangedFile]) -> list[Flag]:
     In a language that we do not read, and where brackets do not fit together, lines are counted.
     """
     before, after = read_any(file.path, file.before or b""), read_any(file.path, file.after)
+    if file.before is None and after is not None and GO_RUNS_NOTHING in after.hooks:
+        # It steers the tests of the whole package, which are in other files.
+        line = after.hooks[GO_RUNS_NOTHING]
+        return [Flag(FlagKind.CONFIGURATION_CHANGED, file.path, line, GO_RUNS_NOTHING)]
     # Where no test was found, the framework may call them by other words.
     if before is not None and after is not None and (before.tests or file.path.endswith(".py")):
         return reading_flags(file.path, before, after, [other for other in others if other is not file])

@@ -598,3 +598,23 @@ def test_no_file_of_the_largest_that_is_judged_takes_long_to_read(
 ) -> None:
     times = JUDGED_BYTES // len(opened + closed)
     read_code_tests((opened * times + closed * times).encode(), language)
+
+
+@pytest.mark.parametrize(
+    ("body", "flagged"),
+    [
+        ("os.Exit(0)", True),
+        ("m.Run()\n\tos.Exit(0)", True),
+        ("os.Exit(m.Run())", False),
+        ("code := m.Run()\n\tstop()\n\tos.Exit(code)", False),
+        ("goleak.VerifyTestMain(m)", False),
+        ("if err := run(m); err != nil {\n\t\tos.Exit(1)\n\t}", False),
+        ('if os.Getenv("CHILD") != "" {\n\t\tmain()\n\t\tos.Exit(0)\n\t}\n\tos.Exit(m.Run())', False),
+    ],
+)
+def test_a_new_file_of_go_that_keeps_its_package_from_being_tested_is_flagged(
+    body: str, flagged: bool
+) -> None:
+    new = ChangedFile("main_test.go", None, MAIN.format(body).encode())
+    flags = find_flags([new], ["go test ./..."])
+    assert [each.kind for each in flags] == [Kind.CONFIGURATION_CHANGED] * flagged

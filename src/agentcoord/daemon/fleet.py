@@ -106,6 +106,8 @@ class Fleet:
             if name not in self._shop.board.rows and not (number == 2 and stem in self._shop.board.rows):
                 self._start(worker_of(name, role))
                 named.append(name)
+        # A worker without a copy of its own would hold its task and wait.
+        self._shop.pool.grow(len(self._workers) + self._shop.spare_copies)
         return named
 
     def kill(self, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The pool of private copies: a fixed number of slots, resynced rather than rebuilt.
+"""The pool of private copies: slots, as many as its users need, resynced rather than rebuilt.
 
 A slot is bound to one attempt at one task by a file beside the copy, so a restart finds
 the work where it was left. At most one user has a slot at a time; who comes when all are
@@ -12,7 +12,6 @@ import contextlib
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
 from agentcoord.domain.ids import TaskId
@@ -26,7 +25,7 @@ from agentcoord.workspace.proof import ProofTree
 from agentcoord.workspace.repository import Repository, refuse_inside
 from agentcoord.workspace.scope import ScopeRules
 from agentcoord.workspace.shadow_git import write_shadow_git
-from agentcoord.workspace.slots import Binding, Slot, remove_strays
+from agentcoord.workspace.slots import Binding, Slot, remove_strays, slot_numbers
 from agentcoord.workspace.staged import MergeConflict, Staged, StagedFile, TreeMoved
 from agentcoord.workspace.subvolumes import begin_copy
 from agentcoord.workspace.threads import run_to_end
@@ -67,12 +66,15 @@ class WorkspacePool:
         self._rules = rules
         self._share = tuple(share)
         self._blobs = BlobStore(home / "blobs", durable=False)
-        self._slots = [Slot(CopyPlaces(home / "slots" / str(n))) for n in range(size)]
+        self._next_number = 0
+        """None is given twice while this process lives: in an old folder somebody may still be at work."""
+        self._slots: list[Slot] = []
         self._proofs = [Slot(CopyPlaces(home / "proofs" / str(n))) for n in range(proof_slots)]
         self._freed = asyncio.Event()
         """Set, and replaced by a new one, whenever a slot or a binding becomes free."""
         self._reading = asyncio.Lock()
         self._bindings_read = False
+        self.grow(size)
 
     async def warm(self) -> None:
         """Build the copies that are not built yet, one after the other, each while nobody uses it."""
@@ -86,6 +88,12 @@ class WorkspacePool:
                     await self._resync(slot)
             finally:
                 self._free(slot)
+
+    def grow(self, size: int) -> None:
+        """Have at least so many copies; a new one is built when it is first needed."""
+        while len(self._slots) < size:
+            self._slots.append(self._new_slot())
+        self._wake()
 
     @property
     def size(self) -> int:
@@ -156,10 +164,8 @@ class WorkspacePool:
         """
         for index, slot in enumerate(self._slots):
             if slot.busy and slot.binding is not None and slot.binding.task == task:
-                taken = {each.places.home for each in self._slots}
-                homes = (self._home / "slots" / str(n) for n in count())
-                self._slots[index] = Slot(CopyPlaces(next(home for home in homes if home not in taken)))
-                self._free(self._slots[index])
+                self._slots[index] = self._new_slot()
+                self._wake()
 
     def proof(self) -> AbstractAsyncContextManager[ProofTree]:
         """Lend a copy in which checks are run; waits while all are lent."""
@@ -196,8 +202,14 @@ class WorkspacePool:
                 finally:
                     self._free(slot)
                 dropped += 1
-        known = [s.places for s in (*self._slots, *self._proofs)]
-        return dropped + await run_to_end(remove_strays, self._home, known, self._blobs)
+        return dropped + await run_to_end(remove_strays, self._home, self._places, self._blobs)
+
+    def _places(self) -> list[CopyPlaces]:
+        return [slot.places for slot in (*self._slots, *self._proofs)]
+
+    def _new_slot(self) -> Slot:
+        self._next_number += 1
+        return Slot(CopyPlaces(self._home / "slots" / str(self._next_number - 1)))
 
     @contextlib.asynccontextmanager
     async def _lend_proof(self) -> AsyncIterator[ProofTree]:
@@ -223,8 +235,11 @@ class WorkspacePool:
         return unbound or min(free, key=lambda s: s.used_at_ns, default=None)
 
     def _free(self, slot: Slot) -> None:
-        """Wake whoever waits. Awaits nothing, so that no cancellation can lose the wake-up."""
+        """Let the next one have it. Awaits nothing, so that no cancellation can lose the wake-up."""
         slot.busy = False
+        self._wake()
+
+    def _wake(self) -> None:
         self._freed.set()
         self._freed = asyncio.Event()
 
@@ -233,7 +248,20 @@ class WorkspacePool:
             if not self._bindings_read:
                 for slot in self._slots:
                     await run_to_end(slot.read_binding)
+                await self._take_over()
                 self._bindings_read = True
+
+    async def _take_over(self) -> None:
+        """Also have the copies of an earlier, larger fleet in which attempts wait to go on."""
+        for number in await asyncio.to_thread(slot_numbers, self._home):
+            if number < self._next_number:
+                continue
+            self._next_number = number
+            slot = self._new_slot()
+            await run_to_end(slot.read_binding)
+            tasks = {each.binding.task for each in self._slots if each.binding is not None}
+            if slot.binding is not None and slot.binding.task not in tasks:
+                self._slots.append(slot)
 
     async def _resync(self, slot: Slot) -> tuple[Manifest, int]:
         """Bring a copy up to date; what it shows has no half landing in it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agentcoord.domain.ids import TaskId
@@ -91,21 +91,28 @@ def boot_id() -> str:
         return ""
 
 
-def remove_strays(home: Path, known: Sequence[CopyPlaces], blobs: BlobStore) -> int:
+def slot_numbers(home: Path) -> list[int]:
+    """The numbers of the slots that have a folder, in order. Blocking."""
+    with contextlib.suppress(FileNotFoundError):
+        names = [folder.name for folder in (home / "slots").iterdir()]
+        return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
+    return []
+
+
+def remove_strays(home: Path, known: Callable[[], Sequence[CopyPlaces]], blobs: BlobStore) -> int:
     """Remove folders that are no slot, and contents that no copy refers to; return how many folders.
 
-    Blocking.
+    Blocking. `known` is asked once a folder was seen, as a slot may be added meanwhile.
     """
-    folders = {places.home for places in known}
     removed = 0
     for kind in ("slots", "proofs"):
         with contextlib.suppress(FileNotFoundError):
             for folder in sorted((home / kind).iterdir()):
-                if folder not in folders:
+                if all(folder != places.home for places in known()):
                     remove_beneath(home / kind, [folder.name])
                     removed += 1
     referred: set[str] = set()
-    for places in known:
+    for places in known():
         manifest = Manifest.load(places.manifest)
         if manifest is not None:
             referred |= {e.sha256 for e in manifest.entries.values() if e.kind is Kind.FILE}

@@ -183,6 +183,24 @@ async def test_without_a_model_nobody_is_spawned(valkey_url: str, project_id: Pr
             fleet.spawn(Role.ARCHITECT, 1)
 
 
+async def test_every_spawned_worker_has_a_private_copy_of_its_own(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        thoughts = [Held(create(f"src/{name}.py", "Y = 2\n"), finish()) for name in "abcd"]
+        d.model.turns.update({name: [thought] for name, thought in zip("abcd", thoughts, strict=True)})
+        await d.load(*"abcd")
+        async with d.working():
+            await thoughts[0].begun.wait()
+            assert len(d.fleet.spawn(Role.BACKEND_ENGINEER, 3)) == 3
+            async with asyncio.timeout(PATIENCE_S):
+                for thought in thoughts:
+                    await thought.begun.wait()
+            for name, thought in zip("abcd", thoughts, strict=True):
+                thought.may_end.set()
+                await d.wait_until(name, TaskState.DONE)
+
+
 async def test_only_the_run_of_that_claim_is_interrupted(valkey_url: str, project_id: ProjectId) -> None:
     async with daemonlet(valkey_url, project_id) as d:
         thought = Held(create("src/new.py", "Y = 2\n"), finish())

@@ -310,6 +310,43 @@ async def test_who_comes_when_all_are_in_use_waits_until_one_is_released(tmp_pat
     assert waiting.result().task == B
 
 
+async def test_a_grown_pool_lets_in_who_waits_and_a_smaller_one_later_keeps_what_is_bound(
+    tmp_path: Path,
+) -> None:
+    world = await World.make(tmp_path, {"a.py": b"a"}, size=1)
+    first = await world.work("a", {"a.py": b"1"})
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(world.pool.acquire(B, 1, fresh=False))
+        await asyncio.sleep(0)
+        world.pool.grow(2)
+    second = waiting.result()
+    save(second.root, "a.py", b"2")
+    await world.pool.release(first, keep=False)
+    await world.pool.release(second, keep=True)
+    write(world.state, "copies/slots/5/tree/old.py", b"of no attempt")
+    write(world.state, "copies/slots/no-number/tree/old.py", b"x")
+    restarted = WorkspacePool(world.repo, world.state / "copies", world.rules, size=1)
+    again = await restarted.acquire(B, 1, fresh=False)
+    assert again.resumed
+    assert (again.root / "a.py").read_bytes() == b"2"
+    assert restarted.size == 2
+    restarted.grow(3)
+    others = [await restarted.acquire(task, 1, fresh=False) for task in (A, C)]
+    assert [each.root.parent.name for each in others] == ["0", "6"], "in folders that nobody else has"
+    assert await restarted.cleanup([B]) == 2
+    assert (again.root / "a.py").read_bytes() == b"2"
+
+
+async def test_a_slot_that_was_left_behind_is_nobody_elses_when_the_pool_grows(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, {"a.py": b"a"}, size=1)
+    stuck = await world.work("a", {"a.py": b"still written to"})
+    world.pool.abandon(A)
+    world.pool.grow(3)
+    roots = {(await world.pool.acquire(task, 1, fresh=False)).root for task in (A, B, C)}
+    assert len(roots) == 3
+    assert stuck.root not in roots
+
+
 @pytest.mark.parametrize("turns", range(0, 12, 2))
 async def test_acquiring_cancelled_midway_leaves_the_slot_free(tmp_path: Path, turns: int) -> None:
     world = await World.make(tmp_path, {f"f{n}.py": b"x" for n in range(50)}, size=1)

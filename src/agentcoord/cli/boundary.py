@@ -45,25 +45,41 @@ class CommandError(AgentCoordError):
 
 
 def guarded(terminal: Terminal, body: Callable[[], int]) -> int:
-    """Run a command and return its exit code, whatever it raises."""
+    """Run a command and return its exit code, whatever it raises and wherever its words go."""
+    code = _in_words(terminal, body)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            # Nobody takes it (`| head`, a full disk); what is still buffered must not raise at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return code
+
+
+def _in_words(terminal: Terminal, body: Callable[[], int]) -> int:
     try:
         return body()
     except KeyboardInterrupt:
         return INTERRUPTED
     except AgentCoordError as error:
-        tell(terminal, error)
+        _try_to_tell(terminal, error)
         return exit_code_of(error)
     except BrokenPipeError:
-        # Whoever read us (`| head`) has enough; what is still buffered must not raise at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.ERROR
+        return ExitCode.ERROR  # Whoever read us has enough.
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        tell(terminal, AgentCoordError(f"the system refused: {error.strerror or error}{where}"))
+        _try_to_tell(terminal, AgentCoordError(f"the system refused: {error.strerror or error}{where}"))
         return ExitCode.ERROR
     except Exception as error:  # noqa: BLE001 - the outermost edge: a person gets words, not a traceback
-        tell(terminal, _defect(error))
+        _try_to_tell(terminal, _defect(error))
         return ExitCode.ERROR
+
+
+def _try_to_tell(terminal: Terminal, error: AgentCoordError) -> None:
+    try:
+        tell(terminal, error)
+    except OSError:
+        return  # The exit code says it all the same.
 
 
 def tell(terminal: Terminal, error: AgentCoordError) -> None:

@@ -262,6 +262,33 @@ def test_a_closed_stream_is_as_the_null_device(
     assert "itself failed" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "full", "code"),
+    [
+        (("--help",), ">/dev/full", ExitCode.ERROR),
+        (("config",), ">/dev/full", ExitCode.ERROR),
+        (("tasks",), "2>/dev/full", ExitCode.NOT_RUNNING),
+        (("tasks",), ">/dev/full 2>&1", ExitCode.NOT_RUNNING),
+    ],
+)
+def test_words_that_a_full_disk_does_not_take_leave_an_exit_code_of_ours_and_no_traceback(
+    project: Project, words: tuple[str, ...], full: str, code: ExitCode
+) -> None:
+    python = [sys.executable, "-m", "agentcoord.cli.agentcoord"]
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {full}', "sh", *python, "-C", str(project.root), *words],
+        env=project.env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    told = "error: the system refused: No space left on device\n" if code is ExitCode.ERROR else ""
+    assert (done.stdout, done.stderr) == ("", told)
+    assert done.returncode == code
+
+
 def test_a_socket_path_that_is_too_long_is_told_in_words(run: Run, tmp_path: Path) -> None:
     for words in (["tasks"], ["wait"]):
         outcome = run(*words, XDG_RUNTIME_DIR=str(tmp_path / ("x" * 120)))

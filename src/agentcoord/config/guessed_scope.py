@@ -51,7 +51,7 @@ def guessed_scope(root: Path, guesses: Sequence[Guess]) -> list[str]:
     if not shared:  # Code at the top level, or in folders of its own.
         for guess in guesses:
             has_place = any("/" in glob for glob in guess.extra_scope) or (
-                guess.kind == "Python" and packages
+                guess.kind == "Python" and not _TEST_FOLDERS.issuperset(packages)
             )
             extra += [] if has_place else _globs_of(root, guess.kind)
         if not code and not extra:

@@ -178,6 +178,15 @@ def test_tests_that_are_a_package_are_named_once(tmp_path: Path) -> None:
     assert proposed(tmp_path, files).scope == ("src/**", "tests/**")
 
 
+def test_tests_that_are_a_package_are_not_the_code_of_the_project(tmp_path: Path) -> None:
+    files = {
+        "shop.py": "def add(): pass\n",
+        "tests/__init__.py": "",
+        "tests/test_shop.py": UNITTEST,
+    }
+    assert proposed(tmp_path, files).scope == ("tests/**", "*.py")
+
+
 def test_what_each_package_of_a_workspace_has_of_dependencies_is_shared(tmp_path: Path) -> None:
     files = {
         "package.json": '{"scripts": {"test": "pnpm -r test"}}',

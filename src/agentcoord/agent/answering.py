@@ -181,7 +181,8 @@ class Answering:
         changes = await self._files.changes()
         if changes.landable:
             return ClaimsFinished(claim.summary, claim.decisions)
-        why = f"it says that it is finished and changed nothing: {claim.summary[:300]}"
+        without_effect = replies.without_effect(changes)
+        why = f"it says that it is finished and {without_effect}: {claim.summary[:300]}"
         gave_up = self._patience.spend(GiveUpKind.NO_CHANGE, self._limits.no_change_limit, why)
         if gave_up is not None:
             return gave_up

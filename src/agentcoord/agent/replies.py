@@ -129,6 +129,14 @@ def no_change(changes: ChangeSet) -> str:
     return words + " If the task truly needs none, call finish_task once more and say why."
 
 
+def without_effect(changes: ChangeSet) -> str:
+    """For whoever reads why a task failed: what its worker did that could not land, if it did anything."""
+    left_behind = [*changes.refused, *changes.out_of_scope, *(each.path for each in changes.reported)]
+    if left_behind:
+        return f"changed nothing that may land ({_listed(left_behind)[:300]})"
+    return "changed nothing"
+
+
 def begun_anew(summary: str, changed: Sequence[str], recent: str) -> str:
     """Tell a new conversation what the one before it was about."""
     stand = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentcoord.agent.replies import begun_anew, no_change
+from agentcoord.agent.replies import begun_anew, no_change, without_effect
 from agentcoord.domain.files import Change, ChangeKind, ChangeSet
 
 
@@ -25,6 +25,15 @@ def test_a_claim_without_a_change_is_told_what_became_of_each_file_that_differs(
 def test_a_claim_without_any_difference_is_told_of_none() -> None:
     words = no_change(ChangeSet(landable=(), reported=(), out_of_scope=(), refused=()))
     assert words.startswith("Not accepted: no file inside the scope differs from where you began. Make")
+
+
+def test_who_reads_why_a_task_failed_learns_what_was_changed_in_vain() -> None:
+    gone = Change("src/gone.py", ChangeKind.DELETED, None, None)
+    in_vain = ChangeSet(landable=(), reported=(gone,), out_of_scope=("shop.py",), refused=())
+    assert without_effect(in_vain) == "changed nothing that may land (shop.py, src/gone.py)"
+    assert without_effect(ChangeSet(landable=(), reported=(), out_of_scope=(), refused=())) == "changed nothing"
+    long = tuple(f"{n}{'x' * 200}" for n in range(20))
+    assert len(without_effect(ChangeSet(landable=(), reported=(), out_of_scope=long, refused=()))) < 400
 
 
 def test_a_conversation_begun_anew_is_told_where_it_stands() -> None:

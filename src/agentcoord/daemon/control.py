@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
+import stat
 import struct
 from collections.abc import AsyncIterator
 from functools import partial
@@ -26,6 +28,8 @@ from agentcoord.wire.messages import ErrorData, ExitCode, RpcCode
 
 HANG_UP_S = 5.0
 """How long a client that has ended may take to read what was said last."""
+LOOK_EVERY_S = 5.0
+"""How soon a socket that is gone is missed: by then a client has been told that no daemon runs."""
 
 log = structlog.get_logger("control")
 
@@ -39,7 +43,7 @@ class ControlServer:
         self._connections: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
-    async def serving(self, path: Path) -> AsyncIterator[None]:
+    async def serving(self, path: Path, *, look_every_s: float = LOOK_EVERY_S) -> AsyncIterator[None]:
         """Accept clients on `path` (mode 0600) until the block ends; say farewell, close and remove it.
 
         The caller holds the project's lock, and nobody listened when it was taken (`project_lock`): a
@@ -55,16 +59,41 @@ class ControlServer:
                 mend="set XDG_RUNTIME_DIR to a folder of yours",
             ) from error
         async with asyncio.TaskGroup() as group:
-            accepting = group.create_task(self._accept(listener, group), name="control:accept")
+            listening = group.create_task(
+                self._keep_listening(path, listener, group, look_every_s), name="control:listen"
+            )
             try:
                 yield
                 await self._desk.farewell.said()
             finally:
-                accepting.cancel()
+                listening.cancel()
                 for connection in self._connections:
                     connection.cancel()
-                listener.close()
                 await asyncio.to_thread(path.unlink, missing_ok=True)
+
+    async def _keep_listening(
+        self, path: Path, listener: socket.socket, group: asyncio.TaskGroup, look_every_s: float
+    ) -> None:
+        """Accept clients, and bind anew when the socket is gone, as after a logout on some systems."""
+        clock = self._desk.clock
+        while True:
+            try:
+                async with asyncio.TaskGroup() as here:
+                    accepting = here.create_task(self._accept(listener, group), name="control:accept")
+                    while await asyncio.to_thread(os.path.lexists, path):
+                        await clock.sleep(look_every_s)
+                    accepting.cancel()
+            finally:
+                listener.close()
+            log.warning("socket_gone", path=os.fspath(path))
+            while True:
+                try:
+                    await asyncio.to_thread(_make_folder_again, path.parent)
+                    listener = _bind_private(path)
+                    break
+                except OSError:
+                    await clock.sleep(look_every_s)
+            log.info("socket_bound_anew", path=os.fspath(path))
 
     async def _accept(self, listener: socket.socket, group: asyncio.TaskGroup) -> None:
         loop = asyncio.get_running_loop()
@@ -148,6 +177,14 @@ def peer_uid(peer: socket.socket) -> int | None:
         return None
     raw = peer.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("3i"))
     return int(struct.unpack("3i", raw)[1])
+
+
+def _make_folder_again(folder: Path) -> None:
+    """Make the socket's folder; one that others may enter is not bound in. Raises OSError. Blocking."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), folder)
 
 
 def _bind_private(path: Path) -> socket.socket:

@@ -93,7 +93,7 @@ async def embedded_server(
         last_words=partial(log_tail, log_file),
         mend=f"read {log_file}; free disk space or memory, then agentcoordd start",
         tell=tell,
-        answers=partial(_answers, socket_path),
+        answers=partial(seems_alive, socket_path),
         look_every_s=look_every_s,
     ):
         yield
@@ -187,8 +187,13 @@ async def _answer_to_ping(socket_path: Path) -> bytes:
         return b""
 
 
-async def _answers(socket_path: Path) -> bool:
-    """Whether it says anything, be it that it is busy."""
+async def seems_alive(socket_path: Path) -> bool:
+    """Whether it says anything, be it that it is busy; one whose socket's folder is gone cannot be asked.
+
+    Ended for that it could not begin again, and who is connected to it is served as before.
+    """
+    if not await asyncio.to_thread(os.path.isdir, socket_path.parent):
+        return True
     return await _answer_to_ping(socket_path) != b""
 
 

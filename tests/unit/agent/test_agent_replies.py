@@ -31,7 +31,9 @@ def test_who_reads_why_a_task_failed_learns_what_was_changed_in_vain() -> None:
     gone = Change("src/gone.py", ChangeKind.DELETED, None, None)
     in_vain = ChangeSet(landable=(), reported=(gone,), out_of_scope=("shop.py",), refused=())
     assert without_effect(in_vain) == "changed nothing that may land (shop.py, src/gone.py)"
-    assert without_effect(ChangeSet(landable=(), reported=(), out_of_scope=(), refused=())) == "changed nothing"
+    assert (
+        without_effect(ChangeSet(landable=(), reported=(), out_of_scope=(), refused=())) == "changed nothing"
+    )
     long = tuple(f"{n}{'x' * 200}" for n in range(20))
     assert len(without_effect(ChangeSet(landable=(), reported=(), out_of_scope=long, refused=()))) < 400
 

@@ -31,8 +31,11 @@ from agentcoord.wire.protocol import PROTOCOL_VERSION, Method, RpcCode
 
 TYPE_CHECKING = False  # As in `typing`, which a fast command does not import.
 if TYPE_CHECKING:
+    from asyncio.trsock import TransportSocket
     from pathlib import Path
     from typing import Any, Final
+
+    Connected = _socket.socket | TransportSocket
 
 SOCKET_PATH_BYTES: Final = 103 if sys.platform == "darwin" else 107
 """The longest path that the kernel's `sockaddr_un` holds."""
@@ -94,6 +97,7 @@ def _open_socket(socket_path: str | Path, timeout_s: float) -> _socket.socket:
     connection.settimeout(timeout_s)
     try:
         connection.connect(os.fspath(socket_path))
+        check_listener(connection, socket_path)
     except OSError as error:
         connection.close()
         raise unreachable(socket_path, error) from error
@@ -114,6 +118,19 @@ def check_socket_path(socket_path: str | Path) -> None:
         )
 
 
+def check_listener(connection: Connected, socket_path: str | Path) -> None:
+    """Raise WireError when another user listens there: who made our folder in /tmp first is told nothing.
+
+    Where the system does not say who listens, the folder's mode guards alone.
+    """
+    option = getattr(_socket, "SO_PEERCRED", None)
+    if option is None:
+        return
+    raw = connection.getsockopt(_socket.SOL_SOCKET, option, 12)  # Three C ints: pid, uid, gid.
+    if int.from_bytes(raw[4:8], sys.byteorder) != os.getuid():
+        raise _anothers(socket_path)
+
+
 def unreachable(socket_path: str | Path, error: OSError) -> WireError:
     """Translate a failed connect: nobody listens, or something else is in the way."""
     if isinstance(error, FileNotFoundError | ConnectionRefusedError):
@@ -121,13 +138,17 @@ def unreachable(socket_path: str | Path, error: OSError) -> WireError:
             f"no daemon runs for this project (nobody listens on {socket_path})", mend=START_MEND
         )
     if isinstance(error, PermissionError):
-        return WireError(
-            f"the control socket {socket_path} belongs to another user",
-            mend="run the command as the user who started agentcoordd",
-        )
+        return _anothers(socket_path)
     return WireError(
         f"the control socket {socket_path} cannot be reached: {error.strerror or error}",
         mend="agentcoordd status",
+    )
+
+
+def _anothers(socket_path: str | Path) -> WireError:
+    return WireError(
+        f"the control socket {socket_path} belongs to another user",
+        mend="run the command as the user who started agentcoordd",
     )
 
 

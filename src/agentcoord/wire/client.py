@@ -20,6 +20,7 @@ from typing import Any, Final, cast
 from agentcoord.errors import ConnectionLostError, RpcError, WireError
 from agentcoord.wire.call import (
     call_once,
+    check_listener,
     check_socket_path,
     hello_params,
     no_answer,
@@ -82,15 +83,16 @@ class ControlClient:
         """Connect, say `hello`, and close at the end.
 
         Raises DaemonNotRunningError when nobody listens, RpcError when the daemon speaks no protocol
-        that we do, and WireError when the path is too long or the daemon stays silent.
+        that we do, and WireError when the path is too long, another user listens, or the daemon stays silent.
         """
         check_socket_path(socket_path)
         loop = asyncio.get_running_loop()
         try:
-            _, connection = await loop.create_unix_connection(_Connection, os.fspath(socket_path))
+            transport, connection = await loop.create_unix_connection(_Connection, os.fspath(socket_path))
         except OSError as error:
             raise unreachable(socket_path, error) from error
         try:
+            check_listener(transport.get_extra_info("socket"), socket_path)
             client = cls(connection, call_timeout_s)
             client.hello = cast("Hello", await client.call(Method.HELLO, **hello_params(client_name)))
             yield client

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -75,6 +76,27 @@ async def serving(answer: Answer) -> AsyncIterator[tuple[Server, Path]]:
 
 def echo(request: Request) -> list[bytes]:
     return [encode_result(request.id, {"method": request.method, "params": request.params})]
+
+
+async def test_nothing_is_said_to_a_socket_on_which_another_user_listens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[bytes] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read())
+        writer.close()
+
+    path = tmp_path / "s"
+    async with await asyncio.start_unix_server(listen, path):
+        us = os.getuid()
+        monkeypatch.setattr(os, "getuid", lambda: us + 1)
+        with pytest.raises(WireError, match="belongs to another user"):
+            await asyncio.to_thread(call_once, path, Method.STATUS)
+        with pytest.raises(WireError, match="belongs to another user"):
+            async with ControlClient.connect(path, client_name="test"):
+                pass
+    assert not any(heard)
 
 
 async def test_a_call_returns_its_answer_and_hello_is_said_first() -> None:

@@ -139,7 +139,7 @@ def redis(settings: Settings) -> Finding:
 
 
 def daemon(paths: ProjectPaths) -> Finding:
-    """Whether a daemon answers, and whether a dead one left its socket."""
+    """Whether a daemon answers and is looked after as it was, and whether a dead one left its socket."""
     check_socket_path(paths.socket)
     try:
         status = call_once(paths.socket, Method.STATUS, {}, 5.0)
@@ -153,7 +153,13 @@ def daemon(paths: ProjectPaths) -> Finding:
             "agentcoordd start, which removes it",
             Repair(f"remove {paths.socket}", lambda: _under_lock(paths, paths.socket.unlink)),
         )
-    return Finding("daemon", Verdict.OK, f"{status['state']}, pid {status['pid']}, socket {paths.socket}")
+    from agentcoord.daemon.project_lock import has_lost_its_supervisor
+
+    words = f"{status['state']}, pid {status['pid']}, socket {paths.socket}"
+    if has_lost_its_supervisor(paths, status["pid"]):
+        lost = "its supervisor is gone, so nothing starts it again if it dies"
+        return Finding("daemon", Verdict.WARN, f"{words}; {lost}", "agentcoordd restart")
+    return Finding("daemon", Verdict.OK, words)
 
 
 def leftovers(paths: ProjectPaths) -> Finding:

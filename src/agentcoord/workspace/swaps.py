@@ -73,8 +73,15 @@ class Swapper:
         """
         with opened_root(self._root) as root_fd:
             for folder in made_folders:
-                with contextlib.suppress(FileExistsError), opened_parent(root_fd, folder) as (above, name):
-                    os.mkdir(name, 0o755, dir_fd=above)
+                try:
+                    with (
+                        contextlib.suppress(FileExistsError),
+                        opened_parent(root_fd, folder) as (above, name),
+                    ):
+                        os.mkdir(name, 0o755, dir_fd=above)
+                except OSError as error:
+                    _refuse_what_is_closed(error, folder)
+                    raise
             for number, swap in enumerate(swaps):
                 self._fault(f"sibling {number}")
                 if swap.after is not None:
@@ -83,7 +90,7 @@ class Swapper:
                         with reached(root_fd, swap.path) as (descriptor, name):
                             write_sibling(descriptor, name, swap.sibling, content, mode, durable=False)
                     except OSError as error:
-                        _refuse_what_is_closed(error, swap)
+                        _refuse_what_is_closed(error, swap.path)
                         raise
             # Only now: a disk that has all of them to write at once is done sooner than one after the other.
             written = [partial(_sync_sibling, root_fd, swap) for swap in swaps if swap.after is not None]
@@ -104,7 +111,7 @@ class Swapper:
                     went_in = self._put_in(root_fd, swap)
                 except OSError as error:
                     self.put_all_back(done)
-                    _refuse_what_is_closed(error, swap)
+                    _refuse_what_is_closed(error, swap.path)
                     raise
                 if not went_in:
                     self._refuse_twins(swap, done)
@@ -250,11 +257,11 @@ def _sync_folder(root_fd: int, folder: str) -> None:
         os.fsync(descriptor)
 
 
-def _refuse_what_is_closed(error: OSError, swap: Swap) -> None:
-    """Raise LandingRefusedError when it is this file, and no disk, that refuses."""
+def _refuse_what_is_closed(error: OSError, path: str) -> None:
+    """Raise LandingRefusedError when nobody may write at this path; a disk that is full is something else."""
     if error.errno in _NOT_TO_BE_CHANGED:
         raise LandingRefusedError(
-            f"{swap.path!r} cannot be changed: {error.strerror}",
-            [swap.path],
+            f"{path!r} cannot be changed: {error.strerror}",
+            [path],
             mend="see whether the file is immutable (lsattr), its folder closed, or something mounted there",
         ) from error

@@ -7,8 +7,10 @@ import errno
 import os
 import stat
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -355,6 +357,36 @@ async def test_a_file_that_the_system_lets_nobody_change_is_named_and_nothing_la
     assert await lander.recover() == ()
     ready = staged(world.repo, {"a.py": (b"a", b"A")})
     assert await lander.land(A, TOKEN, "t", ready, verify=nothing_to_verify) != ()
+
+
+@pytest.mark.parametrize(("path", "named"), [("b.py", "b.py"), ("n/b.py", "n")])
+async def test_a_landing_on_a_read_only_disk_is_refused_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, named: str
+) -> None:
+    """Such a disk refuses also to remove what is not there."""
+    world = await World.make(tmp_path, {"a.py": b"a"})
+    lander = Lander(world.repo, world.state / "journal", clock=HandClock())
+
+    def refusing(call: Callable[..., Any], *, creating: int = 0) -> Callable[..., Any]:
+        def act(*args: Any, **more: Any) -> Any:
+            if "dir_fd" in more and (not creating or args[1] & creating):  # In the tree, not in the journal.
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+            return call(*args, **more)
+
+        return act
+
+    with monkeypatch.context() as read_only:
+        read_only.setattr(os, "mkdir", refusing(os.mkdir))
+        read_only.setattr(os, "unlink", refusing(os.unlink))
+        read_only.setattr(os, "open", refusing(os.open, creating=os.O_CREAT))
+        ready = staged(world.repo, {path: (None, b"B")})
+        with pytest.raises(LandingRefusedError, match=f"{named!r} cannot be changed: Read-only") as refused:
+            await lander.land(A, TOKEN, "t", ready, verify=nothing_to_verify)
+    assert refused.value.paths == (named,)
+    assert await lander.recover() == ()
+    ready = staged(world.repo, {path: (None, b"B")})
+    await lander.land(A, TOKEN, "t", ready, verify=nothing_to_verify)
+    assert snapshot(world.root) == {"a.py": b"a", path: b"B"}
 
 
 async def test_a_file_system_without_the_kernels_renames_lands_and_undoes_too(

@@ -34,8 +34,12 @@ _LIST_S: Final = 30.0
 
 
 def repository(root: Path) -> Finding:
+    if os.statvfs(root).f_flag & os.ST_RDONLY:
+        mend = "mount it so that it can be written, or work on a clone that is elsewhere"
+        return Finding("repository", Verdict.FAIL, f"{root} is on a read-only disk", mend)
     if not os.access(root, os.W_OK):
-        return Finding("repository", Verdict.FAIL, f"{root} cannot be written", f"sudo chown -R $USER {root}")
+        mend = f"sudo chown -R $USER {shlex.quote(os.fspath(root))}"
+        return Finding("repository", Verdict.FAIL, f"{root} cannot be written", mend)
     return Finding("repository", Verdict.OK, str(root))
 
 

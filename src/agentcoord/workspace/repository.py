@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shlex
 from collections.abc import AsyncIterator
 from dataclasses import field
 from pathlib import Path
@@ -149,7 +150,7 @@ def _in_words(path: Path, error: GitFailedError) -> WorkspaceError:
     if "dubious ownership" in error.stderr:
         return WorkspaceError(
             f"git does not trust {path}: the folder belongs to another user",
-            mend=f"git config --global --add safe.directory {path}",
+            mend=f"git config --global --add safe.directory {shlex.quote(str(path))}",
         )
     if "not a git repository" in error.stderr:
         return WorkspaceError(f"{path} is not in a git repository", mend="git init")

@@ -111,12 +111,12 @@ async def test_a_configuration_that_git_cannot_read_is_told_in_its_words(tmp_pat
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a folder away")
 async def test_a_folder_of_another_user_is_refused_with_the_command_that_trusts_it(tmp_path: Path) -> None:
-    root = make_repo(tmp_path / "repo", {"a.py": b"x"})
+    root = make_repo(tmp_path / "my repo", {"a.py": b"x"})
     for path in (root, root / ".git"):
         os.chown(path, 12345, 12345)
     with pytest.raises(WorkspaceError, match="belongs to another user") as refused:
         await Repository.open(root)
-    assert refused.value.mend == f"git config --global --add safe.directory {root}"
+    assert refused.value.mend == f"git config --global --add safe.directory '{root}'"
 
 
 async def shown_git(root: Path, home: Path, *words: str) -> str:

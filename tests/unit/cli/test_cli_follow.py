@@ -287,3 +287,26 @@ async def test_who_follows_until_the_stop_hears_all_of_it(path: Path) -> None:
         await Follower(path, recorder, clock, position=("e", 5)).until_stopped()
     assert recorder.events == [6, 7, 8]
     assert (clock.slept, recorder.notes) == ([], [])
+
+
+async def test_who_begins_to_follow_a_daemon_that_stops_already_waits_for_no_other(path: Path) -> None:
+    heard = asyncio.Event()
+
+    class Watch(Recorder):
+        def status(self, status: StatusView) -> None:
+            super().status(status)
+            heard.set()
+
+    class Daemon(ScriptedDaemon):
+        async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            async with asyncio.TaskGroup() as group:
+                serving = group.create_task(super().serve(reader, writer))
+                await heard.wait()
+                serving.cancel()
+
+    told = [encode_notification(Notification.STATUS, {**STOPPING})]
+    recorder, clock = Watch(), HandClock()
+    async with await asyncio.start_unix_server(Daemon((told, [STOPPING])).serve, path):
+        await Follower(path, recorder, clock, position=("e", 5)).until_stopped()
+    assert recorder.statuses == 1
+    assert (clock.slept, recorder.notes) == ([], [])

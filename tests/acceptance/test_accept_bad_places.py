@@ -163,7 +163,7 @@ def test_a_folder_that_others_may_read_is_closed_and_one_that_is_no_folder_is_re
     done = a.run("agentcoordd", "start")
     assert done.code == 2
     assert f"error: {a.paths.runtime_dir} is not a folder of yours" in done.err
-    assert f"fix: move {a.paths.runtime_dir} away" in done.err
+    assert f"fix: move {a.paths.runtime_dir} away, or set XDG_STATE_HOME" in done.err
 
 
 def link_to_nowhere(path: str) -> None:

@@ -186,7 +186,10 @@ def _make_private(folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
-            raise ConfigError(f"{folder} is not a folder of yours", mend=f"move {folder} away")
+            raise ConfigError(
+                f"{folder} is not a folder of yours",
+                mend=f"move {folder} away, or set XDG_STATE_HOME and XDG_RUNTIME_DIR to folders of yours",
+            )
         if stat.S_IMODE(status.st_mode) & 0o077:
             folder.chmod(0o700)
     except OSError as error:

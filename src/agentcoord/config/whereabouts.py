@@ -25,6 +25,10 @@ def root_above(start: str) -> str:
     except OSError as error:
         from pathlib import Path
 
+        if start in ("", "."):
+            raise ConfigError(
+                "the folder that this shell is in was removed", mend="cd to a folder that exists"
+            ) from error
         raise ConfigError(
             f"{Path(start)} is not there ({error.strerror})", mend="give a folder that exists"
         ) from error

@@ -30,8 +30,8 @@ class TaskRequests:
         self._shop = shop
         self._fleet = fleet
         self._reviewing = reviewing
-        self._read_now: tuple[TaskId, str] | None = None
-        """The whole patch that somebody reads in pieces: making it anew for each takes long."""
+        self._read_now: tuple[tuple[TaskId, bool], str] | None = None
+        """The diff that somebody reads in pieces: making it anew for each takes long."""
 
     async def retry(self, params: Params) -> Answer:
         """Bring a task back that ended or waits for a person."""
@@ -101,14 +101,14 @@ class TaskRequests:
             await self._reviewing.known_to_journal(task_id)
         offset = number_of(params, "offset", default=0, least=0)
         since_ms, whole = task.queued_at_ms if task else 0, params.get("whole") is True
-        kept = self._read_now if whole and offset else None
-        if kept is not None and kept[0] == task_id:
+        kept = self._read_now if offset else None
+        if kept is not None and kept[0] == (task_id, whole):
             text = kept[1]
         else:
             text = await self._shop.lander.diff(task_id, since_ms=since_ms, whole=whole)
         following = offset + (WHOLE_PIECE_CHARS if whole else PIECE_CHARS)
-        if whole:
-            self._read_now = (task_id, text) if following < len(text) else None
+        if offset or following < len(text):
+            self._read_now = ((task_id, whole), text) if following < len(text) else None
         runs_here = [path for path in task.files if runs_on_your_machine(path)] if task else []
         return {
             "text": text[offset:following],

@@ -39,7 +39,8 @@ class ProcessGroup:
         Nothing tells of a group's end, so it is looked at until it is over.
         """
         for _ in range(_LOOKS):
-            if not self.has_living_members():
+            # Beside the loop: all processes of the machine are looked at.
+            if not await asyncio.to_thread(self.has_living_members):
                 return
             await asyncio.sleep(_LOOK_AGAIN_S)
 

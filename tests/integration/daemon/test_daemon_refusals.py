@@ -218,23 +218,32 @@ async def test_what_was_not_in_the_tree_at_an_undo_is_undone_by_the_next_one(
             await d.requests.answer("undo", {"id": "t"})
 
 
-async def test_a_whole_diff_is_read_in_pieces_of_the_same_patch(
-    valkey_url: str, project_id: ProjectId, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("whole", [False, True])
+async def test_a_diff_is_read_in_pieces_of_the_same_patch_which_is_made_once(
+    valkey_url: str, project_id: ProjectId, monkeypatch: pytest.MonkeyPatch, *, whole: bool
 ) -> None:
-    monkeypatch.setattr(task_requests, "WHOLE_PIECE_CHARS", 40)
+    for name in ("PIECE_CHARS", "WHOLE_PIECE_CHARS"):
+        monkeypatch.setattr(task_requests, name, 40)
     async with daemonlet(valkey_url, project_id) as d:
         await has_landed(d)
+        made: list[str] = []
+        make = d.shop.lander.diff
+
+        async def counted(task: TaskId, *, since_ms: int = 0, whole: bool = False) -> str:
+            made.append(task)
+            return await make(task, since_ms=since_ms, whole=whole)
+
+        monkeypatch.setattr(d.shop.lander, "diff", counted)
         pieces: list[str] = []
         offset: int | None = 0
         while offset is not None:
-            asked = {"id": "t", "offset": offset, "whole": True}
-            piece = await d.requests.answer("diff", asked)
-            again = await d.requests.answer("diff", asked)
-            assert again["text"] == piece["text"], "whoever else reads it, and from where"
+            piece = await d.requests.answer("diff", {"id": "t", "offset": offset, "whole": whole})
             pieces.append(piece["text"])
             offset = piece["next_offset"]
-        assert len(pieces) > 2
-        assert "".join(pieces) == (await d.requests.answer("diff", {"id": "t"}))["text"]
+        assert (len(pieces) > 2, made) == (True, ["t"])
+        once_more = {"id": "t", "offset": 40, "whole": whole}
+        assert (await d.requests.answer("diff", once_more))["text"] == pieces[1], "whoever else reads it"
+        assert "".join(pieces) == await make(TaskId("t"), whole=whole)
 
 
 async def test_what_a_worker_renamed_or_wrote_outside_is_told_beside_its_decisions(

@@ -235,6 +235,18 @@ def test_a_folder_outside_any_repository_is_refused_in_words(
     assert "is not there" in capsys.readouterr().err
 
 
+def test_a_shell_whose_folder_was_removed_is_told_to_leave_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (gone := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert agentcoord.main(["status"], {"HOME": str(tmp_path)}) == ExitCode.USAGE
+    assert capsys.readouterr().err == (
+        "error: the folder that this shell is in was removed\nfix: cd to a folder that exists\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "closed", "code"),
     [

@@ -99,21 +99,11 @@ class ProofChecks:
             junit_files=self._checks.junit_files,
             excuse_pre_existing=self._checks.pre_existing == "allow",
         )
-        untouched = await proof.look() if len(commands) > 1 else {}
-        one_has_run = False
-
-        async def check(name: str, command: str) -> CheckOutcome:
-            nonlocal one_has_run
-            if one_has_run:  # A worker's code ran in it, and the next one is to see the tree as it will be.
-                await proof.put_back(untouched)
-            one_has_run = True
-            return await runs.check(name, command)
-
         report = await self._book.run(
             commands,
             tree_hash=tree_hash,
             surroundings=await asyncio.to_thread(surroundings_of, policy, timeout_s=self._limits.timeout_s),
-            run=check,
+            run=runs.check,
             on_outcome=tell,
         )
         return report, runs.cases

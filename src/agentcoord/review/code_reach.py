@@ -45,7 +45,7 @@ _HEAD_CHARS = 100
 GO_MAIN = "TestMain"
 """The function of a Go package that runs its tests."""
 _GO_INIT = re.compile(r"^func\s++init\s*+\(\s*+\)\s*+\{", re.MULTILINE)
-_GO_MAIN_GIVEN = re.compile(r"\(\s*+(?P<name>\w++)\s++\*")
+_GO_MAIN_GIVEN = re.compile(r"\(\s*+(?P<name>\w++)\s++\*\s*+(?:\w++\.)?+M\b")
 GO_RUNS_NOTHING = f"{GO_MAIN} runs no test, or ends with 0 whatever they say"
 _RUN, _EXIT = re.compile(r"\.Run\(\)"), re.compile(r"\bos\.Exit\(\s*\d")
 

@@ -9,7 +9,7 @@ what the methods mean (`messages`), and who answers which id.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from agentcoord.errors import WireError
 from agentcoord.wire.protocol import FRAME_BYTES, RpcCode
@@ -105,7 +105,11 @@ class Malformed(_Message):
 Frame = Request | Notice | Result | Failure | Malformed
 
 _LIST_BYTES = (128 * 1024, 16 * 1024, 2 * 1024, 256)
-"""What is left of each list of texts in a message that is too long, the first that will do."""
+"""What is left of each list of files in a message that is too long, the first that will do."""
+_FILE_LISTS = frozenset(
+    ("files", "runs_here", "paths", "restored", "merged", "gone", "absent", "conflicts", "landed")
+)
+"""What may hold thousands. No other list is shortened: a task that seems to need less is another task."""
 
 JsonReader = Callable[[bytes], object]
 """Makes a value of a line. Raises ValueError when it is not JSON, RecursionError when it nests too deep."""
@@ -172,7 +176,7 @@ def encode_notification(method: str, params: Mapping[str, Any]) -> bytes:
 def encode_result(request_id: RequestId, result: Mapping[str, Any]) -> bytes:
     """Return the line that answers `request_id`.
 
-    Where it would pass FRAME_BYTES, long lists of texts (thousands of changed files) lose their ends. Raises
+    Where it would pass FRAME_BYTES, long lists of files (thousands of changed ones) lose their ends. Raises
     WireError when it does all the same.
     """
     return _fitting_line({"jsonrpc": "2.0", "id": request_id, "result": result})
@@ -267,16 +271,27 @@ def _fitting_line(message: Mapping[str, Any]) -> bytes:
 
 
 def _with_shorter_lists(value: Any, most_bytes: int) -> Any:
-    """The same with so much of each list of texts as comes first."""
+    """The same with so much of each list of files as comes first, and at least one of it."""
     if isinstance(value, Mapping):
-        return {key: _with_shorter_lists(held, most_bytes) for key, held in value.items()}
-    if not isinstance(value, list | tuple):
-        return value
-    if not all(isinstance(held, str) for held in value):
+        return {
+            key: _beginning(held, most_bytes)
+            if _is_file_list(key, held)
+            else _with_shorter_lists(held, most_bytes)
+            for key, held in value.items()
+        }
+    if isinstance(value, list | tuple):
         return [_with_shorter_lists(held, most_bytes) for held in value]
-    kept: list[str] = []
-    for text in value:
-        most_bytes -= len(json.dumps(text))
+    return value
+
+
+def _is_file_list(key: object, value: object) -> bool:
+    return key in _FILE_LISTS and isinstance(value, list | tuple) and all(isinstance(v, str) for v in value)
+
+
+def _beginning(texts: Sequence[str], most_bytes: int) -> list[str]:
+    kept = list(texts[:1])
+    for text in texts[1:]:
+        most_bytes -= len(json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogatepass"))
         if most_bytes < 0:
             break
         kept.append(text)

@@ -14,16 +14,12 @@ from agentcoord.domain.files import ChangeSet
 from agentcoord.workspace.blobs import BlobStore
 from agentcoord.workspace.files import SafeTree
 from agentcoord.workspace.manifest import Manifest
-from agentcoord.workspace.mirror import GIT_MOUNT
 from agentcoord.workspace.places import CopyPlaces
-from agentcoord.workspace.put_back import Shown, put_back
 from agentcoord.workspace.repository import Repository
-from agentcoord.workspace.signatures import Signature
 from agentcoord.workspace.staged import MergeConflict, Staged
 from agentcoord.workspace.staging import stage_changes
 from agentcoord.workspace.threads import run_to_end
 from agentcoord.workspace.user_tree import TreeStamp
-from agentcoord.workspace.walk import walk
 from agentcoord.workspace.workspace import Workspace
 
 Resync = Callable[[], Awaitable[tuple[Manifest, int]]]
@@ -49,19 +45,15 @@ class ProofTree:
         self.read_only = {real: repo.root / name for name, real in shares.items()}
         """Shared folders: where they really are, and where the sandbox shows them."""
         self._shared = frozenset(shares)
-        self._shown = Shown(Manifest(), {})
 
     async def sync(self) -> TreeStamp:
         """Make it the user's tree as it is now, with no changes on top."""
         manifest, generation = await self._resync()
-        self._shown = Shown(manifest, {})
         return replace(manifest.stamp(generation), shared=self._shared)
 
     def put(self, files: Sequence[tuple[str, bytes | None, int]]) -> None:
         """Make these files so, by path, content (None: gone) and mode. Blocking."""
         tree = SafeTree(self.root)
-        on_top = {path: (content, mode) for path, content, mode in files}
-        self._shown = self._shown._replace(on_top={**self._shown.on_top, **on_top})
         for path, content, mode in files:
             if content is None:
                 tree.remove(path)
@@ -91,21 +83,4 @@ class ProofTree:
         )
         if isinstance(staged, MergeConflict):
             return staged
-        on_top = {f.path: (f.content, f.new.mode) for each in (*ahead, staged) for f in each.files}
-        self._shown = Shown(manifest, on_top)
         return replace(staged, stamp=replace(staged.stamp, shared=self._shared))
-
-    async def look(self) -> Mapping[str, Signature]:
-        """Return what is in it now, for `put_back`."""
-        return (await run_to_end(walk, self.root, self._not_ours)).files
-
-    async def put_back(self, before: Mapping[str, Signature]) -> None:
-        """Undo what commands changed or removed of what was there `before`; what they added stays.
-
-        Raises WorkspaceError when the copy cannot be written.
-        """
-        await run_to_end(put_back, self.root, self._shown, before, self._blobs.read, self._not_ours)
-
-    @property
-    def _not_ours(self) -> tuple[str, ...]:
-        return (GIT_MOUNT, *self._shared)

@@ -618,3 +618,8 @@ def test_a_new_file_of_go_that_keeps_its_package_from_being_tested_is_flagged(
     new = ChangedFile("main_test.go", None, MAIN.format(body).encode())
     flags = find_flags([new], ["go test ./..."])
     assert [each.kind for each in flags] == [Kind.CONFIGURATION_CHANGED] * flagged
+
+
+def test_a_test_of_go_that_is_called_testmain_and_tests_main_is_a_test() -> None:
+    new = ChangedFile("main_test.go", None, b"package a\n\nfunc TestMain(t *testing.T) {\n\tmain()\n}\n")
+    assert not find_flags([new], ["go test ./..."])

@@ -151,6 +151,17 @@ def test_an_answer_about_thousands_of_files_with_long_names_tells_of_those_that_
     assert [each["data"] for each in told["events"]] == [{"files": files[:shown], "ok": True}] * 40
 
 
+def test_of_what_is_too_long_no_list_of_files_becomes_empty_and_no_other_list_shorter() -> None:
+    undone = [
+        {"restored": ["x" * 90] * 40, "conflicts": [f"{number}/" + "\u6587" * 120]} for number in range(300)
+    ]
+    task = {"needs": ["y" * 60] * 20, "writes": [f"src/{'z' * 60}/**"] * 20}
+    told = json.loads(encode_result(1, {"tasks": [task], "undone": undone}))["result"]
+    assert told["tasks"] == [task]
+    assert [each["conflicts"] for each in told["undone"]] == [each["conflicts"] for each in undone]
+    assert {len(each["restored"]) for each in told["undone"]} <= set(range(1, 40))
+
+
 def test_lists_of_a_message_that_fits_are_left_alone() -> None:
     params = {"files": ["x" * 1_000] * 1_000, "pair": ("a", 1)}
     assert json.loads(encode_notification("x", params))["params"] == {**params, "pair": ["a", 1]}

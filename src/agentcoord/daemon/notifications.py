@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 SEND_TIMEOUT_S = 20.0
 LAST_WORDS_S = 5.0
 """How long notices may hold up a stop, all together."""
+BUSY_TIMEOUT_S = 5.0
+"""How long a notice waits for the one before to get through by the same way."""
 
 Send = Callable[[Notice], Awaitable[None]]
 log = structlog.get_logger("notify")
@@ -52,9 +54,10 @@ def by_command(command: str, env: Mapping[str, str]) -> Send:
     return send
 
 
-def by_url(url: str, send_timeout_s: float = SEND_TIMEOUT_S) -> Send:
+def by_url(url: str, send_timeout_s: float = SEND_TIMEOUT_S, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Send:
     """Post to a URL, in the shape that its host expects.
 
+    One at a time: nothing ends a thread to which a server answers a byte a minute, so it gets no second.
     Raises DaemonError for one that nothing can be posted to: told at the start, as for Apprise.
     """
     if not _is_web_address(url):
@@ -62,10 +65,18 @@ def by_url(url: str, send_timeout_s: float = SEND_TIMEOUT_S) -> Send:
             "notify.url is no http(s) address", mend="set AGENTCOORD_NOTIFY_URL to one, https:// included"
         )
 
+    posting: asyncio.Future[None] | None = None
+
     async def send(notice: Notice) -> None:
+        nonlocal posting
         request = request_for(url, notice)
+        if posting is not None:
+            _, late = await asyncio.wait({posting}, timeout=busy_timeout_s)
+            if late:
+                raise TimeoutError
+        posting = in_own_thread(lambda: post(request, send_timeout_s), "notice")
         async with asyncio.timeout(send_timeout_s):
-            await in_own_thread(lambda: post(request, send_timeout_s), "notice")
+            await asyncio.shield(posting)
 
     return send
 
@@ -206,7 +217,7 @@ async def send_to_all(ways: Iterable[Send], notice: Notice) -> None:
         try:
             await send(notice)
         except asyncio.CancelledError:
-            log.warning("notice_not_sent", kind=str(notice.kind), error="the daemon stopped meanwhile")
+            log.warning("notice_not_sent", kind=str(notice.kind), error="cut off while it was sent")
             raise
         except (OSError, TimeoutError, ValueError) as error:
             # Neither the address nor what it answers: a webhook's URL is a secret.

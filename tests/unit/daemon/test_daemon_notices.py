@@ -22,6 +22,7 @@ from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.notices import Notice, NoticeDesk, NoticeKind, died_before
 from agentcoord.daemon.notifications import (
     Notifier,
+    Send,
     _desktop_words,
     by_command,
     by_url,
@@ -411,6 +412,61 @@ def test_a_server_that_says_nothing_holds_up_neither_the_next_notice_nor_a_daemo
             asyncio.run(tell_one_that_takes_its_time(port))
         assert [each["event"] for each in logged] == ["notice", "notice_not_sent"]
         assert any(thread.name == "notice" for thread in threading.enumerate()), "nobody waited for it"
+
+
+@asynccontextmanager
+async def slow_web(answer: asyncio.Event) -> AsyncIterator[tuple[str, asyncio.Semaphore]]:
+    """A server that answers when it may; the semaphore has one for each request."""
+    taken = asyncio.Semaphore(0)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with asyncio.timeout(10):
+            await reader.readuntil(b"\r\n\r\n")
+            taken.release()
+            await answer.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook", taken
+
+
+async def tell(send: Send) -> None:
+    await send(NOTICE)
+
+
+async def cut_off(send: Send, taken: asyncio.Semaphore) -> None:
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(tell(send))
+        await taken.acquire()
+        first.cancel()
+
+
+async def test_a_server_that_does_not_end_its_answer_is_sent_no_second_notice() -> None:
+    answer = asyncio.Event()
+    async with slow_web(answer) as (url, taken):
+        send = by_url(url, busy_timeout_s=0.01)
+        await cut_off(send, taken)
+        with capture_logs() as logged:
+            for _ in range(3):
+                await send_to_all([send], NOTICE)
+        lost = [each["error"] for each in logged if each["event"] == "notice_not_sent"]
+        assert (lost, taken.locked()) == (["TimeoutError"] * 3, True)
+        answer.set()
+        await by_url(url)(NOTICE)
+
+
+async def test_a_notice_waits_for_the_one_before_that_was_cut_off() -> None:
+    answer = asyncio.Event()
+    async with slow_web(answer) as (url, taken), asyncio.TaskGroup() as group:
+        send = by_url(url)
+        await cut_off(send, taken)
+        second = group.create_task(tell(send))
+        await asyncio.sleep(0)
+        answer.set()
+        await second
+        assert not taken.locked()
 
 
 async def test_the_desktop_is_told_by_the_systems_own_tool_where_there_is_one(tmp_path: Path) -> None:

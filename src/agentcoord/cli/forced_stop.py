@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 
 from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.lock_look import holds_lock, wait_until
@@ -38,6 +39,9 @@ def end_process(paths: ProjectPaths, say: Callable[[str], None], *, grace_s: flo
     if wait_until(lambda: not holds_lock(paths.lock_file), grace_s):
         return
     say(f"it has not ended within {grace_s:g} s: pid {pid} is killed (SIGKILL)")
+    # It was wanted until now: a service that is started again must not take its deadline for its own.
+    with suppress(OSError):
+        paths.wanted_file.unlink(missing_ok=True)
     holder.daemon.send(signal.SIGKILL)
     if not wait_until(lambda: not holds_lock(paths.lock_file), grace_s):
         raise CommandError(

@@ -3,7 +3,7 @@
 Who is started again by our supervisor is told (`StartArgs.since_ms`). A service manager tells nothing, so
 it stands in the state folder, and goes with an end in order. It counts for a start by such a manager,
 within minutes of the last sign of life: a start on another day is a wish of its own. Nor does it
-count for a deadline where none was set.
+count for another deadline than the one that was set then.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class WantedSince:
         last = self._read()
         if last is not None:
             last_since, last_deadline, seen = last
-            if not last_deadline:
+            if last_deadline != deadline:
                 since = now
             elif args.supervised:
                 since = min(max(last_since, since), now)
@@ -74,7 +74,7 @@ class WantedSince:
         try:
             said = json.loads(self._path.read_text(encoding="utf-8"))
             return int(said["since_ms"]), str(said["deadline"]), round(self._path.stat().st_mtime * 1000)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             return None
 
     def _sign(self) -> None:

@@ -190,7 +190,9 @@ def test_a_supervised_process_is_not_started_again(project: Project) -> None:
         stack.callback(_kill_group, supervisor.pid)
         assert supervisor.stdout is not None
         assert supervisor.stdout.readline() == "holds\n"
+        project.paths.wanted_file.touch()
         end_process(project.paths, print, grace_s=0.5)
+        assert not project.paths.wanted_file.exists(), "nobody wants it any more"
         assert supervisor.wait(20) == -signal.SIGKILL % 256
         assert supervisor.stdout.read() == ""
     assert not holds_lock(project.paths.lock_file)

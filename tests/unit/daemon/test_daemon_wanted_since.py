@@ -76,7 +76,31 @@ def test_a_supervisor_knows_it_itself_but_not_of_a_deadline_set_since(tmp_path: 
         clock.now_s += 60
 
 
-@pytest.mark.parametrize("text", ["", "[]", "5", '{"since_ms": "x", "deadline": ""}', '{"since_ms": 1}'])
+@pytest.mark.parametrize(("env", "supervised"), [(SERVICE, False), ({}, True)], ids=["service", "supervised"])
+def test_a_deadline_that_was_changed_while_a_daemon_lived_is_the_next_one(
+    tmp_path: Path, env: dict[str, str], supervised: bool
+) -> None:
+    clock = HandClock()
+    told = StartArgs(supervised=supervised, since_ms=clock.now_ms())
+    wanted(tmp_path, clock, env).begin(told, NIGHT)
+    clock.now_s += 60
+    changed = clock.now_ms()
+    assert wanted(tmp_path, clock, env).begin(told, "12:00") == changed
+    clock.now_s += 60
+    assert wanted(tmp_path, clock, env).begin(told, "12:00") == changed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "5",
+        '{"since_ms": "x", "deadline": ""}',
+        '{"since_ms": 1}',
+        '{"since_ms": 1e999, "deadline": "07:00"}',
+    ],
+)
 def test_a_file_that_makes_no_sense_counts_for_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "wanted.json").write_text(text)
     clock = HandClock()

@@ -144,6 +144,8 @@ class MemoryKeeper:
         self._restored = restored
         self._turn = asyncio.Lock()
         self._told_of = ""
+        self._facts: Subscription | None = None
+        self._dirty: set[str] = set()
         self._settings_told = False
         """Whether a setting has changed of which no task tells: a pause, or its end."""
         self._highest = 0
@@ -152,17 +154,32 @@ class MemoryKeeper:
     async def run(self) -> None:
         """Keep and watch, for ever. Raises DaemonError when a lost memory cannot be put back."""
         self._kept = await asyncio.to_thread(KeptFile.open, self._path)
-        dirty: set[str] = set()
         with self._hub.subscribed() as facts:
-            dirty.update(task.id for task in await self._known_tasks())
+            self._facts = facts
+            self._dirty.update(task.id for task in await self._known_tasks())
             while True:
                 try:
                     async with asyncio.timeout(LOOK_EVERY_S):
                         await self._store.memory.lost.wait()
                 except TimeoutError:
                     pass
-                dirty |= await self._named_in(facts)
-                await self._one_round(dirty)
+                self._dirty |= await self._named_in(facts)
+                await self._one_round(self._dirty)
+
+    async def keep_last(self) -> None:
+        """Copy what the last round did not, before an end in order. What prevents it is told to the log."""
+        if self._facts is None:
+            return
+        try:
+            async with asyncio.timeout(LOOK_EVERY_S):
+                dirty = self._dirty | await self._named_in(self._facts)
+                async with self._turn:
+                    if not self._store.memory.lost.is_set():
+                        await self._copy(dirty)
+        except (StoreError, OSError) as error:  # A TimeoutError is one.
+            self._tell_once(
+                f"the last changes are not in {self._path}: {str(error) or 'Redis does not answer'}"
+            )
 
     async def _one_round(self, dirty: set[str]) -> None:
         """Copy, or restore; `dirty` is empty afterwards unless the store or the disk is away."""

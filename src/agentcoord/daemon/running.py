@@ -79,6 +79,8 @@ class Daemon:
                     await self.shop.hub.flushed()
             except TimeoutError:  # The store is away; the tasks' states do not hang on it.
                 log.warning("last_events_lost")
+            else:
+                await self.keeper.keep_last()
             regular.cancel()
         self.on_end()
 

@@ -24,6 +24,7 @@ from agentcoord.config.paths import ProjectPaths
 from agentcoord.daemon.background_start import start_background
 from agentcoord.daemon.compose import composed
 from agentcoord.daemon.head_start import head_start
+from agentcoord.daemon.kept_file import KeptFile
 from agentcoord.daemon.project_lock import read_identity
 from agentcoord.daemon.running import Daemon
 from agentcoord.daemon.service import run_foreground
@@ -342,6 +343,14 @@ def test_the_starter_is_told_once_and_its_descriptor_is_never_used_again(place: 
     taken = os.open(os.devnull, os.O_RDONLY)
     assert taken == min(taken, writing), "the number is free"
     os.close(taken)
+
+
+async def test_a_daemon_that_stops_at_once_has_copied_what_was_loaded(place: Place) -> None:
+    async with running(place) as (daemon, task), connected(place) as client:
+        await client.call(Method.LOAD, text=PLAN)
+        daemon.shutdown.ask(now=True)
+        await task
+    assert "t:t" in KeptFile(place.paths.kept_file).read()
 
 
 async def test_nothing_is_left_behind_by_a_daemon_that_stopped(place: Place) -> None:

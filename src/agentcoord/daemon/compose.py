@@ -9,6 +9,7 @@ begin. It comes down in the opposite order, through one exit stack. Deliberately
 from __future__ import annotations
 
 import asyncio
+import datetime
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -42,6 +43,9 @@ from agentcoord.domain.states import SETTLED_STATES
 from agentcoord.store.connection import Store, unix_url
 from agentcoord.telemetry.logs import Redactor
 from agentcoord.workspace.landing import Lander
+
+STARTED_AGAIN_MS = 60_000
+"""A start takes seconds."""
 
 
 @asynccontextmanager
@@ -105,7 +109,7 @@ async def composed(begun: HeadStart) -> AsyncIterator[Daemon]:
         shutdown = Shutdown()
         wanted = WantedSince(paths.wanted_file, env, clock)
         since_ms = await asyncio.to_thread(wanted.begin, begun.args, settings.budget.deadline)
-        come = f"the deadline {settings.budget.deadline} has come"
+        come = f"the deadline {settings.budget.deadline} has come{_since_words(since_ms, clock.now_ms())}"
         chores = Chores(
             shop,
             fleet,
@@ -188,6 +192,14 @@ async def composed(begun: HeadStart) -> AsyncIterator[Daemon]:
             source.warm_up,
             work_waits,
         )
+
+
+def _since_words(since_ms: int, now_ms: int) -> str:
+    """Since when a daemon is wanted that was started again: else its end after minutes is a riddle."""
+    if now_ms - since_ms < STARTED_AGAIN_MS:
+        return ""
+    since = datetime.datetime.fromtimestamp(since_ms / 1000, datetime.UTC).astimezone()
+    return f" (started again; wanted since {since:%Y-%m-%d %H:%M})"
 
 
 def drain(fleet: Fleet, state: DaemonState, *, why: str = "") -> None:

@@ -275,7 +275,9 @@ async def test_a_daemon_that_is_started_again_after_the_deadline_lets_no_worker_
             await daemon.run(lambda: None)
         (task,) = await daemon.shop.store.queue.all()
         assert (task.state, task.attempt) == (TaskState.QUEUED, 0)
-        assert daemon.state.stopping_why == f"the deadline {deadline} has come"
+        since = f"{now - datetime.timedelta(hours=1):%Y-%m-%d %H:%M}"
+        again = f"(started again; wanted since {since})"
+        assert daemon.state.stopping_why == f"the deadline {deadline} has come {again}"
         kinds = [each.kind for each in daemon.shop.hub.recent]
         assert EventKind.DAEMON_STOPPING in kinds
         assert EventKind.TASK_CLAIMED not in kinds

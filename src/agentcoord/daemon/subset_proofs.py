@@ -130,7 +130,8 @@ class SubsetProofs:
             )
             if plan.conflicts:
                 subset.state = SubsetState.BROKEN
-                subset.why = f"these changed since in the same place: {', '.join(plan.conflicts)}"
+                paths = ", ".join(plan.conflicts)
+                subset.why = f"changed since in the same place, or landed by another task as well: {paths}"
                 return
             subset.proven = plan.wanted_sha256
             await asyncio.to_thread(proof.put, [(s.path, s.wanted, s.mode) for s in plan.steps])

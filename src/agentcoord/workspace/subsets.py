@@ -16,6 +16,7 @@ from agentcoord.errors import LandingRefusedError, WorkspaceError
 from agentcoord.values import dataclass
 from agentcoord.workspace.diffs import Pair, merge, unified_diff
 from agentcoord.workspace.history import Operation, Record, Swap
+from agentcoord.workspace.others_lines import OthersLines
 from agentcoord.workspace.undo import UndoPlan, UndoStep
 
 _Read = Callable[[str], bytes]
@@ -53,6 +54,7 @@ def plan_without(
     Raises WorkspaceError when some of them are not there.
     """
     steps, conflicts, found = [], [], set[str]()
+    others = OthersLines(landings, records, read_blob)
     for change in _net(records, landings, read_blob):
         pair = change.pair
         hunks = [hunk for file in read_diff(unified_diff([pair])) for hunk in file.hunks]
@@ -70,7 +72,11 @@ def plan_without(
         step = _step(change, wanted, current)
         if step is None:
             conflicts.append(pair.path)
-        elif step.current != step.wanted:
+        elif step.current == step.wanted:
+            continue
+        elif others.are_taken(pair.path, step.current, step.wanted):
+            conflicts.append(pair.path)
+        else:
             steps.append(step)
     if missing := set(keys) - found:
         raise WorkspaceError(

@@ -122,7 +122,9 @@ async def test_hunks_in_lines_that_changed_since_cannot_be_tried_and_the_paths_a
             (d.root / "src/new.py").unlink()
             broken = await proven(d, three, new)
             assert broken["state"] == "broken"
-            assert broken["why"] == "these changed since in the same place: src/app.py, src/new.py"
+            assert broken["why"] == (
+                "changed since in the same place, or landed by another task as well: src/app.py, src/new.py"
+            )
             assert "could not be tried" in await refusal(d, "take_out", id="t", hunks=[three, new])
             assert "mine" in (d.root / "src/app.py").read_text()
 

@@ -26,6 +26,8 @@ from agentcoord.values import dataclass
 
 _MOST = 10_000
 _LOOKS = 100
+_KILLS = 2
+"""How often it is looked for what is to be killed: each look at thousands of processes takes 0.1 s."""
 _LOOK_AGAIN_S = 0.01
 _TRIED_S = 10.0
 _TRIED_CODE = 7
@@ -46,8 +48,8 @@ class Held:
             _send(pid, signal.SIGTERM)
 
     def kill(self) -> None:
-        """Send KILL to all but the holder, which then ends by itself."""
-        for _ in range(_LOOKS):
+        """Send KILL to all but the holder, which then ends by itself, and whatever was started meanwhile."""
+        for _ in range(_KILLS):
             found = set(self._beneath()) - self._killed
             if not found:
                 break
@@ -61,7 +63,7 @@ class Held:
         """Return when the holder is dead, and all that was killed, or after about a second for those."""
         await until_readable(self.pidfd)
         for _ in range(_LOOKS):
-            self._killed = {pid for pid in self._killed if is_alive(Path(f"/proc/{pid}"))}
+            self._killed = await asyncio.to_thread(_living, self._killed)
             if not self._killed:
                 return
             await asyncio.sleep(_LOOK_AGAIN_S)
@@ -111,6 +113,10 @@ async def adopt_held(process: Process) -> Family:
         return Held(process.pid, os.pidfd_open(process.pid))
     except OSError:  # It has ended, and all with it.
         return ProcessGroup(process.pid)
+
+
+def _living(pids: set[int]) -> set[int]:
+    return {pid for pid in pids if is_alive(Path(f"/proc/{pid}"))}
 
 
 def _send(pid: int, number: signal.Signals) -> None:

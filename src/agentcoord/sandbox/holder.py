@@ -57,6 +57,8 @@ def end_all() -> None:
             return  # Nothing can be done about what became another user.
         with contextlib.suppress(ChildProcessError):
             os.waitpid(-1, 0)
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass  # Else each of them would be killed again for every one that ends.
 
 
 def _is_killed(pid: str) -> bool:

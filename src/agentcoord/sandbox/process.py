@@ -5,7 +5,7 @@ the processes that a command may have started: a process group where there is no
 process-id namespace under bubblewrap.
 
 Whatever happens (end, deadline, watchdog, cancellation) the family is killed before `run_process`
-returns or raises, and KILL is sent without awaiting anything first.
+returns or raises; when it is cancelled, KILL is sent without awaiting anything first.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ async def _pump(reader: asyncio.StreamReader, capture: HeadTail, on_output: OnOu
 
 async def _watch(watch: Watch, family: Family, verdict: _Verdict) -> None:
     verdict.killed_by = await watch(family)
-    family.kill()
+    await _beside_the_loop(family.kill)
 
 
 async def _wait_within(process: Process, family: Family, limits: Limits, verdict: _Verdict) -> None:
@@ -194,17 +194,17 @@ async def _wait_within(process: Process, family: Family, limits: Limits, verdict
         return
     except TimeoutError:
         verdict.killed_by = KilledBy.TIMEOUT
-        family.ask_to_end()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(limits.grace_s):
+            await _beside_the_loop(family.ask_to_end)
             await process.wait()
 
 
 async def _all_dead(process: Process, family: Family) -> None:
     """Kill what is left and wait until it is gone, so that no late write can follow."""
-    family.kill()
     try:
         async with asyncio.timeout(_REAP_S):
+            await _beside_the_loop(family.kill)
             await process.wait()
             await family.gone()
     except TimeoutError as error:
@@ -212,6 +212,14 @@ async def _all_dead(process: Process, family: Family) -> None:
             f"Process {process.pid} does not die, not even of KILL: it hangs in the kernel.",
             mend="look at the disk that the workspace is on",
         ) from error
+
+
+async def _beside_the_loop(send: Callable[[], None]) -> None:
+    """To find thousands of processes takes a while."""
+    try:
+        await asyncio.to_thread(send)
+    except RuntimeError:  # So many that no thread can be started.
+        send()
 
 
 async def _drain(pump: asyncio.Task[None]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -93,3 +94,19 @@ async def test_where_a_filter_forbids_to_hold_the_deadline_ends_the_command_all_
     result = await sandbox.run("echo $$; exec sleep 300", Policy(tmp_path, tmp_path), Limits(timeout_s=1))
     with pytest.raises(ProcessLookupError):
         os.kill(int(result.output), 0)
+
+
+async def test_ending_many_processes_takes_no_more_than_some_looks_at_them() -> None:
+    count = 100
+    script = f"""if True:
+        import os, signal
+        from agentcoord.sandbox import holder
+        for _ in range({count}):
+            if os.fork() == 0:
+                signal.pause()
+        asked, kill = [], os.kill
+        os.kill = lambda pid, number: (asked.append(pid), kill(pid, number))
+        holder.end_all()
+        print(len(asked))"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert count <= int(done.stdout) < count * count / 4

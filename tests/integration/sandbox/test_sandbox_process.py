@@ -8,6 +8,8 @@ import fcntl
 import os
 import signal
 import sys
+import threading
+from asyncio.subprocess import Process
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from agentcoord.clock import SystemClock
 from agentcoord.errors import SandboxError
 from agentcoord.sandbox.policy import KilledBy, Limits
 from agentcoord.sandbox.process import Ended, Family, Launch, run_process
+from agentcoord.sandbox.process_group import ProcessGroup
 
 LIMITS = Limits(timeout_s=20.0, grace_s=0.3)
 
@@ -113,6 +116,26 @@ async def test_a_watch_that_returns_ends_the_program_for_its_reason(tmp_path: Pa
     launch = bash("sleep 300", tmp_path)
     ended = await run_process(launch, LIMITS, clock=SystemClock(), watch=watch)
     assert ended.killed_by is KilledBy.DISK
+
+
+async def test_the_loop_goes_on_while_processes_are_looked_for(tmp_path: Path) -> None:
+    on_loop = threading.current_thread()
+    asked: list[threading.Thread] = []
+
+    class Many(ProcessGroup):
+        def ask_to_end(self) -> None:
+            asked.append(threading.current_thread())
+
+        def kill(self) -> None:
+            asked.append(threading.current_thread())
+            super().kill()
+
+    async def adopt(process: Process) -> Family:
+        return Many(process.pid)
+
+    limits = Limits(timeout_s=0.1, grace_s=0.1)
+    await run_process(bash("sleep 300", tmp_path), limits, clock=SystemClock(), adopt=adopt)
+    assert on_loop not in asked[:2], "asked to end, and killed"
 
 
 async def test_an_error_of_the_watch_is_raised_as_it_is(tmp_path: Path) -> None:

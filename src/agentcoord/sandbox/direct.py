@@ -60,6 +60,7 @@ async def run_direct(
     clock: Clock,
     on_output: OnOutput | None,
     adopt: Adopt = adopt_group,
+    pass_fds: tuple[int, ...] = (),
 ) -> Result:
     """Run a program in the workspace with a home and a temporary folder that vanish afterwards.
 
@@ -72,7 +73,7 @@ async def run_direct(
         folder = await asyncio.to_thread(Path(scratch.name).resolve)
         environment = await asyncio.to_thread(direct_environment, policy, folder)
         ended = await run_process(
-            Launch(argv=argv_for(folder), env=environment, cwd=policy.workspace),
+            Launch(argv=argv_for(folder), env=environment, cwd=policy.workspace, pass_fds=pass_fds),
             limits,
             clock=clock,
             on_output=on_output,

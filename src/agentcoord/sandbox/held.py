@@ -12,13 +12,15 @@ import signal
 import sys
 from asyncio.subprocess import Process
 from dataclasses import field
+from functools import cache
 from pathlib import Path
+from typing import Self
 
 from agentcoord.clock import Clock
 from agentcoord.errors import SandboxError
 from agentcoord.sandbox import holder
 from agentcoord.sandbox.namespace import has_ended, until_readable
-from agentcoord.sandbox.policy import Limits
+from agentcoord.sandbox.policy import KilledBy, Limits
 from agentcoord.sandbox.process import Family, Launch, run_process
 from agentcoord.sandbox.process_group import ProcessGroup, is_alive
 from agentcoord.sandbox.watchdog import descendants
@@ -31,6 +33,7 @@ _KILLS = 2
 _LOOK_AGAIN_S = 0.01
 _TRIED_S = 10.0
 _TRIED_CODE = 7
+_TOLD_BYTES_MAX = 1024
 
 
 @dataclass(slots=True)
@@ -77,15 +80,48 @@ class Held:
         return [] if has_ended(self.pidfd) else descendants(self.holder_pid, _MOST)[1:]
 
 
+class Told:
+    """The pipe on which a holder says that it holds, or why not; use it as a context manager."""
+
+    def __init__(self) -> None:
+        self._read_end, self.write_end = os.pipe()
+        os.set_blocking(self._read_end, False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        os.close(self._read_end)
+        os.close(self.write_end)
+
+    def check(self, killed_by: KilledBy, output: str) -> None:
+        """Raise SandboxError when the holder, which has ended by now, did not start the command."""
+        try:
+            told = os.read(self._read_end, _TOLD_BYTES_MAX)
+        except BlockingIOError:
+            told = b""
+        if told == holder.HELD or killed_by not in (KilledBy.NOBODY, KilledBy.SIGNAL):
+            return
+        why = told.removeprefix(holder.HELD).decode(errors="replace") or output[-_TOLD_BYTES_MAX:].strip()
+        raise SandboxError(
+            f"The command was not started: {why or 'what was to hold it ended'}.",
+            mend="restart the daemon if it, or its Python, was installed anew",
+        )
+
+
 async def can_hold(bash: Path, *, clock: Clock) -> bool:
     """Whether this system has what it takes; tried, not assumed."""
     if sys.platform != "linux" or not sys.executable or not _has_pidfds():
         return False
     left_behind = f"sleep 60 & exit {_TRIED_CODE}"
-    launch = Launch(argv=held_command_line((str(bash), "-c", left_behind)), env={}, cwd=Path("/"))
+    argv = (str(bash), "-c", left_behind)
     try:
-        ended = await run_process(launch, Limits(timeout_s=_TRIED_S), clock=clock, adopt=adopt_held)
-    except SandboxError:
+        with Told() as told:
+            line, pass_fds = held_command_line(argv, told), (told.write_end,)
+            launch = Launch(argv=line, env={}, cwd=Path("/"), pass_fds=pass_fds)
+            ended = await run_process(launch, Limits(timeout_s=_TRIED_S), clock=clock, adopt=adopt_held)
+            told.check(ended.killed_by, "")
+    except (SandboxError, OSError):
         return False
     return ended.exit_code == _TRIED_CODE
 
@@ -102,9 +138,15 @@ def _has_pidfds() -> bool:
         return False
 
 
-def held_command_line(argv: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what starts a program, by its whole path, under a holder."""
-    return (sys.executable, "-I", "-S", str(Path(holder.__file__)), str(os.getpid()), *argv)
+def held_command_line(argv: tuple[str, ...], told: Told) -> tuple[str, ...]:
+    """Return what starts a program, by its whole path, under a holder that inherits `told`."""
+    return (sys.executable, "-I", "-S", "-c", _holder_text(), str(os.getpid()), str(told.write_end), *argv)
+
+
+@cache
+def _holder_text() -> str:
+    """Read once: the file may go, or become another, when the program is installed anew beneath a daemon."""
+    return Path(holder.__file__).read_text(encoding="utf-8")
 
 
 async def adopt_held(process: Process) -> Family:

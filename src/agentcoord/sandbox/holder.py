@@ -5,7 +5,9 @@ prctl(2)): also what made a session of its own, or changed its environment. So w
 rest is here to be ended; and as long as it has not, the daemon finds all of it beneath this process (see
 `held`). It ends all as well when the daemon dies.
 
-Run as a script of its own, with the standard library alone: `holder.py DAEMON-PID PROGRAM ARGUMENT...`.
+Run as a script of its own, with the standard library alone: `holder.py DAEMON-PID TOLD PROGRAM ARGUMENT...`.
+Into the descriptor TOLD goes `HELD` before the command is started, and after it why that could not be: an
+exit code of ours would be taken for the command's.
 """
 
 from __future__ import annotations
@@ -24,12 +26,14 @@ _SET_PARENT_DEATH_SIGNAL = 1
 _SET_CHILD_SUBREAPER = 36
 _CHILDREN = "/proc/thread-self/children"
 _TOLD_OF_DEATH = signal.SIGUSR1
+HELD = b"held"
 CANNOT_HOLD = 125
 """What it exits with where the system has not what this takes."""
 _NOT_STARTED = 127
 
 
-def main(daemon_pid: int, argv: list[str]) -> NoReturn:
+def main(daemon_pid: int, told: int, argv: list[str]) -> NoReturn:
+    os.set_inheritable(told, False)  # It is not the command's.
     prctl = ctypes.CDLL(None).prctl
     prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
     if prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0 or not os.access(_CHILDREN, os.R_OK):
@@ -40,9 +44,14 @@ def main(daemon_pid: int, argv: list[str]) -> NoReturn:
         os._exit(CANNOT_HOLD)  # It died before we could ask to be told.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # They are the command's, which may tidy up.
-    command = os.fork()
+    os.write(told, HELD)
+    try:
+        command = os.fork()
+    except OSError as error:
+        os.write(told, f"no process can be started: {error.strerror}".encode())
+        os._exit(CANNOT_HOLD)
     if command == 0:
-        _become(argv)
+        _become(argv, told)
     exit_code = _outlive(command)
     end_all()
     os._exit(exit_code)
@@ -69,7 +78,7 @@ def _is_killed(pid: str) -> bool:
     return True
 
 
-def _become(argv: list[str]) -> NoReturn:
+def _become(argv: list[str], told: int) -> NoReturn:
     """As a program that the daemon itself starts: with a session of its own and no signal ignored."""
     try:
         os.setsid()
@@ -77,6 +86,8 @@ def _become(argv: list[str]) -> NoReturn:
             with contextlib.suppress(OSError, ValueError):
                 signal.signal(number, signal.SIG_DFL)
         os.execv(argv[0], argv)  # noqa: S606 - no shell is wanted
+    except OSError as error:
+        os.write(told, f"{argv[0]} could not be started: {error.strerror}".encode())
     finally:
         os._exit(_NOT_STARTED)
 
@@ -102,4 +113,4 @@ def _end_with_the_daemon(_number: int, _frame: object) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2:])
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])

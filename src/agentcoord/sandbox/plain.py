@@ -8,15 +8,18 @@ given, and the real sandbox does not work.
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
+from functools import partial
 from pathlib import Path
 
 from agentcoord.clock import Clock
 from agentcoord.sandbox.backend import OnOutput
 from agentcoord.sandbox.direct import direct_command_line, run_direct
 from agentcoord.sandbox.environment import unfit_command
-from agentcoord.sandbox.held import adopt_held, can_hold, held_command_line
+from agentcoord.sandbox.held import Told, adopt_held, can_hold, held_command_line
 from agentcoord.sandbox.policy import Limits, Policy, ProbeReport, Result
-from agentcoord.sandbox.process import adopt_group
 
 
 class PlainSandbox:
@@ -46,12 +49,15 @@ class PlainSandbox:
         argv = direct_command_line(self._bash, command, limits)
         if self._can_hold is None:
             self._can_hold = await can_hold(self._bash, clock=self._clock)
-        adopt = adopt_group
-        if self._can_hold:
-            argv, adopt = held_command_line(argv), adopt_held
-        return await run_direct(
-            policy, limits, lambda _: argv, clock=self._clock, on_output=on_output, adopt=adopt
-        )
+        run = partial(run_direct, policy, limits, clock=self._clock, on_output=on_output)
+        # The daemon's Python may be gone by now: it was installed anew.
+        if not self._can_hold or not await asyncio.to_thread(os.access, sys.executable, os.X_OK):
+            return await run(lambda _: argv)
+        with Told() as told:
+            line = held_command_line(argv, told)
+            result = await run(lambda _: line, adopt=adopt_held, pass_fds=(told.write_end,))
+            told.check(result.killed_by, result.output)
+        return result
 
 
 def external_sandbox(bash: Path, *, clock: Clock) -> PlainSandbox:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from agentcoord.clock import SystemClock
-from agentcoord.sandbox import Limits, Policy, Result
+from agentcoord.errors import SandboxError
+from agentcoord.sandbox import Limits, Policy, Result, holder
 from agentcoord.sandbox.direct import direct_command_line, run_direct
 from agentcoord.sandbox.held import can_hold
 from agentcoord.sandbox.plain import external_sandbox
@@ -110,3 +111,37 @@ async def test_ending_many_processes_takes_no_more_than_some_looks_at_them() -> 
         print(len(asked))"""
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     assert count <= int(done.stdout) < count * count / 4
+
+
+async def test_an_upgrade_under_a_running_daemon_changes_nothing_for_its_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox, policy = external_sandbox(BASH, clock=SystemClock()), Policy(tmp_path, tmp_path)
+    assert (await sandbox.run("exit 3", policy, LIMITS)).exit_code == 3
+    monkeypatch.setattr(holder, "__file__", "/nowhere/holder.py")
+    assert (await sandbox.run("exit 4", policy, LIMITS)).exit_code == 4
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert (await sandbox.run("exit 5", policy, LIMITS)).exit_code == 5
+
+
+async def test_what_keeps_a_held_command_from_starting_is_no_exit_code_of_its(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bash = tmp_path / "bash"
+    bash.symlink_to(BASH)
+    sandbox, policy = external_sandbox(bash, clock=SystemClock()), Policy(tmp_path, tmp_path)
+    assert (await sandbox.run("exit 2", policy, LIMITS)).exit_code == 2
+    bash.unlink()
+    with pytest.raises(SandboxError, match="bash could not be started: No such file"):
+        await sandbox.run("exit 2", policy, LIMITS)
+    bash.symlink_to(BASH)
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho no module named encodings; exit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(SandboxError, match="not started: no module named encodings"):
+        await sandbox.run("exit 2", policy, LIMITS)
+
+
+async def test_a_command_does_not_inherit_what_its_holder_tells_by(tmp_path: Path) -> None:
+    assert (await run(tmp_path, "ls /proc/self/fd | wc -l")).output == "4\n", "three, and the folder"

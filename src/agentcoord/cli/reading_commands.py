@@ -120,6 +120,9 @@ def diff(context: typer.Context, task_id: TaskName, as_json: Json = False) -> No
         return
     for line in runs_here_lines(runs_here):
         terminal.say(*line)
+    if whole and not piece.get("whole"):
+        why = "it is too large" if "whole" in piece else "the daemon is older than this program: restart it"
+        terminal.say(f"This is a diff to read, and may be no patch to apply: {why}")
     if whole:
         terminal.raw(patch.encode("utf-8", "surrogateescape"))
     else:

@@ -18,6 +18,7 @@ from agentcoord.domain.task import Task
 from agentcoord.errors import RpcError
 from agentcoord.wire.protocol import PIECE_CHARS, ExitCode, RpcCode
 from agentcoord.workspace.names import runs_on_your_machine
+from agentcoord.workspace.patches import Diff
 
 WHOLE_PIECE_CHARS = PIECE_CHARS // 3
 """Fewer: where one of them is no character, all that are not ASCII are escaped on their way."""
@@ -30,7 +31,7 @@ class TaskRequests:
         self._shop = shop
         self._fleet = fleet
         self._reviewing = reviewing
-        self._read_now: tuple[tuple[TaskId, bool], str] | None = None
+        self._read_now: tuple[tuple[TaskId, bool], Diff] | None = None
         """The diff that somebody reads in pieces: making it anew for each takes long."""
 
     async def retry(self, params: Params) -> Answer:
@@ -103,17 +104,21 @@ class TaskRequests:
         since_ms, whole = task.queued_at_ms if task else 0, params.get("whole") is True
         kept = self._read_now if offset else None
         if kept is not None and kept[0] == (task_id, whole):
-            text = kept[1]
+            diff = kept[1]
+        elif whole:
+            diff = await self._shop.lander.whole_diff(task_id, since_ms=since_ms)
         else:
-            text = await self._shop.lander.diff(task_id, since_ms=since_ms, whole=whole)
+            diff = Diff(await self._shop.lander.diff(task_id, since_ms=since_ms), whole=False)
+        text = diff.text
         following = offset + (WHOLE_PIECE_CHARS if whole else PIECE_CHARS)
         if offset or following < len(text):
-            self._read_now = ((task_id, whole), text) if following < len(text) else None
+            self._read_now = ((task_id, whole), diff) if following < len(text) else None
         runs_here = [path for path in task.files if runs_on_your_machine(path)] if task else []
         return {
             "text": text[offset:following],
             "next_offset": following if following < len(text) else None,
             "runs_here": runs_here[:FILES_SHOWN],
+            "whole": diff.whole,
         }
 
     async def _find(self, task_id: TaskId) -> Task:

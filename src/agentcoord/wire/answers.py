@@ -239,3 +239,5 @@ class Piece(TypedDict):
     """Where the next piece begins; null at the end."""
     runs_here: list[str]
     """Changed files that run on the user's machine or in their CI; at most 2,000."""
+    whole: bool
+    """Whether it is what `git apply` makes the same bytes of: it was asked for, and is not too large."""

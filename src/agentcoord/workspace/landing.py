@@ -30,7 +30,7 @@ from agentcoord.workspace.history import (
     undone_landings,
 )
 from agentcoord.workspace.journal import Journal
-from agentcoord.workspace.patches import diff_of, lines_of, reverse_patch, trimmed_tasks
+from agentcoord.workspace.patches import Diff, diff_of, lines_of, reverse_patch, trimmed_tasks
 from agentcoord.workspace.preparing import Preparer
 from agentcoord.workspace.records import refuse_names
 from agentcoord.workspace.recovery import abandon, forget_prepared, recover, settle, take_back
@@ -141,12 +141,16 @@ class Lander:
         """Return every landing of `task`, undone ones and those of namesakes included, newest last."""
         return await asyncio.to_thread(lambda: landed_records(self._journal.of_task(task)))
 
-    async def diff(self, task: TaskId, *, since_ms: int = 0, whole: bool = False) -> str:
+    async def diff(self, task: TaskId, *, since_ms: int = 0) -> str:
         """Return what `task` landed as a unified diff, also after it was undone.
 
-        `whole`: for a program to apply, binary files and all. Raises WorkspaceError when it landed nothing.
+        Raises WorkspaceError when it landed nothing.
         """
-        return await asyncio.to_thread(diff_of, self._journal, task, since_ms, whole=whole)
+        return (await asyncio.to_thread(diff_of, self._journal, task, since_ms, whole=False)).text
+
+    async def whole_diff(self, task: TaskId, *, since_ms: int = 0) -> Diff:
+        """As `diff`, but for a program to apply, binary files and all, unless it would be too large."""
+        return await asyncio.to_thread(diff_of, self._journal, task, since_ms, whole=True)
 
     async def lines(self, task: TaskId, *, since_ms: int = 0) -> list[FileLines]:
         """Return what stands of what `task` landed, path by path, without hunks that were taken out.

@@ -6,6 +6,7 @@ Separate from `landing`, which writes: everything here only reads, and nothing o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from agentcoord.domain.files import FileLines
 from agentcoord.domain.ids import TaskId
@@ -20,11 +21,19 @@ MOST_WHOLE_BYTES = 8 * 1024 * 1024
 """All contents of a patch that is made whole, before and after: it is held in memory."""
 
 
-def diff_of(journal: Journal, task: TaskId, since_ms: int, *, whole: bool) -> str:
+class Diff(NamedTuple):
+    """What a task landed."""
+
+    text: str
+    whole: bool
+    """Whether it is a patch for a program to apply; else it is for people to read."""
+
+
+def diff_of(journal: Journal, task: TaskId, since_ms: int, *, whole: bool) -> Diff:
     """Return what `task` landed, also after it was undone. Blocking.
 
-    `whole`: as `whole_patch` has it, for a program to apply, unless that would be too large; else for people
-    to read. Raises WorkspaceError when it landed nothing, or its contents were compacted.
+    `whole`: as `whole_patch` has it, unless that would be too large. Raises WorkspaceError when it
+    landed nothing, or its contents were compacted.
     """
     records = journal.load()
     landings = standing_landings(records, task, since_ms) or [
@@ -36,7 +45,8 @@ def diff_of(journal: Journal, task: TaskId, since_ms: int, *, whole: bool) -> st
         raise WorkspaceError(f"{task} has landed nothing, so there is no diff")
     pairs = net_pairs(records, with_contents(landings), journal.blobs.read)
     size_bytes = sum(len(content) for pair in pairs for content in (pair.before, pair.after) if content)
-    return _in_order(pairs, whole_patch if whole and size_bytes <= MOST_WHOLE_BYTES else unified_diff)
+    whole = whole and size_bytes <= MOST_WHOLE_BYTES
+    return Diff(_in_order(pairs, whole_patch if whole else unified_diff), whole)
 
 
 def lines_of(journal: Journal, task: TaskId, since_ms: int) -> list[FileLines]:

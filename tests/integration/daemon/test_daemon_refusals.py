@@ -23,6 +23,7 @@ from agentcoord.llm.api import Progress, Turn, TurnRequest
 from agentcoord.store import Caps
 from agentcoord.wire.messages import ExitCode, RpcCode
 from agentcoord.wire.protocol import SPAWN_MOST
+from agentcoord.workspace.patches import Diff
 
 
 async def refusal(d: Daemonlet, method: str, **params: object) -> RpcError:
@@ -227,23 +228,30 @@ async def test_a_diff_is_read_in_pieces_of_the_same_patch_which_is_made_once(
     async with daemonlet(valkey_url, project_id) as d:
         await has_landed(d)
         made: list[str] = []
-        make = d.shop.lander.diff
+        make, make_whole = d.shop.lander.diff, d.shop.lander.whole_diff
 
-        async def counted(task: TaskId, *, since_ms: int = 0, whole: bool = False) -> str:
+        async def counted(task: TaskId, *, since_ms: int = 0) -> str:
             made.append(task)
-            return await make(task, since_ms=since_ms, whole=whole)
+            return await make(task, since_ms=since_ms)
+
+        async def counted_whole(task: TaskId, *, since_ms: int = 0) -> Diff:
+            made.append(task)
+            return await make_whole(task, since_ms=since_ms)
 
         monkeypatch.setattr(d.shop.lander, "diff", counted)
+        monkeypatch.setattr(d.shop.lander, "whole_diff", counted_whole)
         pieces: list[str] = []
         offset: int | None = 0
         while offset is not None:
             piece = await d.requests.answer("diff", {"id": "t", "offset": offset, "whole": whole})
             pieces.append(piece["text"])
+            assert piece["whole"] == whole
             offset = piece["next_offset"]
         assert (len(pieces) > 2, made) == (True, ["t"])
         once_more = {"id": "t", "offset": 40, "whole": whole}
         assert (await d.requests.answer("diff", once_more))["text"] == pieces[1], "whoever else reads it"
-        assert "".join(pieces) == await make(TaskId("t"), whole=whole)
+        anew = (await make_whole(TaskId("t"))).text if whole else await make(TaskId("t"))
+        assert "".join(pieces) == anew
 
 
 async def test_what_a_worker_renamed_or_wrote_outside_is_told_beside_its_decisions(

@@ -283,7 +283,7 @@ async def test_a_whole_diff_makes_the_same_bytes_both_ways_whatever_they_are(tmp
     world = await World.make(tmp_path, before)
     await land(world, A, {path: (before.get(path), content) for path, content in after.items()})
     assert "Binary files" in await world.lander.diff(A)
-    patch = (await world.lander.diff(A, whole=True)).encode("utf-8", "surrogateescape")
+    patch = (await world.lander.whole_diff(A)).text.encode("utf-8", "surrogateescape")
     for options in (["-R"], []):
         subprocess.run(["git", "apply", *options, "-"], input=patch, cwd=world.root, check=True)
         assert snapshot(world.root) == (before if options else after)
@@ -293,7 +293,7 @@ async def test_the_whole_diff_of_a_new_program_lets_it_run(tmp_path: Path) -> No
     world = await World.make(tmp_path, {"a.py": b"a"})
     ready = staged(world.repo, {"run.sh": (None, b"#!/bin/sh\n")}, executable=True)
     await world.lander.land(A, TOKEN, "t", ready, verify=nothing_to_verify)
-    patch = await world.lander.diff(A, whole=True)
+    patch = (await world.lander.whole_diff(A)).text
     (world.root / "run.sh").unlink()
     subprocess.run(["git", "apply", "-"], input=patch.encode(), cwd=world.root, check=True)
     assert (world.root / "run.sh").stat().st_mode & 0o100
@@ -305,7 +305,7 @@ async def test_what_is_too_large_to_be_held_as_a_whole_patch_is_shown_as_to_peop
     monkeypatch.setattr(patches, "MOST_WHOLE_BYTES", 10)
     world = await World.make(tmp_path, {"a.bin": b"\0" * 5})
     await land(world, A, {"a.bin": (b"\0" * 5, b"\0" * 6)})
-    assert await world.lander.diff(A, whole=True) == await world.lander.diff(A)
+    assert await world.lander.whole_diff(A) == (await world.lander.diff(A), False)
 
 
 async def test_a_full_disk_in_mid_landing_is_told_in_words_and_changes_nothing(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ async def test_by_hand_what_fits_of_a_conflict_is_taken_out_of_an_uncommitted_tr
     )
     save(world.root, "f.py", LINES.replace(b"line 2\n", b"user\n"))
     assert (await world.lander.undo(A)).conflicts == ("f.py",)
-    patch = (await world.lander.diff(A, whole=True)).encode()
+    patch = (await world.lander.whole_diff(A)).text.encode()
     by_hand = ["git", "apply", "-R", "--reject"]
     subprocess.run(by_hand, input=patch, cwd=world.root, capture_output=True, check=False)
     assert (world.root / "f.py.rej").exists()

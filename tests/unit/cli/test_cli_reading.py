@@ -386,7 +386,12 @@ def test_a_diff_is_put_together_from_its_pieces_byte_for_byte(run: Run, daemon: 
     def piece(params: dict[str, Any]) -> dict[str, Any]:
         at = params["offset"]
         following = at + 10 if at + 10 < len(patch) else None
-        return {"text": patch[at : at + 10], "next_offset": following, "runs_here": ["Makefile"]}
+        return {
+            "text": patch[at : at + 10],
+            "next_offset": following,
+            "runs_here": ["Makefile"],
+            "whole": True,
+        }
 
     daemon.answers["diff"] = piece
     ran = run("diff", "x")
@@ -408,7 +413,7 @@ def test_a_diff_into_a_pipe_is_a_whole_patch_in_the_bytes_of_the_files(
 
     def piece(params: dict[str, Any]) -> dict[str, Any]:
         asked.append(params)
-        return {"text": "+caf\udce9 \u00fc\n", "next_offset": None, "runs_here": []}
+        return {"text": "+caf\udce9 \u00fc\n", "next_offset": None, "runs_here": [], "whole": True}
 
     daemon.answers["diff"] = piece
     written = io.BytesIO()
@@ -416,6 +421,20 @@ def test_a_diff_into_a_pipe_is_a_whole_patch_in_the_bytes_of_the_files(
     assert main(["-C", str(project.root), "diff", "x"], project.env) == ExitCode.OK
     assert written.getvalue() == b"+caf\xe9 \xc3\xbc\n"
     assert asked == [{"id": "x", "offset": 0, "whole": True}]
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [({"whole": False}, "it is too large"), ({}, "the daemon is older"), ({"whole": True}, "")],
+)
+def test_a_diff_into_a_pipe_that_is_no_patch_to_apply_says_so(
+    run: Run, daemon: CannedDaemon, told: dict[str, bool], why: str
+) -> None:
+    daemon.answers["diff"] = {"text": "+a\n", "next_offset": None, "runs_here": [], **told}
+    ran = run("diff", "x")
+    assert ran.out == "+a\n"
+    assert ("no patch to apply" in ran.err, why in ran.err) == (bool(why), True)
+    assert "no patch" not in run("diff", "x", "--json").err
 
 
 def test_logs_print_the_newest_events_of_a_task(run: Run, daemon: CannedDaemon) -> None:

@@ -18,7 +18,7 @@ def left_behind(changes: ChangeSet) -> list[str]:
     told = []
     if changes.reported:
         removed = _listed([change.path for change in changes.reported])
-        told.append(f"Removed or renamed in its copy, and still in your tree: {removed}")
+        told.append(f"Removed or renamed in its copy, which no landing does to your tree: {removed}")
     if changes.landable and changes.out_of_scope:
         told.append(f"Written outside the scope, and left behind: {_listed(changes.out_of_scope)}")
     return told

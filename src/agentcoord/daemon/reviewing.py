@@ -88,6 +88,9 @@ class Reviewing:
         task = await self._find(task_id)
         # The journal knows what stands in the tree, even if the store missed that it landed.
         if task.review is ReviewState.UNDONE:
+            there = await self._shop.lander.has_rest(task.id, since_ms=task.queued_at_ms)
+            if there and params.get("yes") is not True:
+                await self._refuse_with_dependents(task)
             return {**await self._undo_rest(task.id, task.queued_at_ms)}
         if not await self._stands(task):
             raise refused(f"{task.id} is {task.word}: there is nothing of it to undo")

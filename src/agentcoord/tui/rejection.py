@@ -42,6 +42,8 @@ def rejected_words(answer: Mapping[str, Any]) -> str:
     touched = len(answer["restored"]) + len(answer["merged"])
     taken = f"taken back in {plural(touched, 'file')}" if touched else "out of the tree"
     words = f"{task} is {taken} and is {answer['state']} again with your reason"
+    if absent := answer.get("absent"):
+        words += f"; nothing of it was in {', '.join(absent)}: it may be in a stash or on another branch"
     if answer["cap_usd"] is not None:
         words += f"; {money(answer['spent_usd'])} of its {money(answer['cap_usd'])} are spent"
     return words

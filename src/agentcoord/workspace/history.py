@@ -5,6 +5,7 @@ Values and pure functions. Separate from `journal`, which keeps them on the disk
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 
 from agentcoord.domain.files import FileVersion, LandedFile
@@ -132,7 +133,10 @@ def standing_landings(records: list[Record], task: TaskId, since_ms: int = 0) ->
 
 def landed_records(records: list[Record]) -> list[LandedRecord]:
     """Return every landing that happened, oldest first."""
-    undo_of = {n: r for r in records if r.operation is Operation.UNDO and r.happened for n in r.undoes}
+    undos = [(n, r) for r in records if r.operation is Operation.UNDO and r.happened for n in r.undoes]
+    undo_of = dict(undos)
+    # What was left of a landing may have been taken out later, which has no reason of its own.
+    reasons = {n: r.rejected for n, r in undos if r.rejected}
     return [
         LandedRecord(
             r.task,
@@ -141,7 +145,7 @@ def landed_records(records: list[Record]) -> list[LandedRecord]:
             r.at_ms,
             r.files,
             undo.at_ms if (undo := undo_of.get(r.number)) else None,
-            undo.rejected if undo else "",
+            reasons.get(r.number, ""),
         )
         for r in records
         if r.operation is Operation.LAND and r.happened
@@ -156,7 +160,19 @@ def newest_undo(records: list[Record], task: TaskId, since_ms: int = 0) -> Recor
     return undos[-1]
 
 
-def undone_landings(records: list[Record], undo: Record) -> tuple[list[Record], set[str]]:
-    """Return the landings that `undo` took back, oldest first, and the paths that it, or another, changed."""
-    taken = {s.path for r in records if r.happened and set(r.undoes) & set(undo.undoes) for s in r.swaps}
-    return [r for r in records if r.number in undo.undoes], taken
+def undone_landings(records: list[Record], task: TaskId, since_ms: int = 0) -> list[Record]:
+    """Return the landings of `task` since `since_ms` that were taken back, oldest first.
+
+    Raises WorkspaceError when there is none.
+    """
+    undone = {n for r in records if r.happened for n in r.undoes}
+    landings = [r for r in records if r.task == task and r.number in undone and r.at_ms >= since_ms]
+    if not landings:
+        raise WorkspaceError(f"{task} has landed nothing, so there is nothing to undo")
+    return landings
+
+
+def left_of(records: list[Record], landings: list[Record]) -> list[Record]:
+    """Return undone landings with the paths alone out of which no undo of theirs took anything."""
+    taken = {(n, s.path) for r in records if r.happened for n in r.undoes for s in r.swaps}
+    return [replace(r, swaps=tuple(s for s in r.swaps if (r.number, s.path) not in taken)) for r in landings]

@@ -25,7 +25,7 @@ from agentcoord.workspace.history import (
     Phase,
     Record,
     landed_records,
-    newest_undo,
+    left_of,
     standing_landings,
     undone_landings,
 )
@@ -179,6 +179,10 @@ class Lander:
         """
         return await self._take_back(task, since_ms, lambda: self._preparer.undo_rest(task, since_ms))
 
+    async def has_rest(self, task: TaskId, *, since_ms: int = 0) -> bool:
+        """Whether `undo_rest` has anything to take out, or would say what is in the way."""
+        return await asyncio.to_thread(self._preparer.has_rest, task, since_ms)
+
     async def _take_back(
         self, task: TaskId, since_ms: int, prepare: Callable[[], Record | TreeMoved | UndoOutcome]
     ) -> UndoOutcome:
@@ -197,7 +201,7 @@ class Lander:
             records = await asyncio.to_thread(self._journal.load)
             landings = standing_landings(records, task, since_ms)
             if not landings:
-                landings, _ = undone_landings(records, newest_undo(records, task, since_ms))
+                landings = left_of(records, undone_landings(records, task, since_ms))
             patch = await asyncio.to_thread(reverse_patch, self._journal, landings)
             return UndoOutcome(conflicts=moved, patch=patch)
 

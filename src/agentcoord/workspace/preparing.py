@@ -17,7 +17,7 @@ from agentcoord.errors import WorkspaceError
 from agentcoord.workspace.beneath import in_words
 from agentcoord.workspace.changes import MAX_LANDED_FILE_BYTES
 from agentcoord.workspace.diffs import Pair, count_lines
-from agentcoord.workspace.history import Record, newest_undo, standing_landings, undone_landings
+from agentcoord.workspace.history import Record, left_of, newest_undo, standing_landings, undone_landings
 from agentcoord.workspace.journal import Journal
 from agentcoord.workspace.patches import reverse_patch, with_contents
 from agentcoord.workspace.records import landing_record, undo_record
@@ -79,18 +79,23 @@ class Preparer:
 
     def undo_rest(self, task: TaskId, since_ms: int) -> Record | TreeMoved | UndoOutcome:
         """Prepare to take out what was not in the tree when a task was undone; an outcome as `undo`."""
-        records = self._journal.load()
-        earlier = newest_undo(records, task, since_ms)
-        landings, taken = undone_landings(records, earlier)
-        read = self._journal.blobs.read
-        plan = plan_undo(landings, records, self._read_current, read, leaving=taken)
+        landings, plan = self._plan_rest(task, since_ms)
         if plan.conflicts:
             return UndoOutcome(conflicts=plan.conflicts, patch=reverse_patch(self._journal, landings))
         if not plan.steps:
             return UndoOutcome(gone=plan.gone, absent=plan.absent)
-        number, now_ms = self._next_number(), self._clock.now_ms()
-        record = undo_record(number, now_ms, landings, plan, rejected=earlier.rejected)
+        record = undo_record(self._next_number(), self._clock.now_ms(), landings, plan)
         return self._prepare_undo(record, plan)
+
+    def has_rest(self, task: TaskId, since_ms: int) -> bool:
+        """Whether anything of an undone task is in the tree."""
+        _, plan = self._plan_rest(task, since_ms)
+        return bool(plan.steps or plan.conflicts)
+
+    def _plan_rest(self, task: TaskId, since_ms: int) -> tuple[list[Record], UndoPlan]:
+        records = self._journal.load()
+        landings = left_of(records, undone_landings(records, task, since_ms))
+        return landings, plan_undo(landings, records, self._read_current, self._journal.blobs.read)
 
     def plan_without(
         self, task: TaskId, hunks: Collection[str], read: Callable[[str], bytes | None], since_ms: int

@@ -5,7 +5,7 @@ Separate from `landing`, which carries the plan out with the same swaps and jour
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 from agentcoord.domain.files import FileVersion
 from agentcoord.errors import LandingRefusedError
@@ -53,13 +53,10 @@ def plan_undo(
     records: Sequence[Record],
     read_current: Callable[[str], bytes | None],
     read_blob: Callable[[str], bytes],
-    *,
-    leaving: Collection[str] = (),
 ) -> UndoPlan:
     """Plan to take back `landings` (oldest first) of one task from the files as they are now.
 
-    `records`: the whole journal, for what other tasks wrote; `leaving`: paths that are none of this undo's.
-    A file that the user removed since stays removed.
+    `records`: the whole journal, for what other tasks wrote. A file that the user removed stays removed.
     """
     others = OthersLines(landings, records, read_blob)
     steps = []
@@ -67,8 +64,6 @@ def plan_undo(
     gone = []
     absent = []
     for path in _paths(landings):
-        if path in leaving:
-            continue
         try:
             current = read_current(path)
         except LandingRefusedError:

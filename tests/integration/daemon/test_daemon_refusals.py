@@ -264,7 +264,7 @@ async def test_what_a_worker_renamed_or_wrote_outside_is_told_beside_its_decisio
         async with d.working():
             await d.wait_until("t", TaskState.DONE)
         assert (await d.requests.answer("task", {"id": "t"}))["decisions"] == [
-            "Removed or renamed in its copy, and still in your tree: src/app.py",
+            "Removed or renamed in its copy, which no landing does to your tree: src/app.py",
             "Written outside the scope, and left behind: out/side.txt",
         ]
         assert (d.root / "src/app.py").read_bytes() == (d.root / "src/main.py").read_bytes()

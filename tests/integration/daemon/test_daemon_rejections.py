@@ -103,6 +103,23 @@ async def test_what_was_undone_can_be_rejected_after_all(valkey_url: str, projec
         assert [each.rejected for each in landings] == ["Y must be 3", ""]
 
 
+async def test_what_landed_on_top_is_listed_before_the_rest_is_undone_too(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        await d.load("t")
+        await d.load("upper", needs=(T,))
+        await done(d, "t", "upper")
+        stashed = d.root.parent / "stashed.py"
+        (d.root / LANDED).rename(stashed)
+        await asked(d, "undo", id="t", yes=True)
+        assert "there is nothing of it to undo" in (await refusal(d, "undo", id="t")).message
+        stashed.rename(d.root / LANDED)
+        error = await refusal(d, "undo", id="t")
+        assert (list(error.problems), "--yes" in error.mend) == (["upper: upper"], True)
+        assert (await asked(d, "undo", id="t", yes=True))["restored"] == [LANDED]
+
+
 async def test_what_landed_on_top_is_listed_and_must_be_named(valkey_url: str, project_id: ProjectId) -> None:
     async with daemonlet(valkey_url, project_id) as d:
         await d.load("t")

@@ -81,6 +81,14 @@ def test_the_riskiest_comes_first_and_each_answer_is_carried_out(
     assert "a is taken back in 1 file and is queued again with your reason; $0.40 of its $0.60" in done.err
 
 
+def test_a_rejection_tells_where_nothing_of_the_task_was(
+    run: Run, morning: CannedDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    morning.answers[Method.REJECT] = {**REJECTED, "id": "a", "absent": ["b.py"]}
+    answering(monkeypatch, "n", "r no")
+    assert "nothing of it was in b.py: it may be in a stash or on another branch" in run("review").err
+
+
 def test_a_rejection_needs_a_reason_and_nonsense_is_asked_again(
     run: Run, morning: CannedDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:

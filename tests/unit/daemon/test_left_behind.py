@@ -17,7 +17,7 @@ def test_many_files_are_named_up_to_a_bound() -> None:
     gone = tuple(Change(f"{n:02d}.py", ChangeKind.DELETED, VERSION, None) for n in range(12))
     outside = tuple(f"out/{n}" for n in range(3))
     assert left_behind(ChangeSet((LANDS,), gone, outside)) == [
-        "Removed or renamed in its copy, and still in your tree: "
+        "Removed or renamed in its copy, which no landing does to your tree: "
         + ", ".join(f"{n:02d}.py" for n in range(10))
         + " and 2 more",
         "Written outside the scope, and left behind: out/0, out/1, out/2",

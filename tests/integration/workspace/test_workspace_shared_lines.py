@@ -61,6 +61,29 @@ async def test_what_landed_on_top_of_others_is_taken_back_whatever_the_user_edit
     assert world.read("f.py") == text(having(found, n50=[b"user's own"]))
 
 
+async def test_a_line_of_a_landing_that_came_back_from_a_stash_stays(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, {"f.py": text(LINES)})
+    theirs = having(ADDED, n40=[b"b's"])
+    await world.land_task("b", {"f.py": text(theirs)})
+    git(world.root, "stash", "-q")
+    await world.land_task("a", {"f.py": text(ADDED)})
+    git(world.root, "commit", "-q", "-a", "-m", "a")
+    git(world.root, "stash", "pop", "-q")
+    assert world.read("f.py") == text(theirs)
+    assert (await world.lander.undo(A)).conflicts == ("f.py",)
+    assert world.read("f.py") == text(theirs)
+
+
+async def test_what_the_user_reverted_of_another_task_is_in_nobodys_way(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, {"f.py": text(LINES)})
+    await world.land_task("b", {"f.py": text(having(ADDED, n40=[b"b's"]))})
+    git(world.root, "checkout", "-q", "--", "f.py")
+    await world.land_task("a", {"f.py": text(ADDED)})
+    save(world.root, "f.py", text(having(ADDED, n50=[b"user's own"])))
+    assert await world.lander.undo(A) == UndoOutcome(merged=("f.py",))
+    assert world.read("f.py") == text(having(LINES, n50=[b"user's own"]))
+
+
 async def take_out(world: World, number: int) -> UndoOutcome | TreeMoved:
     hunks = [hunk for file in read_diff(await world.lander.diff(A)) for hunk in file.hunks]
     keys = [hunks[number].key]

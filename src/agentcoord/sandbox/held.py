@@ -105,7 +105,7 @@ class Told:
         why = told.removeprefix(holder.HELD).decode(errors="replace") or output[-_TOLD_BYTES_MAX:].strip()
         raise SandboxError(
             f"The command was not started: {why or 'what was to hold it ended'}.",
-            mend="restart the daemon if it, or its Python, was installed anew",
+            mend="" if told else "restart the daemon if it, or its Python, was installed anew",
         )
 
 

@@ -25,7 +25,7 @@ from agentcoord.workspace.proof import ProofTree
 from agentcoord.workspace.repository import Repository, refuse_inside
 from agentcoord.workspace.scope import ScopeRules
 from agentcoord.workspace.shadow_git import write_shadow_git
-from agentcoord.workspace.slots import Binding, Slot, remove_strays, slot_numbers
+from agentcoord.workspace.slots import Binding, NewSlots, Slot, remove_strays
 from agentcoord.workspace.staged import MergeConflict, Staged, StagedFile, TreeMoved
 from agentcoord.workspace.subvolumes import begin_copy
 from agentcoord.workspace.threads import run_to_end
@@ -66,8 +66,7 @@ class WorkspacePool:
         self._rules = rules
         self._share = tuple(share)
         self._blobs = BlobStore(home / "blobs", durable=False)
-        self._next_number = 0
-        """None is given twice while this process lives: in an old folder somebody may still be at work."""
+        self._new_slots = NewSlots(home)
         self._slots: list[Slot] = []
         self._proofs = [Slot(CopyPlaces(home / "proofs" / str(n))) for n in range(proof_slots)]
         self._freed = asyncio.Event()
@@ -92,7 +91,7 @@ class WorkspacePool:
     def grow(self, size: int) -> None:
         """Have at least so many copies; a new one is built when it is first needed."""
         while len(self._slots) < size:
-            self._slots.append(self._new_slot())
+            self._slots.append(self._new_slots.make())
         self._wake()
 
     @property
@@ -164,7 +163,7 @@ class WorkspacePool:
         """
         for index, slot in enumerate(self._slots):
             if slot.busy and slot.binding is not None and slot.binding.task == task:
-                self._slots[index] = self._new_slot()
+                self._slots[index] = self._new_slots.make()
                 self._wake()
 
     def proof(self) -> AbstractAsyncContextManager[ProofTree]:
@@ -202,14 +201,11 @@ class WorkspacePool:
                 finally:
                     self._free(slot)
                 dropped += 1
+        self._new_slots.leave_strays()
         return dropped + await run_to_end(remove_strays, self._home, self._places, self._blobs)
 
     def _places(self) -> list[CopyPlaces]:
         return [slot.places for slot in (*self._slots, *self._proofs)]
-
-    def _new_slot(self) -> Slot:
-        self._next_number += 1
-        return Slot(CopyPlaces(self._home / "slots" / str(self._next_number - 1)))
 
     @contextlib.asynccontextmanager
     async def _lend_proof(self) -> AsyncIterator[ProofTree]:
@@ -246,22 +242,8 @@ class WorkspacePool:
     async def _load_bindings(self) -> None:
         async with self._reading:
             if not self._bindings_read:
-                for slot in self._slots:
-                    await run_to_end(slot.read_binding)
-                await self._take_over()
+                await self._new_slots.take_over(self._slots)
                 self._bindings_read = True
-
-    async def _take_over(self) -> None:
-        """Also have the copies of an earlier, larger fleet in which attempts wait to go on."""
-        for number in await asyncio.to_thread(slot_numbers, self._home):
-            if number < self._next_number:
-                continue
-            self._next_number = number
-            slot = self._new_slot()
-            await run_to_end(slot.read_binding)
-            tasks = {each.binding.task for each in self._slots if each.binding is not None}
-            if slot.binding is not None and slot.binding.task not in tasks:
-                self._slots.append(slot)
 
     async def _resync(self, slot: Slot) -> tuple[Manifest, int]:
         """Bring a copy up to date; what it shows has no half landing in it."""

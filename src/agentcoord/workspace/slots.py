@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -13,6 +14,7 @@ from agentcoord.values import dataclass
 from agentcoord.workspace.blobs import BlobStore
 from agentcoord.workspace.manifest import Manifest
 from agentcoord.workspace.places import CopyPlaces
+from agentcoord.workspace.threads import run_to_end
 from agentcoord.workspace.user_tree import Kind
 from agentcoord.workspace.walk import remove_beneath
 
@@ -91,7 +93,57 @@ def boot_id() -> str:
         return ""
 
 
-def slot_numbers(home: Path) -> list[int]:
+class NewSlots:
+    """Gives out slots, each with a number that none before had while this process lives: in the folder of one
+    that was abandoned somebody may still be at work.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._next_number = 0
+        self._spare: list[int] = []
+        """Of an earlier fleet's copies in which no attempt waits."""
+        self._unread: list[int] | None = None
+        """Of an earlier fleet's copies of which that is not known yet; None before they were looked for."""
+
+    def make(self) -> Slot:
+        """Another slot; in the place of a copy that nobody needs any more, if there is one."""
+        if self._spare:
+            return self._at(self._spare.pop(0))
+        self._next_number += 1
+        return self._at(self._next_number - 1)
+
+    async def take_over(self, slots: list[Slot]) -> None:
+        """Read what an earlier daemon bound, and add the copies of a larger fleet in which attempts wait.
+
+        Cancelled midway, it may be called again.
+        """
+        if self._unread is None:
+            there = await asyncio.to_thread(_slot_numbers, self._home)
+            # At once: who asks for a slot while the bindings are read gets none of these.
+            self._unread = [number for number in there if number >= self._next_number]
+            self._next_number = max([self._next_number, *(number + 1 for number in self._unread)])
+        for slot in slots:
+            await run_to_end(slot.read_binding)
+        while self._unread:
+            slot = self._at(self._unread[0])
+            await run_to_end(slot.read_binding)
+            number = self._unread.pop(0)
+            tasks = {each.binding.task for each in slots if each.binding is not None}
+            if slot.binding is not None and slot.binding.task not in tasks:
+                slots.append(slot)
+            else:
+                self._spare.append(number)
+
+    def leave_strays(self) -> None:
+        """Take no old folder from now on: they are about to be removed."""
+        self._spare.clear()
+
+    def _at(self, number: int) -> Slot:
+        return Slot(CopyPlaces(self._home / "slots" / str(number)))
+
+
+def _slot_numbers(home: Path) -> list[int]:
     """The numbers of the slots that have a folder, in order. Blocking."""
     with contextlib.suppress(FileNotFoundError):
         names = [folder.name for folder in (home / "slots").iterdir()]

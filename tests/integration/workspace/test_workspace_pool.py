@@ -332,9 +332,55 @@ async def test_a_grown_pool_lets_in_who_waits_and_a_smaller_one_later_keeps_what
     assert restarted.size == 2
     restarted.grow(3)
     others = [await restarted.acquire(task, 1, fresh=False) for task in (A, C)]
-    assert [each.root.parent.name for each in others] == ["0", "6"], "in folders that nobody else has"
-    assert await restarted.cleanup([B]) == 2
+    assert [each.root.parent.name for each in others] == ["0", "5"], "in folders that nobody else has"
+    assert not (others[1].root / "old.py").exists()
+    assert await restarted.cleanup([B]) == 1
     assert (again.root / "a.py").read_bytes() == b"2"
+
+
+async def test_copies_of_an_earlier_larger_fleet_are_used_again_and_not_piled_up(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, {"a.py": b"a"}, size=2)
+    for _ in range(3):
+        pool = WorkspacePool(world.repo, world.state / "copies", world.rules, size=2)
+        await pool.warm()
+        pool.grow(4)
+        lent = [await pool.acquire(TaskId(f"t{n}"), 1, fresh=False) for n in range(4)]
+        for ws in lent:
+            await pool.release(ws, keep=False)
+        assert sorted(each.name for each in (world.state / "copies/slots").iterdir()) == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_pool_that_grows_while_its_bindings_are_read_loses_none(tmp_path: Path, turns: int) -> None:
+    world = await World.make(tmp_path, {"a.py": b"a"}, size=6)
+    tasks = [TaskId(f"t{n}") for n in range(6)]
+    lent = [await world.pool.acquire(task, 1, fresh=False) for task in tasks]
+    for ws in lent:
+        await world.pool.release(ws, keep=True)
+    pool = WorkspacePool(world.repo, world.state / "copies", world.rules, size=1)
+    async with asyncio.TaskGroup() as group:
+        warming = group.create_task(pool.warm())
+        for _ in range(turns):
+            await asyncio.to_thread(int)
+        pool.grow(4)
+        if turns % 2:
+            warming.cancel()
+    again = [await pool.acquire(task, 1, fresh=False) for task in tasks]
+    assert all(ws.resumed for ws in again)
+    assert len({ws.root for ws in again}) == 6
+
+
+async def test_a_cleanup_takes_no_folder_from_a_slot_that_is_added_meanwhile(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, {"a.py": b"a"}, size=1)
+    write(world.state, "copies/slots/3/tree/old.py", b"of no attempt")
+    await world.pool.warm()
+    async with asyncio.TaskGroup() as group:
+        removed = group.create_task(world.pool.cleanup([]))
+        await asyncio.sleep(0)
+        world.pool.grow(2)
+        lent = [await world.pool.acquire(task, 1, fresh=False) for task in (A, B)]
+    assert removed.result() == 1
+    assert sorted(ws.root.parent.name for ws in lent) == ["0", "4"]
 
 
 async def test_a_slot_that_was_left_behind_is_nobody_elses_when_the_pool_grows(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import datetime
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from agentcoord.config.namespace import namespace_of
 from agentcoord.config.secret_variables import secrets_of
@@ -28,6 +29,7 @@ from agentcoord.daemon.head_start import HeadStart
 from agentcoord.daemon.health_watch import HealthWatch, silence_allowed_s
 from agentcoord.daemon.memory_keeper import MemoryKeeper, restore_at_start
 from agentcoord.daemon.model_source import THREE_WAYS, open_model
+from agentcoord.daemon.project_lock import touch_identity
 from agentcoord.daemon.reconciling import reconcile
 from agentcoord.daemon.requests import Requests
 from agentcoord.daemon.retrying import Retries
@@ -155,7 +157,9 @@ async def composed(begun: HeadStart) -> AsyncIterator[Daemon]:
         if work_waits:
             baseline.want()
         server = ControlServer(Desk(requests, views, hub, store.events, shop.board, clock))
-        await stack.enter_async_context(server.serving(paths.socket))
+        await stack.enter_async_context(
+            server.serving(paths.socket, unreachable=partial(touch_identity, paths))
+        )
         beside = await companions(
             stack,
             shop=shop,

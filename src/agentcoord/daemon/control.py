@@ -14,7 +14,7 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +30,8 @@ HANG_UP_S = 5.0
 """How long a client that has ended may take to read what was said last."""
 LOOK_EVERY_S = 5.0
 """How soon a socket that is gone is missed: by then a client has been told that no daemon runs."""
+PROBE_S = 1.0
+"""How long who listens on a socket that we have not bound may take to be connected to."""
 
 log = structlog.get_logger("control")
 
@@ -43,9 +45,16 @@ class ControlServer:
         self._connections: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
-    async def serving(self, path: Path, *, look_every_s: float = LOOK_EVERY_S) -> AsyncIterator[None]:
+    async def serving(
+        self,
+        path: Path,
+        *,
+        look_every_s: float = LOOK_EVERY_S,
+        unreachable: Callable[[], None] = lambda: None,
+    ) -> AsyncIterator[None]:
         """Accept clients on `path` (mode 0600) until the block ends; say farewell, close and remove it.
 
+        `unreachable` is called again and again while the socket is gone and cannot be bound anew.
         The caller holds the project's lock, and nobody listened when it was taken (`project_lock`): a
         socket that is there is a dead daemon's.
         Raises DaemonError when the socket cannot be bound.
@@ -60,46 +69,68 @@ class ControlServer:
             ) from error
         async with asyncio.TaskGroup() as group:
             listening = group.create_task(
-                self._keep_listening(path, listener, group, look_every_s), name="control:listen"
+                self._keep_listening(path, listener, group, look_every_s, unreachable), name="control:listen"
             )
             try:
                 yield
                 await self._desk.farewell.said()
             finally:
                 listening.cancel()
-                for connection in self._connections:
-                    connection.cancel()
-                await asyncio.to_thread(path.unlink, missing_ok=True)
+                try:
+                    await asyncio.wait({listening})  # It may be accepting a client in this very turn.
+                finally:
+                    for connection in self._connections:
+                        connection.cancel()
+                    await asyncio.to_thread(path.unlink, missing_ok=True)
 
     async def _keep_listening(
-        self, path: Path, listener: socket.socket, group: asyncio.TaskGroup, look_every_s: float
+        self,
+        path: Path,
+        listener: socket.socket,
+        group: asyncio.TaskGroup,
+        look_every_s: float,
+        unreachable: Callable[[], None],
     ) -> None:
         """Accept clients, and bind anew when the socket is gone, as after a logout on some systems."""
-        clock = self._desk.clock
+        listeners = [listener]
+        try:
+            while True:
+                async with asyncio.TaskGroup() as here:
+                    accepting = here.create_task(self._accept(listeners[0], group), name="control:accept")
+                    listeners.append(await self._bound_anew(path, look_every_s, unreachable))
+                    accepting.cancel()
+                listeners.pop(0).close()
+        finally:
+            for each in listeners:
+                each.close()
+
+    async def _bound_anew(
+        self, path: Path, look_every_s: float, unreachable: Callable[[], None]
+    ) -> socket.socket:
+        """Wait until the socket is gone and another one is bound in its place."""
+        known, told = await asyncio.to_thread(_inode, path), ""
         while True:
             try:
-                async with asyncio.TaskGroup() as here:
-                    accepting = here.create_task(self._accept(listener, group), name="control:accept")
-                    while await asyncio.to_thread(os.path.lexists, path):
-                        await clock.sleep(look_every_s)
-                    accepting.cancel()
-            finally:
-                listener.close()
-            log.warning("socket_gone", path=os.fspath(path))
-            while True:
-                try:
-                    await asyncio.to_thread(_make_folder_again, path.parent)
+                known = await asyncio.to_thread(_listened_on, path, known)
+                if known is None:
                     listener = _bind_private(path)
-                    break
-                except OSError:
-                    await clock.sleep(look_every_s)
-            log.info("socket_bound_anew", path=os.fspath(path))
+                    log.warning("socket_bound_anew", path=os.fspath(path))
+                    return listener
+                told = ""
+            except OSError as error:
+                unreachable()
+                if str(error) != told:
+                    told = str(error)
+                    log.warning("socket_gone", path=os.fspath(path), error=told)
+            await self._desk.clock.sleep(look_every_s)
 
     async def _accept(self, listener: socket.socket, group: asyncio.TaskGroup) -> None:
-        loop = asyncio.get_running_loop()
         while True:
+            await _readable(listener)
             try:
-                peer, _ = await loop.sock_accept(listener)
+                peer, _ = listener.accept()  # Not `loop.sock_accept`: cancelled, it may lose whom it let in.
+            except BlockingIOError:
+                continue
             except OSError as error:  # Out of descriptors, for one: others go on, this one waits.
                 log.warning("accept_failed", error=str(error))
                 await self._desk.clock.sleep(0.5)
@@ -110,7 +141,11 @@ class ControlServer:
                 continue
             connection = group.create_task(self._serve(peer, place), name="control:client")
             self._connections.add(connection)
-            connection.add_done_callback(self._connections.discard)
+            connection.add_done_callback(partial(self._ended, peer))
+
+    def _ended(self, peer: socket.socket, connection: asyncio.Task[None]) -> None:
+        self._connections.discard(connection)
+        peer.close()  # Cancelled before it began, it closed nothing.
 
     def _welcome(self, peer: socket.socket) -> Place | None:
         """A place, when this client is ours and there is room; who finds none is told so."""
@@ -150,6 +185,15 @@ class ControlServer:
                 writer.transport.abort()  # Closing would wait for a client that never reads.
 
 
+async def _readable(listener: socket.socket) -> None:
+    loop, somebody = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(listener, somebody.set)
+    try:
+        await somebody.wait()
+    finally:
+        loop.remove_reader(listener)
+
+
 def _no_room(words: str) -> bytes:
     data: ErrorData = {"exit_code": int(ExitCode.ERROR), "mend": "close a dashboard"}
     return encode_error(None, RpcCode.UNAVAILABLE, words, data)
@@ -177,6 +221,49 @@ def peer_uid(peer: socket.socket) -> int | None:
         return None
     raw = peer.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("3i"))
     return int(struct.unpack("3i", raw)[1])
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    """Which file is there; None where that cannot be seen. Blocking."""
+    with contextlib.suppress(OSError):
+        status = path.lstat()
+        return status.st_dev, status.st_ino
+    return None
+
+
+def _listened_on(path: Path, known: tuple[int, int] | None) -> tuple[int, int] | None:
+    """The socket that is there: `known`, or another one that is listened on; None when one may be bound.
+
+    Raises OSError when it cannot be seen what is there (which is no reason to give the old one up), or
+    something else is in the way. Blocking.
+    """
+    try:
+        status = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        _make_folder_again(path.parent)
+        return None
+    found = status.st_dev, status.st_ino
+    if found == known:
+        return found
+    if not stat.S_ISSOCK(status.st_mode):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+    if not _is_refused(path):
+        return found
+    _make_folder_again(path.parent)  # A folder that was moved away and back: nobody hears its socket.
+    path.unlink()
+    return None
+
+
+def _is_refused(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(PROBE_S)
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            return True
+        except TimeoutError:
+            return False
+    return False
 
 
 def _make_folder_again(folder: Path) -> None:

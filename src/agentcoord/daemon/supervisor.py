@@ -157,21 +157,31 @@ def _say(words: str) -> None:
 def answers_on(paths: ProjectPaths) -> Callable[[float], bool]:
     """A question to the project's daemon that costs it next to nothing. Any answer is a sign of life.
 
-    One whose socket is gone cannot be asked, and binds it anew (`control`).
+    So is, of one whose socket is gone and cannot be bound anew, that it has touched the file in which it says
+    who it is since it was asked last (`project_lock`).
     """
+    touched_ns: int | None = None
 
     def answers(timeout_s: float) -> bool:
-        if not os.path.lexists(paths.socket):
-            return True
+        nonlocal touched_ns
+        before_ns, touched_ns = touched_ns, _touched_ns(paths.identity_file)
         try:
             call_once(paths.socket, Method.HELLO, {"protocol": [1], "client": "supervisor"}, timeout_s)
         except RpcError:
             return True  # Refused, for want of room perhaps: who says so does not hang.
         except AgentCoordError:
-            return False
+            return None not in (before_ns, touched_ns) and touched_ns != before_ns
         return True
 
     return answers
+
+
+def _touched_ns(path: Path) -> int | None:
+    """Compared with itself alone, as a clock may be set."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def tell_user(paths: ProjectPaths, args: str) -> Callable[[int], None]:

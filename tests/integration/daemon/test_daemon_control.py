@@ -7,9 +7,10 @@ import gc
 import json
 import shutil
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from agentcoord.daemon.event_hub import QUEUE_EVENTS
 from agentcoord.daemon.farewell import Farewell
 from agentcoord.daemon.pages import PAGE_ROWS
 from agentcoord.daemon.places import Places
+from agentcoord.daemon.project_lock import identity, touch_identity
 from agentcoord.daemon.supervisor import answers_on
 from agentcoord.daemon.task_views import TaskViews
 from agentcoord.domain.events import EventKind
@@ -42,7 +44,9 @@ async def served(
     async with asyncio.TaskGroup() as group:
         hub = group.create_task(d.hub.run())
         desk = replace(desk, **given)  # type: ignore[arg-type]  # a test's
-        async with ControlServer(desk, places).serving(d.paths.socket, look_every_s=look_every_s):
+        server = ControlServer(desk, places)
+        touch = partial(touch_identity, d.paths)
+        async with server.serving(d.paths.socket, look_every_s=look_every_s, unreachable=touch):
             yield
         hub.cancel()
 
@@ -198,16 +202,33 @@ async def test_who_finds_only_busy_clients_is_told_and_the_supervisor_takes_that
                     assert client.hello["pid"]
 
 
+async def until_async(happened: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not await happened():  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.01)
+
+
+async def is_reached(d: Daemonlet) -> bool:
+    with suppress(OSError):
+        async with mute(d):
+            return True
+    return False
+
+
 async def test_a_socket_whose_folder_was_removed_is_bound_anew_in_one_that_is_ours_alone(
     valkey_url: str, project_id: ProjectId
 ) -> None:
     async with daemonlet(valkey_url, project_id) as d, served(d, look_every_s=0.01):
         folder = d.paths.runtime_dir
+        answers = answers_on(d.paths)
+        d.paths.state_dir.mkdir(parents=True, exist_ok=True)
         async with raw(d) as early:
-            shutil.rmtree(folder)
-            folder.mkdir(mode=0o777)
-            folder.chmod(0o777)  # Whatever the umask says: somebody else may have been faster.
-            assert await asyncio.to_thread(answers_on(d.paths), PATIENCE_S), "it cannot be asked: no hang"
+            with identity(d.paths):
+                folder.rename(folder.with_name("removed"))
+                folder.mkdir(mode=0o777)
+                folder.chmod(0o777)  # Whatever the umask says: somebody else may have been faster.
+                await until_async(lambda: asyncio.to_thread(answers, PATIENCE_S))
+            assert not await asyncio.to_thread(answers, PATIENCE_S), "as of one that hangs while it ends"
             assert not d.paths.socket.exists()
             folder.rmdir()
             await until(d.paths.socket.exists)
@@ -215,9 +236,46 @@ async def test_a_socket_whose_folder_was_removed_is_bound_anew_in_one_that_is_ou
             assert d.paths.socket.stat().st_mode & 0o777 == 0o600
             early.ask(1, Method.STATUS)
             assert "result" in await early.hear(), "who was connected still is"
+        shutil.rmtree(folder)
+        folder.with_name("removed").rename(folder)
+        await until_async(partial(is_reached, d))
         async with ControlClient.connect(d.paths.socket, client_name="test") as client:
             assert client.hello["pid"]
     assert not d.paths.socket.exists()
+
+
+async def test_a_socket_whose_folder_is_away_for_a_while_is_the_same_when_it_is_back(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        above = d.paths.runtime_dir.parent
+        looks: list[bool] = []
+        desk = Desk(d.requests, d.views, d.hub, d.store.events, d.shop.board, d.shop.clock)
+        server = ControlServer(desk).serving(
+            d.paths.socket, look_every_s=0.01, unreachable=lambda: looks.append(True)
+        )
+        async with server:
+            bound = d.paths.socket.stat().st_ino
+            above.rename(above.with_name("away"))
+            try:
+                await until(lambda: len(looks) > 1)
+            finally:
+                above.with_name("away").rename(above)
+            assert await is_reached(d)
+            assert d.paths.socket.stat().st_ino == bound
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_client_that_comes_in_the_moment_of_the_stop_does_not_hold_it_up(
+    valkey_url: str, project_id: ProjectId, turns: int
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d, asyncio.timeout(PATIENCE_S):
+        with socket.socket(socket.AF_UNIX) as late:
+            async with served(d), raw(d):
+                late.connect(str(d.paths.socket))
+                late.sendall(HELLO + b"\n")
+                for _ in range(turns):
+                    await asyncio.sleep(0)
 
 
 async def test_a_method_before_hello_is_refused_and_hello_makes_it_good(

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from agentcoord.domain.ids import TaskId
-from agentcoord.errors import WorkspaceError
+from agentcoord.errors import DiskShortError, WorkspaceError
 from agentcoord.workspace.ahead import put_ahead
 from agentcoord.workspace.blobs import BlobStore
 from agentcoord.workspace.manifest import Manifest
@@ -83,7 +83,7 @@ class WorkspacePool:
                 continue
             slot.busy = True
             try:
-                if await asyncio.to_thread(Manifest.load, slot.places.manifest) is None:
+                if not await self._is_built(slot):
                     await self._resync(slot)
             finally:
                 self._free(slot)
@@ -106,41 +106,54 @@ class WorkspacePool:
 
         The copy bound to the same attempt comes back as it was left (`resumed`), unless
         `fresh`. Any other is brought up to date with the user's tree first, and begins with what `ahead`
-        will land, each staged on top of the one before it. Raises WorkspaceError when the disk is too full.
+        will land, each staged on top of the one before it. Where the disk has no room for one more copy, it
+        waits for one that there is. Raises WorkspaceError when the disk is too full.
         """
         await self._load_bindings()
-        while (slot := self._choose(task)) is None:
-            await self._freed.wait()
-        slot.busy = True
-        try:
-            shares = await asyncio.to_thread(shared_folders, self._repo, self._share)
-            wanted = Binding(task, attempt)
-            manifest = None
-            if slot.binding == wanted and not fresh:
-                manifest = await asyncio.to_thread(slot.kept_manifest)
-            resumed = manifest is not None
-            if manifest is None:
-                await run_to_end(slot.unbind)
-                manifest, _ = await self._resync(slot)
-                if ahead:
-                    manifest = await run_to_end(self._put_ahead, slot, manifest, ahead)
-            await run_to_end(slot.bind, wanted)
-            ws = Workspace(
-                self._repo,
-                slot.places,
-                manifest,
-                self._blobs,
-                self._rules,
-                task=task,
-                attempt=attempt,
-                resumed=resumed,
-                shares=shares,
-            )
-        except BaseException:
-            self._free(slot)
-            raise
-        slot.holder = ws
-        return ws
+        roomless: list[Slot] = []
+        while True:
+            while (slot := self._choose(task, roomless)) is None:
+                await self._freed.wait()
+            slot.busy = True
+            try:
+                slot.holder = ws = await self._equipped(slot, Binding(task, attempt), fresh, ahead)
+            except DiskShortError:
+                roomless.append(slot)
+                built = await self._is_built(slot)
+                if built or all(each in roomless for each in self._slots):
+                    raise
+            else:
+                return ws
+            finally:
+                if slot.holder is None:
+                    self._free(slot)
+
+    async def _is_built(self, slot: Slot) -> bool:
+        return await asyncio.to_thread(Manifest.load, slot.places.manifest) is not None
+
+    async def _equipped(self, slot: Slot, wanted: Binding, fresh: bool, ahead: Sequence[Staged]) -> Workspace:
+        shares = await asyncio.to_thread(shared_folders, self._repo, self._share)
+        manifest = None
+        if slot.binding == wanted and not fresh:
+            manifest = await asyncio.to_thread(slot.kept_manifest)
+        resumed = manifest is not None
+        if manifest is None:
+            await run_to_end(slot.unbind)
+            manifest, _ = await self._resync(slot)
+            if ahead:
+                manifest = await run_to_end(self._put_ahead, slot, manifest, ahead)
+        await run_to_end(slot.bind, wanted)
+        return Workspace(
+            self._repo,
+            slot.places,
+            manifest,
+            self._blobs,
+            self._rules,
+            task=wanted.task,
+            attempt=wanted.attempt,
+            resumed=resumed,
+            shares=shares,
+        )
 
     async def release(self, ws: Workspace, *, keep: bool) -> None:
         """Give a copy back; with `keep` it stays bound to the task, which will be resumed.
@@ -218,15 +231,15 @@ class WorkspacePool:
         finally:
             self._free(slot)
 
-    def _choose(self, task: TaskId) -> Slot | None:
+    def _choose(self, task: TaskId, roomless: Sequence[Slot]) -> Slot | None:
         """Pick the slot bound to `task`, else an unbound one, else the one bound longest unused.
 
-        None while all that would do are in use.
+        None while all that would do are in use. For those in `roomless` there was no room on the disk.
         """
         own = next((s for s in self._slots if s.binding is not None and s.binding.task == task), None)
         if own is not None:
             return None if own.busy else own
-        free = [s for s in self._slots if not s.busy]
+        free = [s for s in self._slots if not s.busy and s not in roomless]
         unbound = next((s for s in free if s.binding is None), None)
         return unbound or min(free, key=lambda s: s.used_at_ns, default=None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import shutil
 import unicodedata
 from pathlib import Path
 
@@ -112,6 +113,29 @@ def test_a_disk_without_room_for_a_copy_and_the_floor_is_named_with_what_is_miss
     assert problem is not None
     assert "1024 MB free" in problem
     assert "1400 MB" in problem
+
+
+async def test_where_the_disk_has_no_room_for_one_more_copy_a_task_waits_for_one_that_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = await World.make(tmp_path, {"a.py": b"a"}, size=2)
+    first = await world.pool.acquire(A, 1, fresh=False)
+    asked: list[Path] = []
+    real = shutil.disk_usage
+
+    def short_once(path: Path) -> object:
+        asked.append(path)
+        found = real(path)
+        return found._replace(free=0) if len(asked) == 1 else found
+
+    monkeypatch.setattr(shutil, "disk_usage", short_once)
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(world.pool.acquire(B, 1, fresh=False))
+        while not asked:
+            await asyncio.to_thread(int)
+        await world.pool.release(first, keep=False)
+    assert waiting.result().root == first.root
+    await world.pool.acquire(A, 1, fresh=False)
 
 
 async def test_a_copy_that_would_not_leave_the_floor_free_is_refused_before_a_byte_is_copied(

@@ -39,12 +39,14 @@ async def kept_server(
     mend: str,
     tell: Callable[[str], None],
     answers: Callable[[], Awaitable[bool]] | None = None,
+    why_unreached: Callable[[], Awaitable[str]] | None = None,
     look_every_s: float = HUNG_LOOK_EVERY_S,
 ) -> AsyncIterator[None]:
     """Start a server, keep it alive inside the block, stop it at the end.
 
     `start` returns it ready or raises DaemonError; `last_words` is the end of its log; `tell` hears that
-    it died and was started again; `answers` asks it for a word, within a time of its own. Raises
+    it died and was started again; `answers` asks it for a word, within a time of its own; one that nobody
+    reaches any more, for a reason in words that `why_unreached` returns, is started again in order. Raises
     DaemonError, and out of the block when it keeps dying.
     """
     servers = [await start()]
@@ -52,7 +54,8 @@ async def kept_server(
     try:
         async with asyncio.TaskGroup() as group:
             keeping = group.create_task(
-                _keep(start, servers, name, last_words, mend, tell, answers, look_every_s), name=name
+                _keep(start, servers, name, last_words, mend, tell, answers, why_unreached, look_every_s),
+                name=name,
             )
             try:
                 yield
@@ -73,13 +76,14 @@ async def _keep(
     mend: str,
     tell: Callable[[str], None],
     answers: Callable[[], Awaitable[bool]] | None,
+    why_unreached: Callable[[], Awaitable[str]] | None,
     look_every_s: float,
 ) -> None:
     """Start the server again whenever it ends; the newest one is the last of `servers`."""
     deaths: list[float] = []
     loop = asyncio.get_running_loop()
     while True:
-        how = await _end_of(servers[-1], answers, look_every_s)
+        how = await _end_of(servers[-1], answers, why_unreached, look_every_s)
         words = f"{name} {how}: {await asyncio.to_thread(last_words)}"
         while servers[-1].returncode is not None:
             log.warning("server_ended", name=name, words=words)
@@ -95,7 +99,10 @@ async def _keep(
 
 
 async def _end_of(
-    process: Process, answers: Callable[[], Awaitable[bool]] | None, look_every_s: float
+    process: Process,
+    answers: Callable[[], Awaitable[bool]] | None,
+    why_unreached: Callable[[], Awaitable[str]] | None,
+    look_every_s: float,
 ) -> str:
     """Wait for the end of a process, and see to that of one that hangs; say how it came."""
     silences = 0
@@ -103,6 +110,9 @@ async def _end_of(
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None if answers is None else look_every_s):
                 return f"ended ({await process.wait()})"
+        if why_unreached is not None and (why := await why_unreached()):
+            await stop(process)
+            return f"was ended, as {why}"
         silences = 0 if answers is None or await answers() else silences + 1
     with contextlib.suppress(ProcessLookupError):
         process.kill()

@@ -94,6 +94,7 @@ async def embedded_server(
         mend=f"read {log_file}; free disk space or memory, then agentcoordd start",
         tell=tell,
         answers=partial(seems_alive, socket_path),
+        why_unreached=partial(why_unreached, socket_path),
         look_every_s=look_every_s,
     ):
         yield
@@ -188,13 +189,30 @@ async def _answer_to_ping(socket_path: Path) -> bytes:
 
 
 async def seems_alive(socket_path: Path) -> bool:
-    """Whether it says anything, be it that it is busy; one whose socket's folder is gone cannot be asked.
+    """Whether it says anything, be it that it is busy; one whose socket is gone cannot be asked.
 
-    Ended for that it could not begin again, and who is connected to it is served as before.
+    Who is connected to it is served as before.
     """
-    if not await asyncio.to_thread(os.path.isdir, socket_path.parent):
+    if not await asyncio.to_thread(os.path.lexists, socket_path):
         return True
     return await _answer_to_ping(socket_path) != b""
+
+
+async def why_unreached(socket_path: Path) -> str:
+    """That its socket is gone, where another can be bound; ended elsewhere, it could not begin again."""
+
+    def is_removed() -> bool:
+        try:
+            socket_path.lstat()
+        except FileNotFoundError:
+            folder = socket_path.parent
+            return os.access(folder, os.W_OK | os.X_OK) and folder.stat().st_uid == os.getuid()
+        return False
+
+    with contextlib.suppress(OSError):
+        if await asyncio.to_thread(is_removed):
+            return "its socket was removed"
+    return ""
 
 
 async def end_leftover(socket_path: Path) -> None:

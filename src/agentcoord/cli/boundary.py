@@ -24,6 +24,10 @@ from agentcoord.tui.styled import Span, Tone
 from agentcoord.tui.text import harmless
 from agentcoord.wire.protocol import ExitCode
 
+TYPE_CHECKING = False  # As in `typing`, which a fast command does not import.
+if TYPE_CHECKING:
+    from typing import TextIO
+
 INTERRUPTED = 130
 """128 + SIGINT, as shells count."""
 
@@ -50,10 +54,20 @@ def guarded(terminal: Terminal, body: Callable[[], int]) -> int:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except OSError:
-            # Nobody takes it (`| head`, a full disk); what is still buffered must not raise at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        except KeyboardInterrupt:
+            code = INTERRUPTED  # Its reader does not read.
+            _let_go_of(stream)
+        except OSError as error:
+            _let_go_of(stream)
+            if stream is sys.stdout and code == ExitCode.OK and not isinstance(error, BrokenPipeError):
+                code = ExitCode.ERROR
+                _try_to_tell(terminal, _refused_by_system(error))
     return code
+
+
+def _let_go_of(stream: TextIO) -> None:
+    """What nobody takes (`| head`, a full disk) and is still buffered must not raise at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _in_words(terminal: Terminal, body: Callable[[], int]) -> int:
@@ -67,8 +81,7 @@ def _in_words(terminal: Terminal, body: Callable[[], int]) -> int:
     except BrokenPipeError:
         return ExitCode.ERROR  # Whoever read us has enough.
     except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        _try_to_tell(terminal, AgentCoordError(f"the system refused: {error.strerror or error}{where}"))
+        _try_to_tell(terminal, _refused_by_system(error))
         return ExitCode.ERROR
     except Exception as error:  # noqa: BLE001 - the outermost edge: a person gets words, not a traceback
         _try_to_tell(terminal, _defect(error))
@@ -113,6 +126,11 @@ def exit_code_of(error: AgentCoordError) -> int:
             return ExitCode.REFUSED
         case _:
             return ExitCode.ERROR
+
+
+def _refused_by_system(error: OSError) -> AgentCoordError:
+    where = f" ({error.filename})" if error.filename else ""
+    return AgentCoordError(f"the system refused: {error.strerror or error}{where}")
 
 
 def _defect(error: Exception) -> AgentCoordError:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import canned_daemon
@@ -14,7 +17,7 @@ from canned_daemon import CannedDaemon, Outcome, Project, Run, Tty
 from canned_views import ANSWERS
 
 from agentcoord.cli import agentcoord
-from agentcoord.cli.boundary import CommandError, guarded
+from agentcoord.cli.boundary import INTERRUPTED, CommandError, guarded
 from agentcoord.cli.render import cell
 from agentcoord.cli.terminal import Terminal
 from agentcoord.errors import (
@@ -299,6 +302,57 @@ def test_words_that_a_full_disk_does_not_take_leave_an_exit_code_of_ours_and_no_
     told = "error: the system refused: No space left on device\n" if code is ExitCode.ERROR else ""
     assert (done.stdout, done.stderr) == ("", told)
     assert done.returncode == code
+
+
+LATE_WORDS = """
+import os, sys
+from agentcoord.cli.boundary import guarded
+from agentcoord.cli.terminal import Terminal
+def body():
+    sys.stdout.write("x" * 5000)  # The buffer takes it all.
+    sys.stderr.write("ready\\n")
+    sys.stderr.flush()
+    return 0
+sys.exit(guarded(Terminal.of_process(os.environ), body))
+"""
+BUFFERED = {**os.environ, "PYTHONUNBUFFERED": ""}
+
+
+def test_words_that_only_the_last_flush_cannot_write_are_an_error_in_words() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", LATE_WORDS],
+            env=BUFFERED,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    assert done.stderr == "ready\nerror: the system refused: No space left on device\n"
+    assert done.returncode == ExitCode.ERROR
+
+
+def test_ctrl_c_while_the_last_words_find_no_reader_exits_with_130_and_no_traceback() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"y" * 4096)
+    os.set_blocking(writing, True)
+    with subprocess.Popen(
+        [sys.executable, "-c", LATE_WORDS], env=BUFFERED, stdout=writing, stderr=subprocess.PIPE, text=True
+    ) as command:
+        assert command.stderr is not None
+        assert command.stderr.readline() == "ready\n"
+        status = Path(f"/proc/{command.pid}/stat")
+        while status.read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "S":
+            assert command.poll() is None
+        command.send_signal(signal.SIGINT)
+        assert command.stderr.read() == ""
+        assert command.wait(20) == INTERRUPTED
+    os.close(reading)
+    os.close(writing)
 
 
 def test_a_socket_path_that_is_too_long_is_told_in_words(run: Run, tmp_path: Path) -> None:

@@ -142,6 +142,10 @@ class WireError(AgentCoordError):
     """The control socket spoke nonsense or broke."""
 
 
+class AnotherListensError(WireError):
+    """Another user listens on the project's control socket."""
+
+
 class DaemonNotRunningError(WireError):
     """Nobody listens on the project's control socket."""
 

@@ -22,6 +22,7 @@ from agentcoord.config.root_rule import root_allowed
 from agentcoord.daemon.process_life import Life, life_in, life_of
 from agentcoord.daemon.start_args import StartArgs
 from agentcoord.errors import (
+    AnotherListensError,
     ConnectionLostError,
     DaemonAlreadyRunningError,
     DaemonError,
@@ -73,7 +74,8 @@ def refuse_neighbour(paths: ProjectPaths, answer_s: float = NEIGHBOUR_ANSWER_S) 
     """Ask whether somebody listens on the project's socket: only a dead daemon's may be removed.
 
     The project's lock lies in the state folder and the socket in the runtime folder; who was started with
-    another `XDG_STATE_HOME` holds another lock. Raises DaemonAlreadyRunningError when there is such a one.
+    another `XDG_STATE_HOME` holds another lock. Raises DaemonAlreadyRunningError when there is such a one,
+    and AnotherListensError when it is another user's.
     """
     try:
         status = call_once(paths.socket, Method.STATUS, timeout_s=answer_s)
@@ -81,6 +83,8 @@ def refuse_neighbour(paths: ProjectPaths, answer_s: float = NEIGHBOUR_ANSWER_S) 
         return
     except (NoAnswerError, ConnectionLostError, RpcError):
         status = {}
+    except AnotherListensError:
+        raise
     except WireError:
         return  # It cannot be reached at all: binding says why.
     who = f"pid {status['pid']}" if "pid" in status else "a process that does not say which"
@@ -179,10 +183,14 @@ def holder_of(paths: ProjectPaths) -> Holder | None:
 
 
 def has_lost_its_supervisor(paths: ProjectPaths, pid: int) -> bool:
-    """Whether this daemon was begun by one that would start it again, and that is there no more."""
+    """Whether this daemon was begun by one that would start it again, and that is there no more.
+
+    From where the daemon itself is not seen (a container that shares its socket) no more is its supervisor.
+    """
     said = read_identity(paths)
     supervisor = said.get("supervisor")
-    return said.get("pid") == pid and isinstance(supervisor, dict) and life_in(supervisor) is None
+    seen = said.get("pid") == pid and life_in(said) is not None
+    return seen and isinstance(supervisor, dict) and life_in(supervisor) is None
 
 
 @contextlib.contextmanager

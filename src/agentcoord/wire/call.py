@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from agentcoord.errors import (
+    AnotherListensError,
     BadPlanError,
     ConnectionLostError,
     DaemonNotRunningError,
@@ -119,7 +120,7 @@ def check_socket_path(socket_path: str | Path) -> None:
 
 
 def check_listener(connection: Connected, socket_path: str | Path) -> None:
-    """Raise WireError when another user listens there: who made our folder in /tmp first is told nothing.
+    """Raise AnotherListensError when another user listens: who made our folder in /tmp first is told nothing.
 
     Where the system does not say who listens, the folder's mode guards alone.
     """
@@ -128,7 +129,7 @@ def check_listener(connection: Connected, socket_path: str | Path) -> None:
         return
     raw = connection.getsockopt(_socket.SOL_SOCKET, option, 12)  # Three C ints: pid, uid, gid.
     if int.from_bytes(raw[4:8], sys.byteorder) != os.getuid():
-        raise _anothers(socket_path)
+        raise _anothers(socket_path, AnotherListensError)
 
 
 def unreachable(socket_path: str | Path, error: OSError) -> WireError:
@@ -145,8 +146,8 @@ def unreachable(socket_path: str | Path, error: OSError) -> WireError:
     )
 
 
-def _anothers(socket_path: str | Path) -> WireError:
-    return WireError(
+def _anothers(socket_path: str | Path, kind: type[WireError] = WireError) -> WireError:
+    return kind(
         f"the control socket {socket_path} belongs to another user",
         mend="run the command as the user who started agentcoordd",
     )

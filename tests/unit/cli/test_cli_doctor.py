@@ -116,19 +116,21 @@ def test_nothing_is_removed_under_a_daemon_that_is_alive_but_silent(run: Run, ma
     assert os.path.lexists(made.paths.socket)
 
 
-@pytest.mark.parametrize("lives", [True, False])
-def test_a_daemon_that_has_lost_its_supervisor_is_warned_of(
-    run: Run, daemon: CannedDaemon, project: Project, lives: bool
+@pytest.mark.parametrize(("lives", "seen"), [(True, True), (False, True), (False, False)])
+def test_a_daemon_that_has_lost_its_supervisor_is_warned_of_where_it_is_seen(
+    run: Run, daemon: CannedDaemon, project: Project, lives: bool, seen: bool
 ) -> None:
-    pid = ANSWERS[Method.STATUS]["pid"]
+    said = life_of(os.getpid()).said() if seen else {"pid": os.getpid(), "began": "elsewhere"}
     supervisor = life_of(os.getppid()).said() if lives else {"pid": os.getppid(), "began": "long ago"}
     daemon.answers.update(ANSWERS)
+    daemon.answers[Method.STATUS] = {**ANSWERS[Method.STATUS], "pid": os.getpid()}
     project.paths.state_dir.mkdir(parents=True)
-    project.paths.identity_file.write_text(json.dumps({"pid": pid, "supervisor": supervisor}))
+    project.paths.identity_file.write_text(json.dumps({**said, "supervisor": supervisor}))
     finding = found(run)["daemon"]
-    assert finding["verdict"] == ("ok" if lives else "warn")
-    assert ("its supervisor is gone" in finding["words"]) is not lives
-    assert finding["mend"] == ("" if lives else "agentcoordd restart")
+    is_lost = seen and not lives
+    assert finding["verdict"] == ("warn" if is_lost else "ok")
+    assert ("its supervisor is gone" in finding["words"]) is is_lost
+    assert finding["mend"] == ("agentcoordd restart" if is_lost else "")
 
 
 def test_a_redis_whose_daemon_died_is_ended(run: Run, made: Project) -> None:

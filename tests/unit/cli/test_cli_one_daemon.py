@@ -15,7 +15,7 @@ from canned_views import ANSWERS
 
 from agentcoord.cli.lock_look import wait_until
 from agentcoord.daemon.project_lock import lock_of, refuse_neighbour
-from agentcoord.errors import DaemonAlreadyRunningError
+from agentcoord.errors import AnotherListensError, DaemonAlreadyRunningError
 from agentcoord.wire.messages import ExitCode
 
 project, daemon, run = canned_daemon.project, canned_daemon.daemon, canned_daemon.run
@@ -87,4 +87,17 @@ def test_who_listens_and_does_not_say_who_it_is_is_left_alone(project: Project) 
         silent.bind(str(project.paths.socket))
         silent.listen()
         with pytest.raises(DaemonAlreadyRunningError, match="does not say which"):
+            refuse_neighbour(project.paths, answer_s=0.05)
+
+
+def test_a_start_does_not_take_the_socket_on_which_another_user_listens(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.paths.make()
+    with socket.socket(socket.AF_UNIX) as anothers:
+        anothers.bind(str(project.paths.socket))
+        anothers.listen()
+        us = os.getuid()
+        monkeypatch.setattr(os, "getuid", lambda: us + 1)
+        with pytest.raises(AnotherListensError, match="belongs to another user"):
             refuse_neighbour(project.paths, answer_s=0.05)

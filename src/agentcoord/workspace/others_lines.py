@@ -7,14 +7,17 @@ after the undo than before. All other lines are of one task, and the merge keeps
 
 An other's landing before ours counts only where all of it is back, by the user or git: else it would be in
 the way for ever when the user reverted it by hand.
+
+The user waits for this, and nothing lands meanwhile, while hundreds of tasks may have landed in one large
+file: lines are compared where a landing changed it, and all are counted only where both changed the same.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from collections.abc import Callable, Container, Iterable, Sequence
+from functools import cache, lru_cache
 
 from agentcoord.domain.files import FileVersion
 from agentcoord.errors import WorkspaceError
@@ -27,14 +30,16 @@ from agentcoord.workspace.versions import version_of
 _Read = Callable[[str], bytes]
 """Returns a content by its SHA-256."""
 _SAYS_SOMETHING = re.compile(rb"[0-9A-Za-z\x80-\xff]")
+_HELD_CONTENTS = 4
+"""A landing mostly begins with what the one before it left; more of them would be a lot of memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Lines:
-    """How often each line that says something is in a file before a landing and after it."""
+    """How often lines were added by a landing, and removed."""
 
-    before: Counter[bytes]
-    after: Counter[bytes]
+    added: Counter[bytes]
+    removed: Counter[bytes]
 
 
 class OthersLines:
@@ -42,7 +47,7 @@ class OthersLines:
 
     def __init__(self, landings: Sequence[Record], records: Sequence[Record], read_blob: _Read) -> None:
         """`records`: the whole journal, oldest first."""
-        self._read_blob = read_blob
+        self._read_blob = lru_cache(_HELD_CONTENTS)(read_blob)
         self._mine = _by_path(landings)
         self._steps = _by_path(record for record in records if record.happened)
         undone = {number for record in records if record.happened for number in record.undoes}
@@ -60,15 +65,15 @@ class OthersLines:
         def read(sha256: str) -> bytes:
             return current if sha256 == here else self._read_blob(sha256)
 
-        lines = cache(lambda swap: _Lines(_count(swap.before, read), _count(swap.after, read)))
         mine = self._mine[path]
+        compared = _Compared([swap for _, swap in mine], read)
         may_be_back = not self._is_unbroken(path, mine[0][0].number, here)
         for record, swap in self._others.get(path, ()):
             earlier = [each for landing, each in mine if landing.number < record.number]
             later = [each for landing, each in mine if landing.number > record.number and may_be_back]
             try:
-                on_ours = any(_wrote_the_same(lines(each), lines(swap)) for each in earlier)
-                if not on_ours and not any(_wrote_the_same(lines(swap), lines(each)) for each in later):
+                on_ours = any(compared.wrote_the_same(each, swap) for each in earlier)
+                if not on_ours and not any(compared.wrote_the_same(swap, each) for each in later):
                     continue  # A merge takes milliseconds, and there may be hundreds of tasks.
                 before, after = _part(current, swap, read), _part(wanted, swap, read)
             except WorkspaceError:
@@ -92,13 +97,85 @@ class OthersLines:
         return [_sha256(swap.after) for swap in swaps] == ends
 
 
-def _wrote_the_same(earlier: _Lines, later: _Lines) -> bool:
-    """Whether both added, or both removed, a line, and the later one had not found it done."""
-    added = (earlier.after - earlier.before) & (later.after - later.before)
-    removed = (earlier.before - earlier.after) & (later.before - later.after)
-    return any(later.before[line] < earlier.after[line] for line in added) or any(
-        later.before[line] > earlier.after[line] for line in removed
+class _Compared:
+    """What landings changed of the lines that ours changed in one path, and that say something."""
+
+    def __init__(self, mine: Sequence[Swap], read: _Read) -> None:
+        self._mine = mine
+        self._read = read
+        self._ours: frozenset[bytes] | None = None
+        self._changed = cache(self._changed_by)
+        self._count = cache(self._counted)
+
+    def wrote_the_same(self, earlier: Swap, later: Swap) -> bool:
+        """Whether both added, or both removed, a line, and the later one had not found it done."""
+        added, removed = self._shared(earlier, later)
+        if not added and not removed:
+            return False
+        left, found = self._count(earlier.after), self._count(later.before)
+        return any(found[line] < left[line] for line in added) or any(
+            found[line] > left[line] for line in removed
+        )
+
+    def _shared(self, one: Swap, other: Swap) -> tuple[Counter[bytes], Counter[bytes]]:
+        """The lines that both added, and that both removed."""
+        ones, others = self._changed(one), self._changed(other)
+        return ones.added & others.added, ones.removed & others.removed
+
+    def _changed_by(self, swap: Swap) -> _Lines:
+        return _changed_lines(*self._contents(swap), self._of_interest())
+
+    def _contents(self, swap: Swap) -> tuple[bytes, bytes]:
+        return _content(swap.before, self._read) or b"", _content(swap.after, self._read) or b""
+
+    def _counted(self, version: FileVersion | None) -> Counter[bytes]:
+        return _count(_content(version, self._read) or b"", self._of_interest())
+
+    def _of_interest(self) -> frozenset[bytes]:
+        if self._ours is None:
+            lines = set[bytes]()
+            for swap in self._mine:
+                old, new = (Counter(each.split(b"\n")) for each in _differing(*self._contents(swap)))
+                lines.update(new - old, old - new)
+            # A blank line, or a brace, is in every landing.
+            self._ours = frozenset(line for line in lines if _SAYS_SOMETHING.search(line))
+        return self._ours
+
+
+def _changed_lines(before: bytes, after: bytes, lines: Container[bytes]) -> _Lines:
+    old, new = (_count(content, lines) for content in _differing(before, after))
+    return _Lines(added=new - old, removed=old - new)
+
+
+def _count(content: bytes, lines: Container[bytes]) -> Counter[bytes]:
+    """Count these lines."""
+    return Counter(filter(lines.__contains__, content.split(b"\n")))
+
+
+def _differing(one: bytes, other: bytes) -> tuple[bytes, bytes]:
+    """Both without the whole lines that they begin and end with alike."""
+    most = min(len(one), len(other))
+    start = _alike(most, lambda low, high: one[low:high] == other[low:high])
+    start = one.rfind(b"\n", 0, start) + 1
+    ones, others = len(one), len(other)
+    end = _alike(
+        most - start, lambda low, high: one[ones - high : ones - low] == other[others - high : others - low]
     )
+    newline = one.find(b"\n", ones - end)
+    end = 0 if newline < 0 else ones - newline
+    return one[start : ones - end], other[start : others - end]
+
+
+def _alike(most: int, same: Callable[[int, int], bool]) -> int:
+    """How far two contents are alike, found by halves: `same` compares them from one distance to another."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        if same(low, middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _by_path(records: Iterable[Record]) -> dict[str, list[tuple[Record, Swap]]]:
@@ -107,12 +184,6 @@ def _by_path(records: Iterable[Record]) -> dict[str, list[tuple[Record, Swap]]]:
         for swap in record.swaps:
             found.setdefault(swap.path, []).append((record, swap))
     return found
-
-
-def _count(version: FileVersion | None, read: _Read) -> Counter[bytes]:
-    """Count the lines that say something: a blank one, or a brace, is in every landing."""
-    content = _content(version, read) or b""
-    return Counter(line for line in content.split(b"\n") if _SAYS_SOMETHING.search(line))
 
 
 def _part(content: bytes | None, swap: Swap, read: _Read) -> tuple[int, int] | None:

@@ -72,7 +72,7 @@ class OthersLines:
             earlier = [each for landing, each in mine if landing.number < record.number]
             later = [each for landing, each in mine if landing.number > record.number and may_be_back]
             try:
-                on_ours = any(compared.wrote_the_same(each, swap) for each in earlier)
+                on_ours = [each for each in earlier if compared.wrote_the_same(each, swap)]
                 if not on_ours and not any(compared.wrote_the_same(swap, each) for each in later):
                     continue  # A merge takes milliseconds, and there may be hundreds of tasks.
                 before, after = _part(current, swap, read), _part(wanted, swap, read)
@@ -84,7 +84,12 @@ class OthersLines:
                     return True
                 continue
             if on_ours:
-                if before is None or after is None or after < before:
+                if before is None:
+                    # The user edited it. It wrote lines of its own where it had found those of ours.
+                    taken = not all(compared.had_found(swap, each) for each in on_ours)
+                else:
+                    taken = after is None or after < before
+                if taken:
                     return True
             elif after != before == _part(_content(swap.after, read), swap, read):
                 return True
@@ -115,6 +120,19 @@ class _Compared:
         left, found = self._count(earlier.after), self._count(later.before)
         return any(found[line] < left[line] for line in added) or any(
             found[line] > left[line] for line in removed
+        )
+
+    def had_found(self, other: Swap, mine: Swap) -> bool:
+        """Whether the lines of both that `mine` changed were so where `other` began."""
+        content = _content(other.before, self._read)
+        without = reverse_all(content, [mine], self._read)
+        if content is None or without.conflict:
+            return False
+        found = _changed_lines(without.content or b"", content, self._of_interest())
+        wrote = self._changed(mine)
+        added, removed = self._shared(mine, other)
+        return all(found.added[line] >= wrote.added[line] for line in added) and all(
+            found.removed[line] >= wrote.removed[line] for line in removed
         )
 
     def _shared(self, one: Swap, other: Swap) -> tuple[Counter[bytes], Counter[bytes]]:

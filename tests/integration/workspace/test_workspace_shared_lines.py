@@ -84,6 +84,37 @@ async def test_what_the_user_reverted_of_another_task_is_in_nobodys_way(tmp_path
     assert world.read("f.py") == text(having(LINES, n50=[b"user's own"]))
 
 
+async def test_what_landed_beside_a_line_of_ours_and_was_edited_since_is_in_nobodys_way(
+    tmp_path: Path,
+) -> None:
+    ours, theirs = [b"one:", b"return None"], [b"two:", b"b = 2", b"return None"]
+    first = having(LINES, n2=[b"return None"])
+    world = await World.make(tmp_path, {"f.py": text(first)})
+    await world.land_task("a", {"f.py": text(having(first, n20=ours))})
+    save(world.root, "f.py", text(having(LINES, n2=[], n20=ours)))
+    await world.land_task("b", {"f.py": text(having(LINES, n2=[], n20=ours, n40=theirs))})
+    edited = [b"two:", b"b = 3", b"return None"]
+    save(world.root, "f.py", text(having(LINES, n2=[], n20=ours, n40=edited)))
+    assert await world.lander.undo(A) == UndoOutcome(merged=("f.py",))
+    assert world.read("f.py") == text(having(LINES, n2=[], n40=edited))
+
+
+@pytest.mark.parametrize("edited", [False, True])
+async def test_a_shared_line_stays_where_ours_was_taken_out_in_part_before_the_other_landed(
+    tmp_path: Path, *, edited: bool
+) -> None:
+    world = await World.make(tmp_path, {"f.py": text(LINES)})
+    await world.land_task("a", {"f.py": text(having(LINES, n10=[b"shared"], n40=[b"a's"]))})
+    left = having(LINES, n40=[b"a's"])
+    save(world.root, "f.py", text(left))
+    landed = having(left, n10=[b"shared"], n30=[b"b's"])
+    await world.land_task("b", {"f.py": text(landed)})
+    save(world.root, "f.py", text([b"user's" if edited and line == b"b's" else line for line in landed]))
+    there = world.read("f.py")
+    assert (await world.lander.undo(A)).conflicts == ("f.py",)
+    assert world.read("f.py") == there
+
+
 async def take_out(world: World, number: int) -> UndoOutcome | TreeMoved:
     hunks = [hunk for file in read_diff(await world.lander.diff(A)) for hunk in file.hunks]
     keys = [hunks[number].key]

@@ -67,7 +67,7 @@ def update_copy(
     listing, found = _look(repo, places.tree, mounts)
     stale = _stale(listing, known, found)
     gone = [path for path in known.entries if path not in listing.files]
-    _refuse_full_disk(places.home, listing.size_bytes(stale))
+    refuse_full_disk(places.home, listing.size_bytes(stale))
     _remove_junk(places.tree, listing, found, mounts)
     entries = known.entries.copied() if stale or gone else known.entries
     for path in [*gone, *stale]:
@@ -127,7 +127,8 @@ def free_floor_problem(home: Path, *, needed_bytes: int, free_bytes: int) -> str
     )
 
 
-def _refuse_full_disk(home: Path, needed_bytes: int) -> None:
+def refuse_full_disk(home: Path, needed_bytes: int) -> None:
+    """Raise DiskShortError when a copy of so much would not leave the floor free. Blocking."""
     problem = free_floor_problem(home, needed_bytes=needed_bytes, free_bytes=shutil.disk_usage(home).free)
     if problem is not None:
         raise DiskShortError(problem, mend="free some space, or set XDG_STATE_HOME to a larger disk")

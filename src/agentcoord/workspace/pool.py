@@ -19,7 +19,7 @@ from agentcoord.errors import DiskShortError, WorkspaceError
 from agentcoord.workspace.ahead import put_ahead
 from agentcoord.workspace.blobs import BlobStore
 from agentcoord.workspace.manifest import Manifest
-from agentcoord.workspace.mirror import shared_folders, update_copy
+from agentcoord.workspace.mirror import refuse_full_disk, shared_folders, update_copy
 from agentcoord.workspace.places import CopyPlaces
 from agentcoord.workspace.proof import ProofTree
 from agentcoord.workspace.repository import Repository, refuse_inside
@@ -107,21 +107,25 @@ class WorkspacePool:
         The copy bound to the same attempt comes back as it was left (`resumed`), unless
         `fresh`. Any other is brought up to date with the user's tree first, and begins with what `ahead`
         will land, each staged on top of the one before it. Where the disk has no room for one more copy, it
-        waits for one that there is. Raises WorkspaceError when the disk is too full.
+        waits for one that somebody has in use; one in which another attempt's work waits is not taken for
+        that. Raises WorkspaceError when the disk is too full.
         """
         await self._load_bindings()
         roomless: list[Slot] = []
+        short: DiskShortError | None = None
         while True:
             while (slot := self._choose(task, roomless)) is None:
+                if short is not None and not any(s.busy for s in self._slots if s not in roomless):
+                    raise short
                 await self._freed.wait()
             slot.busy = True
             try:
                 slot.holder = ws = await self._equipped(slot, Binding(task, attempt), fresh, ahead)
-            except DiskShortError:
-                roomless.append(slot)
-                built = await self._is_built(slot)
-                if built or all(each in roomless for each in self._slots):
+            except DiskShortError as error:
+                if await self._is_built(slot):
                     raise
+                roomless.append(slot)
+                short = error
             else:
                 return ws
             finally:
@@ -138,6 +142,8 @@ class WorkspacePool:
             manifest = await asyncio.to_thread(slot.kept_manifest)
         resumed = manifest is not None
         if manifest is None:
+            if slot.binding is not None:  # The work in it goes only where it makes room for some.
+                await run_to_end(refuse_full_disk, slot.places.home, 0)
             await run_to_end(slot.unbind)
             manifest, _ = await self._resync(slot)
             if ahead:
@@ -234,14 +240,17 @@ class WorkspacePool:
     def _choose(self, task: TaskId, roomless: Sequence[Slot]) -> Slot | None:
         """Pick the slot bound to `task`, else an unbound one, else the one bound longest unused.
 
-        None while all that would do are in use. For those in `roomless` there was no room on the disk.
+        None while all that would do are in use. For those in `roomless` there was no room on the disk: then
+        none that is bound to another task is taken, as its work would be lost for nothing.
         """
         own = next((s for s in self._slots if s.binding is not None and s.binding.task == task), None)
         if own is not None:
             return None if own.busy else own
         free = [s for s in self._slots if not s.busy and s not in roomless]
         unbound = next((s for s in free if s.binding is None), None)
-        return unbound or min(free, key=lambda s: s.used_at_ns, default=None)
+        if unbound is not None or roomless:
+            return unbound
+        return min(free, key=lambda s: s.used_at_ns, default=None)
 
     def _free(self, slot: Slot) -> None:
         """Let the next one have it. Awaits nothing, so that no cancellation can lose the wake-up."""

@@ -138,6 +138,50 @@ async def test_where_the_disk_has_no_room_for_one_more_copy_a_task_waits_for_one
     await world.pool.acquire(A, 1, fresh=False)
 
 
+@pytest.mark.parametrize("size", [1, 3])
+async def test_on_a_full_disk_no_copy_in_which_work_waits_is_given_to_another_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Nor is one waited for: nobody has any in use."""
+    world = await World.make(tmp_path, {"a.py": b"a"}, size=size)
+    ws = await world.work("a", {"a.py": b"half done"})
+    await world.pool.release(ws, keep=True)
+    with monkeypatch.context() as full:
+        real = shutil.disk_usage
+        full.setattr(shutil, "disk_usage", lambda path: real(path)._replace(free=0))
+        for _ in range(2):
+            with pytest.raises(DiskShortError):
+                await world.pool.acquire(B, 1, fresh=False)
+    again = await world.pool.acquire(A, 1, fresh=False)
+    assert (again.resumed, (again.root / "a.py").read_bytes()) == (True, b"half done")
+
+
+async def test_a_task_that_waits_for_room_is_told_when_the_copy_in_use_stays_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = await World.make(tmp_path, {"a.py": b"a"}, size=2)
+    ws = await world.work("a", {"a.py": b"half done"})
+    asked: list[Path] = []
+    real = shutil.disk_usage
+
+    def short(path: Path) -> object:
+        asked.append(path)
+        return real(path)._replace(free=0)
+
+    async def release_once_it_waits() -> None:
+        while not asked:
+            await asyncio.to_thread(int)
+        await world.pool.release(ws, keep=True)
+
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", short)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(release_once_it_waits())
+            with pytest.raises(DiskShortError):
+                await world.pool.acquire(B, 1, fresh=False)
+    assert (await world.pool.acquire(A, 1, fresh=False)).resumed
+
+
 async def test_a_copy_that_would_not_leave_the_floor_free_is_refused_before_a_byte_is_copied(
     tmp_path: Path,
 ) -> None:

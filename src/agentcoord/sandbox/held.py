@@ -12,7 +12,7 @@ import signal
 import sys
 from asyncio.subprocess import Process
 from dataclasses import field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Self
 
@@ -22,7 +22,7 @@ from agentcoord.sandbox import holder
 from agentcoord.sandbox.namespace import has_ended, until_readable
 from agentcoord.sandbox.policy import KilledBy, Limits
 from agentcoord.sandbox.process import Family, Launch, run_process
-from agentcoord.sandbox.process_group import ProcessGroup, is_alive
+from agentcoord.sandbox.process_group import ProcessGroup, is_alive, looked_at
 from agentcoord.sandbox.watchdog import descendants
 from agentcoord.values import dataclass
 
@@ -58,7 +58,7 @@ class Held:
                 break
             for pid in found:
                 _send(pid, signal.SIGKILL)
-            self._killed |= found
+            self._killed = self._killed | found
         if not has_ended(self.pidfd):
             _send(self.holder_pid, signal.SIGCONT)  # A command may have stopped it.
 
@@ -66,7 +66,7 @@ class Held:
         """Return when the holder is dead, and all that was killed, or after about a second for those."""
         await until_readable(self.pidfd)
         for _ in range(_LOOKS):
-            self._killed = await asyncio.to_thread(_living, self._killed)
+            self._killed = await looked_at(partial(_living, self._killed))
             if not self._killed:
                 return
             await asyncio.sleep(_LOOK_AGAIN_S)

@@ -183,7 +183,7 @@ async def _pump(reader: asyncio.StreamReader, capture: HeadTail, on_output: OnOu
 
 async def _watch(watch: Watch, family: Family, verdict: _Verdict) -> None:
     verdict.killed_by = await watch(family)
-    await _beside_the_loop(family.kill)
+    family.kill()
 
 
 async def _wait_within(process: Process, family: Family, limits: Limits, verdict: _Verdict) -> None:
@@ -196,7 +196,7 @@ async def _wait_within(process: Process, family: Family, limits: Limits, verdict
         verdict.killed_by = KilledBy.TIMEOUT
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(limits.grace_s):
-            await _beside_the_loop(family.ask_to_end)
+            family.ask_to_end()
             await process.wait()
 
 
@@ -204,7 +204,7 @@ async def _all_dead(process: Process, family: Family) -> None:
     """Kill what is left and wait until it is gone, so that no late write can follow."""
     try:
         async with asyncio.timeout(_REAP_S):
-            await _beside_the_loop(family.kill)
+            family.kill()
             await process.wait()
             await family.gone()
     except TimeoutError as error:
@@ -212,14 +212,6 @@ async def _all_dead(process: Process, family: Family) -> None:
             f"Process {process.pid} does not die, not even of KILL: it hangs in the kernel.",
             mend="look at the disk that the workspace is on",
         ) from error
-
-
-async def _beside_the_loop(send: Callable[[], None]) -> None:
-    """To find thousands of processes takes a while."""
-    try:
-        await asyncio.to_thread(send)
-    except RuntimeError:  # So many that no thread can be started.
-        send()
 
 
 async def _drain(pump: asyncio.Task[None]) -> None:

@@ -10,9 +10,13 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from agentcoord.values import dataclass
+
+T = TypeVar("T")
 
 _LOOKS = 100
 _LOOK_AGAIN_S = 0.01
@@ -39,8 +43,7 @@ class ProcessGroup:
         Nothing tells of a group's end, so it is looked at until it is over.
         """
         for _ in range(_LOOKS):
-            # Beside the loop: all processes of the machine are looked at.
-            if not await asyncio.to_thread(self.has_living_members):
+            if not await looked_at(self.has_living_members):
                 return
             await asyncio.sleep(_LOOK_AGAIN_S)
 
@@ -61,6 +64,17 @@ class ProcessGroup:
         # macOS answers EPERM for a group that holds only the dead.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.group_id, number)
+
+
+async def looked_at(look: Callable[[], T]) -> T:
+    """What a look at processes says, beside the loop: there may be thousands of them.
+
+    Nothing is sent to them there: what waits for a thread may begin when their numbers are somebody else's.
+    """
+    try:
+        return await asyncio.to_thread(look)
+    except RuntimeError:  # So many that no thread can be started.
+        return look()
 
 
 def is_alive(process: Path, group_id: int | None = None) -> bool:

@@ -18,7 +18,7 @@ from agentcoord.clock import SystemClock
 from agentcoord.errors import SandboxError
 from agentcoord.sandbox.policy import KilledBy, Limits
 from agentcoord.sandbox.process import Ended, Family, Launch, run_process
-from agentcoord.sandbox.process_group import ProcessGroup
+from agentcoord.sandbox.process_group import ProcessGroup, looked_at
 
 LIMITS = Limits(timeout_s=20.0, grace_s=0.3)
 
@@ -118,24 +118,35 @@ async def test_a_watch_that_returns_ends_the_program_for_its_reason(tmp_path: Pa
     assert ended.killed_by is KilledBy.DISK
 
 
-async def test_the_loop_goes_on_while_processes_are_looked_for(tmp_path: Path) -> None:
-    on_loop = threading.current_thread()
-    asked: list[threading.Thread] = []
+async def test_nothing_is_sent_to_processes_from_a_thread(tmp_path: Path) -> None:
+    """What waited for one would find their numbers given to others, long after their end was waited for."""
+    sent_by: list[threading.Thread] = []
 
-    class Many(ProcessGroup):
+    class Noted(ProcessGroup):
         def ask_to_end(self) -> None:
-            asked.append(threading.current_thread())
+            sent_by.append(threading.current_thread())
+            super().ask_to_end()
 
         def kill(self) -> None:
-            asked.append(threading.current_thread())
+            sent_by.append(threading.current_thread())
             super().kill()
 
     async def adopt(process: Process) -> Family:
-        return Many(process.pid)
+        return Noted(process.pid)
 
     limits = Limits(timeout_s=0.1, grace_s=0.1)
-    await run_process(bash("sleep 300", tmp_path), limits, clock=SystemClock(), adopt=adopt)
-    assert on_loop not in asked[:2], "asked to end, and killed"
+    ended = await run_process(bash("sleep 300", tmp_path), limits, clock=SystemClock(), adopt=adopt)
+    assert (ended.killed_by, set(sent_by)) == (KilledBy.TIMEOUT, {threading.main_thread()})
+
+
+async def test_processes_are_looked_at_also_where_no_thread_can_be_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError(f"can't start {thread.name}")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    assert await looked_at(lambda: "seen") == "seen"
 
 
 async def test_an_error_of_the_watch_is_raised_as_it_is(tmp_path: Path) -> None:

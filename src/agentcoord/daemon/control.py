@@ -95,9 +95,10 @@ class ControlServer:
         listeners = [listener]
         try:
             while True:
+                ours = _inode(path)
                 async with asyncio.TaskGroup() as here:
                     accepting = here.create_task(self._accept(listeners[0], group), name="control:accept")
-                    listeners.append(await self._bound_anew(path, look_every_s, unreachable))
+                    listeners.append(await self._bound_anew(path, ours, look_every_s, unreachable))
                     accepting.cancel()
                 listeners.pop(0).close()
         finally:
@@ -105,14 +106,17 @@ class ControlServer:
                 each.close()
 
     async def _bound_anew(
-        self, path: Path, look_every_s: float, unreachable: Callable[[], None]
+        self,
+        path: Path,
+        ours: tuple[int, int] | None,
+        look_every_s: float,
+        unreachable: Callable[[], None],
     ) -> socket.socket:
-        """Wait until the socket is gone and another one is bound in its place."""
-        known, told = await asyncio.to_thread(_inode, path), ""
+        """Wait until the socket that is `ours` is gone and another one is bound in its place."""
+        told = ""
         while True:
             try:
-                known = await asyncio.to_thread(_listened_on, path, known)
-                if known is None:
+                if await asyncio.to_thread(_may_be_bound, path, ours):
                     listener = _bind_private(path)
                     log.warning("socket_bound_anew", path=os.fspath(path))
                     return listener
@@ -224,15 +228,15 @@ def peer_uid(peer: socket.socket) -> int | None:
 
 
 def _inode(path: Path) -> tuple[int, int] | None:
-    """Which file is there; None where that cannot be seen. Blocking."""
+    """Which file is there; None where that cannot be seen."""
     with contextlib.suppress(OSError):
         status = path.lstat()
         return status.st_dev, status.st_ino
     return None
 
 
-def _listened_on(path: Path, known: tuple[int, int] | None) -> tuple[int, int] | None:
-    """The socket that is there: `known`, or another one that is listened on; None when one may be bound.
+def _may_be_bound(path: Path, ours: tuple[int, int] | None) -> bool:
+    """Whether nobody listens there: not we, on the socket that is `ours`, and on another one nobody else.
 
     Raises OSError when it cannot be seen what is there (which is no reason to give the old one up), or
     something else is in the way. Blocking.
@@ -241,17 +245,16 @@ def _listened_on(path: Path, known: tuple[int, int] | None) -> tuple[int, int] |
         status = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
         _make_folder_again(path.parent)
-        return None
-    found = status.st_dev, status.st_ino
-    if found == known:
-        return found
+        return True
+    if (status.st_dev, status.st_ino) == ours:
+        return False
     if not stat.S_ISSOCK(status.st_mode):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
-    if not _is_refused(path):
-        return found
+    if not _is_refused(path):  # At each look: who listens there may die, and leave it.
+        return False
     _make_folder_again(path.parent)  # A folder that was moved away and back: nobody hears its socket.
     path.unlink()
-    return None
+    return True
 
 
 def _is_refused(path: Path) -> bool:

@@ -265,6 +265,22 @@ async def test_a_socket_whose_folder_is_away_for_a_while_is_the_same_when_it_is_
             assert d.paths.socket.stat().st_ino == bound
 
 
+async def test_a_socket_that_another_took_and_left_is_bound_anew(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d, served(d, look_every_s=0.01):
+        assert await is_reached(d)
+        with socket.socket(socket.AF_UNIX) as other:
+            d.paths.socket.with_name("other").unlink(missing_ok=True)
+            other.bind(str(d.paths.socket.with_name("other")))
+            other.listen()
+            d.paths.socket.with_name("other").rename(d.paths.socket)
+            other.setblocking(False)
+            peer, _ = await asyncio.get_running_loop().sock_accept(other)  # We looked who listens there.
+            peer.close()
+        await until_async(partial(is_reached, d))
+
+
 @pytest.mark.parametrize("turns", range(8))
 async def test_a_client_that_comes_in_the_moment_of_the_stop_does_not_hold_it_up(
     valkey_url: str, project_id: ProjectId, turns: int

@@ -145,8 +145,9 @@ async def test_processes_are_looked_at_also_where_no_thread_can_be_started(
     def refused(thread: threading.Thread) -> None:
         raise RuntimeError(f"can't start {thread.name}")
 
-    monkeypatch.setattr(threading.Thread, "start", refused)
-    assert await looked_at(lambda: "seen") == "seen"
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", refused)
+        assert await looked_at(lambda: "seen") == "seen"
 
 
 async def test_an_error_of_the_watch_is_raised_as_it_is(tmp_path: Path) -> None:

@@ -6,9 +6,13 @@ Pure. Separate so that the tone is one and the loop stays readable.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from agentcoord.domain.files import ChangeSet
+from agentcoord.domain.listed import listed
 from agentcoord.llm.api import Block, StopReason
+
+_listed = partial(listed, most=10)
 
 UNKNOWN_OUTCOME = (
     "The outcome is unknown: the daemon was interrupted while this call ran. Look before you repeat it."
@@ -156,12 +160,6 @@ def begun_anew(summary: str, changed: Sequence[str], recent: str) -> str:
 def with_notes(text: str, notes: Sequence[str]) -> str:
     """Append the loop's own words to a result: text blocks after results would make empty turns."""
     return "\n\n".join([text, *(f"[note] {note}" for note in notes)])
-
-
-def _listed(paths: Sequence[str]) -> str:
-    most = 10
-    more = f" and {len(paths) - most} more" if len(paths) > most else ""
-    return ", ".join(paths[:most]) + more
 
 
 def _ordinal(number: int) -> str:

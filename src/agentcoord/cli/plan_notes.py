@@ -6,14 +6,18 @@ Pure. Deliberately absent: problems, which `domain.plan` tells.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from agentcoord.config.sections import Settings
 from agentcoord.domain.ids import TaskId
+from agentcoord.domain.listed import listed
 from agentcoord.domain.plan import Plan
 from agentcoord.domain.task import TaskSpec
 from agentcoord.domain.usage import usd, usd_micros
 from agentcoord.workspace.scope import ScopeRules
+
+_listed = partial(listed, most=5)
 
 _WILD: Final = frozenset("*?[")
 _MOST_WRITERS: Final = 20
@@ -86,8 +90,3 @@ def _all_needs(by_id: Mapping[TaskId, TaskSpec], task: TaskId) -> set[TaskId]:
         seen |= news
         ahead += news
     return seen
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:5])
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 
 from agentcoord.cli.boundary import CommandError
+from agentcoord.domain.listed import listed
 from agentcoord.tui.styled import Line, Span, Tone
 from agentcoord.tui.text import harmless, one_line, plural
 from agentcoord.wire.protocol import ExitCode
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from agentcoord.wire.task_views import FlagView, TestsView
 
 _NAMES_SHOWN = 5
+_listed = partial(listed, most=_NAMES_SHOWN)
 
 
 def flag_lines(flags: Sequence[FlagView]) -> list[Line]:
@@ -75,8 +78,3 @@ def path_inside(path: str, *, folder: Path, root: Path) -> str:
             mend="give a path inside the project",
         )
     return inside
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _NAMES_SHOWN
-    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

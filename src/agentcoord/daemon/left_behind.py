@@ -6,11 +6,13 @@ file has made a second one in the user's tree, and nothing else would tell.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 
 from agentcoord.domain.files import ChangeSet
+from agentcoord.domain.listed import listed
 
 _NAMED = 10
+_listed = partial(listed, most=_NAMED)
 
 
 def left_behind(changes: ChangeSet) -> list[str]:
@@ -22,8 +24,3 @@ def left_behind(changes: ChangeSet) -> list[str]:
     if changes.landable and changes.out_of_scope:
         told.append(f"Written outside the scope, and left behind: {_listed(changes.out_of_scope)}")
     return told
-
-
-def _listed(paths: Sequence[str]) -> str:
-    more = len(paths) - _NAMED
-    return ", ".join(paths[:_NAMED]) + (f" and {more} more" if more > 0 else "")

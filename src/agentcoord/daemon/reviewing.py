@@ -130,7 +130,7 @@ class Reviewing:
             restored, merged = list(outcome.restored), list(outcome.merged)
             if why_not:
                 if task.review is not ReviewState.UNDONE:
-                    self._shop.hub.emit(EventKind.TASK_UNDONE, task=task.id, restored=restored, merged=merged)
+                    self._tell_undone(task.id, outcome)
                 self._shop.board.touch()
                 raise refused(f"{task.id} is undone, but cannot be asked for again: {why_not}")
             self._shop.hub.emit(
@@ -206,12 +206,7 @@ class Reviewing:
             await self._shop.prover.unlearn(task.id)
             if task.state is TaskState.DONE:
                 await self._shop.store.queue.set_review(task.id, ReviewState.UNDONE)
-            self._shop.hub.emit(
-                EventKind.TASK_UNDONE,
-                task=task.id,
-                restored=list(outcome.restored),
-                merged=list(outcome.merged),
-            )
+            self._tell_undone(task.id, outcome)
             self._shop.board.touch()
         return _undo_view(task.id, outcome)
 
@@ -223,12 +218,7 @@ class Reviewing:
         outcome = await self._shop.lander.undo(task_id)
         if not outcome.conflicts:
             await self._shop.prover.unlearn(task_id)
-            self._shop.hub.emit(
-                EventKind.TASK_UNDONE,
-                task=task_id,
-                restored=list(outcome.restored),
-                merged=list(outcome.merged),
-            )
+            self._tell_undone(task_id, outcome)
         return _undo_view(task_id, outcome)
 
     async def _undo_rest(self, task_id: TaskId, since_ms: int) -> UndoView:
@@ -237,14 +227,17 @@ class Reviewing:
         if not (outcome.restored or outcome.merged or outcome.conflicts):
             raise refused(f"{task_id} is undone: there is nothing of it to undo")
         if not outcome.conflicts:
-            self._shop.hub.emit(
-                EventKind.TASK_UNDONE,
-                task=task_id,
-                restored=list(outcome.restored),
-                merged=list(outcome.merged),
-            )
+            self._tell_undone(task_id, outcome)
             self._shop.board.touch()
         return _undo_view(task_id, outcome)
+
+    def _tell_undone(self, task: TaskId, outcome: UndoOutcome) -> None:
+        self._shop.hub.emit(
+            EventKind.TASK_UNDONE,
+            task=task,
+            restored=list(outcome.restored),
+            merged=list(outcome.merged),
+        )
 
     async def known_to_journal(self, task_id: TaskId) -> None:
         """Raise RpcError unless the journal knows a landing of a task of this name."""

@@ -7,8 +7,10 @@ came of it. Deliberately absent: asking the daemon, and drawing.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
+from agentcoord.domain.listed import listed
 from agentcoord.domain.states import HELD_STATES
 from agentcoord.tui import actions
 from agentcoord.tui.model import DashboardModel
@@ -18,6 +20,7 @@ from agentcoord.wire.protocol import Method
 
 CANCEL_WHY: Final = "cancelled in the dashboard"
 _NAMES_SHOWN: Final = 6
+_listed = partial(listed, most=_NAMES_SHOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +93,6 @@ def dependents_of(model: DashboardModel, tasks: Sequence[str]) -> tuple[str, ...
         if not more:
             return tuple(task for task in model.tasks if task in reached and task not in tasks)
         reached |= more
-
-
-def _listed(tasks: Sequence[str]) -> str:
-    more = len(tasks) - _NAMES_SHOWN
-    return ", ".join(tasks[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _undone(task: str, answer: Mapping[str, Any]) -> str:

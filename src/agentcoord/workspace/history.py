@@ -5,6 +5,7 @@ Values and pure functions. Separate from `journal`, which keeps them on the disk
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from enum import StrEnum
 
@@ -117,12 +118,17 @@ class LandedRecord:
         return self.undone_at_ms is None and self.at_ms >= since_ms
 
 
+def undone_numbers(records: Iterable[Record]) -> set[int]:
+    """Return the numbers of the landings that were taken back."""
+    return {n for r in records if r.operation is Operation.UNDO and r.happened for n in r.undoes}
+
+
 def standing_landings(records: list[Record], task: TaskId, since_ms: int = 0) -> list[Record]:
     """Return the landings of `task` that happened and were not undone, oldest first.
 
     `since_ms` leaves out what a namesake in an earlier plan landed.
     """
-    undone = {n for r in records if r.operation is Operation.UNDO and r.happened for n in r.undoes}
+    undone = undone_numbers(records)
     return [
         r
         for r in records
@@ -165,7 +171,7 @@ def undone_landings(records: list[Record], task: TaskId, since_ms: int = 0) -> l
 
     Raises WorkspaceError when there is none.
     """
-    undone = {n for r in records if r.happened for n in r.undoes}
+    undone = undone_numbers(records)
     landings = [r for r in records if r.task == task and r.number in undone and r.at_ms >= since_ms]
     if not landings:
         raise WorkspaceError(f"{task} has landed nothing, so there is nothing to undo")

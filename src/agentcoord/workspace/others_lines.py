@@ -23,7 +23,7 @@ from agentcoord.domain.files import FileVersion
 from agentcoord.errors import WorkspaceError
 from agentcoord.values import dataclass
 from agentcoord.workspace.diffs import Pair, count_lines
-from agentcoord.workspace.history import Operation, Record, Swap
+from agentcoord.workspace.history import Operation, Record, Swap, undone_numbers
 from agentcoord.workspace.reversals import reverse_all
 from agentcoord.workspace.versions import version_of
 
@@ -50,8 +50,7 @@ class OthersLines:
         self._read_blob = lru_cache(_HELD_CONTENTS)(read_blob)
         self._mine = _by_path(landings)
         self._steps = _by_path(record for record in records if record.happened)
-        undone = {number for record in records if record.happened for number in record.undoes}
-        undone |= {record.number for record in landings}
+        undone = undone_numbers(records) | {record.number for record in landings}
         self._others = _by_path(
             record
             for record in records

@@ -162,6 +162,16 @@ DETAIL: TaskDetail = {
     ],
 }
 
+UNDONE: dict[str, Any] = {
+    "restored": ["a.py"],
+    "merged": [],
+    "gone": [],
+    "absent": [],
+    "conflicts": [],
+    "patch": "",
+}
+"""What is said of an undo, but for the task's id."""
+
 ANSWERS: dict[str, dict[str, Any]] = {
     "status": {**status_view()},
     "tasks": {

@@ -250,6 +250,22 @@ def test_a_shell_whose_folder_was_removed_is_told_to_leave_it(
     )
 
 
+def run_by_shell(
+    project: Project, words: tuple[str, ...], redirection: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own, its streams led elsewhere by a shell."""
+    python = [sys.executable, "-m", "agentcoord.cli.agentcoord"]
+    return subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {redirection}', "sh", *python, "-C", str(project.root), *words],
+        env=project.env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "closed", "code"),
     [
@@ -261,17 +277,7 @@ def test_a_shell_whose_folder_was_removed_is_told_to_leave_it(
 def test_a_closed_stream_is_as_the_null_device(
     project: Project, words: tuple[str, ...], closed: str, code: ExitCode
 ) -> None:
-    program = "import sys; from agentcoord.cli.agentcoord import main; sys.exit(main())"
-    python = [sys.executable, "-c", program]
-    done = subprocess.run(
-        ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *python, "-C", str(project.root), *words],
-        env=project.env,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
+    done = run_by_shell(project, words, closed)
     assert done.returncode == code
     assert "Traceback" not in done.stderr
     assert "itself failed" not in done.stderr
@@ -289,16 +295,7 @@ def test_a_closed_stream_is_as_the_null_device(
 def test_words_that_a_full_disk_does_not_take_leave_an_exit_code_of_ours_and_no_traceback(
     project: Project, words: tuple[str, ...], full: str, code: ExitCode
 ) -> None:
-    python = [sys.executable, "-m", "agentcoord.cli.agentcoord"]
-    done = subprocess.run(
-        ["/bin/sh", "-c", f'exec "$@" {full}', "sh", *python, "-C", str(project.root), *words],
-        env=project.env,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
+    done = run_by_shell(project, words, full)
     told = "error: the system refused: No space left on device\n" if code is ExitCode.ERROR else ""
     assert (done.stdout, done.stderr) == ("", told)
     assert done.returncode == code

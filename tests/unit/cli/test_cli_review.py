@@ -8,19 +8,14 @@ from typing import Any
 import canned_daemon
 import pytest
 from canned_daemon import CannedDaemon, Run
-from canned_views import ANSWERS, DETAIL, task_view
+from canned_views import ANSWERS, DETAIL, UNDONE, task_view
 
 from agentcoord.domain.hunks import read_diff
 from agentcoord.wire.messages import Method
 
 project, daemon, run = canned_daemon.project, canned_daemon.daemon, canned_daemon.run
 REJECTED: dict[str, Any] = {
-    "restored": ["a.py"],
-    "merged": [],
-    "gone": [],
-    "absent": [],
-    "conflicts": [],
-    "patch": "",
+    **UNDONE,
     "state": "queued",
     "spent_usd": 0.4,
     "cap_usd": 0.6,
@@ -44,14 +39,7 @@ def morning(daemon: CannedDaemon) -> CannedDaemon:
             Method.TASK: lambda p: {**DETAIL, "task": by_id[p["id"]]},
             Method.DIFF: {"text": "", "next_offset": None},
             Method.ACCEPT: lambda p: {"id": p["id"], "review": "accepted"},
-            Method.UNDO: {
-                "restored": ["a.py"],
-                "merged": [],
-                "gone": [],
-                "absent": [],
-                "conflicts": [],
-                "patch": "",
-            },
+            Method.UNDO: UNDONE,
             Method.REJECT: lambda p: {**REJECTED, "id": p["id"]},
         }
     )

@@ -12,7 +12,7 @@ import canned_daemon
 import pytest
 import structlog
 from canned_daemon import CannedDaemon, Project, Run
-from canned_views import ANSWERS
+from canned_views import ANSWERS, UNDONE
 
 from agentcoord.domain.events import Event, EventKind
 from agentcoord.telemetry.logs import logging_to
@@ -70,15 +70,6 @@ def test_what_a_command_prints_fits_its_schema(run: Run, daemon: CannedDaemon, c
     assert misfits(document, schema) == ["$.schema is missing"]
 
 
-UNDONE = {
-    "id": "a",
-    "restored": ["a.py"],
-    "merged": [],
-    "gone": [],
-    "absent": [],
-    "conflicts": [],
-    "patch": "",
-}
 LOADED = {"run": "r1", "added": ["a"], "unchanged": [], "changed": []}
 DOING: dict[str, tuple[list[str], dict[str, dict[str, Any]]]] = {
     "task": (["task", "a"], {}),
@@ -104,12 +95,7 @@ DOING: dict[str, tuple[list[str], dict[str, dict[str, Any]]]] = {
         {
             "reject": {
                 "id": "a",
-                "restored": ["a.py"],
-                "merged": [],
-                "gone": [],
-                "absent": [],
-                "conflicts": [],
-                "patch": "",
+                **UNDONE,
                 "state": "queued",
                 "spent_usd": 0.1,
                 "cap_usd": None,
@@ -118,7 +104,7 @@ DOING: dict[str, tuple[list[str], dict[str, dict[str, Any]]]] = {
     ),
     "nights": (["dashboard", "--replay"], {}),
     "accept": (["accept", "a"], {"accept": {"id": "a", "review": "accepted"}}),
-    "undo": (["undo", "a"], {"undo": UNDONE}),
+    "undo": (["undo", "a"], {"undo": {"id": "a", **UNDONE}}),
     "answer": (["answer", "a", "yes"], {"answer": {"id": "a"}}),
     "pause": (["ctl", "pause"], {"pause": {"paused": True}}),
     "resume": (["ctl", "resume"], {"resume": {"paused": False}}),
@@ -176,7 +162,7 @@ def test_a_plan_fits_its_schema_and_a_wrong_one_does_not(run: Run) -> None:
 
 @pytest.mark.parametrize(
     ("name", "answer"),
-    [("accept", {"tasks": ["a", "b"]}), ("undo", {"tasks": [UNDONE]})],
+    [("accept", {"tasks": ["a", "b"]}), ("undo", {"tasks": [{"id": "a", **UNDONE}]})],
 )
 def test_what_is_done_to_all_tasks_fits_the_same_schema(
     run: Run, daemon: CannedDaemon, name: str, answer: dict[str, Any]

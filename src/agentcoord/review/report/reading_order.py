@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, Final
 
 from agentcoord.domain.globs import glob_matches
+from agentcoord.domain.listed import listed
 from agentcoord.review.report.words import count
 from agentcoord.values import dataclass
 
 LARGE_LINES: Final = 300
 MANY_FILES: Final = 10
 _NAMES_SHOWN: Final = 3
+_listed = partial(listed, most=_NAMES_SHOWN)
 _CI: Final = re.compile(
     r"(^|/)(\.github/|\.gitlab-ci|\.circleci/|Jenkinsfile|azure-pipelines|\.pre-commit-config|Makefile$|"
     r"Dockerfile|tox\.ini$|noxfile)"
@@ -166,9 +169,3 @@ def _is_code(path: str) -> bool:
         ".yaml",
         ".cfg",
     )
-
-
-def _listed(paths: Sequence[str]) -> str:
-    shown = ", ".join(paths[:_NAMES_SHOWN])
-    more = len(paths) - _NAMES_SHOWN
-    return f"{shown} and {more} more" if more > 0 else shown

@@ -41,7 +41,7 @@ def write_place(state_dir: str, root: str, commit: str) -> None:
     Raises OSError.
     """
     path = os.path.join(state_dir, NAME)
-    said = {"root": root, "commit": commit, "folders": _folders(root), "linked": _is_linked(root)}
+    said = {"root": root, "commit": commit, "folder": _folder(root), "linked": _is_linked(root)}
     said["made"] = _made_ns(root)
     with open(f"{path}.new", "w", encoding="ascii") as file:
         json.dump(said, file)
@@ -80,15 +80,20 @@ def read_place(folder: str) -> Mapping[str, Any] | None:
             said = json.load(file)
         if project_slug(said["root"]) != os.path.basename(folder) or not isinstance(said["commit"], str):
             return None
-        folders = [list(each) for each in said["folders"]]
-        return {**said, "folders": folders, "linked": bool(said["linked"]), "made": said.get("made", 0)}
+        device, inode = said["folder"]
+        return {
+            **said,
+            "folder": [device, inode],
+            "linked": bool(said["linked"]),
+            "made": said.get("made", 0),
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def is_same_folder(said: Mapping[str, Any], root: str) -> bool:
     """Whether the repository at `root` is the folder that the other place had."""
-    return bool(said["made"] and said["made"] == _made_ns(root) and said["folders"][:1] == _folders(root)[:1])
+    return bool(said["made"] and said["made"] == _made_ns(root) and said["folder"] == _folder(root))
 
 
 def stands(former: str, root: str) -> bool:
@@ -105,7 +110,7 @@ def may_be_away(former: str, said: Mapping[str, Any] | None) -> bool:
             device = os.stat(os.path.dirname(former)).st_dev
         except OSError:
             return True
-        return said is not None and said["folders"][:1] != [] and said["folders"][0][:1] != [device]
+        return said is not None and said["folder"][0] != device
     except OSError:
         return True
     return False
@@ -157,13 +162,10 @@ def _beside(state_dir: str) -> list[str]:
         return []
 
 
-def _folders(root: str) -> list[list[int]]:
-    """Which folders on the disk the repository and its `.git` are."""
-    found = []
-    for path in (root, os.path.join(root, ".git")):
-        status = os.stat(path)
-        found.append([status.st_dev, status.st_ino])
-    return found
+def _folder(root: str) -> list[int]:
+    """Which folder on the disk the repository is."""
+    status = os.stat(root)
+    return [status.st_dev, status.st_ino]
 
 
 def _is_linked(root: str) -> bool:

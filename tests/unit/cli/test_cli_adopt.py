@@ -227,8 +227,8 @@ def test_a_repository_whose_disk_may_be_away_has_not_moved(
     run: Run, project: Project, former: ProjectPaths, how: str
 ) -> None:
     if how == "another disk":
-        (_, inode), *rest = json.loads((former.state_dir / "place.json").read_text())["folders"]
-        say(former, folders=[[-1, inode], *rest])
+        _, inode = json.loads((former.state_dir / "place.json").read_text())["folder"]
+        say(former, folder=[-1, inode])
         away = former
     else:
         away = ProjectPaths.of(former.root.parent / "away" / "its former name", project.env)
@@ -286,6 +286,6 @@ def test_services_that_still_start_at_the_former_place_are_named(
 
 def test_a_file_that_makes_no_sense_is_no_former_place(project: Project, former: ProjectPaths) -> None:
     place = former.state_dir / "place.json"
-    for text in ("", "[]", '{"root": 5}', '{"root": "/elsewhere", "commit": "", "folders": [], "linked": 0}'):
+    for text in ("", "[]", '{"root": 5}', '{"root": "/elsewhere", "commit": "", "folder": [], "linked": 0}'):
         place.write_text(text)
         assert known(project) == []

@@ -265,6 +265,19 @@ async def test_a_stop_of_an_earlier_life_that_is_replayed_ends_nothing(path: Pat
     assert recorder.events == [6, 7, 8]
 
 
+def leaving_once(heard: asyncio.Event) -> type[ScriptedDaemon]:
+    """Daemons that hang up when their client has `heard` enough."""
+
+    class Leaving(ScriptedDaemon):
+        async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            async with asyncio.TaskGroup() as group:
+                serving = group.create_task(super().serve(reader, writer))
+                await heard.wait()
+                serving.cancel()
+
+    return Leaving
+
+
 async def test_who_follows_until_the_stop_hears_all_of_it(path: Path) -> None:
     heard = asyncio.Event()
 
@@ -274,16 +287,9 @@ async def test_who_follows_until_the_stop_hears_all_of_it(path: Path) -> None:
             if event["seq"] == 8:
                 heard.set()
 
-    class Daemon(ScriptedDaemon):
-        async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            async with asyncio.TaskGroup() as group:
-                serving = group.create_task(super().serve(reader, writer))
-                await heard.wait()
-                serving.cancel()
-
     told = [said(6, "daemon.stopping"), event_line(7), event_line(8)]
     recorder, clock = Watch(), HandClock()
-    async with await asyncio.start_unix_server(Daemon((told, [RUNNING])).serve, path):
+    async with await asyncio.start_unix_server(leaving_once(heard)((told, [RUNNING])).serve, path):
         await Follower(path, recorder, clock, position=("e", 5)).until_stopped()
     assert recorder.events == [6, 7, 8]
     assert (clock.slept, recorder.notes) == ([], [])
@@ -297,16 +303,9 @@ async def test_who_begins_to_follow_a_daemon_that_stops_already_waits_for_no_oth
             super().status(status)
             heard.set()
 
-    class Daemon(ScriptedDaemon):
-        async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            async with asyncio.TaskGroup() as group:
-                serving = group.create_task(super().serve(reader, writer))
-                await heard.wait()
-                serving.cancel()
-
     told = [encode_notification(Notification.STATUS, {**STOPPING})]
     recorder, clock = Watch(), HandClock()
-    async with await asyncio.start_unix_server(Daemon((told, [STOPPING])).serve, path):
+    async with await asyncio.start_unix_server(leaving_once(heard)((told, [STOPPING])).serve, path):
         await Follower(path, recorder, clock, position=("e", 5)).until_stopped()
     assert recorder.statuses == 1
     assert (clock.slept, recorder.notes) == ([], [])

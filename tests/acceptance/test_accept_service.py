@@ -112,6 +112,32 @@ def test_a_supervised_daemon_is_started_again_and_stops_when_it_is_told_to(a_nig
             os.kill(supervisor, signal.SIGTERM)
 
 
+def test_a_supervised_daemon_that_dies_while_it_stops_stays_ended(a_night: Night) -> None:
+    a_night.script("t", {"thinking_ms": 60_000, "tools": [finish()]})
+    start = ("agentcoordd", "start", "--supervised", "--rehearse", a_night.scripts, "--json")
+    first = a_night.run(*start).document["pid"]
+    supervisor = parent_of(first)
+    try:
+        a_night.load(one_task("t"))
+        asyncio.run(a_night.wait_for("task.claimed", "t"))
+        stop = [str(BIN / "agentcoordd"), "stop"]
+        with subprocess.Popen(stop, cwd=a_night.root, env=a_night.env, stdout=subprocess.DEVNULL):
+            asyncio.run(a_night.wait_for("daemon.stopping"))
+            os.kill(first, signal.SIGKILL)
+            assert wait_gone(supervisor, PATIENCE_S)
+        assert a_night.run("agentcoordd", "status").code == 3
+        assert "was told to stop and ended with -9" in a_night.paths.startup_log.read_text()
+        second = a_night.run(*start).document["pid"]
+        supervisor = parent_of(second)
+        os.kill(second, signal.SIGKILL)  # Nobody told this one.
+        until(lambda: a_night.run("agentcoordd", "status", "--json").code == 0)
+        assert a_night.tasks()["t"]["state"] in ("queued", "running")
+        assert a_night.run("agentcoordd", "stop", "--now").code == 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(supervisor, signal.SIGTERM)
+
+
 def test_a_night_whose_daemon_is_killed_goes_on_by_itself(a_night: Night) -> None:
     looks = [{"tools": [bash(f"sleep 0.5; echo {n}")]} for n in range(6)]
     a_night.script("t", {"tools": [create("t.py", "X = 1\n")]}, *looks, {"tools": [finish()]})

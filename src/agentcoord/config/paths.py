@@ -92,6 +92,11 @@ class ProjectPaths:
         return self.state_dir / "given-up"
 
     @property
+    def told_to_stop_file(self) -> Path:
+        """The pid of a daemon that was told to stop. There until the next start."""
+        return self.state_dir / "told-to-stop"
+
+    @property
     def log_file(self) -> Path:
         return self.state_dir / "logs" / "agentcoordd.jsonl"
 

@@ -31,8 +31,9 @@ STUCK_EXIT_CODE = 70
 log = structlog.get_logger("loop")
 
 
-def _end_the_process() -> None:
-    os._exit(STUCK_EXIT_CODE)  # No clean-up: whatever is stuck would be waited for.
+def end_the_process(code: int = STUCK_EXIT_CODE) -> None:
+    """Without clean-up: whatever is stuck would be waited for."""
+    os._exit(code)
 
 
 @contextmanager
@@ -41,7 +42,7 @@ def watched_loop(
     look_every_s: float = LOOK_EVERY_S,
     told_after_s: float = TOLD_AFTER_S,
     ended_after_s: float = ENDED_AFTER_S,
-    end: Callable[[], None] = _end_the_process,
+    end: Callable[[], None] = end_the_process,
 ) -> Iterator[None]:
     """Watch the running loop, whose thread calls this, until the block ends."""
     watch = _Watch(asyncio.get_running_loop(), threading.get_ident())
@@ -62,7 +63,7 @@ class StopTimer:
     """Ends the process when an orderly stop takes too long, whatever hangs: a thread, a command, a disk."""
 
     def __init__(
-        self, *, stop_most_s: float = STOP_MOST_S, end: Callable[[], None] = _end_the_process
+        self, *, stop_most_s: float = STOP_MOST_S, end: Callable[[], None] = end_the_process
     ) -> None:
         self._end = end
         self._timer = threading.Timer(stop_most_s, self._give_up)
@@ -70,8 +71,12 @@ class StopTimer:
 
     def start(self) -> None:
         """Begin to count; again does nothing."""
-        if self._timer.ident is None:
+        if not self.started:
             self._timer.start()
+
+    @property
+    def started(self) -> bool:
+        return self._timer.ident is not None
 
     def cancel(self) -> None:
         """The stop came to its end."""

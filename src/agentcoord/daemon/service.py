@@ -18,6 +18,7 @@ import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,14 @@ from agentcoord.clock import Clock, SystemClock
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.config.secret_variables import secrets_of
 from agentcoord.daemon.head_start import head_start
-from agentcoord.daemon.loop_watch import StopTimer, watched_loop
+from agentcoord.daemon.loop_watch import STUCK_EXIT_CODE, StopTimer, end_the_process, watched_loop
 from agentcoord.daemon.memory_heaps import keep_memory_together
 from agentcoord.daemon.project_lock import identity, lock_of, refuse_root
 from agentcoord.daemon.start_args import StartArgs
+from agentcoord.daemon.told_to_stop import is_service, note_told_to_stop
 from agentcoord.errors import AgentCoordError, DaemonError
 from agentcoord.telemetry.logs import logging_to
+from agentcoord.wire.protocol import ExitCode
 
 THREADS = 32
 """For blocking work: copies of six workers must not hold up what a command wants to read."""
@@ -68,6 +71,7 @@ def run_foreground(
             identity(paths, supervised=args.supervised),
         ):
             paths.given_up_file.unlink(missing_ok=True)
+            paths.told_to_stop_file.unlink(missing_ok=True)
             _serve_in_words(paths, args, env, starter, clock)
     except AgentCoordError as error:
         starter.tell({"error": error.message, "mend": error.mend, "kind": type(error).__name__})
@@ -84,8 +88,29 @@ def run_foreground(
 def _serve_in_words(
     paths: ProjectPaths, args: StartArgs, env: Mapping[str, str], starter: _Starter, clock: Clock
 ) -> None:
-    """Serve; what ends it is logged, and leaves as the one error that a person can act on, if it is one."""
-    stop_timer = StopTimer()
+    """Serve; what ends it is logged, and leaves as the one error that a person can act on, if it is one.
+
+    Not from a service that was told to stop: its manager would start it again.
+    """
+    service = is_service(env)
+    stop_timer = StopTimer(end=partial(end_the_process, ExitCode.OK if service else STUCK_EXIT_CODE))
+    try:
+        _serve_and_log(paths, args, env, starter, stop_timer, clock)
+    except Exception:
+        if not (service and stop_timer.started):
+            raise
+    finally:
+        stop_timer.cancel()
+
+
+def _serve_and_log(
+    paths: ProjectPaths,
+    args: StartArgs,
+    env: Mapping[str, str],
+    starter: _Starter,
+    stop_timer: StopTimer,
+    clock: Clock,
+) -> None:
     try:
         forbid_reading_our_memory()
         keep_memory_together()
@@ -104,8 +129,6 @@ def _serve_in_words(
     except BaseException:
         log.critical("daemon_died", exc_info=True)
         raise
-    finally:
-        stop_timer.cancel()
 
 
 def _first_leaf(group: BaseException) -> BaseException:
@@ -132,10 +155,16 @@ async def _serve(
             gc.freeze()
             gc.enable()
             async with composed(begun) as daemon:
-                daemon.shutdown.on_ask = stop_timer.start
+                daemon.shutdown.on_ask = partial(_told_to_stop, paths, stop_timer)
                 with daemon.shutdown.on_signals():
                     await daemon.run(lambda: starter.tell({"ready": True}))
     log.info("daemon_stopped")
+
+
+def _told_to_stop(paths: ProjectPaths, stop_timer: StopTimer) -> None:
+    if not stop_timer.started:
+        stop_timer.start()
+        note_told_to_stop(paths.told_to_stop_file)
 
 
 class _Starter:

@@ -1,11 +1,12 @@
 """A small process outside the daemon that starts it again: `agentcoordd start --supervised`.
 
 Theory of operation. The daemon is its child. A child that ended in order (exit code 0), that could not
-begin, or that found another daemon running, ends the supervisor too. Any other end is answered with a
-new start after a growing pause, a few times within ten minutes at most; then the user is told. Again and
-again the control socket is asked; a child that does not answer several times in a row prints where it
-stands (to the start-up log) and is killed. Attempts are counted, not seconds, so that a machine that slept
-harms nobody. Kept apart from the daemon's code: it must not fall with it, and it costs no more than Python.
+begin, or that found another daemon running, ends the supervisor too, and so does one that was told to
+stop, however it ended. Any other end is answered with a new start after a growing pause, a few times
+within ten minutes at most; then the user is told. Again and again the control socket is asked; a child
+that does not answer several times in a row prints where it stands (to the start-up log) and is killed.
+Attempts are counted, not seconds, so that a machine that slept harms nobody. Kept apart from the daemon's
+code: it must not fall with it, and it costs no more than Python.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 from types import FrameType
 
 from agentcoord.config.paths import ProjectPaths
+from agentcoord.daemon.told_to_stop import told_to_stop
 from agentcoord.errors import AgentCoordError, RpcError
 from agentcoord.values import dataclass
 from agentcoord.wire.call import call_once
@@ -60,16 +62,19 @@ class Supervisor:
         answers: Callable[[float], bool],
         tell_starter: Callable[[bytes], None],
         tell_given_up: Callable[[int], None],
+        told_to_stop: Callable[[int], bool] = lambda _: False,
         patience: Patience | None = None,
     ) -> None:
         """`command` gets `--ready-fd N` added. `answers(timeout_s)`: whether the daemon does.
 
-        `tell_given_up` hears after how many restarts there will be no more.
+        `tell_given_up` hears after how many restarts there will be no more. `told_to_stop(pid)`: whether
+        somebody told this daemon to, which may be dead by now.
         """
         self._command = tuple(command)
         self._answers = answers
         self._tell_starter = tell_starter
         self._tell_given_up = tell_given_up
+        self._told_to_stop = told_to_stop
         self._patience = patience or Patience()
         self._restarts: deque[float] = deque()
         self._child: subprocess.Popen[bytes] | None = None
@@ -85,6 +90,9 @@ class Supervisor:
         """Keep the daemon going; returns the exit code of its last end."""
         code = self._live_once(first=True)
         while code not in (ExitCode.OK, ExitCode.REFUSED) and not self._stopping:
+            if self._child is not None and self._told_to_stop(self._child.pid):
+                _say(f"the daemon was told to stop and ended with {code}; it is not started again")
+                return code
             pause_s = self._pause_before_restart()
             if pause_s is None:
                 _say(f"given up: {self._patience.restarts} restarts in {self._patience.window_s:.0f} s")
@@ -233,6 +241,7 @@ def main(arguments: Sequence[str] | None = None, env: Mapping[str, str] | None =
         answers=answers_on(paths),
         tell_starter=tell_starter,
         tell_given_up=tell_user(paths, words.args),
+        told_to_stop=told_to_stop(paths.told_to_stop_file),
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, supervisor.stop)

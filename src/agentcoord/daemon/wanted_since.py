@@ -17,11 +17,11 @@ import structlog
 
 from agentcoord.clock import Clock
 from agentcoord.daemon.start_args import StartArgs
+from agentcoord.daemon.told_to_stop import is_service
 
 SIGN_EVERY_S = 30.0
 RECENT_MS = 300_000
 """A loop that hangs is ended after a minute, and a manager starts again within seconds."""
-_OF_LAUNCHD = "dev.agentcoord."
 
 log = structlog.get_logger("daemon")
 
@@ -32,7 +32,7 @@ class WantedSince:
     def __init__(self, path: Path, env: Mapping[str, str], clock: Clock) -> None:
         self._path = path
         self._clock = clock
-        self._is_service = "NOTIFY_SOCKET" in env or env.get("XPC_SERVICE_NAME", "").startswith(_OF_LAUNCHD)
+        self._is_service = is_service(env)
 
     def begin(self, args: StartArgs, deadline: str) -> int:
         """Return since when, in milliseconds, and write it down. Blocking. A disk that refuses is told."""

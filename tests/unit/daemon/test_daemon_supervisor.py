@@ -13,6 +13,7 @@ import pytest
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.daemon.start_args import StartArgs
 from agentcoord.daemon.supervisor import Patience, Supervisor, command_of, tell_user
+from agentcoord.daemon.told_to_stop import told_to_stop
 
 QUICK = Patience(restarts=2, first_pause_s=0.0, ask_every_s=0.05, silences=2, dump_s=1.0)
 READY = "import os, sys, time, signal; os.write(int(sys.argv[-1]), b'{\"ready\": true}\\n'); "
@@ -33,12 +34,18 @@ class Children:
     def lives(self) -> int:
         return len(self.lives_file.read_text())
 
-    def run(self, answers: Callable[[float], bool] = lambda _: True, patience: Patience = QUICK) -> int:
+    def run(
+        self,
+        answers: Callable[[float], bool] = lambda _: True,
+        patience: Patience = QUICK,
+        told_to_stop: Callable[[int], bool] = lambda _: False,
+    ) -> int:
         return Supervisor(
             self.command,
             answers=answers,
             tell_starter=self.words.append,
             tell_given_up=self.given_up.append,
+            told_to_stop=told_to_stop,
             patience=patience,
         ).run()
 
@@ -146,3 +153,27 @@ def test_a_stop_that_comes_before_the_first_child_lets_no_second_one_begin(tmp_p
     supervisor.stop(15, None)
     assert supervisor.run() == 70
     assert children.lives == 1
+
+
+def test_one_that_was_told_to_stop_is_not_started_again_however_it_ended(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    note = tmp_path / "told-to-stop"
+    tells = f"n == 2 and open({str(note)!r}, 'w').write(str(os.getpid())); "
+    children = Children(tmp_path, READY + tells + "os.kill(os.getpid(), signal.SIGKILL)")
+    assert children.run(told_to_stop=told_to_stop(note)) == -9
+    assert children.lives == 2
+    assert "was told to stop and ended with -9; it is not started again" in capfd.readouterr().err
+    assert children.given_up == []
+
+
+@pytest.mark.parametrize("left", [None, "1", "nonsense", ""])
+def test_a_note_that_is_no_note_of_this_daemon_lets_it_be_started_again(
+    tmp_path: Path, left: str | None
+) -> None:
+    note = tmp_path / "told-to-stop"
+    if left is not None:
+        note.write_text(left)
+    children = Children(tmp_path, READY + "n == 1 and os.kill(os.getpid(), signal.SIGKILL)")
+    assert children.run(told_to_stop=told_to_stop(note)) == 0
+    assert children.lives == 2

@@ -29,9 +29,9 @@ from agentcoord.domain.events import Event
 from agentcoord.errors import AgentCoordError, StoreError, WireError
 from agentcoord.store.event_log import EventLog
 from agentcoord.values import dataclass
-from agentcoord.wire.codec import FrameDecoder, Malformed, Request, encode_error, encode_result
+from agentcoord.wire.codec import FrameDecoder, Malformed, Request, encode_error
 from agentcoord.wire.messages import ErrorData, ExitCode, Method, Notification, RpcCode, SubscribeView, Topic
-from agentcoord.wire.quick_json import encode_notification
+from agentcoord.wire.quick_json import encode_notification, encode_result
 
 READ_BYTES = 64 * 1024
 WRITE_TIMEOUT_S = 30.0

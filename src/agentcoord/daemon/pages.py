@@ -5,11 +5,11 @@ Separate from `snapshot`, which makes the rows, because rows that nobody waits f
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 from agentcoord.wire.messages import FRAME_BYTES, TaskView
+from agentcoord.wire.quick_json import most_bytes_of
 
 PAGE_BYTES = FRAME_BYTES // 2
 """How much of a list goes into one line; the other half is room for what stands beside it."""
@@ -35,7 +35,7 @@ class Pages(Generic[_Row]):
         page_bytes = 0
         row = self._left_over or next(self._rows, None)
         while row is not None and len(page) < PAGE_ROWS:
-            row_bytes = len(json.dumps(row))
+            row_bytes = most_bytes_of(row)
             if page and page_bytes + row_bytes > PAGE_BYTES:
                 break
             page.append(row)

@@ -125,7 +125,7 @@ class Store:
             await clock.sleep(LOADING_PAUSE_S)
         epoch = await read_text(client, keys.of("epoch"))
         settings = await read_hash(client, keys.of("settings"))
-        reader = TaskReader(client, keys)
+        reader = TaskReader(client, keys, scripts)
         mark = await read_text(client, keys.of(MARK)) or ""
         memory = Memory(client, keys, scripts, mark, reader.forget)
         locks = FileLocks(client, keys, scripts, clock)

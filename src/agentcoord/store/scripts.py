@@ -57,6 +57,7 @@ class ScriptName(StrEnum):
     ANSWER = "answer"
     TAKE_ANSWERS = "take_answers"
     RESTORE = "restore"
+    READ_TASKS = "read_tasks"
 
 
 _GIVING_BACK = {ScriptName.UNLOCK_ALL, ScriptName.UNLOCK_DEAD, ScriptName.SETTLE, ScriptName.RELEASE}
@@ -83,7 +84,7 @@ _PARTS: dict[ScriptName, tuple[str, ...]] = {
 }
 """The files between the prelude and a script's own text. No more than it needs: each run defines all of
 their functions anew."""
-_BARE = {ScriptName.HAND_OVER}
+_BARE = {ScriptName.HAND_OVER, ScriptName.READ_TASKS}
 """Without even the prelude: who waits for them waits for that, too."""
 _PART_HERE = re.compile(r"^ *-- part: (\w+)$", re.MULTILINE)
 """Where a script wants a file only on the way that needs it."""
@@ -123,6 +124,8 @@ def _shebang(name: ScriptName) -> str:
     Without it, such a server refuses in the middle, at the first command that adds something, and what
     the script took away before is gone.
     """
+    if name is ScriptName.READ_TASKS:
+        return "#!lua flags=no-writes"
     return "#!lua flags=allow-oom" if name in _GIVING_BACK else "#!lua"
 
 

@@ -10,7 +10,9 @@ that was killed, or a replica that took over, has lost its last moment, and what
 Who asks while somebody reads many waits for that, and hears when the store is away as that one does; and an
 ended task that reads as it did before stays the object that it was. Forty readers at once would otherwise
 have forty of each in memory.
-Nothing is remembered of tasks under way, nor with a Cluster, whose connections are not ours to ask.
+Nothing of that is remembered of tasks under way, nor with a Cluster, whose connections are not ours to ask.
+Of those under way, short ones are kept beside what they were made from: one that is stored as it was before
+is not made again, which takes longer than to read it.
 An ended task's `open_needs` may be older than that: needs that are done count down in it unseen, and
 nobody asks for it before the task is brought back.
 """
@@ -32,7 +34,7 @@ from agentcoord.domain.states import ENDED_STATES
 from agentcoord.domain.task import Task
 from agentcoord.errors import StoreUnavailableError
 from agentcoord.store.keys import Keys
-from agentcoord.store.scripts import calling, pieces
+from agentcoord.store.scripts import ScriptName, Scripts, calling, pieces
 from agentcoord.store.setback_records import decode_attempt_end
 from agentcoord.store.task_records import decode_task
 from agentcoord.values import dataclass
@@ -41,6 +43,8 @@ READ_BATCH: Final = 500
 """Tasks read in one round trip."""
 MANY: Final = 100
 """So many ended tasks are worth waiting for somebody who is reading them."""
+SHORT_CHARACTERS: Final = 2_000
+"""What is stored of longer tasks is not kept beside them."""
 REMEMBERED_MOST: Final = 5_000
 """So many ended tasks are remembered, at about one kilobyte and their description each; others are read."""
 ENDED: Final = ",".join(sorted(ENDED_STATES))
@@ -63,6 +67,7 @@ class TaskReader:
 
     client: Redis
     keys: Keys
+    scripts: Scripts
     _ended: dict[str, Task] = field(default_factory=dict)
     """Ended tasks as they were when `revised` had this number, or later."""
     _revised: object = None
@@ -72,6 +77,8 @@ class TaskReader:
     _never_known: int = 0
     """How many were read at the last look and could not be remembered: so many are unknown each time."""
     _filling: _Filling | None = None
+    _made: dict[str, tuple[str, list[str], Task]] = field(default_factory=dict)
+    """Tasks that have not ended as they were read last: body, hash, and what was made of these."""
 
     async def all(self) -> list[Task]:
         """Return every task in plan order, none older than the call."""
@@ -136,24 +143,28 @@ class TaskReader:
 
     def forget(self) -> None:
         """Read everything anew: the server's memory was removed or replaced."""
-        self._ended, self._before, self._revised = {}, {}, None
+        self._ended, self._before, self._revised, self._made = {}, {}, None, {}
 
     async def read(self, ids: Sequence[str]) -> list[Task]:
         """Return these tasks, `READ_BATCH` a round trip; one that is not there is passed over."""
         return [task for piece in pieces(ids, READ_BATCH) for task in await self._read_at_once(piece)]
 
     async def _read_at_once(self, ids: Sequence[str]) -> list[Task]:
-        async with calling("read tasks"), self.client.pipeline(transaction=False) as pipe:
-            # By its name: a Cluster's pipeline has no `mget`, though all keys of a project lie in one slot.
-            pipe.execute_command("MGET", *map(self.keys.body, ids))
-            for task in ids:
-                pipe.hgetall(self.keys.task(task))
-            bodies, *hashes = await pipe.execute()
-        return [
-            decode_task(body.encode(errors="surrogateescape"), fields)
-            for body, fields in zip(bodies, hashes, strict=True)
-            if fields
-        ]
+        bodies, hashes = await self.scripts.run(ScriptName.READ_TASKS, *ids)
+        found = zip(ids, bodies, hashes, strict=True)
+        return [self._made_of(task, body, flat) for task, body, flat in found if flat]
+
+    def _made_of(self, task_id: str, body: str, flat: list[str]) -> Task:
+        known = self._made.pop(task_id, None)
+        if known is not None and known[:2] == (body, flat):
+            self._made[task_id] = known
+            return known[2]
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        task = decode_task(body.encode(errors="surrogateescape"), fields)
+        short = len(body) <= SHORT_CHARACTERS and len(self._made) < REMEMBERED_MOST
+        if short and task.state not in ENDED_STATES:
+            self._made[task_id] = (body, flat, task)
+        return task
 
     async def histories(self, tasks: Sequence[TaskId]) -> dict[TaskId, tuple[AttemptEnd, ...]]:
         """Return how the attempts of these tasks ended, the oldest first; at most 50 a task are kept."""

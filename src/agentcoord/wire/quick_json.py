@@ -8,12 +8,14 @@ in a file's name is no error, and what is one is told in the same words. Likewis
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from agentcoord.wire import codec
+from agentcoord.wire.codec import RequestId
 from agentcoord.wire.protocol import FRAME_BYTES
 
 _decoder = msgspec.json.Decoder()
@@ -29,9 +31,30 @@ def read_json(line: bytes) -> Any:
 
 
 def encode_notification(method: str, params: Mapping[str, Any]) -> bytes:
-    """Return the line that tells `method`. Raises WireError when it passes FRAME_BYTES."""
+    """Return the line that tells `method`, as `codec.encode_notification` does."""
+    line = _line({"jsonrpc": "2.0", "method": str(method), "params": params})
+    return codec.encode_notification(method, params) if line is None else line
+
+
+def encode_result(request_id: RequestId, result: Mapping[str, Any]) -> bytes:
+    """Return the line that answers `request_id`, as `codec.encode_result` does."""
+    line = _line({"jsonrpc": "2.0", "id": request_id, "result": result})
+    return codec.encode_result(request_id, result) if line is None else line
+
+
+def most_bytes_of(value: Mapping[str, Any]) -> int:
+    """How many bytes a line takes for `value` at most, also where something beside it has all escaped."""
     try:
-        line = _encoder.encode({"jsonrpc": "2.0", "method": str(method), "params": params}) + b"\n"
+        line = _encoder.encode(value)
+    except ValueError:
+        return len(json.dumps(value))
+    return len(line) if line.isascii() else len(json.dumps(value))
+
+
+def _line(message: Mapping[str, Any]) -> bytes | None:
+    """The line, or None where `codec` knows better."""
+    try:
+        line = _encoder.encode(message) + b"\n"
     except ValueError:  # Half a surrogate pair, which travels as an escape.
-        return codec.encode_notification(method, params)
-    return line if len(line) <= FRAME_BYTES else codec.encode_notification(method, params)
+        return None
+    return line if len(line) <= FRAME_BYTES else None

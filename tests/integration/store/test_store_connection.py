@@ -209,7 +209,7 @@ class _HeldUp(TaskReader):
     """Has read all tasks, and is held up before it tells."""
 
     def __init__(self, store: Store, listed: asyncio.Event, go_on: asyncio.Event) -> None:
-        super().__init__(store.client, store.keys)
+        super().__init__(store.client, store.keys, store.queue.scripts)
         self.listed, self.go_on = listed, go_on
 
     async def all(self) -> list[Task]:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from secrets import token_hex
 
 import pytest
 from redis import Redis
@@ -23,7 +24,7 @@ from agentcoord.store import Caps, Store
 from agentcoord.store.memory import RestoredTask
 from agentcoord.store.scripts import ScriptName
 from agentcoord.store.setback_records import HISTORY_LINES
-from agentcoord.store.task_reading import MANY, READ_BATCH, TaskReader
+from agentcoord.store.task_reading import MANY, READ_BATCH, SHORT_CHARACTERS, TaskReader
 
 _S = TaskState
 Change = Callable[[Store, Claim], Awaitable[object]]
@@ -103,7 +104,7 @@ async def test_a_change_of_an_ended_task_is_read(change: str, valkey_url: str, p
         assert {task.state for task in before} <= ENDED_STATES
         await CHANGES[change](store, held)
         after = await store.queue.all()
-        assert after == await TaskReader(store.client, store.keys).all()
+        assert after == await TaskReader(store.client, store.keys, store.queue.scripts).all()
         assert after != before
 
 
@@ -120,11 +121,11 @@ async def test_ended_tasks_are_read_once_and_those_under_way_each_time(
         again = await store.queue.all()
         assert hashes_read(valkey_url) - before == 2
         assert again == first
-        assert [task is other for task, other in zip(first, again, strict=True)] == [True] * 18 + [False] * 2
+        assert all(task is other for task, other in zip(first, again, strict=True))
         await land(store, held)
         now = await store.queue.all()
         assert [task.state for task in now] == [_S.DONE] * 19 + [_S.QUEUED]
-        assert now == await TaskReader(store.client, store.keys).all()
+        assert now == await TaskReader(store.client, store.keys, store.queue.scripts).all()
 
 
 async def test_a_server_that_has_gone_back_is_read_anew(project_id: ProjectId) -> None:
@@ -183,7 +184,7 @@ class SlowReader(TaskReader):
         return await super().read(ids)
 
     def __init__(self, store: Store, *, fails: bool) -> None:
-        super().__init__(store.client, store.keys)
+        super().__init__(store.client, store.keys, store.queue.scripts)
         self.may_read = asyncio.Event()
         self.fails = fails
         self.reads = 0
@@ -246,3 +247,25 @@ async def test_a_server_that_was_another_in_between_is_read_anew(project_id: Pro
                     await in_the_end(store.ping)
                 one.client.hset(store.keys.task("a"), "state", _S.LANDING)
                 assert [task.state for task in await store.queue.all()] == [_S.LANDING]
+
+
+async def test_a_task_that_has_not_ended_is_made_anew_when_anything_of_it_is_stored_otherwise(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with open_store(valkey_url, project_id, HandClock()) as store:
+        await load(store, spec("a"), spec("b", title=token_hex(2 * SHORT_CHARACTERS)), spec("c"))
+        first = {task.id: task for task in await store.queue.all()}
+        again = {task.id: task for task in await store.queue.all()}
+        assert again == first
+        assert [again[TaskId(name)] is first[TaskId(name)] for name in "abc"] == [True, False, True]
+        await load(store, spec("a", title="another"))
+        held = await claim(store)
+        await store.queue.count_turn(held)
+        now = {task.id: task for task in await store.queue.all()}
+        assert now[TaskId("a")].spec.title == "another"
+        assert now[held.task.id].state is not first[held.task.id].state
+        assert now[held.task.id].turns == 1
+        assert [*now.values()] == await TaskReader(store.client, store.keys, store.queue.scripts).all()
+        assert (await store.queue.get(TaskId("c"))) is now[TaskId("c")]
+        await store.cleanup(everything=True)
+        assert await store.queue.get(TaskId("c")) is None

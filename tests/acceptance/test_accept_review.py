@@ -151,6 +151,35 @@ def test_flagged_changes_land_when_the_settings_say_so(a_night: Night) -> None:
     assert (flag["kind"], flag["path"], flag["line"]) == ("assertion weakened", "tests/test_calc.py", 8)
 
 
+SLY = """import pathlib
+
+calc = pathlib.Path(__file__).parent.parent / "calc.py"
+calc.write_text(calc.read_text().replace("return a + b  # times", "return a * b"))
+
+
+def test_nothing():
+    pass
+"""
+
+
+def test_a_test_that_mends_the_code_while_the_checks_run_is_found_out(red_night: Night) -> None:
+    a = red_night
+    broken = ("calc.py", "return a * b", "return a + b  # times")
+    a.script("t", {"tools": [replace(*broken), create("tests/test_a.py", SLY), finish()]})
+    a.script("honest", {"tools": [create("tests/test_b.py", SLY.partition("calc =")[0]), finish()]})
+    a.start()
+    a.load(one_task() + one_task("honest"))
+    parked = asyncio.run(a.wait_for("task.parked", "t"))
+    asyncio.run(a.wait_for("task.done", "honest"))
+    assert "calc.py: file changed by a check: tests wrote over it" in parked["data"]["why"]
+    checked = [e["data"] for e in asyncio.run(a.all_events()) if e["kind"] == "task.checked" and e["task"]]
+    assert all(each["ok"] for each in checked), "it was green, and would have landed"
+    assert (a.root / "calc.py").read_text() == CALC
+    (flag,) = detail(a, "t")["flags"]
+    assert (flag["kind"], flag["path"], flag["holds"]) == ("file changed by a check", "calc.py", True)
+    assert detail(a, "honest")["flags"] == []
+
+
 def test_undo_lists_what_was_built_on_top_and_blame_knows_who_wrote_what(a_night: Night) -> None:
     a = a_night
     before = (a.root / "calc.py").read_bytes()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 
 from agentcoord.config.sections import ChecksSection
 from agentcoord.domain.files import ChangeSet
@@ -15,7 +17,8 @@ from agentcoord.domain.task import Task
 from agentcoord.errors import WorkspaceError
 from agentcoord.review.checks import CheckReport, commands_for
 from agentcoord.review.flag_book import FlagBook, fingerprint_of, why_held
-from agentcoord.review.flags import ChangedFile, Flag, FlagKind, in_order
+from agentcoord.review.flags import MOST_FLAGS, ChangedFile, Flag, FlagKind, in_order
+from agentcoord.review.rewrites import is_generated, rewrites
 from agentcoord.workspace.changes import MAX_LANDED_FILE_BYTES
 from agentcoord.workspace.pool import Staged, Workspace
 
@@ -30,16 +33,24 @@ class Flagging:
         self._checks = checks
 
     async def why_held(
-        self, task: Task, workspace: Workspace, changes: ChangeSet, staged: Staged, report: CheckReport
+        self,
+        task: Task,
+        workspace: Workspace,
+        changes: ChangeSet,
+        staged: Staged,
+        report: CheckReport,
+        baseline: CheckReport | None,
     ) -> str:
         """Note what is flagged; return why a person must decide, empty when nobody needs to.
 
-        Raises WorkspaceError when the copy changed meanwhile.
+        `report` is of the tree with the change, `baseline` of the one without any. Raises WorkspaceError when
+        the copy changed meanwhile.
         """
         commands = [command for _, command in commands_for(task.spec.check, self._checks.commands)]
         found = await asyncio.to_thread(_find_flags, await _contents(workspace, changes), commands)
         shrunk = [Flag(FlagKind.SHRUNK, path, 0, "it loses over 80% of what it held") for path in staged.held]
-        flags = in_order([*found, *shrunk, *_fewer_tests(report, staged.stamp.files.keys())])
+        fewer = _fewer_tests(report, staged.stamp.files.keys())
+        flags = in_order([*found, *shrunk, *fewer, *await _rewrites(workspace, report, baseline)])
         noted = await asyncio.to_thread(
             self.book.note, task.id, task.attempt, fingerprint_of(changes.landable), flags
         )
@@ -71,6 +82,17 @@ def _fewer_tests(report: CheckReport, there: Collection[str]) -> Iterator[Flag]:
                 f"{outcome.name} ran {verdict.ran_before} tests before and now runs {verdict.ran}; "
                 f"not run any more: {', '.join(gone[:_TESTS_NAMED])}",
             )
+
+
+async def _rewrites(workspace: Workspace, report: CheckReport, baseline: CheckReport | None) -> list[Flag]:
+    """Flags for files that checks wrote over; one that a program makes is told and holds nothing."""
+    flags = []
+    for flag in sorted(rewrites(report, baseline), key=lambda flag: not flag.holds)[:MOST_FLAGS]:
+        with suppress(FileNotFoundError, WorkspaceError):  # A new file is what its maker says of it.
+            if flag.holds and is_generated(await workspace.base_bytes(flag.path)):
+                flag = replace(flag, kind=FlagKind.UPDATED)  # noqa: PLW2901
+        flags.append(flag)
+    return flags
 
 
 async def _contents(workspace: Workspace, changes: ChangeSet) -> list[ChangedFile]:

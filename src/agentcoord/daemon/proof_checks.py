@@ -99,11 +99,16 @@ class ProofChecks:
             junit_files=self._checks.junit_files,
             excuse_pre_existing=self._checks.pre_existing == "allow",
         )
+
+        async def check(name: str, command: str) -> CheckOutcome:
+            outcome = await runs.check(name, command)
+            return replace(outcome, rewrote=await proof.rewritten())
+
         report = await self._book.run(
             commands,
             tree_hash=tree_hash,
             surroundings=await asyncio.to_thread(surroundings_of, policy, timeout_s=self._limits.timeout_s),
-            run=runs.check,
+            run=check,
             on_outcome=tell,
         )
         return report, runs.cases

@@ -223,7 +223,7 @@ class Prover:
             with spent.on(Stretch.CHECKS_AGAIN if last is not None else Stretch.CHECKS):
                 made = await place.unless_void(self._prove(claim, proof, staged, last, len(ahead)))
             if made is not None and made.report.ok:
-                why = await self.flagging.why_held(claim.task, workspace, changes, staged, made.report)
+                why = await self._why_held(claim, workspace, changes, staged, made.report)
                 made = replace(made, why_held=why)
             return made
 
@@ -257,9 +257,14 @@ class Prover:
         made = replace(made, report=report, known=known, why_held="")
         await asyncio.to_thread(self._book.store, claim.task.id, report)
         if report.ok:
-            why = await self.flagging.why_held(claim.task, workspace, changes, made.staged, report)
+            why = await self._why_held(claim, workspace, changes, made.staged, report)
             made = replace(made, why_held=why)
         return made
+
+    async def _why_held(
+        self, claim: Claim, workspace: Workspace, changes: ChangeSet, staged: Staged, report: CheckReport
+    ) -> str:
+        return await self.flagging.why_held(claim.task, workspace, changes, staged, report, self.baseline)
 
     async def _confirm_and_land(
         self, claim: Claim, made: Proof, place: Place, steps: LandingSteps, spent: TimeSpent

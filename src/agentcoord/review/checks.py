@@ -61,6 +61,9 @@ class CheckOutcome:
     """Red for nothing but tests that were red before the task."""
     cut_short: bool = False
     """The run was ended from within, with 0, before pytest could report."""
+    rewrote: tuple[str, ...] | None = None
+    """Files of the tree that it left with another content: what later checks see there does not land. None:
+    nobody looked."""
 
     @property
     def green(self) -> bool:
@@ -252,4 +255,5 @@ def outcome_from(raw: Mapping[str, Any]) -> CheckOutcome:
             key: tuple(value) if isinstance(value, list) else value for key, value in verdict.items()
         }
         verdict = Verdict(**facts)
-    return CheckOutcome(**{**raw, "verdict": verdict})
+    rewrote = raw.get("rewrote")
+    return CheckOutcome(**{**raw, "verdict": verdict, "rewrote": None if rewrote is None else tuple(rewrote)})

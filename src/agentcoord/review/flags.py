@@ -27,13 +27,15 @@ class FlagKind(StrEnum):
     ASSERTION_WEAKENED = "assertion weakened"
     THRESHOLD_LOWERED = "threshold lowered"
     CONFIGURATION_CHANGED = "check configuration changed"
+    REWRITTEN = "file changed by a check"
     SHRUNK = "file emptied or shrunk"
     TESTS_GONE = "fewer tests run"
     EXPECTATION_CHANGED = "expected value changed"
     WARNING_SILENCED = "warning silenced"
+    UPDATED = "file updated by a check"
 
 
-_TOLD_ONLY = frozenset({FlagKind.EXPECTATION_CHANGED, FlagKind.WARNING_SILENCED})
+_TOLD_ONLY = frozenset({FlagKind.EXPECTATION_CHANGED, FlagKind.WARNING_SILENCED, FlagKind.UPDATED})
 """What honest work does every day: shown in review, and never a reason to hold."""
 _ORDER = list(FlagKind)
 

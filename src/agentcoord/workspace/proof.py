@@ -16,10 +16,12 @@ from agentcoord.workspace.files import SafeTree
 from agentcoord.workspace.manifest import Manifest
 from agentcoord.workspace.places import CopyPlaces
 from agentcoord.workspace.repository import Repository
+from agentcoord.workspace.rewritten import GONE, Shown
 from agentcoord.workspace.staged import MergeConflict, Staged
 from agentcoord.workspace.staging import stage_changes
 from agentcoord.workspace.threads import run_to_end
 from agentcoord.workspace.user_tree import TreeStamp
+from agentcoord.workspace.versions import version_of
 from agentcoord.workspace.workspace import Workspace
 
 Resync = Callable[[], Awaitable[tuple[Manifest, int]]]
@@ -45,20 +47,32 @@ class ProofTree:
         self.read_only = {real: repo.root / name for name, real in shares.items()}
         """Shared folders: where they really are, and where the sandbox shows them."""
         self._shared = frozenset(shares)
+        self._shown: Shown | None = None
 
     async def sync(self) -> TreeStamp:
         """Make it the user's tree as it is now, with no changes on top."""
         manifest, generation = await self._resync()
+        self._shown = Shown(manifest, {})
         return replace(manifest.stamp(generation), shared=self._shared)
+
+    async def rewritten(self) -> tuple[str, ...]:
+        """What checks have written over since it was last asked, or since the copy was made what it is."""
+        if self._shown is None:
+            return ()
+        return await run_to_end(self._shown.rewritten, self.root, tuple(self._shared))
 
     def put(self, files: Sequence[tuple[str, bytes | None, int]]) -> None:
         """Make these files so, by path, content (None: gone) and mode. Blocking."""
         tree = SafeTree(self.root)
+        put: dict[str, str] = {}
         for path, content, mode in files:
             if content is None:
                 tree.remove(path)
             else:
                 tree.write_bytes(path, content, mode=mode)
+            put[path] = GONE if content is None else version_of(content, mode).sha256
+        if self._shown is not None:
+            self._shown = Shown(self._shown.manifest, {**self._shown.on_top, **put})
 
     async def stage(
         self, ws: Workspace, changes: ChangeSet, *, ahead: Sequence[Staged] = ()
@@ -69,6 +83,7 @@ class ProofTree:
         had landed already. After a conflict the copy shows the tree without the changes of `ws`. Raises
         WorkspaceError when the copy of `ws` changed since `changes` was taken.
         """
+        self._shown = None
         manifest, generation = await self._resync()
         staged = await run_to_end(
             stage_changes,
@@ -83,4 +98,6 @@ class ProofTree:
         )
         if isinstance(staged, MergeConflict):
             return staged
+        put = [file for each in (*ahead, staged) for file in each.files]
+        self._shown = Shown(manifest, {file.path: file.new.sha256 for file in put})
         return replace(staged, stamp=replace(staged.stamp, shared=self._shared))

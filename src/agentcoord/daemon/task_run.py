@@ -27,7 +27,7 @@ from agentcoord.daemon.left_behind import left_behind
 from agentcoord.daemon.permissions import as_let_land, is_let_land, spend_permission
 from agentcoord.daemon.proofs import Held, Landed, LandingSteps, Red
 from agentcoord.daemon.task_files import SUMMARY_NAME
-from agentcoord.daemon.task_setup import make_loop, wants_fresh_copy
+from agentcoord.daemon.task_setup import copy_for, make_loop
 from agentcoord.daemon.task_turns import TaskTurns
 from agentcoord.daemon.time_spent import Stretch
 from agentcoord.daemon.to_its_end import to_its_end
@@ -118,8 +118,7 @@ class TaskRunner:
             self._begun_on = shop.prover.offers_of(task.spec.writes)
             ahead = [offer.staged for offer in self._begun_on]
             with at.time_spent.on(Stretch.COPY):
-                fresh = await asyncio.to_thread(wants_fresh_copy, shop.transcripts, task)
-                workspace = await shop.pool.acquire(task.id, task.attempt, fresh=fresh, ahead=ahead)
+                workspace = await copy_for(shop, at, task, ahead)
         except (WorkspaceError, OSError) as error:
             return await self._ends.without_copy(task, error)
         keep = True

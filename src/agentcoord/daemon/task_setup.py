@@ -6,7 +6,10 @@ Separate from `task_run`, which drives what is made here.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
+
+import structlog
 
 from agentcoord.agent.loop import AgentLoop
 from agentcoord.agent.prompts import Briefing, repository_map
@@ -23,11 +26,14 @@ from agentcoord.daemon.worker_row import TaskAtHand
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.ladder import Rung
 from agentcoord.domain.task import Claim, Task
+from agentcoord.domain.worker import WorkerState
 from agentcoord.errors import AgentError
 from agentcoord.llm.api import ROOMY_TOKENS
-from agentcoord.workspace.pool import Workspace
+from agentcoord.workspace.pool import Staged, Workspace
 
 INSTRUCTION_FILES = ("AGENTS.md", "CLAUDE.md")
+
+log = structlog.get_logger("task")
 
 
 async def make_loop(
@@ -67,6 +73,25 @@ async def make_loop(
         stopping=shop.stopping,
         custom_tools=models.custom_tools,
     )
+
+
+async def copy_for(shop: Workshop, at: TaskAtHand, task: Task, ahead: Sequence[Staged]) -> Workspace:
+    """Acquire a private copy. The worker's row says what it waits for; the log too, once.
+
+    Raises what `WorkspacePool.acquire` raises.
+    """
+    doing = at.doing
+
+    def tell(words: str) -> None:
+        if at.doing != words:
+            log.warning("copy_waited_for", task=task.id, why=words)
+        shop.board.set_state(at, WorkerState.WAITING, words)
+
+    fresh = await asyncio.to_thread(wants_fresh_copy, shop.transcripts, task)
+    workspace = await shop.pool.acquire(task.id, task.attempt, fresh=fresh, ahead=ahead, on_wait=tell)
+    if at.state is WorkerState.WAITING:
+        shop.board.set_state(at, WorkerState.WORKING, doing)
+    return workspace
 
 
 def wants_fresh_copy(home: Path, task: Task) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -100,7 +100,13 @@ class WorkspacePool:
         return len(self._slots)
 
     async def acquire(
-        self, task: TaskId, attempt: int, *, fresh: bool, ahead: Sequence[Staged] = ()
+        self,
+        task: TaskId,
+        attempt: int,
+        *,
+        fresh: bool,
+        ahead: Sequence[Staged] = (),
+        on_wait: Callable[[str], None] = lambda _: None,
     ) -> Workspace:
         """Return a copy for an attempt at a task; wait while all are in use.
 
@@ -108,7 +114,7 @@ class WorkspacePool:
         `fresh`. Any other is brought up to date with the user's tree first, and begins with what `ahead`
         will land, each staged on top of the one before it. Where the disk has no room for one more copy, it
         waits for one that somebody has in use; one in which another attempt's work waits is not taken for
-        that. Raises WorkspaceError when the disk is too full.
+        that. `on_wait` hears for what it waits. Raises WorkspaceError when the disk is too full.
         """
         await self._load_bindings()
         roomless: list[Slot] = []
@@ -117,6 +123,7 @@ class WorkspacePool:
             while (slot := self._choose(task, roomless)) is None:
                 if short is not None and not any(s.busy for s in self._slots if s not in roomless):
                     raise short
+                on_wait("for a private copy" if short is None else f"for room: {short.message}")
                 await self._freed.wait()
             slot.busy = True
             try:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from daemon_kit import WORKER, Daemonlet, Held, Step, bash, create, daemonlet, finish, until
 
 from agentcoord.agent.transcript import Transcript
@@ -296,3 +298,30 @@ async def test_as_many_copies_as_there_are_bound_the_tasks_begun_ahead(
 
 async def _true(said: bool) -> bool:
     return said
+
+
+async def test_a_worker_that_waits_for_room_on_the_disk_says_so(
+    valkey_url: str, project_id: ProjectId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(create("src/a.py", "A = 1\n"), finish())
+    async with daemonlet(valkey_url, project_id) as d:
+        d.model.turns |= {"a": [held], "b": [[create("src/b.py", "B = 1\n"), finish()]]}
+        await d.load("a", priority=5)
+        async with d.working(WORKER, OTHER):
+            await held.begun.wait()
+            real = shutil.disk_usage
+            with monkeypatch.context() as full:
+                full.setattr(shutil, "disk_usage", lambda path: real(path)._replace(free=0))
+                await d.load("b")
+                await d.at_a_change(lambda: _true(_waits_for_room(d)))
+            rows = (await d.requests.answer("workers", {}))["workers"]
+            (doing,) = [row["doing"] for row in rows if row["task"] == "b" and row["state"] == "waiting"]
+            assert " has 0 MB free" in doing
+            held.may_end.set()
+            await d.wait_until("a", TaskState.DONE)
+            await d.wait_until("b", TaskState.DONE)
+        assert (d.root / "src/b.py").read_text() == "B = 1\n"
+
+
+def _waits_for_room(d: Daemonlet) -> bool:
+    return any(row.task == "b" and row.doing.startswith("for room: ") for row in d.shop.board.rows.values())

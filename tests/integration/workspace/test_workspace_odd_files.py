@@ -129,12 +129,16 @@ async def test_where_the_disk_has_no_room_for_one_more_copy_a_task_waits_for_one
         return found._replace(free=0) if len(asked) == 1 else found
 
     monkeypatch.setattr(shutil, "disk_usage", short_once)
+    told: list[str] = []
     async with asyncio.TaskGroup() as group:
-        waiting = group.create_task(world.pool.acquire(B, 1, fresh=False))
-        while not asked:
+        waiting = group.create_task(world.pool.acquire(B, 1, fresh=False, on_wait=told.append))
+        while not told:
             await asyncio.to_thread(int)
         await world.pool.release(first, keep=False)
     assert waiting.result().root == first.root
+    (words,) = told
+    assert words.startswith("for room: the disk of ")
+    assert " has 0 MB free" in words
     await world.pool.acquire(A, 1, fresh=False)
 
 

@@ -28,9 +28,16 @@ from agentcoord.clock import Clock, SystemClock
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.config.secret_variables import secrets_of
 from agentcoord.daemon.head_start import head_start
-from agentcoord.daemon.loop_watch import STUCK_EXIT_CODE, StopTimer, end_the_process, watched_loop
+from agentcoord.daemon.loop_watch import (
+    STOP_MOST_S,
+    STUCK_EXIT_CODE,
+    StopTimer,
+    end_the_process,
+    watched_loop,
+)
 from agentcoord.daemon.memory_heaps import keep_memory_together
 from agentcoord.daemon.project_lock import identity, lock_of, refuse_root
+from agentcoord.daemon.service_manager import ServiceManager
 from agentcoord.daemon.start_args import StartArgs
 from agentcoord.daemon.told_to_stop import is_service, note_told_to_stop
 from agentcoord.errors import AgentCoordError, DaemonError
@@ -39,6 +46,8 @@ from agentcoord.wire.protocol import ExitCode
 
 THREADS = 32
 """For blocking work: copies of six workers must not hold up what a command wants to read."""
+MANAGER_MARGIN_S = 60.0
+"""How much longer a service manager lets a stop hang than we do."""
 _PR_SET_DUMPABLE = 4
 
 log = structlog.get_logger("daemon")
@@ -155,15 +164,21 @@ async def _serve(
             gc.freeze()
             gc.enable()
             async with composed(begun) as daemon:
-                daemon.shutdown.on_ask = partial(_told_to_stop, paths, stop_timer)
+                daemon.shutdown.on_ask = partial(
+                    _told_to_stop, paths, stop_timer, ServiceManager(env, clock, os.getpid())
+                )
                 with daemon.shutdown.on_signals():
                     await daemon.run(lambda: starter.tell({"ready": True}))
     log.info("daemon_stopped")
 
 
-def _told_to_stop(paths: ProjectPaths, stop_timer: StopTimer) -> None:
+def _told_to_stop(paths: ProjectPaths, stop_timer: StopTimer, manager: ServiceManager) -> None:
+    """Begin to count, once, and leave word. The manager's watchdog would take a stop that hangs for a daemon
+    that does, and start it again: the timer ends it before that.
+    """
     if not stop_timer.started:
         stop_timer.start()
+        manager.be_patient(STOP_MOST_S + MANAGER_MARGIN_S)
         note_told_to_stop(paths.told_to_stop_file)
 
 

@@ -44,6 +44,11 @@ class ServiceManager:
         except OSError as error:
             log.debug("service_manager_not_told", error=str(error))
 
+    def be_patient(self, seconds: float) -> None:
+        """Let this long a silence pass from now on, where signs of life were asked for."""
+        if self._period_s > 0:
+            self.tell(WATCHDOG_USEC=str(round(seconds * 1_000_000)))
+
     async def run(self) -> None:
         """Say that the daemon is ready; then show life as often as was asked for."""
         self.tell(READY="1", STATUS="Workers are running", MAINPID=str(os.getpid()))

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
+import socket
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agentcoord.clock import SystemClock
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.daemon import service
+from agentcoord.daemon.loop_watch import STOP_MOST_S, StopTimer
+from agentcoord.daemon.service_manager import ServiceManager
 from agentcoord.daemon.start_args import StartArgs
 from agentcoord.daemon.told_to_stop import is_service, note_told_to_stop, told_to_stop
 from agentcoord.errors import DaemonError
+
+NOBODY = ServiceManager({}, SystemClock(), 1)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +46,7 @@ def test_a_service_that_was_told_to_stop_ends_without_an_error(
 
     async def breaks(*given: Any) -> None:
         if told:
-            service._told_to_stop(paths, given[4])  # What the loop calls.
+            service._told_to_stop(paths, given[4], NOBODY)  # What the loop calls.
         raise DaemonError("the disk is gone", mend="look")
 
     monkeypatch.setattr(service, "_serve", breaks)
@@ -61,3 +68,28 @@ def test_a_disk_that_takes_no_note_holds_up_no_stop(tmp_path: Path) -> None:
     gone = tmp_path / "gone" / "told-to-stop"
     note_told_to_stop(gone)
     assert not told_to_stop(gone)(os.getpid())
+
+
+@pytest.mark.parametrize("asked_s", [60, 0])
+def test_a_managers_watchdog_waits_longer_for_a_stop_that_hangs_than_we_do(
+    tmp_path: Path, asked_s: int
+) -> None:
+    paths = ProjectPaths.of(tmp_path / "shop", {"HOME": str(tmp_path)})
+    paths.state_dir.mkdir(parents=True)
+    timer = StopTimer()
+    with (
+        tempfile.TemporaryDirectory(prefix="ac-n-") as short,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager,
+    ):
+        manager.bind(f"{short}/n")
+        manager.setblocking(False)
+        env = {"NOTIFY_SOCKET": f"{short}/n", "WATCHDOG_USEC": str(asked_s * 1_000_000)}
+        for _ in range(2):  # Asking again is no reason to wait longer.
+            service._told_to_stop(paths, timer, ServiceManager(env, SystemClock(), 1))
+        timer.cancel()
+        if asked_s:
+            name, _, value = manager.recv(4096).decode().partition("=")
+            assert name == "WATCHDOG_USEC"
+            assert int(value) > STOP_MOST_S * 1_000_000
+        with pytest.raises(BlockingIOError):
+            manager.recv(4096)

@@ -88,7 +88,7 @@ class ProjectPaths:
 
     @property
     def given_up_file(self) -> Path:
-        """One line: when and why the supervisor gave up. There until the next start."""
+        """One line: since when and why the supervisor waits, or gave up. There until the next start."""
         return self.state_dir / "given-up"
 
     @property

@@ -5,8 +5,9 @@ begin, or that found another daemon running, ends the supervisor too, and so doe
 stop, however it ended. Any other end is answered with a new start after a growing pause, a few times
 within ten minutes at most; then the user is told. Again and again the control socket is asked; a child
 that does not answer several times in a row prints where it stands (to the start-up log) and is killed.
-Attempts are counted, not seconds, so that a machine that slept harms nobody. Kept apart from the daemon's
-code: it must not fall with it, and it costs no more than Python.
+Attempts are counted, not seconds, so that a machine that slept harms nobody. While the daemon's folders
+cannot be made, as its socket's after a logout on some systems, none is started in vain: that is waited for.
+Kept apart from the daemon's code: it must not fall with it, and it costs no more than Python.
 """
 
 from __future__ import annotations
@@ -50,6 +51,10 @@ class Patience:
     """Unanswered questions in a row; then the daemon is taken for hung."""
     dump_s: float = 2.0
     """How long a hung daemon may take to print where it stands."""
+    look_again_s: float = 5.0
+    """Until the next look whether a daemon can begin."""
+    looks: int = 8_640
+    """In all, half a day; then a start that fails counts as any other."""
 
 
 class Supervisor:
@@ -63,19 +68,25 @@ class Supervisor:
         tell_starter: Callable[[bytes], None],
         tell_given_up: Callable[[int], None],
         told_to_stop: Callable[[int], bool] = lambda _: False,
+        hindrance: Callable[[], str] = lambda: "",
+        tell_hindered: Callable[[str], None] = lambda _: None,
         patience: Patience | None = None,
     ) -> None:
         """`command` gets `--ready-fd N` added. `answers(timeout_s)`: whether the daemon does.
 
         `tell_given_up` hears after how many restarts there will be no more. `told_to_stop(pid)`: whether
-        somebody told this daemon to, which may be dead by now.
+        somebody told this daemon to, which may be dead by now. `hindrance()`: why none can begin now, or
+        nothing; `tell_hindered` hears it when it is waited for.
         """
         self._command = tuple(command)
         self._answers = answers
         self._tell_starter = tell_starter
         self._tell_given_up = tell_given_up
         self._told_to_stop = told_to_stop
+        self._hindrance = hindrance
+        self._tell_hindered = tell_hindered
         self._patience = patience or Patience()
+        self._looks_left = self._patience.looks
         self._restarts: deque[float] = deque()
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping = False
@@ -100,6 +111,7 @@ class Supervisor:
                 return code
             _say(f"the daemon ended with {code}; it is started again in {pause_s:.0f} s")
             time.sleep(pause_s)
+            self._wait_until_one_can_begin()
             if not self._stopping:
                 code = self._live_once(first=False)
         return code
@@ -137,6 +149,16 @@ class Supervisor:
                     return child.wait(self._patience.dump_s)
                 child.kill()
                 return child.wait()
+
+    def _wait_until_one_can_begin(self) -> None:
+        told = False
+        while not self._stopping and self._looks_left > 0 and (why := self._hindrance()):
+            self._looks_left -= 1
+            if not told:
+                told = True
+                _say(f"the daemon cannot be started again yet: {why}")
+                self._tell_hindered(why)
+            time.sleep(self._patience.look_again_s)
 
     def _pause_before_restart(self) -> float | None:
         """How long to wait; None when it was restarted too often."""
@@ -192,26 +214,53 @@ def _touched_ns(path: Path) -> int | None:
         return None
 
 
+def hindrance_to(paths: ProjectPaths) -> Callable[[], str]:
+    """What would keep the project's daemon from making its folders now, in words. Makes them if it can."""
+
+    def hindrance() -> str:
+        try:
+            paths.make()
+        except AgentCoordError as error:
+            return error.message
+        return ""
+
+    return hindrance
+
+
 def tell_user(paths: ProjectPaths, args: str) -> Callable[[int], None]:
-    """Leave word for the next `status`, and have a notice sent. Nothing that fails at it is an error here."""
+    """Tell that there will be no more restarts."""
 
     def tell(restarts: int) -> None:
         when = time.strftime("%Y-%m-%d %H:%M:%S")
         words = f"the supervisor gave up at {when} after {restarts} restarts: read {paths.startup_log}"
-        try:
-            paths.given_up_file.write_text(words + "\n", encoding="utf-8")
-        except OSError as error:
-            _say(f"no word is left for the next status: {error}")
-        root = os.fspath(paths.root)
-        command = [sys.executable, "-m", "agentcoord.daemon.last_notice", "--root", root, "--args", args]
-        try:
-            subprocess.run(
-                [*command, "--text", words], stdin=subprocess.DEVNULL, timeout=NOTICE_S, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            _say(f"nobody was told: {error}")
+        _leave_word(paths, args, words)
 
     return tell
+
+
+def tell_user_of_wait(paths: ProjectPaths, args: str) -> Callable[[str], None]:
+    """Tell why the daemon is not started again yet, and by whom it will be."""
+
+    def tell(why: str) -> None:
+        when = time.strftime("%Y-%m-%d %H:%M:%S")
+        words = f"since {when} the supervisor (pid {os.getpid()}) waits to start the daemon again: {why}"
+        _leave_word(paths, args, words)
+
+    return tell
+
+
+def _leave_word(paths: ProjectPaths, args: str, words: str) -> None:
+    """For the next `status`, and have a notice sent. Nothing that fails at it is an error here."""
+    try:
+        paths.given_up_file.write_text(words + "\n", encoding="utf-8")
+    except OSError as error:
+        _say(f"no word is left for the next status: {error}")
+    root = os.fspath(paths.root)
+    command = [sys.executable, "-m", "agentcoord.daemon.last_notice", "--root", root, "--args", args]
+    try:
+        subprocess.run([*command, "--text", words], stdin=subprocess.DEVNULL, timeout=NOTICE_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        _say(f"nobody was told: {error}")
 
 
 def command_of(root: Path, args: str, since_ms: int) -> tuple[str, ...]:
@@ -242,6 +291,8 @@ def main(arguments: Sequence[str] | None = None, env: Mapping[str, str] | None =
         tell_starter=tell_starter,
         tell_given_up=tell_user(paths, words.args),
         told_to_stop=told_to_stop(paths.told_to_stop_file),
+        hindrance=hindrance_to(paths),
+        tell_hindered=tell_user_of_wait(paths, words.args),
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, supervisor.stop)

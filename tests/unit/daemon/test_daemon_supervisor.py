@@ -12,7 +12,14 @@ import pytest
 
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.daemon.start_args import StartArgs
-from agentcoord.daemon.supervisor import Patience, Supervisor, command_of, tell_user
+from agentcoord.daemon.supervisor import (
+    Patience,
+    Supervisor,
+    command_of,
+    hindrance_to,
+    tell_user,
+    tell_user_of_wait,
+)
 from agentcoord.daemon.told_to_stop import told_to_stop
 
 QUICK = Patience(restarts=2, first_pause_s=0.0, ask_every_s=0.05, silences=2, dump_s=1.0)
@@ -28,6 +35,7 @@ class Children:
         count = f"open({name}, 'a').write('x'); n = len(open({name}).read()); "
         self.words: list[bytes] = []
         self.given_up: list[int] = []
+        self.hindered: list[str] = []
         self.command = [sys.executable, "-c", count + code]
 
     @property
@@ -39,6 +47,7 @@ class Children:
         answers: Callable[[float], bool] = lambda _: True,
         patience: Patience = QUICK,
         told_to_stop: Callable[[int], bool] = lambda _: False,
+        hindrance: Callable[[], str] = lambda: "",
     ) -> int:
         return Supervisor(
             self.command,
@@ -46,6 +55,8 @@ class Children:
             tell_starter=self.words.append,
             tell_given_up=self.given_up.append,
             told_to_stop=told_to_stop,
+            hindrance=hindrance,
+            tell_hindered=self.hindered.append,
             patience=patience,
         ).run()
 
@@ -177,3 +188,45 @@ def test_a_note_that_is_no_note_of_this_daemon_lets_it_be_started_again(
     children = Children(tmp_path, READY + "n == 1 and os.kill(os.getpid(), signal.SIGKILL)")
     assert children.run(told_to_stop=told_to_stop(note)) == 0
     assert children.lives == 2
+
+
+def test_none_is_started_in_vain_while_its_folders_cannot_be_made(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    runtime = tmp_path / "run"
+    paths = ProjectPaths.of(tmp_path / "shop", {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(runtime)})
+    runtime.write_text("in the way")
+    looks: list[str] = []
+
+    def hindrance() -> str:
+        if len(looks) == 2 * QUICK.restarts:
+            runtime.unlink()
+        looks.append(hindrance_to(paths)())
+        return looks[-1]
+
+    children = Children(tmp_path, READY + "n == 1 and os.kill(os.getpid(), signal.SIGKILL)")
+    assert children.run(hindrance=hindrance, patience=replace(QUICK, look_again_s=0.0)) == 0
+    assert children.lives == 2
+    why = f"cannot make the folder {paths.runtime_dir}: Not a directory"
+    assert looks == [why] * 2 * QUICK.restarts + [""]
+    assert children.hindered == [why]
+    assert paths.runtime_dir.is_dir()
+    assert f"cannot be started again yet: {why}" in capfd.readouterr().err
+
+
+def test_a_hindrance_that_stays_is_not_waited_for_for_ever(tmp_path: Path) -> None:
+    children = Children(tmp_path, READY + "sys.exit(1)")
+    assert children.run(hindrance=lambda: "gone", patience=replace(QUICK, look_again_s=0.0, looks=3)) == 1
+    assert children.hindered == ["gone"]
+    assert children.given_up == [QUICK.restarts]
+
+
+def test_a_wait_leaves_word_that_names_who_waits(tmp_path: Path) -> None:
+    paths = ProjectPaths.of(tmp_path / "shop", {"HOME": str(tmp_path)})
+    paths.root.mkdir()
+    paths.state_dir.mkdir(parents=True)
+    tell_user_of_wait(paths, StartArgs().to_json())("no folder")
+    assert re.fullmatch(
+        r"since [-\d]+ [:\d]+ the supervisor \(pid \d+\) waits to start the daemon again: no folder\n",
+        paths.given_up_file.read_text(),
+    )

@@ -29,11 +29,13 @@ class KeptFile:
         self._torn = False
         """Whether the last line may be half a line, to which nothing must be appended."""
         self._digests: dict[str, bytes] = {}
+        self._disk = 0
 
     @classmethod
     def open(cls, path: Path) -> KeptFile:
         """Look through what is there; nothing, when there is no file. Raises OSError."""
         kept = cls(path)
+        kept._disk = _disk_of(path)
         torn = False
         for line, key, value in kept._entries():
             kept._lines += 1
@@ -71,6 +73,16 @@ class KeptFile:
         if self._lines > len(self._digests) + OLD_LINES_MOST:
             self._write_anew()
 
+    def is_gone(self) -> bool:
+        """Whether somebody has removed the file, with what was in it, and not the disk. Raises OSError."""
+        return bool(self._digests) and not self._path.exists() and _disk_of(self._path) == self._disk
+
+    def begin_again(self) -> None:
+        """Forget everything, and make the folder where it is gone, for the owner alone. Raises OSError."""
+        self.clear()
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._path.parent.chmod(0o700)  # Whoever came first may have made it for all.
+
     def clear(self) -> None:
         """Forget everything. Raises OSError."""
         self._digests.clear()
@@ -102,6 +114,11 @@ class KeptFile:
                     yield line, "", None
                 else:
                     yield line, str(key), value
+
+
+def _disk_of(path: Path) -> int:
+    """Of the nearest folder that is there."""
+    return next(each for each in path.parents if each.exists()).stat().st_dev
 
 
 def _line(key: str, value: object) -> bytes:

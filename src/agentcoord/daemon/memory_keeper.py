@@ -6,7 +6,8 @@ in memory to the cent. The same round looks at the server's mark (`store.memory`
 wakes it at once. When the memory is gone: what runs is let go of, between two landings; the fence is
 raised above every token that the journal or a claim knows; tasks, settings and money are put back; the
 mark last. Runs go on from their last complete turn. At a start the same is done from the file alone; a
-reservation that was open counts as spent. Deliberately absent: the event log, which begins anew.
+reservation that was open counts as spent. A file that was removed under us is written anew, whole.
+Deliberately absent: the event log, which begins anew.
 """
 
 from __future__ import annotations
@@ -213,7 +214,11 @@ class MemoryKeeper:
         store = self._store
         if not store.memory.mark:
             return
-        named = sorted(tasks)
+        gone = await asyncio.to_thread(self._kept.is_gone)
+        if gone:  # The embedded server's file too, it may be, which it writes on unseen.
+            self._dirty.update(task.id for task in await store.queue.all())
+            await asyncio.to_thread(self._kept.begin_again)
+        named = sorted({*tasks, *self._dirty})
         if not named and not len(self._kept):
             named = [task.id for task in await store.queue.all()]
         if not (named or self._settings_told) and self._kept.holds(_MARK, store.memory.mark):
@@ -233,6 +238,8 @@ class MemoryKeeper:
         await asyncio.to_thread(self._kept.put, values)
         store.ledger.mirror.forget_kept(hashes)
         self._settings_told = False
+        if gone:
+            self._tell_gone()
         self._highest = max([self._highest, *(int(row.fields.get("token", 0)) for row in rows)])
         await self._look()
 
@@ -293,6 +300,14 @@ class MemoryKeeper:
             return list(await self._store.queue.all())
         except StoreUnavailableError:
             return []
+
+    def _tell_gone(self) -> None:
+        words = (
+            f"{self._path} was removed while the daemon runs; the tasks and what was spent are written there "
+            "anew. What else the folder had (to undo, transcripts) is gone: restart the daemon"
+        )
+        log.warning("memory_kept_anew", words=words)
+        self._hub.emit(EventKind.ERROR, where="store", error=words)
 
     def _tell_once(self, words: str) -> None:
         if words != self._told_of:

@@ -9,6 +9,7 @@ import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 from daemon_kit import (
@@ -380,3 +381,18 @@ def test_of_a_large_value_only_a_digest_is_in_memory(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert max(written, opened) < 500 * count
     assert len(kept) == len(again) == count
+
+
+async def test_a_copy_that_is_removed_with_its_folder_is_written_anew_and_whole(
+    valkey: OwnValkey, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with daemonlet(valkey.url, PROJECT) as d, keeping(d):
+        await load(d, "a", "b")
+        await until(lambda: kept_state(d, "b") == _S.QUEUED)
+        rmtree(d.paths.state_dir)
+        d.paths.state_dir.mkdir(mode=0o755)  # As whoever wants to write there next would make it.
+        await until(lambda: kept_state(d, "a") == kept_state(d, "b") == _S.QUEUED)
+        assert d.paths.state_dir.stat().st_mode & 0o777 == 0o700
+        rmtree(d.paths.state_dir)
+        await until(lambda: kept_state(d, "a") == kept_state(d, "b") == _S.QUEUED)
+    assert "memory_kept_anew" in capsys.readouterr().out

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """What a daemon costs while nobody uses it: time to ready, processor when idle, memory, and how fast
-the reading commands answer.
+the reading commands answer, without tasks and with many.
 
 Starts real daemons on a small repository in a folder of its own, beside a bare interpreter that is
 timed in the same run: the ratio holds on a busy machine, the milliseconds do not. `--seconds` is how
@@ -19,12 +19,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 BIN: Final = Path(sys.executable).parent
 TICKS: Final = os.sysconf("SC_CLK_TCK")
-COMMANDS: Final = (["status"], ["tasks"], ["workers"], ["tasks", "--json"])
+COMMANDS: Final = (("status",), ("tasks",), ("workers",), ("tasks", "--json"))
+MANY_TASKS: Final = 2_000
+"""They wait for a tag that no worker has, so that nothing else goes on meanwhile."""
 
 
 def main() -> int:
@@ -64,20 +67,24 @@ def measured(base: Path, seconds: float, rounds: int) -> dict[str, object]:
         time.sleep(seconds)
         idle = (cpu_s(pid) + sum(map(cpu_s, server)) - before) / (time.perf_counter() - begun)
         bare = median_s(rounds, lambda: subprocess.run([sys.executable, "-c", "pass"], env=env, check=True))
-        asked = {
-            f"agentcoord {' '.join(words)}": median_s(rounds, lambda words=words: run("agentcoord", *words))  # type: ignore[misc]  # bound now
-            for words in COMMANDS
-        }
+
+        def asked() -> dict[str, float]:
+            asks = {words: partial(run, "agentcoord", *words) for words in COMMANDS}
+            return {f"agentcoord {' '.join(words)}": median_s(rounds, ask) for words, ask in asks.items()}
+
+        empty, memory, redis_memory = asked(), memory_mb(pid), sum(map(memory_mb, server))
+        run("agentcoord", "load", str(make_plan(base, MANY_TASKS)))
+        full = {f"{name}, {MANY_TASKS:,} tasks": each for name, each in asked().items()}
         return {
             "start_ms": round(statistics.median(starts) * 1000),
             "start_least_ms": round(min(starts) * 1000),
             "daemon_cpu_at_ready_ms": round(statistics.median(cpu) * 1000),
             "idle_cpu_percent": round(idle * 100, 3),
-            "memory_mb": round(memory_mb(pid), 1),
-            "redis_memory_mb": round(sum(map(memory_mb, server)), 1),
+            "memory_mb": round(memory, 1),
+            "redis_memory_mb": round(redis_memory, 1),
             "bare_interpreter_ms": round(bare * 1000),
-            "commands_ms": {name: round(each * 1000) for name, each in asked.items()},
-            "commands_over_bare": {name: round(each / bare, 2) for name, each in asked.items()},
+            "commands_ms": {name: round(each * 1000) for name, each in (empty | full).items()},
+            "commands_over_bare": {name: round(each / bare, 2) for name, each in (empty | full).items()},
         }
     finally:
         run("agentcoordd", "stop")
@@ -101,6 +108,15 @@ def make_project(base: Path) -> tuple[Path, Mapping[str, str]]:
     for words in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "start"]):
         subprocess.run(["git", *words], cwd=root, env=env, check=True)
     return root, env
+
+
+def make_plan(base: Path, tasks: int) -> Path:
+    """A plan of so many tasks that no worker takes."""
+    plan = base / "plan.toml"
+    plan.write_text(
+        "".join(f'[[task]]\nid = "t{n}"\ntitle = "Task {n}"\ntags = ["nobody"]\n' for n in range(tasks))
+    )
+    return plan
 
 
 def median_s(rounds: int, act: Callable[[], object]) -> float:

@@ -304,7 +304,7 @@ class MemoryKeeper:
     def _tell_gone(self) -> None:
         words = (
             f"{self._path} was removed while the daemon runs; the tasks and what was spent are written there "
-            "anew. What else the folder had (to undo, transcripts) is gone: restart the daemon"
+            "anew. If its whole folder was, so are transcripts and what undo needs: restart the daemon"
         )
         log.warning("memory_kept_anew", words=words)
         self._hub.emit(EventKind.ERROR, where="store", error=words)

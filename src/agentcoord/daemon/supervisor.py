@@ -220,8 +220,8 @@ def hindrance_to(paths: ProjectPaths) -> Callable[[], str]:
     def hindrance() -> str:
         try:
             paths.make()
-        except AgentCoordError as error:
-            return error.message
+        except (AgentCoordError, OSError) as error:
+            return str(error)
         return ""
 
     return hindrance

@@ -15,6 +15,9 @@ from agentcoord.workspace.blobs import write_all
 from agentcoord.workspace.files import new_file, sha256_of
 from agentcoord.workspace.leases import is_at_rest
 
+_ACCESS_LIST = "system.posix_acl_access"
+"""The extended attribute in which Linux keeps who may do what with a file, beyond its mode."""
+
 
 def write_sibling(
     folder: int, name: str, sibling: str, content: bytes, created_mode: int, *, durable: bool = True
@@ -104,8 +107,11 @@ def _take_over(folder: int, name: str, there: os.stat_result, target: int) -> No
     with contextlib.suppress(OSError, AttributeError):
         source = os.open(name, READ, dir_fd=folder)
         try:
-            for attribute in os.listxattr(source):
+            theirs = os.listxattr(source)
+            for attribute in theirs:
                 with contextlib.suppress(OSError):
                     os.setxattr(target, attribute, os.getxattr(source, attribute))
+            if _ACCESS_LIST not in theirs and _ACCESS_LIST in os.listxattr(target):
+                os.removexattr(target, _ACCESS_LIST)  # What the folder gives new files opens it to others.
         finally:
             os.close(source)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +28,8 @@ BEFORE = {"a.py": LINES, "d/b.py": b"b\n"}
 NEW = {"a.py": LINES + b"task\n", "d/b.py": b"B\n", "n.py": b"new\n"}
 AFTER = {**BEFORE, **NEW}
 USERS = b"the user's own\n"
+NOBODY = 0xFFFFFFFF
+"""Of an entry in an access list that names no user: the owner, the group, the mask, others."""
 
 
 class Dead(BaseException):
@@ -411,6 +414,19 @@ async def test_owner_and_attributes_of_the_users_file_are_kept(stage: Stage) -> 
         assert (found.st_uid, found.st_gid) == (12345, 12346)
     assert os.getxattr(path, "user.note") == b"mine"
     assert path.read_bytes() == NEW["a.py"]
+
+
+async def test_a_file_that_only_its_owner_may_read_is_not_opened_to_whom_its_folder_names(
+    stage: Stage,
+) -> None:
+    path = stage.root / "a.py"
+    path.chmod(0o640)
+    entries = [(0x01, 7, NOBODY), (0x02, 6, 12345), (0x04, 5, NOBODY), (0x10, 7, NOBODY), (0x20, 5, NOBODY)]
+    listed = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *each) for each in entries)
+    os.setxattr(stage.root, "system.posix_acl_default", listed)
+    await stage.land(stage.lander())
+    assert path.read_bytes() == NEW["a.py"]
+    assert (path.stat().st_mode & 0o777, os.listxattr(path)) == (0o640, [])
 
 
 async def test_a_task_lands_on_a_tree_that_is_again_as_it_was_proven(tmp_path: Path) -> None:

@@ -188,7 +188,11 @@ class Reviewing:
         return (await self._shop.lander.compact(keep_ms=keep_days * MS_A_DAY)).landings
 
     async def _undo_all(self) -> list[UndoView]:
-        """Take back all that landed and was not accepted, newest first, each as far as it can be."""
+        """Take back all that landed and was not accepted, newest first, each as far as it can be.
+
+        Of what was undone before, that which was not in the tree then and is back; what is in the way of
+        that is only told of a task that is named.
+        """
         tasks = {task.id: task for task in await self._shop.store.queue.all()}
         history = await self._shop.lander.history()
         newest_first = [
@@ -198,7 +202,17 @@ class Reviewing:
             and record.stands(since_ms=tasks[record.task].queued_at_ms)
             and tasks[record.task].review is not ReviewState.ACCEPTED
         ]
-        return [await self._undo_one(task) for task in {task.id: task for task in newest_first}.values()]
+        views = [await self._undo_one(task) for task in {task.id: task for task in newest_first}.values()]
+        told = {view["id"] for view in views}
+        for name in dict.fromkeys(record.task for record in reversed(history)):
+            task = tasks.get(name)
+            if task is not None and name not in told and task.review is ReviewState.UNDONE:
+                outcome = await self._shop.lander.undo_rest(task.id, since_ms=task.queued_at_ms)
+                if outcome.restored or outcome.merged:
+                    self._tell_undone(task.id, outcome)
+                    self._shop.board.touch()
+                    views.append(_undo_view(task.id, outcome))
+        return views
 
     async def _undo_one(self, task: Task) -> UndoView:
         outcome = await self._shop.lander.undo(task.id, since_ms=task.queued_at_ms)

@@ -120,6 +120,23 @@ async def test_what_landed_on_top_is_listed_before_the_rest_is_undone_too(
         assert (await asked(d, "undo", id="t", yes=True))["restored"] == [LANDED]
 
 
+async def test_undoing_all_takes_out_what_is_back_of_an_undone_task(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id) as d:
+        await d.load("t")
+        await done(d, "t")
+        stashed = d.root.parent / "stashed.py"
+        (d.root / LANDED).rename(stashed)
+        await asked(d, "undo", id="t")
+        assert (await asked(d, "undo", all=True))["tasks"] == []
+        stashed.rename(d.root / LANDED)
+        (view,) = (await asked(d, "undo", all=True))["tasks"]
+        assert (view["id"], view["restored"], view["conflicts"]) == ("t", [LANDED], [])
+        assert not (d.root / LANDED).exists()
+        assert (await asked(d, "undo", all=True))["tasks"] == []
+
+
 async def test_what_landed_on_top_is_listed_and_must_be_named(valkey_url: str, project_id: ProjectId) -> None:
     async with daemonlet(valkey_url, project_id) as d:
         await d.load("t")

@@ -14,9 +14,17 @@ from agentcoord.review.code_blocks import Block
 from agentcoord.review.source_mask import Language, Masked
 
 # Blanks are taken and never given back: a file may hold 100,000 of them in a row.
-_RETURN = re.compile(r"\breturn\b[^\S\n]*+(?:(?:Ok\(\(\)\)|nil|null|undefined|true)[^\S\n]*+)?+(?=[;\n}])")
+_RETURN = re.compile(
+    r"\breturn\b[^\S\n]*+(?:(?:Ok\(\(\)\)|nil|null|undefined|true|false|0|void 0"
+    r"|Promise\.resolve\(\))[^\S\n]*+)?+(?=[;\n}])"
+)
+_RETURN_WORD = re.compile(r"\breturn\b")
 _ONLY_RETURNS = re.compile(r"(?P<head>\bif\b[^;{}]{0,400}+)\{\s*+return\s*+(?:Ok\(\(\)\)\s*+)?+;?+\s*+\}")
-_FALSE = r"(?:false|0|!\s*+true)(?![\w.])"
+_UNEQUAL = "|".join(
+    rf"{n}\s*+(?:===?+\s*+[^{n}\D]|!==?+\s*+{n}|>\s*+[{n}-9]|<\s*+[0-{n}])" for n in range(10)
+)
+"""A comparison of two digits that never holds."""
+_FALSE = rf"(?:false|0|!\s*+true|{_UNEQUAL})(?![\w.])"
 _NEVER = re.compile(
     rf"\b(?:if|while|for)\b\s*+\(?+(?:[^;{{}}]{{0,200}}+;)?+\s*+\(?+\s*+{_FALSE}\s*+\)?+\s*+"
     r"(?:&&[^;{}|]{0,300}+)?+\)?+\s*+\{"
@@ -170,9 +178,9 @@ def _first_return(text: Masked, body: int, end: int) -> int:
     """Where the function ends at the latest: at a return that stands in no other bracket, or at its end."""
     place = body + 1
     for bracket in [*brackets_between(text, place, end), end]:
-        found = _RETURN.search(text.code, place, bracket + 1)
-        if found and found.start() < bracket:
-            return found.start()
+        for word in _RETURN_WORD.finditer(text.code, place, bracket):
+            if _RETURN.match(text.code, word.start()):
+                return word.start()
         place = text.closing.get(bracket, bracket) + 1
     return end
 

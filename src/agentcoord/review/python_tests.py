@@ -263,6 +263,20 @@ def _hooks(module: ast.Module) -> Iterator[tuple[str, int]]:
                 "collect_ignore"
             ):
                 yield source_of(node), node.lineno
+            case ast.Subscript(
+                value=ast.Call(func=ast.Name(id="globals")),
+                slice=ast.Constant(value=str(name)),
+                ctx=ast.Store(),
+            ) if _is_hook(name):
+                yield source_of(node), node.lineno
+            case ast.Call(func=ast.Name(id="setattr"), args=[owner, ast.Constant(value=str(name)), _]) if (
+                _is_hook(name) and source_of(owner).startswith("sys.modules[")
+            ):
+                yield source_of(node), node.lineno
+            case ast.Call(args=[ended, *_]) if (
+                source_of(node.func) == "atexit.register" and source_of(ended) in _ENDS_RUN
+            ):
+                yield f"it ends the test run: {source_of(node)}", node.lineno
             case ast.ImportFrom(names=names) if any(_is_hook(each.asname or each.name) for each in names):
                 yield source_of(node), node.lineno
             case ast.ImportFrom(module=origin, names=names) if any(

@@ -32,7 +32,9 @@ _SKIP = re.compile(
     r"|\bassum(?:e|ing)(?:True|False|That|NotNull|NoException)\s*\(|@Test\s*\([^)]*enabled\s*=\s*false"
     r"|\[(?:Ignore|Skip)\b|\bSkip\s*=\s*\"|\bmarkTestSkipped\s*\(|^\s*(?:pending|skip)\b|\bGTEST_SKIP\b"
 )
-_NEVER = re.compile(r"\bif\s*+\(?+\s*+(?:false|0)\s*+(?:\)|&&|$)")
+_NEVER = re.compile(
+    r"\bif\s*+\(?+\s*+(?:false|0)\s*+(?:\)|&&|$)|\bif\s*+\(\s*+true\s*+\)\s*+\{?+\s*+return\b"
+)
 """Switches off what stands behind it, in a file that holds tests."""
 _WEAK = re.compile(
     r"\bassert(?:True|False|NotNull|NotSame|InstanceOf|DoesNotThrow|_not_nil|_nothing_raised)\b"

@@ -315,10 +315,22 @@ def test_hooks_that_steer_the_run_are_flagged_and_fixtures_are_not() -> None:
         "from elsewhere import choose as pytest_collection_modifyitems",
         "pytest_plugins = ['elsewhere']",
         "from os import _exit as leave",
+        "globals()['pytest_collection_modifyitems'] = lambda items: items.clear()",
+        "setattr(sys.modules[__name__], 'pytest_collection_modifyitems', lambda items: items.clear())",
+        "atexit.register(os._exit, 0)",
         "def load_tests(loader, tests, pattern):\n    return tests",
     ):
         (flag,) = flags(conftest, f"{conftest}\n\n{words}\n", path="conftest.py")
         assert (flag.kind, flag.line) == (FlagKind.CONFIGURATION_CHANGED, 9), words
+    for words in (
+        "globals()['CASES'] = read_cases()",
+        "hook = globals()['pytest_collection_modifyitems']",
+        "setattr(sys.modules['app'], 'debug', True)",
+        "setattr(config, 'pytest_seen', True)",
+        "atexit.register(server.stop)",
+        "atexit.register(shutil.rmtree, folder)",
+    ):
+        assert flags(conftest, f"{conftest}\n\n{words}\n", path="conftest.py") == (), words
 
 
 def test_more_tests_and_more_assertions_are_honest_work() -> None:

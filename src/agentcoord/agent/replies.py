@@ -137,7 +137,11 @@ def without_effect(changes: ChangeSet) -> str:
     """For whoever reads why a task failed: what its worker did that could not land, if it did anything."""
     left_behind = [*changes.refused, *changes.out_of_scope, *(each.path for each in changes.reported)]
     if left_behind:
-        return f"changed nothing that may land ({_listed(left_behind)[:300]})"
+        fitting = [
+            each for each in (listed(left_behind, most) for most in range(10, 1, -1)) if len(each) <= 300
+        ]
+        words = fitting[0] if fitting else listed(left_behind, 1)[:300]
+        return f"changed nothing that may land ({words})"
     return "changed nothing"
 
 

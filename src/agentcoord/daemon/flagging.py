@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from agentcoord.config.sections import ChecksSection
 from agentcoord.domain.files import ChangeSet
+from agentcoord.domain.listed import listed
 from agentcoord.domain.task import Task
 from agentcoord.errors import WorkspaceError
 from agentcoord.review.checks import CheckReport, commands_for
@@ -80,7 +81,7 @@ def _fewer_tests(report: CheckReport, there: Collection[str]) -> Iterator[Flag]:
                 gone[0].partition("::")[0],
                 0,
                 f"{outcome.name} ran {verdict.ran_before} tests before and now runs {verdict.ran}; "
-                f"not run any more: {', '.join(gone[:_TESTS_NAMED])}",
+                f"not run any more: {listed(gone, _TESTS_NAMED)}",
             )
 
 

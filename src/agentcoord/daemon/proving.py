@@ -34,6 +34,7 @@ from agentcoord.domain.events import EventKind
 from agentcoord.domain.files import ChangeSet
 from agentcoord.domain.globs import glob_matches
 from agentcoord.domain.ids import TaskId
+from agentcoord.domain.listed import listed
 from agentcoord.domain.task import Claim
 from agentcoord.errors import ChecksCannotRunError
 from agentcoord.review.check_runs import judged
@@ -188,7 +189,7 @@ class Prover:
                 moved, times_moved = landed.paths, times_moved + 1
                 if times_moved == PROOFS_PER_LANDING:
                     break
-        return Held(f"the tree changed again and again during its checks: {', '.join(moved[:5])}")
+        return Held(f"the tree changed again and again during its checks: {listed(moved, 5)}")
 
     async def _prove_in_line(
         self,

@@ -21,6 +21,7 @@ from agentcoord.daemon.trimming import count_anew
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import TaskId
+from agentcoord.domain.listed import listed
 from agentcoord.domain.states import ReviewState, TaskState
 from agentcoord.domain.task import Task
 from agentcoord.errors import AgentCoordError
@@ -182,7 +183,7 @@ class SubsetProofs:
     @staticmethod
     def _moved(task: Task, paths: tuple[str, ...]) -> AgentCoordError:
         return refused(
-            f"{task.id} without these hunks was proven on another tree: {', '.join(paths[:5])} changed",
+            f"{task.id} without these hunks was proven on another tree: {listed(paths, 5)} changed",
             mend="prove it again",
         )
 

@@ -37,6 +37,7 @@ from agentcoord.domain.events import EventKind
 from agentcoord.domain.files import ChangeSet, LandedFile
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.ladder import Rung
+from agentcoord.domain.listed import listed
 from agentcoord.domain.setbacks import Setback
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import Claim
@@ -230,10 +231,10 @@ class TaskRunner:
         shop.board.set_state(at, at.state, "running the checks")
         refused = [each for each in changes.refused if shop.rules.allows(each.partition(": ")[0])]
         if refused:
-            listed = "\n".join(refused)
-            return f"These files never land, whatever the scope says. Take them back:\n{listed}"
+            rows = "\n".join(refused)
+            return f"These files never land, whatever the scope says. Take them back:\n{rows}"
         if not changes.landable:
-            outside = ", ".join(changes.out_of_scope[:10])
+            outside = listed(changes.out_of_scope, 10)
             told = f" (outside it you wrote: {outside})" if outside else ""
             return f"Nothing changed inside the project's scope{told}; done means that some did."
 

@@ -245,14 +245,16 @@ async def test_a_file_that_never_lands_is_to_be_taken_back_before_anything_is_ch
 async def test_a_tree_that_changes_during_every_check_leaves_the_task_to_a_person(
     valkey_url: str, project_id: ProjectId, tmp_path: Path
 ) -> None:
-    checks = {"t": f"echo '# again' >> $(cat {tmp_path}/where)/src/busy.py"}
+    changing = f"echo '# again' >> $(cat {tmp_path}/where)/src/$n.py"
+    checks = {"t": f"for n in 1 2 3 4 5 busy; do {changing}; done"}
     async with daemonlet(valkey_url, project_id, checks=checks) as d:
         (tmp_path / "where").write_text(str(d.root))
         d.model.turns["t"] = [[create(LANDED_FILE, "Y = 2\n"), finish()]]
         await d.load("t")
         async with d.working():
             parked = await d.wait_until("t", TaskState.PARKED)
-        assert parked.why == "the tree changed again and again during its checks: src/busy.py"
+        files = "src/1.py, src/2.py, src/3.py, src/4.py, src/5.py and 1 more"
+        assert parked.why == f"the tree changed again and again during its checks: {files}"
         assert not (d.root / LANDED_FILE).exists()
         assert (d.root / "src/busy.py").read_text() == "# again\n" * 5
 

@@ -35,7 +35,11 @@ def test_who_reads_why_a_task_failed_learns_what_was_changed_in_vain() -> None:
         without_effect(ChangeSet(landable=(), reported=(), out_of_scope=(), refused=())) == "changed nothing"
     )
     long = tuple(f"{n}{'x' * 200}" for n in range(20))
-    assert len(without_effect(ChangeSet(landable=(), reported=(), out_of_scope=long, refused=()))) < 400
+    words = without_effect(ChangeSet(landable=(), reported=(), out_of_scope=long, refused=()))
+    assert len(words) < 400
+    assert words.endswith(f"({long[0]} and 19 more)")
+    huge = ChangeSet(landable=(), reported=(), out_of_scope=("x" * 2_000,), refused=())
+    assert len(without_effect(huge)) < 400
 
 
 def test_a_conversation_begun_anew_is_told_where_it_stands() -> None:

@@ -14,10 +14,10 @@ from agentcoord.review.code_blocks import Block
 from agentcoord.review.source_mask import Language, Masked
 
 # Blanks are taken and never given back: a file may hold 100,000 of them in a row.
-_RETURN = re.compile(
-    r"\breturn\b[^\S\n]*+(?:(?:Ok\(\(\)\)|nil|null|undefined|true|false|0|void 0"
-    r"|Promise\.resolve\(\))[^\S\n]*+)?+(?=[;\n}])"
-)
+_RETURN = re.compile(r"\breturn\b[^\S\n]*+(?:(?:Ok\(\(\)\)|nil|null|undefined|true)[^\S\n]*+)?+(?=[;\n}])")
+_RETURN_VALUE = re.compile(r"return[^\S\n]++(?:0|false|void 0|Promise\.resolve\(\))[^\S\n]*+(?=[;\n}])")
+_MAYBE = re.compile(r"(?:\)|\belse)\s*+\Z")
+"""What stands before a statement that is, or may be, under a condition without a block."""
 _RETURN_WORD = re.compile(r"\breturn\b")
 _ONLY_RETURNS = re.compile(r"(?P<head>\bif\b[^;{}]{0,400}+)\{\s*+return\s*+(?:Ok\(\(\)\)\s*+)?+;?+\s*+\}")
 _UNEQUAL = "|".join(
@@ -180,6 +180,9 @@ def _first_return(text: Masked, body: int, end: int) -> int:
     for bracket in [*brackets_between(text, place, end), end]:
         for word in _RETURN_WORD.finditer(text.code, place, bracket):
             if _RETURN.match(text.code, word.start()):
+                return word.start()
+            before = text.code[max(body, word.start() - _HEAD_CHARS) : word.start()]
+            if _RETURN_VALUE.match(text.code, word.start()) and not _MAYBE.search(before):
                 return word.start()
         place = text.closing.get(bracket, bracket) + 1
     return end

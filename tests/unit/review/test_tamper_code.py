@@ -428,6 +428,8 @@ def test_what_can_no_longer_fail_a_test_is_flagged(
         ("a.test.ts", IT, "  await", "  while (1 < 2) { if (next() !== 1) break; }\n  await"),
         ("a.test.ts", IT, "  await", "  const f = (n) => {\n    return 0;\n  };\n  await"),
         ("a.test.ts", IT, "  await", "  mock(() => { return Promise.resolve(); });\n  await"),
+        ("a.test.ts", IT, "  await", "  if (!ready)\n    return false;\n  await"),
+        ("a.test.ts", IT, "  await", "  if (ready) f();\n  else return Promise.resolve();\n  await"),
         ("a_test.go", SUM, "\tif Sum", "\tif 11 == n || n != 1 {\n\t\tt.Log(n)\n\t}\n\tif Sum"),
         ("a_test.go", SUM, "if Sum(1) != 1", "if 1 == 2 || Sum(1) != 1"),
         ("a_test.go", SUM, "if Sum(1) != 1", "if 1 == 1.5-0.5 && Sum(1) != 1"),
@@ -486,6 +488,12 @@ def test_a_return_or_a_catch_that_hides_no_failure_is_no_flag(
     path: str, before: str, old: str, new: str
 ) -> None:
     assert not any(flag.holds for flag in flags(path, before, before.replace(old, new)))
+
+
+def test_what_is_taken_out_behind_a_return_under_a_condition_is_flagged() -> None:
+    before = IT.replace("  await", "  if (!ready) return Promise.resolve();\n  await")
+    (flag,) = flags("a.test.ts", before, before.replace(THREE, ""))
+    assert flag.kind is Kind.ASSERTION_REMOVED
 
 
 def test_a_limit_where_there_was_none_is_less_patience_and_a_longer_one_is_more() -> None:

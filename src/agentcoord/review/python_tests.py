@@ -273,9 +273,9 @@ def _hooks(module: ast.Module) -> Iterator[tuple[str, int]]:
                 _is_hook(name) and source_of(owner).startswith("sys.modules[")
             ):
                 yield source_of(node), node.lineno
-            case ast.Call(args=[ended, *_]) if (
-                source_of(node.func) == "atexit.register" and source_of(ended) in _ENDS_RUN
-            ):
+            case ast.Call(
+                func=ast.Attribute(value=ast.Name(id="atexit"), attr="register"), args=[ended, *_]
+            ) if source_of(ended) in _ENDS_RUN:
                 yield f"it ends the test run: {source_of(node)}", node.lineno
             case ast.ImportFrom(names=names) if any(_is_hook(each.asname or each.name) for each in names):
                 yield source_of(node), node.lineno

@@ -13,7 +13,7 @@ export AGENTCOORD_ALLOW_ROOT := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test calm check lint types imports docs-check fmt bench bench-cost bench-loop bench-night bench-daemon bench-sandbox bench-store bench-tui bench-workspace prove soak coverage nights redteam folding btrfs dashboard-pictures dashboard-grids report-in-browser clean sandbox constraints
+.PHONY: help run test calm check lint types imports docs-check fmt bench bench-cost bench-loop bench-night bench-daemon bench-sandbox bench-store bench-tui bench-workspace prove soak coverage nights redteam folding btrfs dashboard-pictures dashboard-grids report-in-browser clean sandbox constraints lowest
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -138,6 +138,13 @@ report-in-browser: $(VENV)/.dev ## Open the morning report in a headless Chromiu
 
 constraints: $(VENV)/.dev ## Write constraints.txt from what is installed
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -v -i '^agentcoord' > constraints.txt
+
+lowest: sandbox ## The tests of the parts with the oldest versions of everything that pyproject.toml allows
+	@$(PYTHON) -m venv --clear $(VENV)/lowest
+	@$(VENV)/lowest/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@$(PYTHON) scripts/lowest_versions.py > $(VENV)/lowest/versions.txt
+	@$(VENV)/lowest/bin/python -m pip install --quiet --prefer-binary --constraint $(VENV)/lowest/versions.txt --editable . --group dev
+	@$(VENV)/lowest/bin/python -m pytest --numprocesses auto --quiet tests/unit tests/integration
 
 clean: ## Remove the environment and caches
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage .hypothesis build dist

@@ -3,9 +3,9 @@
 Theory of operation. `dataclasses.dataclass` writes five methods a class as text and compiles each. The daemon
 is made of hundreds of such classes, and that was more than a third of its time until it is ready. Here the
 standard decorator only finds the fields; equality, hash and representation are closures over an
-`attrgetter`, and `__init__`, the one method that must be compiled to be fast, is compiled when the first
-instance is made. A type checker sees the standard decorator. Deliberately absent: ordering, `InitVar`, and
-whatever else of it no class here uses.
+`attrgetter`, and `__init__`, the one method that must be compiled to be fast, is compiled when the second
+instance is made: of most classes that are used until it is ready there is one. A type checker sees the
+standard decorator. Deliberately absent: ordering, `InitVar`, and whatever else of it no class here uses.
 """
 
 from __future__ import annotations
@@ -58,14 +58,63 @@ def _made(plain: type, *, frozen: bool, slots: bool, eq: bool) -> type:
 def _later_init(
     cls: type, fields: tuple[dataclasses.Field[Any], ...], *, frozen: bool, slots: bool
 ) -> Callable[..., None]:
-    """An `__init__` that puts the compiled one in its place, and calls it."""
+    """An `__init__` that does without for one instance, then puts the compiled one in its place."""
+    begun = False
 
     def init(self: object, *args: object, **named: object) -> None:
+        nonlocal begun
+        if not begun:
+            begun = True
+            given = _given(fields, args, named)
+            if given is not None:
+                _fill(self, fields, given, frozen=frozen, slots=slots)
+                if hasattr(cls, "__post_init__"):
+                    self.__post_init__()  # type: ignore[attr-defined]
+                return
         compiled = _compiled_init(cls, fields, frozen=frozen, slots=slots)
         cls.__init__ = compiled  # type: ignore[misc]  # mypy means the object's, this is the class's
         compiled(self, *args, **named)
 
     return init
+
+
+def _given(
+    fields: tuple[dataclasses.Field[Any], ...], args: tuple[object, ...], named: dict[str, object]
+) -> dict[str, object] | None:
+    """What is given for which field; None when too much or too little is, which the compiled one words."""
+    missing = dataclasses.MISSING
+    places = [field.name for field in fields if field.init and not field.kw_only]
+    if len(args) > len(places):
+        return None
+    given = dict(zip(places, args, strict=False))
+    if not given.keys().isdisjoint(named):
+        return None
+    given |= named
+    taken = [field for field in fields if field.init]
+    if not given.keys() <= {field.name for field in taken}:
+        return None
+    needed = (f.name for f in taken if f.default is missing and f.default_factory is missing)
+    return given if all(name in given for name in needed) else None
+
+
+def _fill(
+    self: object,
+    fields: tuple[dataclasses.Field[Any], ...],
+    given: dict[str, object],
+    *,
+    frozen: bool,
+    slots: bool,
+) -> None:
+    """Set what the compiled `__init__` sets, one by one."""
+    missing = dataclasses.MISSING
+    put = object.__setattr__ if frozen else setattr
+    for field in fields:
+        if field.name in given:
+            put(self, field.name, given[field.name])
+        elif field.default_factory is not missing:
+            put(self, field.name, field.default_factory())
+        elif field.default is not missing and (field.init or slots):
+            put(self, field.name, field.default)
 
 
 def _compiled_init(

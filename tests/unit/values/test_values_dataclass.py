@@ -122,6 +122,66 @@ def test_they_do_what_the_standard_ones_do(options: dict[str, bool]) -> None:
     assert [str(each) for each in ours] == [str(each) for each in standard]
 
 
+CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
+    ("Plain", (1,), {}),
+    ("Plain", (1, "2", [3]), {"secret": "x"}),
+    ("Plain", (), {"first": 1, "third": [2]}),
+    ("Plain", (), {}),
+    ("Plain", (1, "2", [], "s", 5), {}),
+    ("Plain", (1,), {"first": 2}),
+    ("Plain", (1,), {"fifth": 5}),
+    ("Plain", (1,), {"shared": 8}),
+    ("Below", (1,), {"fourth": 2.0}),
+    ("Empty", (), {}),
+    ("Empty", (1,), {}),
+    ("Checked", (3,), {"d": 2}),
+    ("Checked", (3, 4), {}),
+    ("Checked", (3,), {"b": 4}),
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("call", CALLS, ids=str)
+def test_the_first_instance_is_made_as_every_other(
+    call: tuple[str, tuple[Any, ...], dict[str, Any]], options: dict[str, bool]
+) -> None:
+    name, args, named = call
+
+    def made(make: Maker) -> list[str]:
+        cls = classes(make, **options)[name]
+        one, other = (outcome(lambda: cls(*args, **named)) for _ in range(2))
+        names = [field.name for field in dataclasses.fields(cls)]
+        return [str(each) for one in (one, other) for each in (one, *(getattr(one, n, None) for n in names))]
+
+    assert made(values.dataclass) == made(dataclasses.dataclass)
+
+
+@pytest.mark.parametrize("make", [values.dataclass, dataclasses.dataclass])
+def test_a_class_below_that_is_none_of_these_is_begun_as_ever(make: Maker) -> None:
+    class Below(classes(make)["Plain"]):  # type: ignore[misc]
+        def __post_init__(self) -> None:
+            raise AssertionError("the class above has none to call")
+
+    assert [Below(1).first, Below(2).first] == [1, 2]
+
+
+def test_one_instance_costs_no_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[type] = []
+    compile_init = values._compiled_init
+
+    def noted(cls: type, *args: Any, **named: Any) -> Callable[..., None]:
+        compiled.append(cls)
+        return compile_init(cls, *args, **named)
+
+    monkeypatch.setattr(values, "_compiled_init", noted)
+    plain = classes(values.dataclass)["Plain"]
+    plain(1)
+    assert compiled == []
+    plain(2)
+    plain(3)
+    assert compiled == [plain]
+
+
 def test_a_frozen_one_travels_through_pickle() -> None:
     usage = Usage(1, 2, 3, 4)
     assert pickle.loads(pickle.dumps(usage)) == usage

@@ -24,7 +24,7 @@ def main() -> int:
     from agentcoord.daemon.service import run_foreground
     from agentcoord.daemon.start_args import StartArgs
     from agentcoord.errors import AgentCoordError, DaemonAlreadyRunningError
-    from agentcoord.wire.messages import ExitCode
+    from agentcoord.wire.protocol import ExitCode
 
     parser = argparse.ArgumentParser(prog="agentcoord.daemon")
     parser.add_argument("--root", type=Path, required=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import field
+from typing import TYPE_CHECKING
 
 import structlog
 from msgspec.structs import replace
@@ -30,8 +31,11 @@ from agentcoord.errors import AgentCoordError, StoreError, WireError
 from agentcoord.store.event_log import EventLog
 from agentcoord.values import dataclass
 from agentcoord.wire.codec import FrameDecoder, Malformed, Request, encode_error
-from agentcoord.wire.messages import ErrorData, ExitCode, Method, Notification, RpcCode, SubscribeView, Topic
+from agentcoord.wire.protocol import ExitCode, Method, Notification, RpcCode, Topic
 from agentcoord.wire.quick_json import encode_notification, encode_result
+
+if TYPE_CHECKING:
+    from agentcoord.wire.messages import ErrorData, SubscribeView
 
 READ_BYTES = 64 * 1024
 WRITE_TIMEOUT_S = 30.0

@@ -17,6 +17,7 @@ import struct
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -24,7 +25,10 @@ from agentcoord.daemon.connection import Connection, Desk
 from agentcoord.daemon.places import Place, Places
 from agentcoord.errors import DaemonError, WireError
 from agentcoord.wire.codec import encode_error
-from agentcoord.wire.messages import ErrorData, ExitCode, RpcCode
+from agentcoord.wire.protocol import ExitCode, RpcCode
+
+if TYPE_CHECKING:
+    from agentcoord.wire.messages import ErrorData
 
 HANG_UP_S = 5.0
 """How long a client that has ended may take to read what was said last."""

@@ -7,15 +7,18 @@ what has changed is told from what that subscriber was sent last.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING
 
 from agentcoord.clock import Clock
 from agentcoord.daemon.pages import Pages
 from agentcoord.daemon.seen_tasks import SeenTasks
 from agentcoord.daemon.snapshot import Views
 from agentcoord.daemon.worker_row import FleetBoard
-from agentcoord.wire.messages import TaskView
 from agentcoord.wire.protocol import Notification, Topic
 from agentcoord.wire.quick_json import encode_notification
+
+if TYPE_CHECKING:
+    from agentcoord.wire.messages import TaskView
 
 PUBLISH_PERIOD_S = 0.25
 STATUS_PERIOD_S = 1.0

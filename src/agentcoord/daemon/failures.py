@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from agentcoord.errors import AgentCoordError, PlanError, RpcError, StoreUnavailableError
-from agentcoord.wire.messages import ErrorData, ExitCode, RpcCode
+from agentcoord.wire.protocol import ExitCode, RpcCode
+
+if TYPE_CHECKING:
+    from agentcoord.wire.messages import ErrorData
 
 REFUSAL_CHARS = 4_000
 PROBLEMS_TOLD = 500

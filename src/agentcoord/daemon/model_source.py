@@ -20,7 +20,7 @@ from agentcoord.errors import LlmAuthError
 from agentcoord.llm.api import Model, Progress, Provider, Turn, TurnRequest
 from agentcoord.llm.client import AnthropicModel, Capabilities, StreamTimeouts
 from agentcoord.values import dataclass
-from agentcoord.wire.messages import NO_MODEL
+from agentcoord.wire.protocol import NO_MODEL
 
 THREE_WAYS = "set ANTHROPIC_API_KEY, or ANTHROPIC_BASE_URL for another server, or try `agentcoord demo`"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from agentcoord.config.sections import BudgetSection
 from agentcoord.daemon.forecast import ENOUGH, MOST_SAMPLES, Forecast, OpenTask, forecast
@@ -16,8 +17,10 @@ from agentcoord.domain.states import ENDED_STATES, SETTLED_STATES
 from agentcoord.domain.task import Task
 from agentcoord.domain.usage import Usage, usd
 from agentcoord.store.budget_ledger import Spend, Totals
-from agentcoord.wire.answers import CostRow, CostsView
-from agentcoord.wire.messages import SpendView, TokensView
+
+if TYPE_CHECKING:
+    from agentcoord.wire.answers import CostRow, CostsView
+    from agentcoord.wire.messages import SpendView, TokensView
 
 
 class Forecasting:

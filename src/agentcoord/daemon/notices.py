@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from agentcoord.domain.events import Event, EventKind
 from agentcoord.domain.usage import CapUnit
 from agentcoord.values import dataclass
-from agentcoord.wire.messages import StatusView
+
+if TYPE_CHECKING:
+    from agentcoord.wire.messages import StatusView
 
 QUIET_MS: Final = 60_000
 FAILURES_IN_A_ROW: Final = 3

@@ -26,10 +26,11 @@ from agentcoord.daemon.notices import QUIET_MS, Notice, NoticeDesk, died_before
 from agentcoord.daemon.own_thread import in_own_thread
 from agentcoord.errors import DaemonError, StoreError
 from agentcoord.telemetry.posting import kind_of, post
-from agentcoord.wire.messages import StatusView
 
 if TYPE_CHECKING:
     from urllib.request import Request
+
+    from agentcoord.wire.messages import StatusView
 
 SEND_TIMEOUT_S = 20.0
 LAST_WORDS_S = 5.0

@@ -6,15 +6,18 @@ Separate from `snapshot`, which makes the rows, because rows that nobody waits f
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from agentcoord.wire.messages import FRAME_BYTES, TaskView
+from agentcoord.wire.protocol import FRAME_BYTES
 from agentcoord.wire.quick_json import most_bytes_of
+
+if TYPE_CHECKING:
+    from agentcoord.wire.messages import TaskView
 
 PAGE_BYTES = FRAME_BYTES // 2
 """How much of a list goes into one line; the other half is room for what stands beside it."""
 PAGE_ROWS = 500
-_Row = TypeVar("_Row", bound=TaskView)
+_Row = TypeVar("_Row", bound="TaskView")
 
 
 class Pages(Generic[_Row]):

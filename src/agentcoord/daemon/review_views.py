@@ -8,16 +8,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agentcoord.review.blame import BlamedLine, blame
 from agentcoord.review.checks import CheckReport
 from agentcoord.review.flags import Flag
 from agentcoord.review.verdict import Verdict
-from agentcoord.wire.answers import BlameView
-from agentcoord.wire.task_views import CheckView, FlagView, TestsView
 from agentcoord.workspace.changes import MAX_LANDED_FILE_BYTES
 from agentcoord.workspace.files import SafeTree
 from agentcoord.workspace.journal import Journal
+
+if TYPE_CHECKING:
+    from agentcoord.wire.answers import BlameView
+    from agentcoord.wire.task_views import CheckView, FlagView, TestsView
 
 CHECK_OUTPUT_CHARS = 4_000
 TESTS_SHOWN = 50

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from agentcoord.daemon.params import (
     Answer,
@@ -33,9 +34,11 @@ from agentcoord.domain.states import ReviewState, TaskState
 from agentcoord.domain.task import Task
 from agentcoord.domain.usage import usd
 from agentcoord.errors import RpcError
-from agentcoord.wire.answers import RejectView, UndoView
-from agentcoord.wire.messages import PIECE_CHARS, ExitCode, RpcCode
+from agentcoord.wire.protocol import PIECE_CHARS, ExitCode, RpcCode
 from agentcoord.workspace.landing import UndoOutcome
+
+if TYPE_CHECKING:
+    from agentcoord.wire.answers import RejectView, UndoView
 
 MOST_REASON_CHARS = 4_000
 MS_A_DAY = 24 * 3600 * 1000

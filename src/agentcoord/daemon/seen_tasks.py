@@ -9,11 +9,14 @@ task. Rows of the few that are under way change with the workers and the time of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.states import ENDED_STATES
 from agentcoord.domain.task import Task
-from agentcoord.wire.messages import TaskView
+
+if TYPE_CHECKING:
+    from agentcoord.wire.messages import TaskView
 
 
 class SeenTasks:

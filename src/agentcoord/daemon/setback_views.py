@@ -6,13 +6,16 @@ Separate from `snapshot`, which shows the run as it goes. Pure: handed what was 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.setbacks import AttemptEnd
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import Task
-from agentcoord.wire.messages import TaskView
-from agentcoord.wire.task_views import AttemptView, DeadTaskView
+
+if TYPE_CHECKING:
+    from agentcoord.wire.messages import TaskView
+    from agentcoord.wire.task_views import AttemptView, DeadTaskView
 
 WHY_CHARS = 1_000
 FELL_SHOWN = 500

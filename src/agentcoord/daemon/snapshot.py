@@ -10,7 +10,7 @@ import asyncio
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agentcoord import __version__
 from agentcoord.config.paths import ProjectPaths
@@ -42,9 +42,11 @@ from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import Task
 from agentcoord.store.budget_ledger import Totals
 from agentcoord.values import dataclass
-from agentcoord.wire.answers import CostsView, StatsView
-from agentcoord.wire.messages import ProjectView, Snapshot, StatusView, TaskView, WorkerView
-from agentcoord.wire.task_views import DeadTaskView, LockView, TaskDetail
+
+if TYPE_CHECKING:
+    from agentcoord.wire.answers import CostsView, StatsView
+    from agentcoord.wire.messages import ProjectView, Snapshot, StatusView, TaskView, WorkerView
+    from agentcoord.wire.task_views import DeadTaskView, LockView, TaskDetail
 
 SNAPSHOT_EVENTS = 200
 DEAD_ROWS = 100

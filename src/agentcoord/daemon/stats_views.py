@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import resource
 import sys
+from typing import TYPE_CHECKING
 
 from agentcoord.daemon.chores import LoopLag
 from agentcoord.daemon.run_book import RunBook
@@ -15,7 +16,9 @@ from agentcoord.daemon.success_views import success_views, with_own_faults
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.states import ENDED_STATES, TaskState
-from agentcoord.wire.answers import StatsView
+
+if TYPE_CHECKING:
+    from agentcoord.wire.answers import StatsView
 
 
 class StatsViews:

@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from agentcoord.daemon.params import Answer, Params, bad_params, refused, task_id_of, texts_of
 from agentcoord.daemon.review_views import check_views
@@ -27,12 +28,14 @@ from agentcoord.domain.task import Task
 from agentcoord.errors import AgentCoordError
 from agentcoord.review.checks import CheckReport, commands_for
 from agentcoord.values import dataclass
-from agentcoord.wire.answers import SubsetView
 from agentcoord.workspace.changes import MAX_LANDED_FILE_BYTES
 from agentcoord.workspace.files import SafeTree
 from agentcoord.workspace.landing import TreeMoved
 from agentcoord.workspace.pool import ProofTree
 from agentcoord.workspace.user_tree import TreeStamp
+
+if TYPE_CHECKING:
+    from agentcoord.wire.answers import SubsetView
 
 MOST_HUNKS = 1_000
 MOST_KEPT = 64

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from agentcoord.domain.ids import TaskId
 from agentcoord.domain.setbacks import OWN_FAULTS, AttemptEnd
 from agentcoord.domain.states import TaskState
 from agentcoord.domain.task import Task
-from agentcoord.wire.answers import SuccessView
+
+if TYPE_CHECKING:
+    from agentcoord.wire.answers import SuccessView
 
 NOBODY_KNOWN = "(removed)"
 """The role of a worker that is no longer there, and a model of which nothing was written down."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from agentcoord.daemon.money_views import tokens_view
 from agentcoord.daemon.workshop import Workshop
@@ -16,8 +17,11 @@ from agentcoord.domain.states import ENDED_STATES, HELD_STATES, SETTLED_STATES, 
 from agentcoord.domain.task import OnNeedFailed, Task
 from agentcoord.domain.usage import usd
 from agentcoord.store.questions import OpenQuestion
-from agentcoord.wire.messages import NO_MODEL, NeedsYou, TaskView
+from agentcoord.wire.protocol import NO_MODEL
 from agentcoord.workspace.names import runs_on_your_machine
+
+if TYPE_CHECKING:
+    from agentcoord.wire.messages import NeedsYou, TaskView
 
 FILES_SHOWN = 2_000
 NEEDS_SHOWN = 500

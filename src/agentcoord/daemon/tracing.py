@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -24,7 +24,9 @@ from agentcoord.llm.api import Provider
 from agentcoord.telemetry.otlp_http import Collector, send
 from agentcoord.telemetry.posting import kind_of
 from agentcoord.telemetry.spans import Span, SpanBook
-from agentcoord.wire.messages import StatusView
+
+if TYPE_CHECKING:
+    from agentcoord.wire.messages import StatusView
 
 PROVIDER_NAMES: Final[Mapping[Provider, str]] = {
     Provider.ANTHROPIC: "anthropic",

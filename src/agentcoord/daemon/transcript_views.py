@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from agentcoord.daemon.params import Answer, Params, no_such_task, number_of, task_id_of
 from agentcoord.daemon.task_files import transcript_file
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.llm.api import ROOMY_TOKENS
-from agentcoord.wire.task_views import TranscriptView
 from agentcoord.wire.transcript_steps import read_piece
+
+if TYPE_CHECKING:
+    from agentcoord.wire.task_views import TranscriptView
 
 
 async def transcript_piece(shop: Workshop, params: Params) -> Answer:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import field
+from typing import TYPE_CHECKING
 
 from agentcoord.clock import Clock
 from agentcoord.daemon.time_spent import TimeSpent
@@ -17,7 +18,9 @@ from agentcoord.domain.task import Claim
 from agentcoord.domain.usage import usd
 from agentcoord.domain.worker import WorkerSpec, WorkerState
 from agentcoord.values import dataclass
-from agentcoord.wire.messages import WorkerView
+
+if TYPE_CHECKING:
+    from agentcoord.wire.messages import WorkerView
 
 
 @dataclass(slots=True, eq=False)

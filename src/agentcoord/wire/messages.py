@@ -14,6 +14,7 @@ from typing import Any, NotRequired, TypedDict
 
 # Handed on, so that whoever needs the shapes finds the words of the protocol beside them.
 from agentcoord.wire.protocol import FRAME_BYTES as FRAME_BYTES  # noqa: PLC0414
+from agentcoord.wire.protocol import NO_MODEL as NO_MODEL  # noqa: PLC0414
 from agentcoord.wire.protocol import PIECE_CHARS as PIECE_CHARS  # noqa: PLC0414
 from agentcoord.wire.protocol import PROTOCOL_VERSION as PROTOCOL_VERSION  # noqa: PLC0414
 from agentcoord.wire.protocol import ExitCode as ExitCode  # noqa: PLC0414
@@ -21,9 +22,6 @@ from agentcoord.wire.protocol import Method as Method  # noqa: PLC0414
 from agentcoord.wire.protocol import Notification as Notification  # noqa: PLC0414
 from agentcoord.wire.protocol import RpcCode as RpcCode  # noqa: PLC0414
 from agentcoord.wire.protocol import Topic as Topic  # noqa: PLC0414
-
-NO_MODEL = "none: "
-"""What `model_source` begins with where there is none; what to set follows."""
 
 
 class ErrorData(TypedDict):

@@ -19,6 +19,8 @@ SPAWN_MOST: Final = 16
 """How many workers one `spawn` may ask for."""
 PIECE_CHARS: Final = 200_000
 """How much of a long text (a diff, a transcript) one answer carries."""
+NO_MODEL: Final = "none: "
+"""What `model_source` begins with where there is none; what to set follows."""
 
 
 class Method(StrEnum):

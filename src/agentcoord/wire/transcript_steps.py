@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from agentcoord.values import dataclass
-from agentcoord.wire.task_views import StepView
+
+if TYPE_CHECKING:
+    from agentcoord.wire.task_views import StepView
 
 TEXT_CHARS: Final = 8_000
 """Longer texts of one step are cut in the middle."""

@@ -20,4 +20,6 @@ def test_the_agent_and_what_libraries_have_no_use_for_are_not_imported_until_it_
     assert {"redis.asyncio", "structlog", "agentcoord.daemon.running"} <= modules
     wasted = ("opentelemetry", "rich", "anthropic", "agentcoord.agent.loop", "agentcoord.review.tamper")
     assert not modules & set(wasted)
+    shapes = ("agentcoord.wire.messages", "agentcoord.wire.answers", "agentcoord.wire.task_views")
+    assert not modules & set(shapes), "to make a TypedDict takes time, and only a type checker asks for these"
     assert not [name for name in modules if name.startswith(("opentelemetry.", "rich.", "pydantic"))]

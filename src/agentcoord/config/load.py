@@ -14,6 +14,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -115,6 +116,12 @@ def read_settings(
     return Settings(**sections, workers=workers, origins=MappingProxyType(reading.origins))
 
 
+@cache
+def _hints_of(section: type) -> Mapping[str, Any]:
+    """The settings of a section, and what each is; found out once, not for each source again."""
+    return MappingProxyType(typing.get_type_hints(section))
+
+
 class _Reading:
     """Gathers values, where they came from, and what is wrong with them."""
 
@@ -147,7 +154,7 @@ class _Reading:
         return {}
 
     def from_file(self, name: str, section: type, raw: dict[str, Any]) -> dict[str, Any]:
-        hints = typing.get_type_hints(section)
+        hints = dict(_hints_of(section))
         values: dict[str, Any] = {}
         if name == "checks":
             commands = {key: raw.pop(key) for key in list(raw) if key not in hints or key == "commands"}
@@ -177,7 +184,7 @@ class _Reading:
         known = {
             f"{ENV_PREFIX}{name}_{key}".upper(): (name, key, hint)
             for name, section in SECTIONS.items()
-            for key, hint in typing.get_type_hints(section).items()
+            for key, hint in _hints_of(section).items()
             if key != "commands"
         }
         for variable, text in env.items():
@@ -191,7 +198,7 @@ class _Reading:
     def from_flags(self, values: dict[str, dict[str, Any]], flags: Mapping[str, object]) -> None:
         for dotted, value in flags.items():
             name, _, key = dotted.partition(".")
-            hint = typing.get_type_hints(SECTIONS[name])[key]
+            hint = _hints_of(SECTIONS[name])[key]
             self._take(values[name], name, key, from_toml(hint), value, _FLAG)
 
     def _take(

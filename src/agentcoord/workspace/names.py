@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from fnmatch import fnmatchcase, translate
-from functools import lru_cache
+from functools import cache, lru_cache
 
 SIBLING_PREFIX = ".agentcoord-"
 SIBLING_SUFFIX = ".tmp"
@@ -163,8 +163,6 @@ _RUNS_HERE = (
     ".dir-locals.el",
     ".bazelrc",
 )
-_RUNS_HERE_NAME = re.compile("|".join(map(translate, _RUNS_HERE)))
-"""All in one: the event loop asks this of every file of every task that it shows."""
 _RUNS_HERE_BELOW = (
     ".github/workflows",
     ".github/actions",
@@ -183,6 +181,12 @@ _SHORT_NAME = re.compile(r"\.?git~[0-9]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _TURNING = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Characters that turn text around: `a<U+202E>gnp.py` is shown as `ayp.png`."""
+
+
+@cache
+def _runs_here_name() -> re.Pattern[str]:
+    """All in one: the event loop asks this of every file of every task that it shows."""
+    return re.compile("|".join(map(translate, _RUNS_HERE)))
 
 
 def folded(component: str) -> str:
@@ -277,7 +281,7 @@ def is_sibling(path: str) -> bool:
 def runs_on_your_machine(path: str) -> bool:
     """Whether it executes, or says what executes, when the user or their CI builds, tests or commits."""
     folder, _, name = path.rpartition("/")
-    return _all_run_here(folder) or _RUNS_HERE_NAME.match(folded(name)) is not None
+    return _all_run_here(folder) or _runs_here_name().match(folded(name)) is not None
 
 
 @lru_cache(maxsize=1000)

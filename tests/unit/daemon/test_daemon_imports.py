@@ -19,6 +19,7 @@ def test_the_agent_and_what_libraries_have_no_use_for_are_not_imported_until_it_
     modules = set(told.stdout.split())
     assert {"redis.asyncio", "structlog", "agentcoord.daemon.running"} <= modules
     wasted = ("opentelemetry", "rich", "anthropic", "agentcoord.agent.loop", "agentcoord.review.tamper")
+    wasted += ("argparse", "typing_extensions")
     assert not modules & set(wasted)
     shapes = ("agentcoord.wire.messages", "agentcoord.wire.answers", "agentcoord.wire.task_views")
     assert not modules & set(shapes), "to make a TypedDict takes time, and only a type checker asks for these"

@@ -19,7 +19,8 @@ import pytest
 from agentcoord.agent.ports import CommandResult, KeepOutput, keep_nothing
 from agentcoord.agent.window import ContextWindow
 from agentcoord.clock import SystemClock
-from agentcoord.daemon.adapters import SandboxedShell, policy_for
+from agentcoord.daemon.adapters import SandboxedShell
+from agentcoord.daemon.copy_policy import policy_for
 from agentcoord.daemon.task_setup import read_instructions
 from agentcoord.domain.ids import TaskId
 from agentcoord.errors import LandingRefusedError

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from agentcoord.agent.ports import CommandResult, FileText, KeepOutput, WriteOutcome, keep_nothing
 from agentcoord.clock import Clock
@@ -31,8 +30,7 @@ from agentcoord.sandbox.policy import KilledBy, Limits, Policy
 from agentcoord.store.file_locks import FileLocks, LockAnswer, LockOutcome
 from agentcoord.store.questions import QuestionBook
 from agentcoord.telemetry.logs import Redactor
-from agentcoord.workspace.pool import ProofTree, Workspace
-from agentcoord.workspace.repository import Repository
+from agentcoord.workspace.pool import Workspace
 from agentcoord.workspace.scope import ScopeRules
 
 READ_LIMIT_BYTES = 10 * 1024 * 1024
@@ -41,18 +39,6 @@ SAYS_CHARS = 2_000
 """The end of what the model says at this moment, kept for whoever looks."""
 TOLD_WAIT_MS = 100
 """A lock that is taken sooner was free, and the time was the round trip's."""
-
-
-def policy_for(copy: Workspace | ProofTree, repo: Repository, toolchains: Collection[Path]) -> Policy:
-    """The frozen view of the file system for the commands of one private copy."""
-    return Policy(
-        workspace=copy.root,
-        mount_at=repo.root,
-        shadow_git=copy.shadow_git,
-        git_objects=repo.objects_dir,
-        read_only=copy.read_only,
-        toolchains=tuple(toolchains),
-    )
 
 
 class SandboxedShell:

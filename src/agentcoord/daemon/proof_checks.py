@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from agentcoord.config.sections import ChecksSection
-from agentcoord.daemon.adapters import policy_for
+from agentcoord.daemon.copy_policy import policy_for
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.task import Claim

@@ -25,7 +25,6 @@ from agentcoord.daemon.task_requests import TaskRequests
 from agentcoord.daemon.transcript_views import transcript_piece
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
-from agentcoord.domain.plan import read_plan
 from agentcoord.domain.states import HELD_STATES, SETTLED_STATES, TaskState
 from agentcoord.domain.worker import Role
 from agentcoord.errors import RpcError
@@ -34,6 +33,7 @@ from agentcoord.wire.protocol import PROTOCOL_VERSION, SPAWN_MOST, ExitCode, Met
 
 if TYPE_CHECKING:
     from agentcoord.daemon.drafting import Drafting
+    from agentcoord.domain.plan import Plan
 
 
 class Requests:
@@ -165,14 +165,16 @@ class Requests:
         queue, memory = self._shop.store.queue, self._shop.store.memory
         await memory.begin()
         tasks = await queue.all()
-        read = partial(
-            read_plan,
-            text_of(params, "text"),
-            format=text_of(params, "format", default="toml"),
-            source=text_of(params, "source", default="plan"),
-            known={task.id for task in tasks},
-            workers=self._fleet.specs or self._shop.settings.workers,
-        )
+        text, source = text_of(params, "text"), text_of(params, "source", default="plan")
+        form = text_of(params, "format", default="toml")
+        known = {task.id for task in tasks}
+        workers = self._fleet.specs or self._shop.settings.workers
+
+        def read() -> Plan:
+            from agentcoord.domain.plan import read_plan  # Nothing else of a daemon's start needs it.
+
+            return read_plan(text, format=form, source=source, known=known, workers=workers)
+
         plan = await asyncio.to_thread(read)  # A megabyte of TOML would hold up everybody else.
         before = self._runs.run
         run = await self._runs.begin_if_none(any_open=any(t.state not in SETTLED_STATES for t in tasks))

@@ -16,8 +16,9 @@ from agentcoord.agent.prompts import Briefing, repository_map
 from agentcoord.agent.retrospect import earlier_attempts
 from agentcoord.agent.transcript import Transcript
 from agentcoord.agent.window import ContextWindow
-from agentcoord.daemon.adapters import LockedFiles, SandboxedShell, TaskQuestions, TaskReporter, policy_for
+from agentcoord.daemon.adapters import LockedFiles, SandboxedShell, TaskQuestions, TaskReporter
 from agentcoord.daemon.booked_gateway import BookedGateway
+from agentcoord.daemon.copy_policy import policy_for
 from agentcoord.daemon.copy_quota import CopyQuota
 from agentcoord.daemon.rejections import rejected_diff, rejections_of
 from agentcoord.daemon.task_caps import caps_of

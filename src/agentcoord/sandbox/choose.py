@@ -1,7 +1,8 @@
 """Picks the sandbox of this machine and tries it, once at the daemon's start.
 
-Separate from the backends because only this knows all of them. A sandbox that does not work is
-never replaced by less in silence: without the user's `--unsafe-no-sandbox` commands are refused.
+Separate from the backends because only this knows all of them, and imports what is tried. A sandbox that
+does not work is never replaced by less in silence: without the user's `--unsafe-no-sandbox` commands are
+refused.
 """
 
 from __future__ import annotations
@@ -15,9 +16,7 @@ from agentcoord.sandbox.backend import RefusingSandbox, Sandbox
 from agentcoord.sandbox.bubblewrap import Bubblewrap
 from agentcoord.sandbox.layout import read_layout
 from agentcoord.sandbox.mends import other_system_mend, system_install_command
-from agentcoord.sandbox.plain import external_sandbox, unconfined_sandbox
 from agentcoord.sandbox.policy import ProbeReport
-from agentcoord.sandbox.seatbelt import Seatbelt
 from agentcoord.sandbox.syscalls import MACHINES
 from agentcoord.values import dataclass
 
@@ -49,6 +48,8 @@ async def tried_sandbox(
     """
     bash = Path(shutil.which("bash") or "/bin/bash")
     if external:
+        from agentcoord.sandbox.plain import external_sandbox
+
         return await _told(external_sandbox(bash, clock=clock))
     candidate = _candidate(system or SystemPaths(), clock)
     if isinstance(candidate, ProbeReport):
@@ -58,6 +59,8 @@ async def tried_sandbox(
         if report.ok:
             return candidate, report
     if unsafe:
+        from agentcoord.sandbox.plain import unconfined_sandbox
+
         return await _told(unconfined_sandbox(bash, clock=clock, why=report))
     return RefusingSandbox(report), report
 
@@ -69,6 +72,8 @@ async def _told(sandbox: Sandbox) -> tuple[Sandbox, ProbeReport]:
 def _candidate(system: SystemPaths, clock: Clock) -> Sandbox | ProbeReport:
     """Return the backend to try, or why there is none."""
     if platform.system() == "Darwin":
+        from agentcoord.sandbox.seatbelt import Seatbelt
+
         return Seatbelt(clock=clock)
     if platform.system() != "Linux":
         return ProbeReport(

@@ -19,7 +19,6 @@ from agentcoord.errors import WorkspaceError
 from agentcoord.review.checks import CheckReport, commands_for
 from agentcoord.review.flag_book import FlagBook, fingerprint_of, why_held
 from agentcoord.review.flags import MOST_FLAGS, ChangedFile, Flag, FlagKind, in_order
-from agentcoord.review.rewrites import is_generated, rewrites
 from agentcoord.workspace.changes import MAX_LANDED_FILE_BYTES
 from agentcoord.workspace.pool import Staged, Workspace
 
@@ -87,6 +86,8 @@ def _fewer_tests(report: CheckReport, there: Collection[str]) -> Iterator[Flag]:
 
 async def _rewrites(workspace: Workspace, report: CheckReport, baseline: CheckReport | None) -> list[Flag]:
     """Flags for files that checks wrote over; one that a program makes is told and holds nothing."""
+    from agentcoord.review.rewrites import is_generated, rewrites  # Slow to import: see `later`.
+
     flags = []
     for flag in sorted(rewrites(report, baseline), key=lambda flag: not flag.holds)[:MOST_FLAGS]:
         with suppress(FileNotFoundError, WorkspaceError):  # A new file is what its maker says of it.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _RUNNER: Final = "agentcoord.daemon.task_run"
 _DRAFTING: Final = "agentcoord.daemon.drafting"
-AHEAD: Final = (_RUNNER, _DRAFTING, "agentcoord.review.tamper")
+AHEAD: Final = (_RUNNER, _DRAFTING, "agentcoord.review.tamper", "agentcoord.review.rewrites")
 _imported: Final[dict[str, ModuleType]] = {}
 """Whole ones; `sys.modules` has those that another thread is still importing too."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -193,24 +194,26 @@ def test_a_note_that_is_no_note_of_this_daemon_lets_it_be_started_again(
 def test_none_is_started_in_vain_while_its_folders_cannot_be_made(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    runtime = tmp_path / "run"
-    paths = ProjectPaths.of(tmp_path / "shop", {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(runtime)})
-    runtime.write_text("in the way")
     looks: list[str] = []
-
-    def hindrance() -> str:
-        if len(looks) == 2 * QUICK.restarts:
-            runtime.unlink()
-        looks.append(hindrance_to(paths)())
-        return looks[-1]
-
     children = Children(tmp_path, READY + "n == 1 and os.kill(os.getpid(), signal.SIGKILL)")
-    assert children.run(hindrance=hindrance, patience=replace(QUICK, look_again_s=0.0)) == 0
+    with tempfile.TemporaryDirectory(prefix="ac-") as short:  # pytest's own folders overrun a socket's path.
+        runtime = Path(short) / "run"
+        paths = ProjectPaths.of(tmp_path / "shop", {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(runtime)})
+        runtime.write_text("in the way")
+
+        def hindrance() -> str:
+            if len(looks) == 2 * QUICK.restarts:
+                runtime.unlink()
+            looks.append(hindrance_to(paths)())
+            return looks[-1]
+
+        patience = replace(QUICK, look_again_s=0.0, looks=20)
+        assert children.run(hindrance=hindrance, patience=patience) == 0
+        assert paths.runtime_dir.is_dir()
     assert children.lives == 2
     why = f"cannot make the folder {paths.runtime_dir}: Not a directory"
     assert looks == [why] * 2 * QUICK.restarts + [""]
     assert children.hindered == [why]
-    assert paths.runtime_dir.is_dir()
     assert f"cannot be started again yet: {why}" in capfd.readouterr().err
 
 

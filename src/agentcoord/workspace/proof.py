@@ -52,7 +52,7 @@ class ProofTree:
     async def sync(self) -> TreeStamp:
         """Make it the user's tree as it is now, with no changes on top."""
         manifest, generation = await self._resync()
-        self._shown = Shown(manifest, {})
+        self._shown = Shown(manifest, {}, self._blobs.read)
         return replace(manifest.stamp(generation), shared=self._shared)
 
     async def rewritten(self) -> tuple[str, ...]:
@@ -72,7 +72,7 @@ class ProofTree:
                 tree.write_bytes(path, content, mode=mode)
             put[path] = GONE if content is None else version_of(content, mode).sha256
         if self._shown is not None:
-            self._shown = Shown(self._shown.manifest, {**self._shown.on_top, **put})
+            self._shown = replace(self._shown, on_top={**self._shown.on_top, **put}, told={})
 
     async def stage(
         self, ws: Workspace, changes: ChangeSet, *, ahead: Sequence[Staged] = ()
@@ -99,5 +99,10 @@ class ProofTree:
         if isinstance(staged, MergeConflict):
             return staged
         put = [file for each in (*ahead, staged) for file in each.files]
-        self._shown = Shown(manifest, {file.path: file.new.sha256 for file in put})
+        contents = {file.new.sha256: file.content for file in put}
+        self._shown = Shown(
+            manifest,
+            {file.path: file.new.sha256 for file in put},
+            lambda sha256: contents[sha256] if sha256 in contents else self._blobs.read(sha256),
+        )
         return replace(staged, stamp=replace(staged.stamp, shared=self._shared))

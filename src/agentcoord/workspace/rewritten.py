@@ -1,22 +1,26 @@
 """Which files of a copy its checks have written over: not what was shown to them any more.
 
 Separate from `changes`, which sorts what a worker made by what may land: nothing of this does. Told by
-content, not by times: to write a file again as it was is no change. Nothing of the copy is trusted.
+content, not by times: to write a file again as it was is no change, nor is to lay it out anew, as
+formatters do. Nothing of the copy is trusted.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 
+from agentcoord.errors import WorkspaceError
 from agentcoord.values import dataclass
 from agentcoord.workspace.beneath import READ, open_beneath, opened_root
 from agentcoord.workspace.files import sha256_of
 from agentcoord.workspace.manifest import Entry, Manifest
 from agentcoord.workspace.mirror import GIT_MOUNT
+from agentcoord.workspace.reformatted import is_reformatted
 from agentcoord.workspace.signatures import size_of
 from agentcoord.workspace.user_tree import Kind
 from agentcoord.workspace.walk import walk
@@ -26,6 +30,8 @@ GONE = ""
 _OTHER = "?"
 """For that of something that is no file, or has another size than a large file had."""
 _HASHED_IN_ANY_CASE_BYTES = 32 * 1024 * 1024
+_COMPARED_MOST_BYTES = 1024 * 1024
+_HASH = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(slots=True)
@@ -35,6 +41,8 @@ class Shown:
     manifest: Manifest
     on_top: Mapping[str, str]
     """The hashes of files that were put over it; `GONE` where one was removed."""
+    read: Callable[[str], bytes]
+    """Gives what has a hash. Raises WorkspaceError where that is lost."""
     told: dict[str, str] = field(default_factory=dict)
     """The hashes of what was told already."""
 
@@ -55,8 +63,21 @@ class Shown:
                 now = _hash_now(root_fd, path, None if path in self.on_top else entry)
                 if now != last:
                     self.told[path] = now
-                    found.append(path)
+                    if not self._is_laid_out_anew(root_fd, path, last, now):
+                        found.append(path)
         return tuple(sorted(found))
+
+    def _is_laid_out_anew(self, root_fd: int, path: str, last: str, now: str) -> bool:
+        if not (_HASH.fullmatch(last) and _HASH.fullmatch(now)):
+            return False
+        try:
+            descriptor = open_beneath(root_fd, path, READ)
+            with os.fdopen(descriptor, "rb") as file:
+                after = file.read(_COMPARED_MOST_BYTES + 1)
+            before = self.read(last)
+        except (OSError, WorkspaceError):
+            return False
+        return len(after) <= _COMPARED_MOST_BYTES and is_reformatted(path, before, after)
 
 
 def _hash_now(root_fd: int, path: str, entry: Entry | None) -> str:

@@ -116,3 +116,21 @@ async def test_what_git_ignores_and_a_large_file_that_was_only_touched_are_no_bu
         assert await proof.rewritten() == ("large.bin",)
         (proof.root / "large.bin").write_bytes(large + b"x")
         assert await proof.rewritten() == ("large.bin",)
+
+
+async def test_what_a_formatter_lays_out_anew_is_not_told_and_what_it_changes_besides_is(
+    tmp_path: Path,
+) -> None:
+    world = await World.make(tmp_path, {"kept.py": b"a = {'x':1}\n", "lib.js": b"f('a')"})
+    ws = await world.work("a", {"mine.py": b"b = {'x':1}\n"})
+    async with world.pool.proof() as proof:
+        await proof.stage(ws, await ws.changes())
+        for path, text in (
+            ("kept.py", b'a = {"x": 1}\n'),
+            ("mine.py", b'b = {"x": 1}\n'),
+            ("lib.js", b'f("a");\n'),
+        ):
+            write(proof.root, path, text)
+        assert await proof.rewritten() == ()
+        write(proof.root, "mine.py", b'b = {"x": 2}\n')
+        assert await proof.rewritten() == ("mine.py",)

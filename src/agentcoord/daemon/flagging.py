@@ -85,13 +85,15 @@ def _fewer_tests(report: CheckReport, there: Collection[str]) -> Iterator[Flag]:
 
 
 async def _rewrites(workspace: Workspace, report: CheckReport, baseline: CheckReport | None) -> list[Flag]:
-    """Flags for files that checks wrote over; one that a program makes is told and holds nothing."""
+    """Flags for files that checks wrote over, the weighty ones first."""
     from agentcoord.review.rewrites import is_generated, rewrites  # Slow to import: see `later`.
 
     flags = []
-    for flag in sorted(rewrites(report, baseline), key=lambda flag: not flag.holds)[:MOST_FLAGS]:
+    for flag in sorted(rewrites(report, baseline), key=lambda flag: flag.kind is not FlagKind.REWRITTEN)[
+        :MOST_FLAGS
+    ]:
         with suppress(FileNotFoundError, WorkspaceError):  # A new file is what its maker says of it.
-            if flag.holds and is_generated(await workspace.base_bytes(flag.path)):
+            if flag.kind is FlagKind.REWRITTEN and is_generated(await workspace.base_bytes(flag.path)):
                 flag = replace(flag, kind=FlagKind.UPDATED)  # noqa: PLW2901
         flags.append(flag)
     return flags

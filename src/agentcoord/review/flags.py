@@ -35,7 +35,9 @@ class FlagKind(StrEnum):
     UPDATED = "file updated by a check"
 
 
-_TOLD_ONLY = frozenset({FlagKind.EXPECTATION_CHANGED, FlagKind.WARNING_SILENCED, FlagKind.UPDATED})
+_TOLD_ONLY = frozenset(
+    {FlagKind.REWRITTEN, FlagKind.EXPECTATION_CHANGED, FlagKind.WARNING_SILENCED, FlagKind.UPDATED}
+)
 """What honest work does every day: shown in review, and never a reason to hold."""
 _ORDER = list(FlagKind)
 

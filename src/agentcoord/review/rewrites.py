@@ -2,10 +2,11 @@
 
 Theory of operation. A worker's test can mend what a later check, or a later test, looks at; the tree that
 lands is the one from before. So a check that leaves a file with another content, and did not so on the tree
-without the task, is flagged. It holds the task where the file is code: tests that write into data,
-snapshots, lists of locked versions and what says of itself that it is generated do so on many an
-honest day, and so does a check whose command is there to write (`ruff format`, `eslint --fix`).
-Nothing is put back: a build goes by times.
+without the task, is flagged: weightily where the file is code, lightly where it is such as tools write on
+many an honest day (data, snapshots, lists of locked versions, what says of itself that it is generated), or
+where the command is there to write (`ruff check --fix`). It is shown first in review and holds nothing: a
+script that mends as it looks, a build that is kept in the tree, or one such test that has landed would
+hold every later task of a night. Nothing is put back: a build goes by times.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _HEAD_BYTES: Final = 1000
 def rewrites(report: CheckReport, baseline: CheckReport | None) -> Iterator[Flag]:
     """Yield a flag for each file that a check of `report` wrote over and none of `baseline` did.
 
-    Where there is no baseline, or nobody looked at that, nothing holds.
+    Where there is no baseline, or nobody looked at that, all of them are light.
     """
     before = _before(baseline)
     flagged: set[str] = set(before or ())
@@ -49,8 +50,8 @@ def rewrites(report: CheckReport, baseline: CheckReport | None) -> Iterator[Flag
         for path in outcome.rewrote or ():
             if path not in flagged:
                 flagged.add(path)
-                holds = before is not None and _is_suspicious(path, outcome.command)
-                kind = FlagKind.REWRITTEN if holds else FlagKind.UPDATED
+                weighs = before is not None and _is_suspicious(path, outcome.command)
+                kind = FlagKind.REWRITTEN if weighs else FlagKind.UPDATED
                 yield Flag(
                     kind, path, 0, f"{outcome.name} wrote over it; what checks saw there does not land"
                 )

@@ -46,7 +46,7 @@ def most_bytes_of(value: Mapping[str, Any]) -> int:
     """How many bytes a line takes for `value` at most, also where something beside it has all escaped."""
     try:
         line = _encoder.encode(value)
-    except ValueError:
+    except (ValueError, TypeError):
         return len(json.dumps(value))
     return len(line) if line.isascii() else len(json.dumps(value))
 
@@ -55,6 +55,6 @@ def _line(message: Mapping[str, Any]) -> bytes | None:
     """The line, or None where `codec` knows better."""
     try:
         line = _encoder.encode(message) + b"\n"
-    except ValueError:  # Half a surrogate pair, which travels as an escape.
+    except (ValueError, TypeError):  # Half a surrogate pair travels as an escape; odd types are its affair.
         return None
     return line if len(line) <= FRAME_BYTES else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 
-_MOST_BYTES = 300_000
+_MOST_BYTES = 50_000
 """Of a larger text nobody says so: to read it holds others up."""
 _LAID_OUT = re.compile(rb"[\s,;()'\"`]+")
 """What formatters move, add and take away where blanks mean nothing."""

@@ -31,6 +31,8 @@ _OTHER = "?"
 """For that of something that is no file, or has another size than a large file had."""
 _HASHED_IN_ANY_CASE_BYTES = 32 * 1024 * 1024
 _COMPARED_MOST_BYTES = 1024 * 1024
+_COMPARED_MOST = 50
+"""Files that are looked at for their layout, after one check; of more it is told that they changed."""
 _HASH = re.compile("[0-9a-f]{64}")
 
 
@@ -53,7 +55,7 @@ class Shown:
         """
         files, entries = walk(tree, skip=(GIT_MOUNT, *mounts)).files, self.manifest.entries
         touched = [path for path, copy in entries.copies.items() if files.get(path) != copy]
-        found = []
+        found, compared = [], 0
         with opened_root(tree) as root_fd:
             for path in dict.fromkeys([*touched, *self.on_top]):
                 entry = entries.get(path)
@@ -61,10 +63,12 @@ class Shown:
                     continue
                 last = self.told.get(path, self.on_top.get(path, entry.sha256 if entry else GONE))
                 now = _hash_now(root_fd, path, None if path in self.on_top else entry)
-                if now != last:
+                if now == last:
+                    continue
+                compared += 1
+                if compared > _COMPARED_MOST or not self._is_laid_out_anew(root_fd, path, last, now):
                     self.told[path] = now
-                    if not self._is_laid_out_anew(root_fd, path, last, now):
-                        found.append(path)
+                    found.append(path)
         return tuple(sorted(found))
 
     def _is_laid_out_anew(self, root_fd: int, path: str, last: str, now: str) -> bool:

@@ -132,5 +132,7 @@ async def test_what_a_formatter_lays_out_anew_is_not_told_and_what_it_changes_be
         ):
             write(proof.root, path, text)
         assert await proof.rewritten() == ()
+        write(proof.root, "lib.js", b"f( 'a' );\n")  # Another formatter, after the first.
+        assert await proof.rewritten() == ()
         write(proof.root, "mine.py", b'b = {"x": 2}\n')
         assert await proof.rewritten() == ("mine.py",)

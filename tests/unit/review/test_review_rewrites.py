@@ -1,4 +1,4 @@
-"""Files that a check wrote over: what holds a task, what is told, and what is every night's business."""
+"""Files that a check wrote over: what weighs, what is told lightly, and what is every night's business."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ CLEAN = report(("pytest -q", ()))
 @pytest.mark.parametrize(
     "path", ["calc.py", "src/a/b.ts", "tests/test_calc.py", "pyproject.toml", "Makefile", "tests/conftest.py"]
 )
-def test_code_that_a_check_wrote_over_holds(path: str) -> None:
+def test_code_that_a_check_wrote_over_weighs(path: str) -> None:
     (flag,) = rewrites(report(("pytest -q", (path,))), CLEAN)
-    assert (flag.kind, flag.path, flag.holds) == (FlagKind.REWRITTEN, path, True)
+    assert (flag.kind, flag.path, flag.holds) == (FlagKind.REWRITTEN, path, False)
     assert "c0 wrote over it" in flag.words
 
 
@@ -49,7 +49,7 @@ def test_code_that_a_check_wrote_over_holds(path: str) -> None:
         "README.md",
     ],
 )
-def test_what_tools_keep_is_told_and_holds_nothing(path: str) -> None:
+def test_what_tools_keep_is_told_lightly(path: str) -> None:
     (flag,) = rewrites(report(("pytest -q", (path,))), CLEAN)
     assert (flag.kind, flag.holds) == (FlagKind.UPDATED, False)
 
@@ -67,9 +67,9 @@ def test_what_tools_keep_is_told_and_holds_nothing(path: str) -> None:
         "npm run lint:fix",
     ],
 )
-def test_a_command_that_is_there_to_write_holds_nothing(command: str) -> None:
+def test_a_command_that_is_there_to_write_weighs_nothing(command: str) -> None:
     (flag,) = rewrites(report((command, ("calc.py",))), CLEAN)
-    assert not flag.holds
+    assert flag.kind is FlagKind.UPDATED
 
 
 @pytest.mark.parametrize(
@@ -83,9 +83,9 @@ def test_a_command_that_is_there_to_write_holds_nothing(command: str) -> None:
         "cargo test",
     ],
 )
-def test_a_command_that_only_looks_holds(command: str) -> None:
+def test_a_command_that_only_looks_weighs(command: str) -> None:
     (flag,) = rewrites(report((command, ("calc.py",))), CLEAN)
-    assert flag.holds
+    assert flag.kind is FlagKind.REWRITTEN
 
 
 def test_what_checks_write_without_the_task_is_no_business_of_it() -> None:
@@ -102,9 +102,9 @@ def test_each_file_is_told_once_by_the_check_that_wrote_it_first() -> None:
 
 
 @pytest.mark.parametrize("baseline", [None, report(("pytest -q", None))])
-def test_where_nobody_looked_before_nothing_holds(baseline: CheckReport | None) -> None:
+def test_where_nobody_looked_before_nothing_weighs(baseline: CheckReport | None) -> None:
     (flag,) = rewrites(report(("pytest -q", ("calc.py",))), baseline)
-    assert not flag.holds
+    assert flag.kind is FlagKind.UPDATED
     assert [*rewrites(report(("pytest -q", None)), CLEAN)] == []
 
 

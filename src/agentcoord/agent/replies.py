@@ -137,10 +137,8 @@ def without_effect(changes: ChangeSet) -> str:
     """For whoever reads why a task failed: what its worker did that could not land, if it did anything."""
     left_behind = [*changes.refused, *changes.out_of_scope, *(each.path for each in changes.reported)]
     if left_behind:
-        fitting = [
-            each for each in (listed(left_behind, most) for most in range(10, 1, -1)) if len(each) <= 300
-        ]
-        words = fitting[0] if fitting else listed(left_behind, 1)[:300]
+        fewer_and_fewer = (listed(left_behind, most) for most in range(10, 0, -1))
+        words = next((each for each in fewer_and_fewer if len(each) <= 300), listed(left_behind, 1)[:300])
         return f"changed nothing that may land ({words})"
     return "changed nothing"
 

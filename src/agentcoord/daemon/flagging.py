@@ -18,7 +18,7 @@ from agentcoord.domain.task import Task
 from agentcoord.errors import WorkspaceError
 from agentcoord.review.checks import CheckReport, commands_for
 from agentcoord.review.flag_book import FlagBook, fingerprint_of, why_held
-from agentcoord.review.flags import MOST_FLAGS, ChangedFile, Flag, FlagKind, in_order
+from agentcoord.review.flags import ChangedFile, Flag, FlagKind, in_order
 from agentcoord.workspace.changes import MAX_LANDED_FILE_BYTES
 from agentcoord.workspace.pool import Staged, Workspace
 
@@ -89,9 +89,7 @@ async def _rewrites(workspace: Workspace, report: CheckReport, baseline: CheckRe
     from agentcoord.review.rewrites import is_generated, rewrites  # Slow to import: see `later`.
 
     flags = []
-    for flag in sorted(rewrites(report, baseline), key=lambda flag: flag.kind is not FlagKind.REWRITTEN)[
-        :MOST_FLAGS
-    ]:
+    for flag in in_order(rewrites(report, baseline)):
         with suppress(FileNotFoundError, WorkspaceError):  # A new file is what its maker says of it.
             if flag.kind is FlagKind.REWRITTEN and is_generated(await workspace.base_bytes(flag.path)):
                 flag = replace(flag, kind=FlagKind.UPDATED)  # noqa: PLW2901

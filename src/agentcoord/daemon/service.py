@@ -15,7 +15,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -81,7 +81,8 @@ def run_foreground(
         ):
             paths.given_up_file.unlink(missing_ok=True)
             paths.told_to_stop_file.unlink(missing_ok=True)
-            _serve_in_words(paths, args, env, starter, clock)
+            with _stop_timer(env) as stop_timer:
+                _serve_in_words(paths, args, env, starter, stop_timer, clock)
     except AgentCoordError as error:
         starter.tell({"error": error.message, "mend": error.mend, "kind": type(error).__name__})
         raise
@@ -94,25 +95,24 @@ def run_foreground(
     return 0
 
 
-def _serve_in_words(
-    paths: ProjectPaths, args: StartArgs, env: Mapping[str, str], starter: _Starter, clock: Clock
-) -> None:
-    """Serve; what ends it is logged, and leaves as the one error that a person can act on, if it is one.
+@contextlib.contextmanager
+def _stop_timer(env: Mapping[str, str]) -> Iterator[StopTimer]:
+    """What ends the process when a stop takes too long, until the block ends.
 
-    Not from a service that was told to stop: its manager would start it again.
+    What fails in a service that was told to stop is no error outside: its manager would start it again.
     """
     service = is_service(env)
-    stop_timer = StopTimer(end=partial(end_the_process, ExitCode.OK if service else STUCK_EXIT_CODE))
+    timer = StopTimer(end=partial(end_the_process, ExitCode.OK if service else STUCK_EXIT_CODE))
     try:
-        _serve_and_log(paths, args, env, starter, stop_timer, clock)
+        yield timer
     except Exception:
-        if not (service and stop_timer.started):
+        if not (service and timer.started):
             raise
     finally:
-        stop_timer.cancel()
+        timer.cancel()
 
 
-def _serve_and_log(
+def _serve_in_words(
     paths: ProjectPaths,
     args: StartArgs,
     env: Mapping[str, str],
@@ -120,6 +120,7 @@ def _serve_and_log(
     stop_timer: StopTimer,
     clock: Clock,
 ) -> None:
+    """Serve; what ends it is logged, and leaves as the one error that a person can act on, if it is one."""
     try:
         forbid_reading_our_memory()
         keep_memory_together()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 
-_MOST_BYTES = 50_000
+MOST_BYTES = 50_000
 """Of a larger text nobody says so: to read it holds others up."""
 _LAID_OUT = re.compile(rb"[\s,;()'\"`]+")
 """What formatters move, add and take away where blanks mean nothing."""
@@ -18,7 +18,7 @@ _PYTHON = (".py", ".pyi")
 
 def is_reformatted(path: str, before: bytes, after: bytes) -> bool:
     """Whether `after` is `before` in another layout, as far as can be told; blanks count in Python."""
-    if max(len(before), len(after)) > _MOST_BYTES:
+    if max(len(before), len(after)) > MOST_BYTES:
         return False
     if path.endswith(_PYTHON):
         return _tree_of(before) == _tree_of(after) != ""

@@ -20,7 +20,7 @@ from agentcoord.workspace.beneath import READ, open_beneath, opened_root
 from agentcoord.workspace.files import sha256_of
 from agentcoord.workspace.manifest import Entry, Manifest
 from agentcoord.workspace.mirror import GIT_MOUNT
-from agentcoord.workspace.reformatted import is_reformatted
+from agentcoord.workspace.reformatted import MOST_BYTES, is_reformatted
 from agentcoord.workspace.signatures import size_of
 from agentcoord.workspace.user_tree import Kind
 from agentcoord.workspace.walk import walk
@@ -30,7 +30,6 @@ GONE = ""
 _OTHER = "?"
 """For that of something that is no file, or has another size than a large file had."""
 _HASHED_IN_ANY_CASE_BYTES = 32 * 1024 * 1024
-_COMPARED_MOST_BYTES = 1024 * 1024
 _COMPARED_MOST = 50
 """Files that are looked at for their layout, after one check; of more it is told that they changed."""
 _HASH = re.compile("[0-9a-f]{64}")
@@ -77,11 +76,10 @@ class Shown:
         try:
             descriptor = open_beneath(root_fd, path, READ)
             with os.fdopen(descriptor, "rb") as file:
-                after = file.read(_COMPARED_MOST_BYTES + 1)
-            before = self.read(last)
+                after = file.read(MOST_BYTES + 1)
+            return len(after) <= MOST_BYTES and is_reformatted(path, self.read(last), after)
         except (OSError, WorkspaceError):
             return False
-        return len(after) <= _COMPARED_MOST_BYTES and is_reformatted(path, before, after)
 
 
 def _hash_now(root_fd: int, path: str, entry: Entry | None) -> str:

@@ -15,7 +15,6 @@ import asyncio
 import os
 import resource
 import signal
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -33,6 +32,7 @@ from agentcoord.sandbox.environment import (
 from agentcoord.sandbox.memory import memory_bound_bytes
 from agentcoord.sandbox.policy import KilledBy, Limits, Policy, Result
 from agentcoord.sandbox.process import Adopt, Ended, Family, Launch, adopt_group, run_process
+from agentcoord.sandbox.scratch import scratch_folder
 from agentcoord.sandbox.watchdog import Watched, watch_resources
 
 OPEN_FILES = 4096
@@ -68,9 +68,7 @@ async def run_direct(
     """
     if not policy.workspace.is_dir():
         raise SandboxError(f"The workspace {policy.workspace} is not there.")
-    scratch = await asyncio.to_thread(partial(tempfile.TemporaryDirectory, prefix="agentcoord-command-"))
-    try:
-        folder = await asyncio.to_thread(Path(scratch.name).resolve)
+    async with scratch_folder("agentcoord-command-") as folder:
         environment = await asyncio.to_thread(direct_environment, policy, folder)
         ended = await run_process(
             Launch(argv=argv_for(folder), env=environment, cwd=policy.workspace, pass_fds=pass_fds),
@@ -80,8 +78,6 @@ async def run_direct(
             adopt=adopt,
             watch=partial(_watch, policy.workspace, limits, clock),
         )
-    finally:
-        await asyncio.to_thread(scratch.cleanup)
     return direct_result(ended)
 
 

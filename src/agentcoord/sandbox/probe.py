@@ -7,11 +7,8 @@ sandbox works when there is none and its last line is there.
 
 from __future__ import annotations
 
-import asyncio
 import shlex
-import tempfile
 from collections.abc import Awaitable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +17,7 @@ from agentcoord.errors import SandboxError
 from agentcoord.sandbox.mends import mend_for
 from agentcoord.sandbox.policy import KilledBy, Limits, Policy, ProbeReport
 from agentcoord.sandbox.process import Launch, run_process
+from agentcoord.sandbox.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from agentcoord.sandbox.backend import Sandbox
@@ -84,12 +82,8 @@ async def probe_seatbelt(sandbox: Sandbox) -> ProbeReport:
 
 
 async def _probe(sandbox: Sandbox, script: str, version: str) -> ProbeReport:
-    scratch = await asyncio.to_thread(partial(tempfile.TemporaryDirectory, prefix="agentcoord-probe-"))
-    try:
-        root = await asyncio.to_thread(Path(scratch.name).resolve)
+    async with scratch_folder("agentcoord-probe-") as root:
         return await _probe_in(root, sandbox, script, version)
-    finally:
-        await asyncio.to_thread(scratch.cleanup)
 
 
 async def _probe_in(root: Path, sandbox: Sandbox, script: str, version: str) -> ProbeReport:
@@ -126,9 +120,7 @@ async def _probe_in(root: Path, sandbox: Sandbox, script: str, version: str) -> 
 
 async def _follows_links(program: Path, clock: Clock) -> bool:
     """Lay the trap of CVE-2026-87766: a mount target below a link that leads out of the sandbox."""
-    scratch = await asyncio.to_thread(partial(tempfile.TemporaryDirectory, prefix="agentcoord-probe-"))
-    try:
-        root = await asyncio.to_thread(Path(scratch.name).resolve)
+    async with scratch_folder("agentcoord-probe-") as root:
         workspace, outside, shown = root / "workspace", root / "outside", root / "shown"
         for folder in (workspace, outside, shown):
             folder.mkdir()
@@ -140,8 +132,6 @@ async def _follows_links(program: Path, clock: Clock) -> bool:
             *("--ro-bind", str(shown), "/workspace/parent/target", "--", "/usr/bin/true"),
         )
         return (outside / "target").exists()
-    finally:
-        await asyncio.to_thread(scratch.cleanup)
 
 
 async def _version(program: Path, clock: Clock) -> str:

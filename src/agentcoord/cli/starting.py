@@ -7,6 +7,7 @@ code is imported only here, when a start really happens: it is most of the progr
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -197,14 +198,17 @@ def stop(
     """Ask the daemon to stop and wait until it is gone; `restarting`: the caller starts one again.
 
     With `by_force`, one that does not answer within `answer_s`, or has not stopped within `timeout_s`, is
-    ended by signals (`grace_s` after each), and `say` told so. Raises DaemonNotRunningError when there is
-    none, and without `by_force` CommandError (exit 6) that names such a one.
+    ended by signals (`grace_s` after each), and `say` told so. Where there is only a supervisor that waits to
+    start the next one, that is ended. Raises DaemonNotRunningError when there is neither, and without
+    `by_force` CommandError (exit 6) that names such a one.
     """
     try:
         call_once(paths.socket, Method.STOP, {"now": now, "restarting": restarting}, answer_s)
     except DaemonNotRunningError:
         if not holds_lock(paths.lock_file):
-            raise
+            if not _end_supervisor(paths, say, timeout_s):
+                raise
+            return
         _end_or_name(paths, say, "nobody listens on its socket", by_force=by_force, grace_s=grace_s)
         return
     except NoAnswerError as error:
@@ -213,6 +217,26 @@ def stop(
     if not wait_until(lambda: not holds_lock(paths.lock_file), timeout_s):
         why = f"it has not stopped within {timeout_s:.0f} s; it finishes the running tool calls first"
         _end_or_name(paths, say, why, by_force=by_force, grace_s=grace_s)
+
+
+def _end_supervisor(paths: ProjectPaths, say: Callable[[str], None], timeout_s: float) -> bool:
+    """End the supervisor that waits to start the next daemon; returns whether there was one.
+
+    Raises CommandError (exit 6) when it stays.
+    """
+    from agentcoord.daemon.supervisor_note import supervisor_of
+
+    supervisor = supervisor_of(paths)
+    if supervisor is None or not supervisor.send(signal.SIGTERM):
+        return False
+    say(f"no daemon is running; its supervisor (pid {supervisor.pid}), about to start one again, is ended")
+    if not wait_until(lambda: not supervisor.lasts, timeout_s):
+        raise CommandError(
+            f"the supervisor, pid {supervisor.pid}, has not ended within {timeout_s:.0f} s",
+            exit_code=ExitCode.TIMEOUT,
+            mend=f"kill -9 {supervisor.pid}, then agentcoordd stop once more",
+        )
+    return True
 
 
 def _end_or_name(

@@ -82,6 +82,11 @@ class ProjectPaths:
         return self.state_dir / "daemon.json"
 
     @property
+    def supervisor_file(self) -> Path:
+        """Which process starts the daemon again. There while it does."""
+        return self.state_dir / "supervisor.json"
+
+    @property
     def wanted_file(self) -> Path:
         """Since when the daemon is wanted that runs, or died. There until an end in order."""
         return self.state_dir / "wanted.json"

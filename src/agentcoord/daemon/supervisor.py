@@ -26,14 +26,16 @@ from pathlib import Path
 from types import FrameType
 
 from agentcoord.config.paths import ProjectPaths
+from agentcoord.daemon.supervisor_note import supervisor_noted
+from agentcoord.daemon.supervisor_words import say, tell_user, tell_user_of_wait
 from agentcoord.daemon.told_to_stop import told_to_stop
 from agentcoord.errors import AgentCoordError, RpcError
 from agentcoord.values import dataclass
 from agentcoord.wire.call import call_once
 from agentcoord.wire.protocol import ExitCode, Method
 
-NOTICE_S = 120.0
-"""How long telling the user that it has given up may take."""
+NAP_S = 0.2
+"""Between two looks, in a pause, whether it was told to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +99,25 @@ class Supervisor:
         if self._child is not None and self._child.returncode is None:
             self._child.send_signal(signal.SIGTERM)
 
+    @property
+    def was_told_to_stop(self) -> bool:
+        """Whether it ended, or will, because a signal said so."""
+        return self._stopping
+
     def run(self) -> int:
         """Keep the daemon going; returns the exit code of its last end."""
         code = self._live_once(first=True)
         while code not in (ExitCode.OK, ExitCode.REFUSED) and not self._stopping:
             if self._child is not None and self._told_to_stop(self._child.pid):
-                _say(f"the daemon was told to stop and ended with {code}; it is not started again")
+                say(f"the daemon was told to stop and ended with {code}; it is not started again")
                 return code
             pause_s = self._pause_before_restart()
             if pause_s is None:
-                _say(f"given up: {self._patience.restarts} restarts in {self._patience.window_s:.0f} s")
+                say(f"given up: {self._patience.restarts} restarts in {self._patience.window_s:.0f} s")
                 self._tell_given_up(self._patience.restarts)
                 return code
-            _say(f"the daemon ended with {code}; it is started again in {pause_s:.0f} s")
-            time.sleep(pause_s)
+            say(f"the daemon ended with {code}; it is started again in {pause_s:.0f} s")
+            self._sleep(pause_s)
             self._wait_until_one_can_begin()
             if not self._stopping:
                 code = self._live_once(first=False)
@@ -128,6 +135,8 @@ class Supervisor:
                 )
             finally:
                 os.close(writing)
+            if self._stopping:  # The signal came when there was nobody yet to pass it on to.
+                self._child.send_signal(signal.SIGTERM)
             word = ready.readline()
         if first:
             self._tell_starter(word)
@@ -143,7 +152,7 @@ class Supervisor:
                 return child.wait(self._patience.ask_every_s)
             silences = 0 if self._answers(self._patience.answer_s) else silences + 1
             if silences >= self._patience.silences:
-                _say("the daemon does not answer; where it stands:")
+                say("the daemon does not answer; where it stands:")
                 child.send_signal(signal.SIGQUIT)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     return child.wait(self._patience.dump_s)
@@ -156,9 +165,15 @@ class Supervisor:
             self._looks_left -= 1
             if not told:
                 told = True
-                _say(f"the daemon cannot be started again yet: {why}")
+                say(f"the daemon cannot be started again yet: {why}")
                 self._tell_hindered(why)
-            time.sleep(self._patience.look_again_s)
+            self._sleep(self._patience.look_again_s)
+
+    def _sleep(self, pause_s: float) -> None:
+        """Until then, or soon after a signal."""
+        until = time.monotonic() + pause_s
+        while not self._stopping and (left_s := until - time.monotonic()) > 0:
+            time.sleep(min(left_s, NAP_S))
 
     def _pause_before_restart(self) -> float | None:
         """How long to wait; None when it was restarted too often."""
@@ -177,11 +192,6 @@ def _is_ready(word: bytes) -> bool:
         return bool(json.loads(word).get("ready"))
     except (ValueError, AttributeError):
         return False
-
-
-def _say(words: str) -> None:
-    sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} supervisor: {words}\n")
-    sys.stderr.flush()
 
 
 def answers_on(paths: ProjectPaths) -> Callable[[float], bool]:
@@ -227,42 +237,6 @@ def hindrance_to(paths: ProjectPaths) -> Callable[[], str]:
     return hindrance
 
 
-def tell_user(paths: ProjectPaths, args: str) -> Callable[[int], None]:
-    """Tell that there will be no more restarts."""
-
-    def tell(restarts: int) -> None:
-        when = time.strftime("%Y-%m-%d %H:%M:%S")
-        words = f"the supervisor gave up at {when} after {restarts} restarts: read {paths.startup_log}"
-        _leave_word(paths, args, words)
-
-    return tell
-
-
-def tell_user_of_wait(paths: ProjectPaths, args: str) -> Callable[[str], None]:
-    """Tell why the daemon is not started again yet, and by whom it will be."""
-
-    def tell(why: str) -> None:
-        when = time.strftime("%Y-%m-%d %H:%M:%S")
-        words = f"since {when} the supervisor (pid {os.getpid()}) waits to start the daemon again: {why}"
-        _leave_word(paths, args, words)
-
-    return tell
-
-
-def _leave_word(paths: ProjectPaths, args: str, words: str) -> None:
-    """For the next `status`, and have a notice sent. Nothing that fails at it is an error here."""
-    try:
-        paths.given_up_file.write_text(words + "\n", encoding="utf-8")
-    except OSError as error:
-        _say(f"no word is left for the next status: {error}")
-    root = os.fspath(paths.root)
-    command = [sys.executable, "-m", "agentcoord.daemon.last_notice", "--root", root, "--args", args]
-    try:
-        subprocess.run([*command, "--text", words], stdin=subprocess.DEVNULL, timeout=NOTICE_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        _say(f"nobody was told: {error}")
-
-
 def command_of(root: Path, args: str, since_ms: int) -> tuple[str, ...]:
     """What each child is started by: told the supervisor's own start, from which the deadline counts."""
     told = json.dumps({**json.loads(args), "since_ms": since_ms})
@@ -297,7 +271,12 @@ def main(arguments: Sequence[str] | None = None, env: Mapping[str, str] | None =
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, supervisor.stop)
     os.set_inheritable(words.ready_fd, False)
-    return supervisor.run()
+    with supervisor_noted(paths):
+        code = supervisor.run()
+    if supervisor.was_told_to_stop:
+        with contextlib.suppress(OSError):
+            paths.given_up_file.unlink(missing_ok=True)  # Nothing is waited for any more.
+    return code
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import canned_daemon
@@ -19,11 +19,12 @@ from canned_daemon import Project
 from agentcoord.cli.boundary import CommandError, exit_code_of
 from agentcoord.cli.forced_stop import end_process
 from agentcoord.cli.invocation import Invocation
-from agentcoord.cli.lock_look import holds_lock
+from agentcoord.cli.lock_look import holds_lock, wait_until
 from agentcoord.cli.starting import judge_settings, stop
 from agentcoord.cli.terminal import Terminal
 from agentcoord.daemon.process_life import Life, life_of
 from agentcoord.daemon.project_lock import add_to_identity, holder_of, identity, lock_of, read_identity
+from agentcoord.daemon.supervisor_note import supervisor_noted, supervisor_of
 from agentcoord.errors import DaemonError, DaemonNotRunningError, NoAnswerError
 from agentcoord.wire.messages import ExitCode, Method
 
@@ -51,17 +52,22 @@ with lock_of(paths), identity(paths, supervised="supervised" in sys.argv):
 
 SUPERVISOR = """
 import json, signal, sys
+from pathlib import Path
+from agentcoord.config.paths import ProjectPaths
 from agentcoord.daemon.supervisor import Patience, Supervisor
+from agentcoord.daemon.supervisor_note import supervisor_noted
 
 supervisor = Supervisor(
     json.loads(sys.argv[1]),
     answers=lambda timeout_s: True,
     tell_starter=lambda word: None,
     tell_given_up=lambda words: None,
-    patience=Patience(first_pause_s=0.05),
+    patience=Patience(first_pause_s=float(sys.argv[2])),
 )
 signal.signal(signal.SIGTERM, supervisor.stop)
-sys.exit(supervisor.run() % 256)
+with supervisor_noted(ProjectPaths.of(Path(sys.argv[3]), json.loads(sys.argv[4]))):
+    code = supervisor.run()
+sys.exit(code % 256)
 """
 
 Hold = Callable[..., subprocess.Popen[str]]
@@ -179,10 +185,13 @@ def test_a_time_out_names_the_process_and_exits_with_6(project: Project, hold: H
     assert exit_code_of(silent.value) == ExitCode.TIMEOUT
 
 
-def test_a_supervised_process_is_not_started_again(project: Project) -> None:
+@contextmanager
+def _supervised(project: Project, how: str, *, pause_s: float) -> Iterator[subprocess.Popen[str]]:
+    """A supervisor whose process holds the project's lock."""
     project.paths.make()
-    holder = [sys.executable, "-c", HOLDER, str(project.root), json.dumps(project.env), "deaf", "supervised"]
-    words = [sys.executable, "-c", SUPERVISOR, json.dumps(holder)]
+    told = [str(project.root), json.dumps(project.env)]
+    holder = json.dumps([sys.executable, "-c", HOLDER, *told, how, "supervised"])
+    words = [sys.executable, "-c", SUPERVISOR, holder, str(pause_s), *told]
     with ExitStack() as stack:
         supervisor = stack.enter_context(
             subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True)
@@ -190,12 +199,60 @@ def test_a_supervised_process_is_not_started_again(project: Project) -> None:
         stack.callback(_kill_group, supervisor.pid)
         assert supervisor.stdout is not None
         assert supervisor.stdout.readline() == "holds\n"
+        yield supervisor
+
+
+def test_a_supervised_process_is_not_started_again(project: Project) -> None:
+    with _supervised(project, "deaf", pause_s=0.05) as supervisor:
         project.paths.wanted_file.touch()
         end_process(project.paths, print, grace_s=0.5)
         assert not project.paths.wanted_file.exists(), "nobody wants it any more"
         assert supervisor.wait(20) == -signal.SIGKILL % 256
+        assert supervisor.stdout is not None
         assert supervisor.stdout.read() == ""
     assert not holds_lock(project.paths.lock_file)
+
+
+def test_stop_between_two_daemons_ends_the_supervisor_that_would_start_the_next(project: Project) -> None:
+    paths, told = project.paths, list[str]()
+    with _supervised(project, "", pause_s=3600.0) as supervisor:
+        holder = holder_of(paths)
+        assert holder is not None
+        assert holder.daemon.send(signal.SIGKILL)
+        assert wait_until(lambda: not holds_lock(paths.lock_file), 20.0)
+        stop(paths, told.append, now=False)
+        assert supervisor.wait(20) == -signal.SIGKILL % 256
+    assert told == [
+        f"no daemon is running; its supervisor (pid {supervisor.pid}), about to start one again, is ended"
+    ]
+    with pytest.raises(DaemonNotRunningError):
+        stop(paths, told.append, now=False)
+    assert len(told) == 1
+
+
+def test_a_supervisor_that_does_not_end_is_named(project: Project) -> None:
+    with _supervised(project, "", pause_s=3600.0) as supervisor:
+        holder = holder_of(project.paths)
+        assert holder is not None
+        supervisor.send_signal(signal.SIGSTOP)
+        assert holder.daemon.send(signal.SIGKILL)
+        assert wait_until(lambda: not holds_lock(project.paths.lock_file), 20.0)
+        with pytest.raises(
+            CommandError, match=rf"supervisor, pid {supervisor.pid}, has not ended"
+        ) as refused:
+            stop(project.paths, print, now=False, timeout_s=0.05)
+    assert refused.value.exit_code == ExitCode.TIMEOUT
+    assert f"kill -9 {supervisor.pid}" in refused.value.mend
+
+
+def test_the_note_of_a_newer_supervisor_is_left(project: Project) -> None:
+    project.paths.make()
+    with supervisor_noted(project.paths):
+        assert supervisor_of(project.paths) == life_of(os.getpid())
+        project.paths.supervisor_file.write_text(json.dumps(life_of(os.getppid()).said()))
+    assert supervisor_of(project.paths) == life_of(os.getppid())
+    project.paths.supervisor_file.write_text("nonsense")
+    assert supervisor_of(project.paths) is None
 
 
 def _kill_group(leader: int) -> None:

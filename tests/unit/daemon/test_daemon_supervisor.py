@@ -13,14 +13,8 @@ import pytest
 
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.daemon.start_args import StartArgs
-from agentcoord.daemon.supervisor import (
-    Patience,
-    Supervisor,
-    command_of,
-    hindrance_to,
-    tell_user,
-    tell_user_of_wait,
-)
+from agentcoord.daemon.supervisor import Patience, Supervisor, command_of, hindrance_to
+from agentcoord.daemon.supervisor_words import tell_user, tell_user_of_wait
 from agentcoord.daemon.told_to_stop import told_to_stop
 
 QUICK = Patience(restarts=2, first_pause_s=0.0, ask_every_s=0.05, silences=2, dump_s=1.0)
@@ -153,16 +147,40 @@ def test_restarts_that_are_long_past_do_not_count(tmp_path: Path) -> None:
     assert children.lives == 5 > 1 + QUICK.restarts
 
 
-def test_a_stop_that_comes_before_the_first_child_lets_no_second_one_begin(tmp_path: Path) -> None:
-    children = Children(tmp_path, READY + "sys.exit(70)")
-    supervisor = Supervisor(
+def _supervisor_of(
+    children: Children,
+    patience: Patience = QUICK,
+    hindrance: Callable[[], str] = lambda: "",
+    tell_hindered: Callable[[str], None] = lambda _: None,
+) -> Supervisor:
+    return Supervisor(
         children.command,
         answers=lambda _: True,
         tell_starter=children.words.append,
         tell_given_up=children.given_up.append,
-        patience=QUICK,
+        hindrance=hindrance,
+        tell_hindered=tell_hindered,
+        patience=patience,
     )
+
+
+def test_a_stop_that_comes_before_the_first_child_lets_none_stay(tmp_path: Path) -> None:
+    children = Children(tmp_path, READY + "signal.pause()")
+    supervisor = _supervisor_of(children)
     supervisor.stop(15, None)
+    assert supervisor.run() in {-15, 5}, "it was ended, before or after it had said that it is ready"
+    assert supervisor.was_told_to_stop
+    assert children.given_up == []
+
+
+def test_a_stop_while_it_waits_is_the_end(tmp_path: Path) -> None:
+    children = Children(tmp_path, READY + "sys.exit(70)")
+    supervisor = _supervisor_of(
+        children,
+        replace(QUICK, look_again_s=3600.0),
+        hindrance=lambda: "gone",
+        tell_hindered=lambda _: supervisor.stop(15, None),
+    )
     assert supervisor.run() == 70
     assert children.lives == 1
 

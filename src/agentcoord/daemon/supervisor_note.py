@@ -1,0 +1,42 @@
+"""Which process starts a project's daemon again, in a file of the state folder.
+
+For a command that is to end it: between two daemons there is none that could be asked to stop, and the
+next one would come up all the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from agentcoord.config.paths import ProjectPaths
+from agentcoord.daemon.process_life import Life, life_in, life_of
+
+
+@contextmanager
+def supervisor_noted(paths: ProjectPaths) -> Iterator[None]:
+    """Say who this supervisor is, for as long as the block runs. A disk that refuses is no error."""
+    said = life_of(os.getpid()).said()
+    with suppress(OSError):
+        paths.supervisor_file.write_text(json.dumps(said), encoding="utf-8")
+    try:
+        yield
+    finally:
+        if _said_in(paths) == said:  # Another may have begun since.
+            with suppress(OSError):
+                paths.supervisor_file.unlink()
+
+
+def supervisor_of(paths: ProjectPaths) -> Life | None:
+    """The supervisor that noted itself last, if it is still there."""
+    return life_in(_said_in(paths))
+
+
+def _said_in(paths: ProjectPaths) -> dict[str, object]:
+    try:
+        said = json.loads(paths.supervisor_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}

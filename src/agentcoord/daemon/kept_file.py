@@ -79,9 +79,9 @@ class KeptFile:
 
     def begin_again(self) -> None:
         """Forget everything, and make the folder where it is gone, for the owner alone. Raises OSError."""
-        self.clear()
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path.parent.chmod(0o700)  # Whoever came first may have made it for all.
+        self.clear()
 
     def clear(self) -> None:
         """Forget everything. Raises OSError."""

@@ -214,13 +214,12 @@ class MemoryKeeper:
         store = self._store
         if not store.memory.mark:
             return
-        gone = await asyncio.to_thread(self._kept.is_gone)
-        if gone:  # The embedded server's file too, it may be, which it writes on unseen.
-            self._dirty.update(task.id for task in await store.queue.all())
+        if await asyncio.to_thread(self._kept.is_gone):
             await asyncio.to_thread(self._kept.begin_again)
+            self._tell_gone()
+        if not len(self._kept):  # It was cleared or removed; no event tells of what is in the server still.
+            self._dirty.update(task.id for task in await store.queue.all())
         named = sorted({*tasks, *self._dirty})
-        if not named and not len(self._kept):
-            named = [task.id for task in await store.queue.all()]
         if not (named or self._settings_told) and self._kept.holds(_MARK, store.memory.mark):
             await self._look()
             return
@@ -238,8 +237,6 @@ class MemoryKeeper:
         await asyncio.to_thread(self._kept.put, values)
         store.ledger.mirror.forget_kept(hashes)
         self._settings_told = False
-        if gone:
-            self._tell_gone()
         self._highest = max([self._highest, *(int(row.fields.get("token", 0)) for row in rows)])
         await self._look()
 

@@ -367,6 +367,22 @@ def test_what_a_full_disk_tore_is_written_again_and_takes_nothing_with_it(tmp_pa
     assert KeptFile(path).read() == {"a": 1, "b": "long enough", "c": 2}
 
 
+def test_a_folder_that_cannot_be_made_at_once_is_made_later(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    kept = KeptFile(folder / "kept.jsonl")
+    kept.begin_again()
+    kept.put({"a": 1})
+    rmtree(folder)
+    folder.touch()
+    with pytest.raises(OSError, match="File exists"):
+        kept.begin_again()
+    assert kept.holds("a", 1)
+    folder.unlink()
+    kept.begin_again()
+    kept.put({"a": 1})
+    assert KeptFile(folder / "kept.jsonl").read() == {"a": 1}
+
+
 def test_of_a_large_value_only_a_digest_is_in_memory(tmp_path: Path) -> None:
     path, count = tmp_path / "kept.jsonl", 500
     tracemalloc.start()

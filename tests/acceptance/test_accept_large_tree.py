@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
+import linecache
 import logging
 import os
 import selectors
@@ -333,8 +334,16 @@ def frozen() -> Iterator[None]:
     gc.unfreeze()
 
 
+@pytest.fixture
+def unasked_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asyncio's debugging asks for each frame that it notes whether its source has changed: a system call,
+    for which it lets go of the interpreter and waits for it again. A dozen in one callback are the bound.
+    """
+    monkeypatch.setattr(linecache, "checkcache", lambda filename=None: None)
+
+
 @pytest.mark.alone
-@pytest.mark.usefixtures("frozen")
+@pytest.mark.usefixtures("frozen", "unasked_sources")
 @pytest.mark.timeout(280)
 def test_no_step_on_fifty_thousand_files_holds_the_event_loop_up() -> None:
     watch = Watch()

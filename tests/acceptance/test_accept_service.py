@@ -9,11 +9,13 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from faults_kit import FaultyNight, faulty_server
 from night_kit import BIN, Night, bash, create, finish, one_task, wait_gone
 
@@ -44,6 +46,21 @@ def test_a_stop_file_ends_the_daemon_in_order(a_night: Night) -> None:
     assert '"daemon_stopped"' in a_night.paths.log_file.read_text()
     a_night.start()
     assert a_night.run("agentcoordd", "stop").code == 0
+
+
+def test_a_daemon_that_is_started_out_of_another_service_says_nothing_to_its_manager(a_night: Night) -> None:
+    """As from a terminal inside an editor that runs as a service: the word MAINPID would make ours its."""
+    with (
+        tempfile.TemporaryDirectory(prefix="ac-") as short,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager,
+    ):
+        manager.bind(f"{short}/n")
+        manager.setblocking(False)
+        a_night.env |= {"NOTIFY_SOCKET": f"{short}/n", "WATCHDOG_USEC": "60000000"}
+        a_night.start()
+        assert a_night.run("agentcoordd", "stop").code == 0
+        with pytest.raises(BlockingIOError):
+            manager.recv(4096)
 
 
 def test_metrics_are_served_where_the_settings_say(a_night: Night) -> None:

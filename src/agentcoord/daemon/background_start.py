@@ -25,6 +25,8 @@ from agentcoord.values import dataclass
 
 READY_TIMEOUT_S = 90.0
 LOG_TAIL_LINES = 20
+_OF_A_SERVICE = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "XPC_SERVICE_NAME"})
+"""What a service manager tells a service. Who starts us may run in one; we are none for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def _spawn(paths: ProjectPaths, args: StartArgs, env: Mapping[str, str], ready_f
     return os.posix_spawn(
         sys.executable,
         command,
-        dict(env),
+        {name: value for name, value in env.items() if name not in _OF_A_SERVICE},
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, os.fspath(paths.startup_log), log_flags, 0o600),

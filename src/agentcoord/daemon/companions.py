@@ -35,6 +35,7 @@ from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.ids import TaskId
 from agentcoord.errors import WorkspaceError
 from agentcoord.llm.api import Provider
+from agentcoord.sandbox.abandoned import end_abandoned
 from agentcoord.telemetry.otlp_http import Collector, collector_of, wants_content
 from agentcoord.telemetry.spans import SpanBook
 from agentcoord.workspace.git import run_git
@@ -83,6 +84,7 @@ async def companions(
         BudgetWatch(shop.store, runs, settings.budget, shop.hub, clock).run,
         recorder.run,
         partial(note_place, paths),
+        end_abandoned_sandboxes,
     ]
     manager = ServiceManager(env, clock, state.pid)
     if manager.is_there:
@@ -116,6 +118,12 @@ async def companions(
         loops.append(server.follow)
     add_to_identity(paths, metrics_port=port)  # Who says nothing of it may listen on any (`cli/starting`).
     return tuple(loops)
+
+
+async def end_abandoned_sandboxes() -> None:
+    """End what a daemon that was killed left of commands that had not begun yet."""
+    if ended := await asyncio.to_thread(end_abandoned):
+        log.info("abandoned_sandboxes_ended", count=ended)
 
 
 async def note_place(paths: ProjectPaths) -> None:

@@ -25,6 +25,7 @@ from weakref import WeakValueDictionary
 
 from agentcoord.clock import Clock
 from agentcoord.errors import SandboxError
+from agentcoord.sandbox.abandoned import MEMORY_FILE
 from agentcoord.sandbox.backend import OnOutput
 from agentcoord.sandbox.bubblewrap_arguments import (
     Descriptors,
@@ -200,7 +201,7 @@ def _result(ended: Ended, reported: int | None) -> Result:
 
 def _memory_file(stack: contextlib.ExitStack, text: str) -> int:
     """Return a descriptor at the start of a file in memory that holds `text`."""
-    descriptor = os.memfd_create("agentcoord")
+    descriptor = os.memfd_create(MEMORY_FILE)
     stack.callback(os.close, descriptor)
     with open(descriptor, "wb", closefd=False) as file:
         file.write(os.fsencode(text))

@@ -161,7 +161,7 @@ class TaskReader:
             return known[2]
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
         task = decode_task(body.encode(errors="surrogateescape"), fields)
-        short = len(body) <= SHORT_CHARACTERS and len(self._made) < REMEMBERED_MOST
+        short = len(body) + sum(map(len, flat)) <= SHORT_CHARACTERS and len(self._made) < REMEMBERED_MOST
         if short and task.state not in ENDED_STATES:
             self._made[task_id] = (body, flat, task)
         return task

@@ -267,5 +267,8 @@ async def test_a_task_that_has_not_ended_is_made_anew_when_anything_of_it_is_sto
         assert now[held.task.id].turns == 1
         assert [*now.values()] == await TaskReader(store.client, store.keys, store.queue.scripts).all()
         assert (await store.queue.get(TaskId("c"))) is now[TaskId("c")]
+        # What is stored beside the description counts as well.
+        await store.client.hset(store.keys.task(TaskId("c")), "why", "x" * SHORT_CHARACTERS)
+        assert (await store.queue.get(TaskId("c"))) is not (await store.queue.get(TaskId("c")))
         await store.cleanup(everything=True)
         assert await store.queue.get(TaskId("c")) is None

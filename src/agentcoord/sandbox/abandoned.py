@@ -51,9 +51,7 @@ def _is_abandoned(process: Path, memory_file: str) -> bool:
     held = (os.fspath(descriptor.readlink()) for descriptor in (process / "fd").iterdir())
     if not any(name.startswith(f"/memfd:{memory_file} ") for name in held):
         return False
-    with suppress(FileNotFoundError):  # It is gone at this moment: then it is no parent any more.
-        return _name_of(process.parent / facts["PPid"]) != _BWRAP
-    return True
+    return _name_of(process.parent / facts["PPid"]) != _BWRAP  # One that is hidden from us may be.
 
 
 def _name_of(process: Path) -> str:

@@ -81,8 +81,8 @@ class Invocation:
     def ask(self, method: Method, **params: Any) -> dict[str, Any]:
         """Ask the project's daemon one thing, on the plain socket.
 
-        Raises what `call_once` raises; of a daemon that was given up it says that too, of one that does not
-        answer the pid; and where work is missing, that the repository was moved.
+        Raises what `call_once` raises; of a daemon that was given up, or will soon be started again, it says
+        that too, of one that does not answer the pid, and where work is missing that the repository moved.
         """
         try:
             return call_once(socket_of(root_above(self.where), self.env), method, params, self.call_timeout_s)
@@ -91,10 +91,14 @@ class Invocation:
 
             raise error.named(pid_in_words(self.paths())) from None
         except DaemonNotRunningError as error:
-            more = self._given_up() or self.moved_words()
+            more, mend = self._given_up(), error.mend
+            if not more and (pid := self._supervisor()):
+                more = f"its supervisor (pid {pid}) is about to start one"
+                mend = "wait for a few seconds, or keep it from starting one: agentcoordd stop"
+            more = more or self.moved_words()
             if not more:
                 raise
-            raise DaemonNotRunningError(f"{error.message}\n{more}", mend=error.mend) from error
+            raise DaemonNotRunningError(f"{error.message}\n{more}", mend=mend) from error
         except RpcError as error:
             if error.exit_code == ExitCode.NOT_FOUND and (moved := self.moved_words()):
                 error.problems = (*error.problems, moved)
@@ -113,6 +117,13 @@ class Invocation:
                 return file.readline(LAST_WORD_CHARS).strip()
         except OSError:
             return ""
+
+    def _supervisor(self) -> int | None:
+        """The pid of who starts the daemon again, if there is such."""
+        from agentcoord.daemon.supervisor_note import supervisor_of
+
+        supervisor = supervisor_of(self.paths())
+        return supervisor.pid if supervisor else None
 
     def may_be_root(self, flag: bool) -> bool:
         """Whether working as root was allowed, by `--allow-root` or the variable."""

@@ -20,6 +20,7 @@ from agentcoord.cli import agentcoord
 from agentcoord.cli.boundary import INTERRUPTED, CommandError, guarded
 from agentcoord.cli.render import cell
 from agentcoord.cli.terminal import Terminal
+from agentcoord.daemon.supervisor_note import supervisor_noted
 from agentcoord.errors import (
     AgentCoordError,
     ConfigError,
@@ -89,6 +90,17 @@ def test_status_of_a_daemon_that_was_given_up_says_so(run: Run, project: Project
     assert first.startswith("error: no daemon runs for this project")
     assert second == "  the supervisor gave up at 03:00 after 5 restarts: read x"
     assert mend == "fix: agentcoordd start"
+
+
+def test_status_between_two_daemons_says_that_the_next_one_comes(run: Run, project: Project) -> None:
+    project.paths.make()
+    with supervisor_noted(project.paths):
+        outcome = run("status")
+    assert outcome.code == ExitCode.NOT_RUNNING
+    first, second, mend = outcome.err.splitlines()
+    assert first.startswith("error: no daemon runs for this project")
+    assert second == f"  its supervisor (pid {os.getpid()}) is about to start one"
+    assert mend == "fix: wait for a few seconds, or keep it from starting one: agentcoordd stop"
 
 
 def test_daemon_status_without_a_daemon_is_a_document_too(run: Run, project: Project) -> None:

@@ -91,7 +91,7 @@ class Views:
         self._counter = counter
         self._stats = StatsViews(shop, runs, lag, counter)
         self._forecasting = Forecasting(shop.settings.budget)
-        self._rows = TaskViews(shop, state.model_source)
+        self._rows = TaskViews(shop, state.model_source, lambda: state.state)
 
     @property
     def journal_home(self) -> Path:

@@ -6,8 +6,8 @@ Separate from `snapshot`, which asks the store; here is only what follows from w
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
 
 from agentcoord.daemon.money_views import tokens_view
 from agentcoord.daemon.workshop import Workshop
@@ -16,6 +16,7 @@ from agentcoord.domain.ids import TaskId
 from agentcoord.domain.states import ENDED_STATES, HELD_STATES, SETTLED_STATES, ReviewState, TaskState
 from agentcoord.domain.task import OnNeedFailed, Task
 from agentcoord.domain.usage import usd
+from agentcoord.domain.worker import WorkerState
 from agentcoord.store.questions import OpenQuestion
 from agentcoord.wire.protocol import NO_MODEL
 from agentcoord.workspace.names import runs_on_your_machine
@@ -25,14 +26,24 @@ if TYPE_CHECKING:
 
 FILES_SHOWN = 2_000
 NEEDS_SHOWN = 500
+_ENDING: Final = {
+    "draining": "the daemon begins nothing new and stops: agentcoordd start goes on",
+    "stopping": "the daemon stops: agentcoordd start goes on",
+    "restarting": "the daemon is being started again",
+}
+"""Why nobody takes a task, by what the daemon says of itself."""
 
 
 class TaskViews:
     """Builds the row of a task. Reads only."""
 
-    def __init__(self, shop: Workshop, model_source: str) -> None:
-        """`model_source`: as in the status; where it names no model, nobody can be spawned."""
+    def __init__(self, shop: Workshop, model_source: str, state: Callable[[], str]) -> None:
+        """`model_source`: as in the status; where it names no model, nobody can be spawned.
+
+        `state`: what the daemon says of itself.
+        """
         self._shop = shop
+        self._state = state
         self._no_model = model_source.removeprefix(NO_MODEL) if model_source.startswith(NO_MODEL) else ""
 
     def of(self, task: Task, by_id: Mapping[TaskId, Task]) -> TaskView:
@@ -95,6 +106,8 @@ class TaskViews:
         before = f" ({task.why})" if task.why else ""
         if self._shop.store.queue.paused:
             return f"paused: agentcoord ctl resume{before}"
+        if self._state() in _ENDING:
+            return f"{_ENDING[self._state()]}{before}"
         if not rows and self._no_model:
             return f"there is no model: {self._no_model}{before}"
         if not rows:
@@ -104,7 +117,7 @@ class TaskViews:
         if (retry_at := self._retry_at(task)) is not None:
             wait_s = math.ceil((retry_at - self._shop.clock.now_ms()) / 1000)
             return f"waits {wait_s} s before the next try{before}"
-        if all(row.claim is not None for row in able):
+        if all(row.claim is not None or row.state is WorkerState.CRASHED for row in able):
             names = "a free worker" if able == rows else " or ".join(row.spec.name for row in able)
             return f"waits for {names}{before}"
         return f"is about to be claimed{before}"

@@ -591,7 +591,7 @@ async def test_a_task_whose_last_need_ends_while_it_is_read_names_nothing_that_i
         await d.load("above", needs=(TaskId("below"),))
         by_id = {task.id: task for task in await d.store.queue.all()}
         above, below = by_id[TaskId("above")], by_id[TaskId("below")]
-        rows = TaskViews(d.shop, "a test")
+        rows = TaskViews(d.shop, "a test", lambda: "running")
         assert rows.of(above, by_id)["why"] == "needs below"
         done = {below.id: msgspec.structs.replace(below, state=TaskState.DONE)}
         assert rows.of(above, by_id | done)["why"] == ""

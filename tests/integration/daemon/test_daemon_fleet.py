@@ -604,7 +604,7 @@ async def test_what_a_task_waits_for_is_said_as_it_is(valkey_url: str, project_i
         await add(first=("backend",), second=("docs",))
         assert await whys() == dict.fromkeys(held, "there is no worker: agentcoord spawn")
         task = (await d.store.queue.all())[0]
-        row = TaskViews(d.shop, "none: set a key").of(task, {task.id: task})
+        row = TaskViews(d.shop, "none: set a key", lambda: "running").of(task, {task.id: task})
         assert row["why"] == "there is no model: set a key"  # Nobody can be spawned.
         async with d.working(WORKER, other):
             for each in held.values():
@@ -613,3 +613,31 @@ async def test_what_a_task_waits_for_is_said_as_it_is(valkey_url: str, project_i
             told = await whys()
             assert told["any"] == "waits for a free worker"
             assert told["its"] == f"waits for {WORKER.name}"
+
+
+async def test_what_nobody_will_begin_is_not_said_to_be_about_to_be_claimed(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id, workers=(WORKER, OTHER)) as d:
+        held = Held(finish())
+        d.model.turns["first"] = [held]
+        await d.load("first")
+        async with d.working(WORKER, OTHER):
+            await held.begun.wait()
+            idle = next(row for row in d.shop.board.rows.values() if not row.tasks)
+            d.shop.board.set_own_state(idle, WorkerState.CRASHED, "restarts in 60 s")
+            d.fleet.drain()
+            await d.load("second")
+            by_id = {task.id: task for task in await d.store.queue.all()}
+
+            def why(state: str) -> str:
+                return TaskViews(d.shop, "a test", lambda: state).of(by_id[TaskId("second")], by_id)["why"]
+
+            assert why("running") == "waits for a free worker"
+            await until(lambda: idle.state is WorkerState.STOPPED)
+            assert why("draining") == "the daemon begins nothing new and stops: agentcoordd start goes on"
+            assert why("stopping") == "the daemon stops: agentcoordd start goes on"
+            assert why("restarting") == "the daemon is being started again"
+            await d.store.queue.set_paused(True)
+            assert why("draining") == "paused: agentcoord ctl resume"
+            held.may_end.set()

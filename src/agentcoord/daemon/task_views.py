@@ -16,7 +16,7 @@ from agentcoord.domain.ids import TaskId
 from agentcoord.domain.states import ENDED_STATES, HELD_STATES, SETTLED_STATES, ReviewState, TaskState
 from agentcoord.domain.task import OnNeedFailed, Task
 from agentcoord.domain.usage import usd
-from agentcoord.domain.worker import WorkerState
+from agentcoord.domain.worker import Role, WorkerState, worker_of
 from agentcoord.store.questions import OpenQuestion
 from agentcoord.wire.protocol import NO_MODEL
 from agentcoord.workspace.names import runs_on_your_machine
@@ -111,9 +111,9 @@ class TaskViews:
         if not rows and self._no_model:
             return f"there is no model: {self._no_model}{before}"
         if not rows:
-            return f"there is no worker: agentcoord spawn{before}"
+            return f"there is no worker: {self._mend_for(task)}{before}"
         if not able:
-            return f"no worker has the tags {', '.join(task.spec.tags)}: agentcoord spawn{before}"
+            return f"no worker has the tags {', '.join(task.spec.tags)}: {self._mend_for(task)}{before}"
         if (retry_at := self._retry_at(task)) is not None:
             wait_s = math.ceil((retry_at - self._shop.clock.now_ms()) / 1000)
             return f"waits {wait_s} s before the next try{before}"
@@ -121,6 +121,15 @@ class TaskViews:
             names = "a free worker" if able == rows else " or ".join(row.spec.name for row in able)
             return f"waits for {names}{before}"
         return f"is about to be claimed{before}"
+
+    def _mend_for(self, task: Task) -> str:
+        """What gives a task a worker that may take it: one of a role, or those of the settings once more."""
+        usual = [worker_of(role, role) for role in (Role.BACKEND_ENGINEER, *Role)]
+        if role := next((worker.role for worker in usual if worker.covers(task.spec.tags)), None):
+            return f"agentcoord spawn --role {role}"
+        if any(worker.covers(task.spec.tags) for worker in self._shop.settings.workers):
+            return "agentcoordd restart"
+        return "give them to a [[worker]] of agentcoord.toml, then agentcoordd restart"
 
 
 def nothing_left_to_do(tasks: list[Task]) -> bool:

@@ -602,7 +602,10 @@ async def test_what_a_task_waits_for_is_said_as_it_is(valkey_url: str, project_i
         held = {"first": Held(finish()), "second": Held(finish())}
         d.model.turns |= {name: [each] for name, each in held.items()}
         await add(first=("backend",), second=("docs",))
-        assert await whys() == dict.fromkeys(held, "there is no worker: agentcoord spawn")
+        assert await whys() == {
+            "first": "there is no worker: agentcoord spawn --role backend-engineer",
+            "second": "there is no worker: agentcoord spawn --role architect",
+        }
         task = (await d.store.queue.all())[0]
         row = TaskViews(d.shop, "none: set a key", lambda: "running").of(task, {task.id: task})
         assert row["why"] == "there is no model: set a key"  # Nobody can be spawned.
@@ -625,19 +628,38 @@ async def test_what_nobody_will_begin_is_not_said_to_be_about_to_be_claimed(
         async with d.working(WORKER, OTHER):
             await held.begun.wait()
             idle = next(row for row in d.shop.board.rows.values() if not row.tasks)
-            d.shop.board.set_own_state(idle, WorkerState.CRASHED, "restarts in 60 s")
             d.fleet.drain()
+            await until(lambda: idle.state is WorkerState.STOPPED)
             await d.load("second")
             by_id = {task.id: task for task in await d.store.queue.all()}
 
             def why(state: str) -> str:
                 return TaskViews(d.shop, "a test", lambda: state).of(by_id[TaskId("second")], by_id)["why"]
 
-            assert why("running") == "waits for a free worker"
-            await until(lambda: idle.state is WorkerState.STOPPED)
             assert why("draining") == "the daemon begins nothing new and stops: agentcoordd start goes on"
             assert why("stopping") == "the daemon stops: agentcoordd start goes on"
             assert why("restarting") == "the daemon is being started again"
+            d.shop.board.set_own_state(idle, WorkerState.CRASHED, "restarts in 60 s")
+            assert why("running") == "waits for a free worker"
             await d.store.queue.set_paused(True)
             assert why("draining") == "paused: agentcoord ctl resume"
             held.may_end.set()
+
+
+async def test_the_mend_for_missing_workers_brings_one_that_may_take_the_task(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    database = worker_of("Database", Role.BACKEND_ENGINEER, ["database"])
+    tags = {"own": ("database",), "docs": ("docs", "architecture"), "nobody": ("docs", "database")}
+    async with daemonlet(valkey_url, project_id, workers=(database, OTHER)) as d:
+        await d.store.queue.load(
+            [TaskSpec(id=TaskId(name), title=name, tags=each) for name, each in tags.items()]
+        )
+        async with d.working(OTHER):
+            rows, _ = await d.views.tasks()
+            assert {row["id"]: row["why"] for row in rows} == {
+                "own": "no worker has the tags database: agentcoordd restart",
+                "docs": "no worker has the tags docs, architecture: agentcoord spawn --role architect",
+                "nobody": "no worker has the tags docs, database: "
+                "give them to a [[worker]] of agentcoord.toml, then agentcoordd restart",
+            }

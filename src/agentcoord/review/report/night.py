@@ -232,6 +232,7 @@ def _needs(tasks: Iterable[TaskStory]) -> tuple[Need, ...]:
             f'agentcoord answer {task.id} "..."',
         )
         for task in found
+        if task.outcome in (Outcome.OPEN, Outcome.PARKED)  # Nobody would read the answer any more.
         for each in task.questions
     ]
     parked = [

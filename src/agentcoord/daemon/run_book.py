@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 
 from agentcoord.clock import Clock
-from agentcoord.domain.ids import RunId
+from agentcoord.domain.ids import RUN_ID_FORMAT, RunId
 from agentcoord.store.connection import Store
 
 _SETTING = "run"
@@ -32,7 +32,7 @@ class RunBook:
         """Begin a new run unless tasks of the current one are still open."""
         if not self.run or not any_open:
             moment = datetime.datetime.fromtimestamp(self._clock.now_ms() / 1000, datetime.UTC)
-            self.run = RunId(f"r{moment:%Y%m%d-%H%M%S}")
+            self.run = RunId(moment.strftime(RUN_ID_FORMAT))
             await self._store.set_setting(_SETTING, self.run)
         return self.run
 

@@ -1,6 +1,8 @@
 """What a run did, in numbers: the answer to `stats`.
 
 Separate from `snapshot`, because nothing else is made of counts over all tasks and all events of a run.
+Tasks that had ended before the run began are still there, and are not counted: else a second night would
+last since the first one.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from agentcoord.daemon.run_counts import RunCounter
 from agentcoord.daemon.success_views import success_views, with_own_faults
 from agentcoord.daemon.workshop import Workshop
 from agentcoord.domain.events import EventKind
-from agentcoord.domain.states import ENDED_STATES, TaskState
+from agentcoord.domain.ids import run_began_ms
+from agentcoord.domain.states import ENDED_STATES, SETTLED_STATES, TaskState
+from agentcoord.domain.task import Task
 
 if TYPE_CHECKING:
     from agentcoord.wire.answers import StatsView
@@ -31,16 +35,18 @@ class StatsViews:
         self._counter = counter
 
     async def of_this_run(self) -> StatsView:
-        tasks = await self._shop.store.queue.all()
+        began_ms = run_began_ms(self._runs.run)
+        tasks = [task for task in await self._shop.store.queue.all() if _is_of_run(task, began_ms)]
         counts = self._counter.counts
-        begun = [task.started_at_ms for task in tasks if task.started_at_ms is not None]
+        begun = [max(task.started_at_ms, began_ms) for task in tasks if task.started_at_ms is not None]
         ended = [task.ended_at_ms for task in tasks if task.ended_at_ms is not None]
         all_over = bool(tasks) and all(task.state in ENDED_STATES for task in tasks)
         until = max(ended) if all_over and ended else self._shop.clock.now_ms()
         wall_s = (until - min(begun)) / 1000 if begun else 0.0
         done = sum(task.state is TaskState.DONE for task in tasks)
         histories = await self._shop.store.queue.histories(with_own_faults(tasks))
-        by_role, by_model = success_views(tasks, histories, self._roles(), self._shop.retries.model_of)
+        ends = {task: [end for end in told if end.at_ms >= began_ms] for task, told in histories.items()}
+        by_role, by_model = success_views(tasks, ends, self._roles(), self._shop.retries.model_of)
         return {
             "run": self._runs.run,
             "wall_s": wall_s,
@@ -70,6 +76,11 @@ class StatsViews:
         """The role of each worker by its name; of those that are gone, of the configured ones."""
         specs = [*self._shop.settings.workers, *(row.spec for row in self._shop.board.rows.values())]
         return {str(spec.name): str(spec.role) for spec in specs}
+
+
+def _is_of_run(task: Task, began_ms: int) -> bool:
+    """Whether a task was loaded in the run that began then, or was at least not settled before it."""
+    return task.state not in SETTLED_STATES or max(task.queued_at_ms, task.ended_at_ms or 0) >= began_ms
 
 
 def _peak_memory_mb() -> float:

@@ -1,7 +1,7 @@
 """How often work landed, by role and by model: what `agentcoord stats` says of both. Pure.
 
 An attempt either landed or ended by its own fault; what the environment or a person ended says nothing of
-who worked. Counted over all tasks that are there, as the other numbers of `stats`.
+who worked. Counted over the tasks and the ends that it is given: those of a run.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from typing import NewType
 
@@ -19,8 +20,18 @@ FencingToken = NewType("FencingToken", int)
 """Grows with every claim; a landing with an older token than the lease's is refused."""
 
 TASK_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+RUN_ID_FORMAT = "r%Y%m%d-%H%M%S"
 
 
 def project_id_of(real_path: str) -> ProjectId:
     """Return the id of the project whose repository's real path is `real_path`."""
     return ProjectId(project_slug(real_path))
+
+
+def run_began_ms(run: str) -> int:
+    """Return when a run began, to the second, as its id says; 0 for a text that says nothing of it."""
+    try:
+        moment = datetime.datetime.strptime(run, RUN_ID_FORMAT).replace(tzinfo=datetime.UTC)
+    except ValueError:
+        return 0
+    return int(moment.timestamp()) * 1000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from daemon_kit import create, daemonlet, finish, until
+from daemon_kit import MovedClock, create, daemonlet, finish, until
 
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.run_counts import RunCounter
@@ -12,6 +12,8 @@ from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import ProjectId, TaskId
 from agentcoord.domain.setbacks import OWN_FAULTS
 from agentcoord.domain.states import TaskState
+
+DAY_MS = 24 * 3600 * 1000
 
 
 async def test_the_next_daemon_knows_what_this_one_did_and_counts_on(
@@ -51,3 +53,25 @@ async def test_stats_tell_how_often_work_landed_by_role_and_by_model(
         assert sum(each["landed"] for each in stats["by_model"]) == 1
         assert sum(each["failed"] for each in stats["by_model"]) == len(own)
         assert stats["tasks_per_hour"] > 0
+
+
+async def test_a_second_nights_stats_count_nothing_of_the_first(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    clock = MovedClock()
+    async with daemonlet(valkey_url, project_id, clock=clock) as d:
+        await d.runs.begin_if_none(any_open=False)
+        for task in ("first", "second"):
+            d.model.turns[task] = [[create(f"src/{task}.py", "Y = 2\n"), finish()]]
+        async with d.working():
+            await d.load("first")
+            await d.wait_until("first", TaskState.DONE)
+            clock.ahead_ms = DAY_MS
+            await d.runs.begin_if_none(any_open=False)
+            assert (await d.views.stats())["tasks_done"] == 0
+            await d.load("second")
+            await d.wait_until("second", TaskState.DONE)
+        stats = await d.views.stats()
+        assert (stats["tasks_done"], stats["turns"], stats["files"]) == (1, 1, 1)
+        assert sum(each["landed"] for each in stats["by_role"]) == 1
+        assert stats["wall_s"] < DAY_MS / 2000

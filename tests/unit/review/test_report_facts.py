@@ -8,6 +8,7 @@ import pytest
 from report_night import DIFF, END_MS, MINUTE_MS, RED_OUTPUT, START_MS, WORKERS, answers, row
 
 from agentcoord.domain.events import Event, EventKind
+from agentcoord.domain.ids import run_began_ms
 from agentcoord.review.report.causes import LINES_SHOWN, class_of, first_cause
 from agentcoord.review.report.document import document_of
 from agentcoord.review.report.facts import Doing, FailureClass, Outcome, StretchEnd
@@ -79,6 +80,27 @@ def test_questions_and_parked_tasks_need_a_person_and_reviews_do_not() -> None:
         ("refactoring", "question"),
         ("cli-commands", "parked"),
     ]
+
+
+def test_a_question_of_a_task_that_has_ended_needs_nobody() -> None:
+    given = answers()
+    asked = {task: {"questions": [{"question": "Which?", "default": "this"}]} for task in given.details}
+    night = night_of(answers(details=asked), now_ms=END_MS)
+    ended = {row["id"] for row in given.tasks if row["state"] in ("done", "failed", "cancelled")}
+    assert {need.task for need in night.needs if need.kind == "question"} == asked.keys() - ended
+
+
+def test_the_price_of_a_night_counts_no_task_of_an_earlier_one() -> None:
+    status = {**answers().status, "run": "r20261122-211530"}
+    began_ms = run_began_ms("r20261122-211530")
+    tasks = [
+        {**row("old", "failed", "Old", cost_usd=3.0), "ended_at": began_ms - 1},
+        {**row("older", "done", "Older", cost_usd=3.0), "ended_at": began_ms - 1},
+        {**row("new", "done", "New", cost_usd=0.5), "ended_at": began_ms + 1},
+    ]
+    costs = {"total_usd": 0.5, "cap_usd": 6.0}
+    night = night_of(answers(status=status, tasks=tasks, details={}, costs=costs), now_ms=END_MS)
+    assert price(night) == "$0.50 of $6.00 in 5 h 48 min, $0.50 a landed task."
 
 
 def test_a_failure_shows_its_class_its_first_cause_and_the_lines_around_it() -> None:

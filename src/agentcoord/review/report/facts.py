@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import field
 from enum import StrEnum
 
+from agentcoord.domain.ids import run_began_ms
 from agentcoord.review.report.reading_order import Flag
 from agentcoord.values import dataclass
 
@@ -322,11 +323,17 @@ class Night:
 
     @property
     def failed_usd(self) -> float:
-        """Dollars spent on tasks that failed or were cancelled."""
-        return sum(t.cost_usd for t in self.with_outcome(Outcome.FAILED, Outcome.CANCELLED))
+        """Dollars spent on tasks that failed or were cancelled in this run."""
+        failed = self.with_outcome(Outcome.FAILED, Outcome.CANCELLED)
+        return sum(task.cost_usd for task in failed if self._ended_in_this_run(task))
 
     @property
     def usd_per_landed(self) -> float | None:
-        """All that was spent, for each task that landed; None when none did."""
+        """All that this run spent, for each task that landed in it; None when none did."""
         landed = self.with_outcome(Outcome.LANDED, Outcome.ACCEPTED, Outcome.UNDONE)
-        return self.total_usd / len(landed) if landed else None
+        count = sum(map(self._ended_in_this_run, landed))
+        return self.total_usd / count if count else None
+
+    def _ended_in_this_run(self, task: TaskStory) -> bool:
+        """Whether its cost is in `total_usd`, in which earlier runs' are not."""
+        return task.ended_at_ms is None or task.ended_at_ms >= run_began_ms(self.run)

@@ -18,6 +18,7 @@ commands = group("")
 
 @commands.command(
     epilog=example(
+        "mkdir -p ~/.local/share/bash-completion/completions ~/.config/fish/completions",
         "agentcoord completions bash | "
         "tee ~/.local/share/bash-completion/completions/agentcoord{,d} >/dev/null",
         "agentcoord completions fish | tee ~/.config/fish/completions/agentcoord{,d}.fish >/dev/null",

@@ -66,14 +66,14 @@ def test_as_the_help_says_each_program_finds_the_script_by_its_own_name(
             "fish": ".config/fish/completions",
         }[shell]
     )
-    folder.mkdir(parents=True)
     help_page = run("completions", "--help").out.splitlines()
-    line = next(each for each in help_page if f"agentcoord completions {shell}" in each)
+    wanted = ("mkdir ", f"agentcoord completions {shell}")
+    lines = [each.strip() for each in help_page if each.strip().startswith(wanted)]
     stub = tmp_path / "agentcoord"
     stub.write_text("#!/bin/sh\necho script\n")
     stub.chmod(0o755)
     env = {"HOME": str(tmp_path), "PATH": f"{tmp_path}:/usr/bin:/bin"}
-    subprocess.run([shell, "-c", line.strip()], env=env, check=True, timeout=50)
+    subprocess.run([shell, "-c", "\n".join(lines)], env=env, check=True, timeout=50)
     ending = ".fish" if shell == "fish" else ""
     assert sorted(path.name for path in folder.iterdir()) == [f"agentcoord{ending}", f"agentcoordd{ending}"]
     assert {path.read_text() for path in folder.iterdir()} == {"script\n"}

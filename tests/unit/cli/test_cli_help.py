@@ -68,7 +68,9 @@ def test_help_says_what_the_command_does_and_gives_an_example(run: Run, command:
     assert "--" not in description.partition("\n\n")[0]
     lines = examples.strip().splitlines()
     assert (head == "Examples:") == (len(lines) > 1)
-    assert all(words[-1] in line and program in line for line in lines)
+    calls = [line for line in lines if not line.strip().startswith("mkdir ")]  # Which some need first.
+    assert calls
+    assert all(words[-1] in line and program in line for line in calls)
     if words[-1] in READS:
         assert "--json" in outcome.out
 

@@ -126,9 +126,7 @@ class PlainReview:
         except DaemonNotRunningError:
             raise
         except AgentCoordError as error:
-            self._terminal.say(Span("refused: ", Tone.BAD), error.message)
-            for problem in problems_of(error):
-                self._terminal.say(f"  {problem}")
+            self._refused(error)
             return False
 
     def _without_hunks(self, case: Case, numbers: Sequence[str]) -> Case:
@@ -152,13 +150,20 @@ class PlainReview:
         except DaemonNotRunningError:
             raise
         except AgentCoordError as error:
-            self._terminal.say(Span("refused: ", Tone.BAD), error.message)
+            self._refused(error)
             return case
         self._terminal.say(taken_words(taken))
         case = asyncio.run(self._again(case.task_id))
         page = DiffPages(case.diff).page(Layout.UNIFIED, width=self._terminal.width or PAGE_CELLS)
         self._terminal.lines([*page.lines, ()])
         return case
+
+    def _refused(self, error: AgentCoordError) -> None:
+        self._terminal.say(Span("refused: ", Tone.BAD), error.message)
+        for problem in problems_of(error):
+            self._terminal.say(f"  {problem}")
+        if error.mend:
+            self._terminal.say(Span("  fix: ", Tone.GOOD), error.mend)
 
     def _proven(self, case: Case, keys: Sequence[str]) -> dict[str, Any]:
         """Wait for the verdict of the checks; they bound themselves."""

@@ -134,11 +134,11 @@ def test_reject_sends_the_reason_and_the_names_of_what_stays(run: Run, morning: 
 def test_a_refusal_of_the_daemon_does_not_end_the_walk(
     run: Run, morning: CannedDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    morning.refuse(Method.ACCEPT, 3, "not now", exit_code=5)
+    morning.refuse(Method.ACCEPT, 3, "not now", exit_code=5, mend="agentcoord tasks")
     answering(monkeypatch, "a", "n")
     done = run("review")
     assert done.code == 5
-    assert "refused: not now" in done.err
+    assert "refused: not now\n  fix: agentcoord tasks\n" in done.err
     assert "2 of 2: a" in done.out
 
 

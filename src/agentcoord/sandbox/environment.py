@@ -34,6 +34,8 @@ _FIXED: Mapping[str, str] = {
     "PIP_NO_INDEX": "1",
     "npm_config_offline": "true",
     "CARGO_NET_OFFLINE": "true",
+    # Else rustup (1.28 and newer) writes into its folder before each call, which is shown read-only.
+    "RUSTUP_AUTO_INSTALL": "0",
     "GOPROXY": "off",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,21 @@ async def test_cargo_runs_with_its_caches_and_a_home_of_its_own_and_sees_no_cred
     assert f"{home}/.cargo:\nbin\ngit\nregistry\n" in output
     assert f"{home}/.rustup:\nsettings.toml\ntoolchains\n" in output
     assert not (home / ".cargo/.package-cache").exists()
+
+
+@pytest.mark.skipif(not (Path.home() / ".cargo/bin/rustup").exists(), reason="rustup is not here")
+async def test_the_cargo_of_a_real_rustup_runs_where_its_folder_cannot_be_written(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    (project / "src").mkdir(parents=True)
+    (project / "Cargo.toml").write_text('[package]\nname = "one"\nversion = "0.1.0"\nedition = "2021"\n')
+    (project / "src/lib.rs").write_text("#[test]\nfn one() {}\n")
+    search = f"{Path.home()}/.cargo/bin:/usr/bin:/bin"
+    tools = toolchain_prefixes(project, [], search_path=search, home=Path.home())
+    workspace = tmp_path / "copy"
+    shutil.copytree(project, workspace)
+    policy = Policy(workspace=workspace, mount_at=project, toolchains=tools)
+    output = await said(policy, "cargo --version 2>&1")
+    assert output.startswith("cargo "), output
 
 
 async def test_go_runs_with_the_modules_that_were_fetched_but_not_with_their_clones(home: Path) -> None:

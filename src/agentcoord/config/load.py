@@ -144,7 +144,7 @@ class _Reading:
         places |= {CONFIG_NAME: CONFIG_NAME, _FLAG: "the option"}
         told = "; ".join(f"{origin}: {'; '.join(words)}" for origin, words in self.problems.items())
         mend = " and ".join(places[origin] for origin in self.problems)
-        return ConfigError(told, mend=f"mend {mend} (agentcoord config shows the rest)")
+        return ConfigError(told, mend=f"mend {mend} (agentcoord init --print shows what there is)")
 
     def table(self, document: Mapping[str, Any], name: str) -> dict[str, Any]:
         found = document.get(name, {})

@@ -78,6 +78,18 @@ def test_config_shows_no_secret_of_an_address(run: Run) -> None:
     assert run("config", AGENTCOORD_NOTIFY_URL="secret").out.count("secret") == 0
 
 
+def test_what_the_mend_of_a_wrong_setting_names_works_although_it_is_wrong(
+    run: Run, project: Project
+) -> None:
+    project.paths.config_file.write_text("[budget]\nrun_us = 1\n")
+    told = run("config")
+    assert told.code == ExitCode.USAGE
+    assert "fix: mend agentcoord.toml (agentcoord init --print shows what there is)" in told.err
+    shown = run("init", "--print")
+    assert shown.code == 0
+    assert "# run_usd = " in shown.out
+
+
 def test_config_names_an_unknown_key_and_exits_with_2(run: Run, project: Project) -> None:
     project.paths.config_file.write_text("[budget]\nrun_us = 2\n")
     outcome = run("config")

@@ -13,20 +13,30 @@ from typing import Final
 from agentcoord.config.sections import Settings
 from agentcoord.daemon.model_source import open_named_model
 from agentcoord.domain.usage import usd
-from agentcoord.errors import LlmAuthError
+from agentcoord.errors import LlmAuthError, LlmError, LlmRetryableError
 from agentcoord.llm.api import Progress, TurnRequest
 from agentcoord.llm.pricing import PriceList
 
 DEADLINE_S: Final = 60.0
 _MAX_TOKENS: Final = 16
+_TRY_AGAIN: Final = (
+    "try again in a while; or look whether it is the right server, and can be reached from here"
+)
+_LOOK_AT_THE_LADDER: Final = "see that it is the right server, and that models.ladder names what it has"
 
 
 def ask_for_a_word(settings: Settings, env: Mapping[str, str]) -> str:
     """Return in words that the first model of the ladder answered, how fast, and what it cost.
 
-    Raises LlmError in words when it did not.
+    Raises LlmError in words, with a mend, when it did not.
     """
-    return asyncio.run(_ask(settings, env))
+    try:
+        return asyncio.run(_ask(settings, env))
+    except LlmError as error:
+        if not error.mend:
+            passing = isinstance(error, LlmRetryableError)
+            error.mend = _TRY_AGAIN if passing else _LOOK_AT_THE_LADDER
+        raise
 
 
 async def _ask(settings: Settings, env: Mapping[str, str]) -> str:

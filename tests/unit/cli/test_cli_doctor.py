@@ -389,4 +389,7 @@ def test_the_model_is_asked_only_when_that_is_wanted(run: Run, made: Project, mo
     unknown = found(run, "--online", AGENTCOORD_MODELS_LADDER="no-such-model", **env)["online"]
     assert unknown["verdict"] == "fail"
     assert "no-such-model" in unknown["words"]
+    assert "models.ladder" in unknown["mend"]
+    nobody = {**env, "ANTHROPIC_BASE_URL": "http://127.0.0.1:9"}
+    assert "try again" in found(run, "--online", **nobody)["online"]["mend"]
     assert run("doctor", "--online").code == ExitCode.ERROR

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -80,7 +81,7 @@ def play_demo(invocation: Invocation, wishes: DemoWishes) -> int:
             with suppress(DaemonNotRunningError):
                 stop(here.paths(), terminal.say, now=True)
     terminal.lines([(), *summary_page(ending, terminal.width), (), *(_finding(*each) for each in findings)])
-    terminal.lines([(), *_steps(ending, folder, keep=wishes.keep)])
+    terminal.lines([(), *look_further(ending, folder, invocation.env, keep=wishes.keep)])
     promises_held = all(held for held, _ in findings)
     return ending.exit_code if promises_held else ExitCode.TASK_FAILED
 
@@ -146,9 +147,14 @@ def _finding(held: bool, words: str) -> Line:
     return (Span("✔ ", Tone.GOOD) if held else Span("✗ not so: ", Tone.BAD), Span(words))
 
 
-def _steps(ending: Ending, folder: Path, *, keep: bool) -> list[Line]:
+def look_further(ending: Ending, folder: Path, env: Mapping[str, str], *, keep: bool) -> list[Line]:
+    """The commands for looking at the demo, as they can be typed after it."""
     done = next((task["id"] for task in ending.tasks if task["state"] == TaskState.DONE), "ID")
-    steps = [
+    steps = []
+    programs = Path(sys.executable).parent
+    if shutil.which("agentcoordd", path=env.get("PATH", "")) is None and (programs / "agentcoordd").exists():
+        steps.append((f'export PATH={shlex.quote(str(programs))}:"$PATH"', "where the two programs are"))
+    steps += [
         (f"cd {shlex.quote(str(folder))}", "the demo's folder"),
         ("git status && git diff", "what changed"),
     ]

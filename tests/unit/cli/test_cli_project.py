@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import canned_daemon
 import pytest
 from canned_daemon import Project, Run
 
 from agentcoord.cli.boundary import CommandError
+from agentcoord.cli.demo import look_further
 from agentcoord.cli.demo_folder import git, make_project
+from agentcoord.cli.summary import Ending
 from agentcoord.telemetry.log_file import lines_from_now, newest_lines
 from agentcoord.tui.log_text import log_line
 from agentcoord.tui.styled import plain_text
-from agentcoord.wire.messages import ExitCode
+from agentcoord.wire.answers import StatsView
+from agentcoord.wire.messages import ExitCode, StatusView
 
 project, run = canned_daemon.project, canned_daemon.run
 
@@ -134,6 +139,16 @@ def test_the_demo_folder_is_a_repository_with_one_commit_whatever_the_users_git_
     assert git(folder, env, "branch", "--show-current") == "main"
     assert git(folder, env, "status", "--porcelain") == ""
     assert make_project(source, None, tmp_path, env).name == "agentcoord-demo-2"
+
+
+def test_the_demo_says_where_its_programs_are_to_who_has_them_not_on_the_path() -> None:
+    ending, programs = Ending(cast("StatusView", {}), [], cast("StatsView", {})), Path(sys.executable).parent
+
+    def told(path: str) -> str:
+        return "\n".join(map(plain_text, look_further(ending, Path("/demo"), {"PATH": path}, keep=False)))
+
+    assert f'export PATH={programs}:"$PATH"' in told("/nowhere")
+    assert "export" not in told(f"/nowhere:{programs}")
 
 
 def test_the_demo_never_writes_into_a_folder_that_is_in_use(tmp_path: Path) -> None:

@@ -47,6 +47,8 @@ _KINDS: Final[Mapping[int, type[RpcError]]] = {
     RpcCode.REFUSED: RefusedError,
     RpcCode.UNAVAILABLE: UnavailableError,
 }
+CROWDED_S: Final = 0.02
+"""Until the next try to be let in where as many wait for that as may."""
 _HELLO_ID: Final = 0
 _CALL_ID: Final = 1
 
@@ -65,7 +67,7 @@ def call_once(
     deadline = time.monotonic() + timeout_s
     questions = encode_request(_HELLO_ID, Method.HELLO, hello_params("agentcoord"))
     questions += encode_request(_CALL_ID, method, params or {})
-    connection = _open_socket(socket_path, timeout_s)
+    connection = _open_socket(socket_path, method, timeout_s)
     decoder = FrameDecoder()
     try:
         # A daemon that refuses `hello` may hang up before it has read the rest; its reason counts.
@@ -91,13 +93,13 @@ def call_once(
         connection.close()
 
 
-def _open_socket(socket_path: str | Path, timeout_s: float) -> _socket.socket:
+def _open_socket(socket_path: str | Path, method: Method, timeout_s: float) -> _socket.socket:
     """Connect to the daemon's socket; the caller closes it. Raises as `call_once` does."""
     check_socket_path(socket_path)
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     connection.settimeout(timeout_s)
     try:
-        connection.connect(os.fspath(socket_path))
+        _stand_in_line(connection, socket_path, method, timeout_s)
         check_listener(connection, socket_path)
     except OSError as error:
         connection.close()
@@ -106,6 +108,28 @@ def _open_socket(socket_path: str | Path, timeout_s: float) -> _socket.socket:
         connection.close()
         raise
     return connection
+
+
+def _stand_in_line(
+    connection: _socket.socket, socket_path: str | Path, method: Method, timeout_s: float
+) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not connected(connection, socket_path):
+        if time.monotonic() >= deadline:
+            raise no_answer(method, timeout_s)
+        time.sleep(CROWDED_S)
+
+
+def connected(connection: _socket.socket, socket_path: str | Path) -> bool:
+    """Connect one that does not block; whether it is let in. Raises OSError where nobody will let it.
+
+    A daemon that hangs lets nobody in, and those who gave up stand in line as long as it does.
+    """
+    try:
+        connection.connect(os.fspath(socket_path))
+    except BlockingIOError:  # As many stand in line as may; it is not the beginning of a connection.
+        return False
+    return True
 
 
 def check_socket_path(socket_path: str | Path) -> None:

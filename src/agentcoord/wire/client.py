@@ -10,7 +10,7 @@ Deliberately absent: reconnecting. Whoever follows knows what it has seen (`cli/
 from __future__ import annotations
 
 import asyncio
-import os
+import socket
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -19,9 +19,11 @@ from typing import Any, Final, cast
 
 from agentcoord.errors import ConnectionLostError, RpcError, WireError
 from agentcoord.wire.call import (
+    CROWDED_S,
     call_once,
     check_listener,
     check_socket_path,
+    connected,
     hello_params,
     no_answer,
     rpc_error_of,
@@ -88,7 +90,11 @@ class ControlClient:
         check_socket_path(socket_path)
         loop = asyncio.get_running_loop()
         try:
-            transport, connection = await loop.create_unix_connection(_Connection, os.fspath(socket_path))
+            async with asyncio.timeout(call_timeout_s):
+                opened = await _open_socket(socket_path)
+            transport, connection = await loop.create_unix_connection(_Connection, sock=opened)
+        except TimeoutError as error:
+            raise no_answer(Method.HELLO, call_timeout_s) from error
         except OSError as error:
             raise unreachable(socket_path, error) from error
         try:
@@ -139,6 +145,19 @@ class ControlClient:
             params["last_words"] = True
         view = await self.call(Method.SUBSCRIBE, **params)
         return Subscription(self._connection, cast("SubscribeView", view))
+
+
+async def _open_socket(socket_path: Path) -> socket.socket:
+    """Connect. Not asyncio's way: it takes one that is not let in for connected. Raises OSError."""
+    opened = socket.socket(socket.AF_UNIX)
+    try:
+        opened.setblocking(False)
+        while not connected(opened, socket_path):  # noqa: ASYNC110 - nothing tells when there is room
+            await asyncio.sleep(CROWDED_S)
+    except BaseException:
+        opened.close()
+        raise
+    return opened
 
 
 class _Connection(asyncio.Protocol):

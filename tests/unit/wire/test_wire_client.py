@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import tempfile
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agentcoord.errors import ConnectionLostError, DaemonNotRunningError, RpcError, WireError
+from agentcoord.errors import (
+    ConnectionLostError,
+    DaemonNotRunningError,
+    NoAnswerError,
+    RpcError,
+    WireError,
+)
 from agentcoord.wire.call import SOCKET_PATH_BYTES
 from agentcoord.wire.client import TAKEN_AT_ONCE, ControlClient, call_once
 from agentcoord.wire.codec import (
@@ -189,6 +196,48 @@ async def test_a_daemon_that_stays_silent_is_given_up_in_words() -> None:
                 await client_fast.call(Method.STATUS)
         with pytest.raises(WireError, match=r"did not answer `status` within 0\.05 s"):
             await asyncio.to_thread(call_once, path, Method.STATUS, {}, 0.05)
+
+
+@contextmanager
+def crowded() -> Iterator[tuple[Path, socket.socket]]:
+    """A socket at which as many stand in line as may, and the one that listens there and lets nobody in."""
+    with (
+        tempfile.TemporaryDirectory(prefix="acw") as folder,
+        ExitStack() as waiting,
+        socket.socket(socket.AF_UNIX) as listener,
+    ):
+        path = Path(folder) / "s"
+        listener.bind(os.fspath(path))
+        listener.listen(1)
+        with suppress(BlockingIOError):
+            while True:
+                each = waiting.enter_context(socket.socket(socket.AF_UNIX))
+                each.setblocking(False)
+                each.connect(os.fspath(path))
+        yield path, listener
+
+
+async def test_a_daemon_at_which_too_many_stand_in_line_is_one_that_does_not_answer() -> None:
+    with crowded() as (path, _):
+        with pytest.raises(NoAnswerError, match=r"did not answer `status` within 0\.05 s"):
+            await asyncio.to_thread(call_once, path, Method.STATUS, {}, 0.05)
+        with pytest.raises(NoAnswerError, match=r"did not answer `hello` within 0\.05 s"):
+            async with ControlClient.connect(path, client_name="t", call_timeout_s=0.05):
+                pass
+
+
+async def test_who_stands_in_line_is_let_in_when_the_daemon_turns_to_them() -> None:
+    with crowded() as (path, listener):
+        server = Server(echo)
+        async with asyncio.TaskGroup() as group:
+            asked = group.create_task(asyncio.to_thread(call_once, path, Method.STATUS, {}, 5))
+            connected = ControlClient.connect(path, client_name="t")
+            client = group.create_task(connected.__aenter__())
+            await asyncio.sleep(0)  # It has met the crowd.
+            async with await asyncio.start_unix_server(server.serve, sock=listener):
+                assert (await asked)["method"] == Method.STATUS
+                assert (await (await client).call(Method.TASKS))["method"] == Method.TASKS
+                await connected.__aexit__(None, None, None)
 
 
 async def test_a_call_cancelled_midway_leaves_the_connection_usable() -> None:

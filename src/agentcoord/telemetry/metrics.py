@@ -23,6 +23,8 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 TURN_BUCKETS_S = (1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
 CHECK_BUCKETS_S = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0, 600.0)
 WAIT_BUCKETS_S = (0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0)
+LOCK_OUTCOMES = ("taken", "timed_out", "would_deadlock")
+"""Of a wait for a file (`store/file_locks`), as the events tell it."""
 MAX_CLOCKED_TASKS = 10_000
 """How many tasks' last events are kept for the durations of turns."""
 
@@ -121,6 +123,11 @@ class Metrics:
         self._turn_s = histogram("turn_duration_seconds", "One model turn.", TURN_BUCKETS_S, "model")
         self._check_s = histogram("check_duration_seconds", "One check.", CHECK_BUCKETS_S)
         self._lock_s = histogram("lock_wait_seconds", "One wait for a file lock.", WAIT_BUCKETS_S, "outcome")
+        # Of a row that begins with its first count, no rate ever tells that one.
+        for ok in ("true", "false"):
+            self._checks.labels(ok)
+        for outcome in LOCK_OUTCOMES:
+            self._lock_s.labels(outcome)
 
     def count(self, event: Event) -> None:
         """Count one event. What its data lacks counts as nothing."""

@@ -14,6 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agentcoord.domain.events import Event, EventKind
+from agentcoord.store.file_locks import LockOutcome
 from agentcoord.telemetry.metrics import Metrics, Reading, StoreReading
 
 CONFIG = Path(__file__).resolve().parents[3] / "config"
@@ -88,6 +89,14 @@ def test_a_reading_becomes_gauges_and_an_absent_store_leaves_its_own_out() -> No
     away = after(reading=Reading("9.9", 1000.0, True, 0.0, 0.0))
     assert away["agentcoord_store_up"] == 0
     assert not any(name.startswith("agentcoord_tasks|") for name in away)
+
+
+def test_the_first_wait_and_the_first_red_check_are_told_by_a_rate() -> None:
+    """Prometheus sees no increase in a row that was not there before."""
+    found = after()
+    for outcome in set(LockOutcome) - {LockOutcome.ALREADY_HELD}:
+        assert found[f"agentcoord_lock_wait_seconds_count|outcome={outcome}"] == 0
+    assert found["agentcoord_check_runs_total|ok=false"] == found["agentcoord_check_runs_total|ok=true"] == 0
 
 
 @pytest.mark.parametrize("path", ["grafana/agentcoord.json", "prometheus/alerts.yml"])

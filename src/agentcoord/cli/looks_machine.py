@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
+import pwd
 import shutil
 import subprocess
 import sys
@@ -91,7 +91,7 @@ def linger(invocation: Invocation) -> Finding:
 
     if sys.platform == "darwin" or not unit_of(invocation, allow_root=True).path.exists():
         return Finding("linger", Verdict.OK, "no service is installed that could end at logout")
-    name = getpass.getuser()
+    name = name_of_user(invocation.uid)
     command = ["loginctl", "enable-linger", name]
     done = run_tool(invocation, ["loginctl", "show-user", name, "--property=Linger"])
     if done is None:
@@ -127,6 +127,14 @@ def clock(invocation: Invocation, paths: ProjectPaths) -> Finding:
     if done is not None and done.returncode == 0 and done.stdout.strip() == "no":
         return Finding("clock", Verdict.WARN, f"{shown}, and nothing keeps it right", mend)
     return Finding("clock", Verdict.OK, shown)
+
+
+def name_of_user(uid: int) -> str:
+    """As the system calls a user; in a container there may be no name for one, and the number will do."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def run_tool(

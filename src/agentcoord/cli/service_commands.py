@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +12,7 @@ from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.help_pages import example, group
 from agentcoord.cli.invocation import Invocation
 from agentcoord.cli.kept_by_system import start_again, start_command_of
-from agentcoord.cli.looks_machine import run_tool
+from agentcoord.cli.looks_machine import name_of_user, run_tool
 from agentcoord.cli.options import AllowRoot, invocation_of
 from agentcoord.cli.starting import args_to_resume, judge_settings, start, start_args, stop
 from agentcoord.tui.styled import Span, Tone
@@ -76,8 +75,9 @@ def uninstall_service(context: typer.Context) -> None:
     _refuse_strangers(unit)
     if sys.platform == "darwin":
         _tool(invocation, ["launchctl", "bootout", f"gui/{invocation.uid}/{unit.name}"])
-    else:
-        _tool(invocation, ["systemctl", "--user", "disable", "--now", unit.name])
+    elif not _tool(invocation, ["systemctl", "--user", "disable", "--now", unit.name]):
+        # Where no manager runs that could stop it, the link by which one would start it goes all the same.
+        run_tool(invocation, ["systemctl", "--user", "disable", unit.name])
     unit.path.unlink()
     if sys.platform != "darwin":
         _tool(invocation, ["systemctl", "--user", "daemon-reload"])
@@ -129,12 +129,13 @@ def _refuse_strangers(unit: Unit) -> None:
         )
 
 
-def _tool(invocation: Invocation, words: Sequence[str]) -> None:
-    """Run the service manager's own tool; what it refuses is told with the command to repeat."""
+def _tool(invocation: Invocation, words: Sequence[str]) -> bool:
+    """Run the service manager's own tool; what it refuses is told with the command to repeat. True if it did."""
     why = _failure_of(invocation, words)
     if why:
         invocation.terminal.say(Span("warning: ", Tone.WARN), why)
         invocation.terminal.say(Span("fix: ", Tone.GOOD), _by_hand(words))
+    return not why
 
 
 def _must(invocation: Invocation, words: Sequence[str], unit: Unit) -> None:
@@ -164,7 +165,7 @@ def _by_hand(words: Sequence[str]) -> str:
 
 def _tell_of_linger(invocation: Invocation) -> None:
     """Without lingering, the user's services end at logout."""
-    user = getpass.getuser()
+    user = name_of_user(invocation.uid)
     done = run_tool(invocation, ["loginctl", "show-user", user, "--property=Linger"])
     if done is None or done.stdout.strip() != "Linger=yes":
         invocation.terminal.say(Span("warning: ", Tone.WARN), "it ends when you log out")

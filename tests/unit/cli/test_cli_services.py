@@ -13,6 +13,7 @@ import canned_daemon
 import pytest
 from canned_daemon import CannedDaemon, Project, Run
 
+from agentcoord.cli.looks_machine import name_of_user
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.daemon.service_units import key_file, launchd_agent, systemd_unit
 
@@ -118,6 +119,26 @@ def test_now_without_a_service_manager_is_an_error_and_the_file_stays(
     assert f"{path} stays as it was written" in done.err
     assert f"fix: in a login session, run: systemctl --user enable --now {path.name}" in done.err
     assert path.exists()
+
+
+@linux
+def test_a_service_that_nobody_runs_leaves_no_link_by_which_it_would_be_started(
+    run: Run, project: Project, manager: Path
+) -> None:
+    """Without a bus systemctl enables, and disables, but stops nothing."""
+    systemctl = manager.parent / "tools/systemctl"
+    systemctl.write_text(f'{systemctl.read_text()}[ "$3" != --now ] || {{ echo no bus >&2; exit 1; }}\n')
+    assert run("install-service", program="agentcoordd").code == 0
+    done = run("uninstall-service", program="agentcoordd")
+    name = unit_path(project).name
+    assert (done.code, done.out) == (0, f"removed {unit_path(project)}\n")
+    assert f"fix: in a login session, run: systemctl --user disable --now {name}" in done.err
+    assert f"systemctl --user disable {name}" in manager.read_text().splitlines()
+
+
+def test_a_user_without_a_name_is_called_by_number() -> None:
+    assert name_of_user(0) == "root"
+    assert name_of_user(2**31 - 7) == str(2**31 - 7)
 
 
 @linux

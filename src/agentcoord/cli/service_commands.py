@@ -130,7 +130,7 @@ def _refuse_strangers(unit: Unit) -> None:
 
 
 def _tool(invocation: Invocation, words: Sequence[str]) -> bool:
-    """Run the service manager's own tool; what it refuses is told with the command to repeat. True if it did."""
+    """Run the service manager's own tool; whether it did. A refusal is told with the command to repeat."""
     why = _failure_of(invocation, words)
     if why:
         invocation.terminal.say(Span("warning: ", Tone.WARN), why)

@@ -8,6 +8,7 @@ Deliberately absent: when a daemon is to be ended so (`cli/forced_stop`).
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -85,6 +86,15 @@ def _began_by_ps(pid: int) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return asked.stdout.strip()
+
+
+def said_in(path: Path) -> dict[str, Any]:
+    """What a process wrote down of itself; empty where nothing readable stands."""
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def life_in(said: Mapping[str, Any]) -> Life | None:

@@ -19,7 +19,7 @@ from typing import Any, Final
 from agentcoord import __version__
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.config.root_rule import root_allowed
-from agentcoord.daemon.process_life import Life, life_in, life_of
+from agentcoord.daemon.process_life import Life, life_in, life_of, said_in
 from agentcoord.daemon.start_args import StartArgs
 from agentcoord.errors import (
     AnotherListensError,
@@ -156,11 +156,7 @@ def _taken(descriptor: int) -> bool:
 
 def read_identity(paths: ProjectPaths) -> dict[str, Any]:
     """What the newest daemon said of itself; empty when it said nothing readable."""
-    try:
-        found = json.loads(paths.identity_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return said_in(paths.identity_file)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from agentcoord.config.paths import ProjectPaths
-from agentcoord.daemon.process_life import Life, life_in, life_of
+from agentcoord.daemon.process_life import Life, life_in, life_of, said_in
 
 
 @contextmanager
@@ -24,19 +24,11 @@ def supervisor_noted(paths: ProjectPaths) -> Iterator[None]:
     try:
         yield
     finally:
-        if _said_in(paths) == said:  # Another may have begun since.
+        if said_in(paths.supervisor_file) == said:  # Another may have begun since.
             with suppress(OSError):
                 paths.supervisor_file.unlink()
 
 
 def supervisor_of(paths: ProjectPaths) -> Life | None:
     """The supervisor that noted itself last, if it is still there."""
-    return life_in(_said_in(paths))
-
-
-def _said_in(paths: ProjectPaths) -> dict[str, object]:
-    try:
-        said = json.loads(paths.supervisor_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return said if isinstance(said, dict) else {}
+    return life_in(said_in(paths.supervisor_file))

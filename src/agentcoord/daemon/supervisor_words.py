@@ -27,9 +27,8 @@ def tell_user(paths: ProjectPaths, args: str) -> Callable[[int], None]:
     """Tell that there will be no more restarts."""
 
     def tell(restarts: int) -> None:
-        when = time.strftime("%Y-%m-%d %H:%M:%S")
-        words = f"the supervisor gave up at {when} after {restarts} restarts: read {paths.startup_log}"
-        _leave_word(paths, args, words)
+        after = f"after {restarts} restarts: read {paths.startup_log}"
+        _leave_word(paths, args, f"the supervisor gave up at {_now()} {after}")
 
     return tell
 
@@ -38,11 +37,14 @@ def tell_user_of_wait(paths: ProjectPaths, args: str) -> Callable[[str], None]:
     """Tell why the daemon is not started again yet, and by whom it will be."""
 
     def tell(why: str) -> None:
-        when = time.strftime("%Y-%m-%d %H:%M:%S")
-        words = f"since {when} the supervisor (pid {os.getpid()}) waits to start the daemon again: {why}"
-        _leave_word(paths, args, words)
+        who = f"the supervisor (pid {os.getpid()}) waits to start the daemon again"
+        _leave_word(paths, args, f"since {_now()} {who}: {why}")
 
     return tell
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _leave_word(paths: ProjectPaths, args: str, words: str) -> None:

@@ -139,12 +139,13 @@ report-in-browser: $(VENV)/.dev ## Open the morning report in a headless Chromiu
 constraints: $(VENV)/.dev ## Write constraints.txt from what is installed
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -v -i '^agentcoord' > constraints.txt
 
-lowest: sandbox ## The tests of the parts with the oldest versions of everything that pyproject.toml allows
+lowest: $(VENV)/.run sandbox ## The tests of the parts with the oldest versions of everything that pyproject.toml allows
 	@$(PYTHON) -m venv --clear $(VENV)/lowest
 	@$(VENV)/lowest/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	@$(PYTHON) scripts/lowest_versions.py > $(VENV)/lowest/versions.txt
 	@$(VENV)/lowest/bin/python -m pip install --quiet --prefer-binary --constraint $(VENV)/lowest/versions.txt --editable . --group dev
-	@$(VENV)/lowest/bin/python -m pytest --numprocesses auto --quiet tests/unit tests/integration
+	@$(other_tools) sh scripts/install_promtool.sh $(VENV)/lowest/bin || true; \
+	$(VENV)/lowest/bin/python -m pytest $(PARALLEL) --quiet -m "$$these" tests/unit tests/integration
 
 clean: ## Remove the environment and caches
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage .hypothesis build dist

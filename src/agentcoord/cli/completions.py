@@ -7,7 +7,7 @@ runs, or it is slow, there are none. Where a file is wanted, the shell offers it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum, StrEnum
 from typing import Any, Final
 
@@ -92,14 +92,21 @@ def _briefly(commands: Mapping[str, Any]) -> dict[str, str]:
 def _offered_to(parameter: Any) -> str:
     if parameter.opts == ["--id"]:
         return ""  # Of a task that is to be made.
-    kind = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        return " ".join(str(each.value) for each in kind)
+    if fixed := _fixed_values(parameter):
+        return " ".join(str(each.value if isinstance(each, Enum) else each) for each in fixed)
     if parameter.metavar == SCHEMA_NAME:
         from agentcoord.cli.file_schemas import all_schemas
 
         return " ".join(all_schemas())
     return _BY_METAVAR.get(parameter.metavar or "", "")
+
+
+def _fixed_values(parameter: Any) -> Iterable[Any]:
+    """What alone may stand there. Older versions of Typer say so of a value's type, as Click does."""
+    kind = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return kind
+    return getattr(getattr(parameter, "type", None), "choices", None) or ()
 
 
 def script(shell: Shell, programs: Mapping[str, Any]) -> str:

@@ -63,8 +63,8 @@ class BrokenRuns:
         the journal and says done. `in_doubt`: it may have been done before, and the answer was lost.
         """
         task, shop = claim.task, self._shop
-        why = f"the worker crashed: {error!r}"
         store_away = isinstance(error, StoreUnavailableError)
+        why = f"the store was away: {error}" if store_away else f"the worker crashed: {error!r}"
         setback = Setback.STORE_AWAY if store_away else Setback.CRASHED
         try:
             if await shop.lander.landed(task.id, since_ms=task.queued_at_ms) is not None:

@@ -92,6 +92,8 @@ async def test_a_store_that_is_away_costs_no_private_copy_and_no_attempt() -> No
                 task = await d.wait_until("t", TaskState.DONE)
             assert (task.attempt, task.files) == (1, ("src/a.py", "src/c.py"))
             assert d.model.asked == ["t"] * 3, "no turn was paid twice"
+            (why,) = (each.data["why"] for each in d.hub.recent if each.kind is EventKind.TASK_REQUEUED)
+            assert why.startswith("the store was away: Redis cannot be reached"), "that is no crash"
 
 
 async def test_a_stop_with_the_store_away_ends_in_time() -> None:

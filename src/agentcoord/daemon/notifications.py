@@ -2,19 +2,18 @@
 
 Where to send comes from the person's environment alone: a committed file must not make a stranger's
 machine run a command or tell a server of its work. One notice at a time, each with a deadline; one
-that cannot be sent is logged and dropped. Deliberately absent: what is worth telling (`notices`).
+that cannot be sent is logged and dropped. Deliberately absent: what is worth telling (`notices`), and how it
+looks on the web (`notice_shapes`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import structlog
 
@@ -22,14 +21,13 @@ from agentcoord.clock import Clock
 from agentcoord.config.secret_variables import SECRET_VARIABLES
 from agentcoord.config.sections import NotifySection
 from agentcoord.daemon.event_hub import EventHub, Subscription
+from agentcoord.daemon.notice_shapes import as_json, is_web_address, request_for
 from agentcoord.daemon.notices import QUIET_MS, Notice, NoticeDesk, died_before
 from agentcoord.daemon.own_thread import in_own_thread
 from agentcoord.errors import DaemonError, StoreError
 from agentcoord.telemetry.posting import kind_of, post
 
 if TYPE_CHECKING:
-    from urllib.request import Request
-
     from agentcoord.wire.messages import StatusView
 
 SEND_TIMEOUT_S = 20.0
@@ -50,7 +48,7 @@ def by_command(command: str, env: Mapping[str, str]) -> Send:
 
     async def send(notice: Notice) -> None:
         facts = {"NOTICE_KIND": str(notice.kind), "NOTICE_TITLE": notice.title, "NOTICE_TEXT": notice.text}
-        await _run(["/bin/sh", "-c", command], {**clean, **facts}, _as_json(notice))
+        await _run(["/bin/sh", "-c", command], {**clean, **facts}, as_json(notice))
 
     return send
 
@@ -61,7 +59,7 @@ def by_url(url: str, send_timeout_s: float = SEND_TIMEOUT_S, busy_timeout_s: flo
     One at a time: nothing ends a thread to which a server answers a byte a minute, so it gets no second.
     Raises DaemonError for one that nothing can be posted to: told at the start, as for Apprise.
     """
-    if not _is_web_address(url):
+    if not is_web_address(url):
         raise DaemonError(
             "notify.url is no http(s) address", mend="set AGENTCOORD_NOTIFY_URL to one, https:// included"
         )
@@ -108,7 +106,7 @@ def by_apprise(urls: Sequence[str], env: Mapping[str, str]) -> Send:
     async def send(notice: Notice) -> None:
         kind = "warning" if notice.urgent else "info"
         words = [sys.executable, "-c", program, "--title", notice.title, "--notification-type", kind]
-        await _run(words, {**clean, "APPRISE_URLS": " ".join(urls)}, notice.text.encode())
+        await _run(words, {**clean, "APPRISE_URLS": " ".join(urls)}, notice.text.encode("utf-8", "replace"))
 
     return send
 
@@ -132,45 +130,6 @@ def _desktop_words(tool: str, notice: Notice) -> Sequence[str]:
         return ["-e", script, notice.title, notice.text]
     urgency = "critical" if notice.urgent else "normal"
     return ["--app-name=agentcoord", f"--urgency={urgency}", "--", notice.title, notice.text]
-
-
-def request_for(url: str, notice: Notice) -> Request:
-    """The request that tells `notice` to `url`. Raises ValueError for anything but http and https."""
-    from urllib.request import Request
-
-    if not _is_web_address(url):
-        raise ValueError("notify.url is no http(s) address")
-    host = urlsplit(url).hostname or ""
-    words = f"{notice.title}\n{notice.text}"
-    headers = {"Content-Type": "application/json"}
-    if host == "ntfy.sh" or host.startswith("ntfy."):
-        body = notice.text.encode()
-        priority = "high" if notice.urgent else "default"
-        headers = {"Title": notice.title.encode("ascii", "replace").decode(), "Priority": priority}
-    elif host == "hooks.slack.com":
-        # These three are Slack's own signs: `<!channel>` in a worker's words would call everybody.
-        for sign, written in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
-            words = words.replace(sign, written)
-        body = json.dumps({"text": words}).encode()
-    elif host in ("discord.com", "discordapp.com"):
-        body = json.dumps({"content": words, "allowed_mentions": {"parse": []}}).encode()
-    else:
-        body = _as_json(notice)
-    return Request(url, body, headers, method="POST")  # noqa: S310 - looked at above
-
-
-def _is_web_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # Brackets that are no address.
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
-
-
-def _as_json(notice: Notice) -> bytes:
-    return json.dumps(
-        {"kind": str(notice.kind), "title": notice.title, "text": notice.text, "urgent": notice.urgent}
-    ).encode()
 
 
 async def _run(words: Sequence[str], env: Mapping[str, str], fed: bytes) -> None:

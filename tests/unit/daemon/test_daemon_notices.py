@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from email.header import decode_header
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from structlog.testing import capture_logs
 
 from agentcoord.config.sections import NotifySection
 from agentcoord.daemon.event_hub import EventHub
+from agentcoord.daemon.notice_shapes import request_for
 from agentcoord.daemon.notices import Notice, NoticeDesk, NoticeKind, died_before
 from agentcoord.daemon.notifications import (
     Notifier,
@@ -26,7 +28,6 @@ from agentcoord.daemon.notifications import (
     _desktop_words,
     by_command,
     by_url,
-    request_for,
     send_to_all,
     ways_to_notify,
 )
@@ -257,6 +258,7 @@ def test_what_nobody_asked_for_is_not_told() -> None:
         ("https://ntfy.sh/mine", lambda body, head: body == b"a asks: which?" and head["Priority"] == "high"),
         ("https://hooks.slack.com/x", lambda body, head: json.loads(body)["text"].startswith("shop")),
         ("https://discord.com/api/webhooks/1/x", lambda body, head: "content" in json.loads(body)),
+        ("https://canary.discord.com/api/x", lambda body, head: "content" in json.loads(body)),
         ("http://127.0.0.1:9/x", lambda body, head: json.loads(body)["kind"] == "needs_you"),
     ],
 )
@@ -265,6 +267,28 @@ def test_each_host_is_told_in_its_own_shape(url: str, check: Callable[[bytes, di
     assert isinstance(request.data, bytes)
     assert request.get_method() == "POST"
     assert check(request.data, dict(request.headers))
+
+
+def test_letters_that_no_header_has_are_told_to_ntfy_all_the_same() -> None:
+    notice = Notice(NoticeKind.NEEDS_YOU, "schönes プロジェクト needs you", "")
+    [(told, how)] = decode_header(request_for("https://ntfy.sh/mine", notice).headers["Title"])
+    assert (told.decode(), how) == (notice.title, "utf-8")
+    assert request_for("https://ntfy.sh/mine", NOTICE).headers["Title"] == NOTICE.title
+
+
+async def test_who_is_named_in_a_url_signs_in() -> None:
+    heads: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        await by_url(f"http://me:p%40ss@127.0.0.1:{port}/x")(NOTICE)
+    assert b"Authorization: Basic bWU6cEBzcw==\r\n" in heads[0]  # me:p@ss
+    assert f"Host: 127.0.0.1:{port}\r\n".encode() in heads[0]
 
 
 def test_a_workers_words_call_nobody() -> None:

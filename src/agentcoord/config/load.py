@@ -98,7 +98,7 @@ def read_settings(
     reading = _Reading()
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # Also numbers and nesting beyond what Python reads.
         raise ConfigError(
             f"{CONFIG_NAME} is not valid TOML: {error}", mend=f"mend that line of {CONFIG_NAME}"
         ) from error

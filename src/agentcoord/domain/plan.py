@@ -161,7 +161,7 @@ class _Reader:
     def _read_toml(self, text: str) -> tuple[str, list[tuple[dict[str, Any], KeyLines]]]:
         try:
             document = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:  # Also numbers and nesting beyond what Python reads.
             self.say(0, f"not valid TOML: {error}")
             return "", []
         located = locate_toml(text)

@@ -64,6 +64,7 @@ def test_lists_and_switches_come_from_the_environment() -> None:
         ("[retries]\ncrashd = 1\n", {}, "did you mean crashed?"),
         ("[checks]\ntests = 3\n", {}, "checks.tests is a command in quotes"),
         ("[checks\n", {}, "is not valid TOML"),
+        (f"[budget]\nrun_usd = {'9' * 5_000}\n", {}, "is not valid TOML"),
         ("[[worker]]\nname = 'a'\nrole = 'arkitect'\n", {}, "did you mean architect?"),
         (
             "[[worker]]\nname = 'a'\nrole = 'architect'\n[[worker]]\nname = 'a'\nrole = 'architect'\n",

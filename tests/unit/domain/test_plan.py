@@ -137,6 +137,8 @@ def test_a_need_that_was_loaded_before_is_known() -> None:
     [
         ("", "no [[task]]: nothing to do"),
         ("[[task]\n", "not valid TOML"),
+        (f"[[task]]\npriority = {'9' * 5_000}\n", "not valid TOML"),
+        (f"task = {'[' * 5_000}", "not valid TOML"),
         ("task = 3\n", "tasks are written as [[task]]"),
         ('[[task]]\nid = "../x"\ntitle = "t"\n', "is not 1 to 64 letters"),
         ('[[task]]\nid = "x"\n', "has no title"),

@@ -15,6 +15,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
+from structlog.contextvars import bind_contextvars
+
 from agentcoord.config.namespace import namespace_of
 from agentcoord.config.secret_variables import secrets_of
 from agentcoord.daemon.baseline import BaselineKeeper
@@ -88,6 +90,7 @@ async def composed(begun: HeadStart) -> AsyncIterator[Daemon]:
         )
         runs = RunBook(store, clock)
         await runs.open()
+        bind_contextvars(run=runs)  # Of whatever the daemon's tasks log from here on.
         toolchains = await begun.toolchains
         shop = build_workshop(
             settings,

@@ -36,6 +36,10 @@ class RunBook:
             await self._store.set_setting(_SETTING, self.run)
         return self.run
 
+    def __repr__(self) -> str:
+        """For the log, to which it is bound: each line says which run there was when it was written."""
+        return self.run
+
     def day(self) -> str:
         """Today's local date, by which the day cap counts."""
         return local_day(self._clock.now_ms())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, tzinfo
-from typing import Any, Final
+from typing import Final
 
 from agentcoord.tui.styled import Line, Span, Tone
 from agentcoord.tui.text import one_line
@@ -13,6 +13,7 @@ from agentcoord.values import dataclass
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 _KNOWN: Final = frozenset({"event", "level", "timestamp", "logger"})
 _TONES: Final = {"warning": Tone.WARN, "error": Tone.BAD, "critical": Tone.BAD, "debug": Tone.MUTED}
+_BEGINS_RUN: Final = "plan.loaded"
 _TIME_CELLS: Final = 10
 _EVENT_CELLS: Final = 15
 """As wide as most names of events: then what is told of them stands in one column."""
@@ -45,8 +46,10 @@ def read_log_line(raw: str, zone: tzinfo | None = None) -> LogLine:
         line: Line = (Span(one_line(raw)),)
         return LogLine(line, 0, "info", frozenset())
     level = str(record.get("level", ""))
-    facts = " ".join(f"{key}={_fact(value)}" for key, value in record.items() if _is_told(key, value))
     event = one_line(str(record.get("event", "")))
+    known = _KNOWN if event == _BEGINS_RUN else _KNOWN | {"run"}  # It stands in every line.
+    told = (key for key, value in record.items() if key not in known and value is not None)
+    facts = " ".join(f"{key}={_fact(record[key])}" for key in told)
     at_ms, stamp = _time_of(str(record.get("timestamp", "")), zone)
     line = (
         Span(f"{stamp:<{_TIME_CELLS}}", Tone.MUTED),
@@ -78,11 +81,6 @@ def with_match(line: Line, wanted: str) -> Line:
             at = found + len(wanted)
         spans.append(Span(span.text[at:], span.tone))
     return tuple(span for span in spans if span.text)
-
-
-def _is_told(key: str, value: Any) -> bool:
-    """Facts that are not there, and what the line says anyway, are left out."""
-    return key not in _KNOWN and value is not None
 
 
 def _time_of(timestamp: str, zone: tzinfo | None) -> tuple[int, str]:

@@ -32,6 +32,7 @@ from agentcoord.daemon.start_args import StartArgs
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.states import TaskState
 from agentcoord.errors import AgentCoordError, DaemonError, RpcError, StoreUnavailableError
+from agentcoord.telemetry.logs import logging_to
 from agentcoord.wire.client import ControlClient, Subscription
 from agentcoord.wire.codec import Notice
 from agentcoord.wire.messages import Method, RpcCode, Topic
@@ -163,6 +164,20 @@ def child_running(*words: str) -> int | None:
         if parent == os.getpid() and all(word in line for word in words):
             return int(stat.parent.name)
     return None
+
+
+async def test_each_line_of_the_log_says_of_which_run_it_is(
+    place: Place,
+) -> None:
+    with logging_to(place.paths.log_file):
+        async with running(place, place.script()):
+            async with connected(place) as client:
+                run = (await client.call(Method.LOAD, text=PLAN))["run"]
+            await event(place, "task.done")
+    lines = [json.loads(line) for line in place.paths.log_file.read_text().splitlines()]
+    begun = next(number for number, line in enumerate(lines) if line["event"] == "plan.loaded")
+    assert {line["run"] for line in lines[begun:]} == {run}
+    assert "" in {line.get("run") for line in lines[:begun]}
 
 
 async def test_a_rehearsal_server_that_dies_in_mid_turn_is_brought_back_and_the_task_ends_done(

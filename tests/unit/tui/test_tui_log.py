@@ -197,3 +197,8 @@ class TestReadOnly:
                 await source.call(method)
         assert daemon.calls == []
         assert (await source.call(Method.TASKS))["tasks"]
+
+
+def test_a_run_that_stands_in_every_line_is_shown_where_it_begins() -> None:
+    assert "run" not in plain_text(log_line(a_line("task.done", task="a", run="r1")))
+    assert plain_text(log_line(a_line("plan.loaded", run="r1"))).endswith("run=r1")

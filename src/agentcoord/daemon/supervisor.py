@@ -253,12 +253,16 @@ def main(arguments: Sequence[str] | None = None, env: Mapping[str, str] | None =
     os.setsid()
     os.chdir("/")
 
+    paths = ProjectPaths.of(words.root, os.environ if env is None else env)
+    noted = contextlib.ExitStack()
+
     def tell_starter(word: bytes) -> None:
+        if _is_ready(word):  # Until then another may keep the project, whose note stays.
+            noted.enter_context(supervisor_noted(paths))
         with contextlib.suppress(OSError):
             os.write(words.ready_fd, word)
         os.close(words.ready_fd)
 
-    paths = ProjectPaths.of(words.root, os.environ if env is None else env)
     supervisor = Supervisor(
         command_of(words.root, words.args, time.time_ns() // 1_000_000),
         answers=answers_on(paths),
@@ -271,7 +275,7 @@ def main(arguments: Sequence[str] | None = None, env: Mapping[str, str] | None =
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, supervisor.stop)
     os.set_inheritable(words.ready_fd, False)
-    with supervisor_noted(paths):
+    with noted:
         code = supervisor.run()
     if supervisor.was_told_to_stop:
         with contextlib.suppress(OSError):

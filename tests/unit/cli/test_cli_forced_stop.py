@@ -24,6 +24,7 @@ from agentcoord.cli.starting import judge_settings, stop
 from agentcoord.cli.terminal import Terminal
 from agentcoord.daemon.process_life import Life, life_of
 from agentcoord.daemon.project_lock import add_to_identity, holder_of, identity, lock_of, read_identity
+from agentcoord.daemon.start_args import StartArgs
 from agentcoord.daemon.supervisor_note import supervisor_noted, supervisor_of
 from agentcoord.errors import DaemonError, DaemonNotRunningError, NoAnswerError
 from agentcoord.wire.messages import ExitCode, Method
@@ -266,3 +267,17 @@ def test_a_process_that_is_gone_gets_no_signal(tmp_path: Path) -> None:
     process.wait()
     assert not life.lasts
     assert not life.send(signal.SIGTERM)
+
+
+def test_a_supervisor_whose_daemon_does_not_begin_leaves_the_note_of_the_one_that_has(
+    project: Project, hold: Hold
+) -> None:
+    """As of two starts in the same moment."""
+    hold()
+    reading, writing = os.pipe()
+    with os.fdopen(reading), os.fdopen(writing), supervisor_noted(project.paths):
+        words = [sys.executable, "-m", "agentcoord.daemon.supervisor", "--root", str(project.root)]
+        words += ["--ready-fd", str(writing), "--args", StartArgs(allow_root=True).to_json()]
+        done = subprocess.run(words, pass_fds=[writing], env={**os.environ, **project.env}, check=False)
+        assert done.returncode == ExitCode.REFUSED
+        assert supervisor_of(project.paths) == life_of(os.getpid())

@@ -9,7 +9,10 @@ looks on the web (`notice_shapes`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import shutil
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -146,7 +149,8 @@ async def _run(words: Sequence[str], env: Mapping[str, str], fed: bytes) -> None
             await process.communicate(fed)
     finally:
         if process.returncode is None:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # It leads a group: what it began goes too.
             await process.wait()
     if process.returncode:
         raise OSError(f"it ended with exit code {process.returncode}")

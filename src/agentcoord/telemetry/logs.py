@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
+import os
 import re
 import sys
 from collections.abc import Collection, Iterator, MutableMapping
 from contextlib import contextmanager
 from functools import cache
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -78,22 +80,36 @@ class Redactor:
         if isinstance(value, str):
             return self.clean(value)
         if isinstance(value, dict):
-            return {key: self._clean_value(held) for key, held in value.items()}
+            return {self._clean_value(key): self._clean_value(held) for key, held in value.items()}
         if isinstance(value, list | tuple):
             return [self._clean_value(held) for held in value]
-        return value
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        return self.clean(str(value))  # An error, a path: it would be written so later.
+
+
+class _PrivateFiles(logging.handlers.RotatingFileHandler):
+    """Each file of a rotation is the owner's alone."""
+
+    def _open(self) -> TextIOWrapper:
+        def opener(path: str, flags: int) -> int:
+            return os.open(path, flags, 0o600)
+
+        return open(self.baseFilename, "a", encoding=self.encoding, errors=self.errors, opener=opener)
 
 
 @contextmanager
-def logging_to(path: Path, *, secrets: Collection[str] = (), terminal: bool = False) -> Iterator[None]:
+def logging_to(
+    path: Path, *, secrets: Collection[str] = (), terminal: bool = False, file_bytes: int = FILE_BYTES
+) -> Iterator[None]:
     """Send every log line to `path` (rotated, 60 MB in all), and to standard error when `terminal`.
 
-    The file is created for the owner alone. Closes what it opened, and leaves structlog as it was.
+    The files are created for the owner alone. Closes what it opened, and leaves structlog as it was.
     """
-    handler = logging.handlers.RotatingFileHandler(
-        path, maxBytes=FILE_BYTES, backupCount=FILES_KEPT, encoding="utf-8", errors="backslashreplace"
+    handler = _PrivateFiles(
+        path, maxBytes=file_bytes, backupCount=FILES_KEPT, encoding="utf-8", errors="backslashreplace"
     )
-    path.chmod(0o600)
+    path.chmod(0o600)  # It may be of an earlier version.
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,

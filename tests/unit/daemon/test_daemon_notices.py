@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import socket
 import sys
 import threading
@@ -522,10 +523,12 @@ def test_apprise_that_is_not_installed_is_told_at_the_start(monkeypatch: pytest.
     assert "agentcoord[apprise]" in refused.value.mend
 
 
-async def test_a_command_that_goes_on_is_ended_with_the_daemon(tmp_path: Path) -> None:
+async def test_a_command_that_goes_on_is_ended_with_the_daemon_and_what_it_began_too(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pid")
+    os.mkfifo(tmp_path / "held")
     send = by_command(
-        'echo $$ > "$OUT"; exec sleep 60', {"PATH": "/usr/bin:/bin", "OUT": str(tmp_path / "pid")}
+        'sleep 60 > "$HELD" & echo $$ > "$OUT"; wait',
+        {"PATH": "/usr/bin:/bin", "OUT": str(tmp_path / "pid"), "HELD": str(tmp_path / "held")},
     )
     async with asyncio.TaskGroup() as group:
 
@@ -533,10 +536,15 @@ async def test_a_command_that_goes_on_is_ended_with_the_daemon(tmp_path: Path) -
             await send(NOTICE)
 
         sending = group.create_task(send_it())
+        held = await asyncio.to_thread((tmp_path / "held").open)
         pid = int(await asyncio.to_thread((tmp_path / "pid").read_text))
         sending.cancel()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+    with held:
+        ends = select.poll()
+        ends.register(held, 0)
+        assert ends.poll(5_000), "nobody holds its other end any more"
 
 
 async def test_the_end_of_the_run_is_asked_for_when_a_task_ends_and_told_once_the_store_knows() -> None:

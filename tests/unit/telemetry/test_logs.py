@@ -34,6 +34,30 @@ def test_tracebacks_are_cleaned_too(tmp_path: Path) -> None:
     assert "hunter22" not in path.read_text()
 
 
+def test_what_is_no_text_is_cleaned_as_the_text_that_it_is_written_as(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    with logging_to(path, secrets=["hunter22"]):
+        structlog.get_logger("x").info(
+            "failed",
+            error=ValueError("hunter22"),
+            path=Path("/hunter22"),
+            deep={"hunter22": {b"hunter22"}},
+            n=2,
+        )
+    line = json.loads(path.read_text())
+    assert (line["error"], line["path"]) == (REDACTED, f"/{REDACTED}")
+    assert line["deep"] == {REDACTED: f"{{b'{REDACTED}'}}"}
+
+
+def test_each_file_of_a_rotation_is_the_owners_alone(tmp_path: Path) -> None:
+    with logging_to(tmp_path / "log.jsonl", file_bytes=200):
+        for number in range(5):
+            structlog.get_logger("x").info("one", number=number, more="x" * 100)
+    modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+    assert len(modes) > 2
+    assert set(modes.values()) == {0o600}
+
+
 def test_short_words_are_not_taken_for_secrets() -> None:
     assert Redactor(["a", ""]).clean("a plain text") == "a plain text"
     assert Redactor([]).clean("Authorization: Bearer abcdefghijklmnop") == f"Authorization: {REDACTED}"

@@ -223,3 +223,26 @@ def test_a_start_says_who_runs_where_and_where_its_log_is(a_night: Night) -> Non
     again = a.run("agentcoordd", "stop")
     assert again.code == 3
     assert again.err.startswith("error: no daemon runs for this project")
+
+
+def test_a_daemon_that_crashed_is_told_and_the_next_goes_on_over_its_socket(
+    a_night: Night,
+) -> None:
+    a = a_night
+    first = a.run("agentcoordd", "start", "--rehearse", a.scripts, "--json").document["pid"]
+    os.kill(first, signal.SIGKILL)
+    assert wait_gone(first, 10)
+    assert a.paths.socket.exists()
+    for program in ("agentcoordd", "agentcoord"):
+        gone = a.run(program, "status")
+        assert gone.code == 3
+        nobody = f"error: no daemon runs for this project (nobody listens on {a.paths.socket})"
+        assert gone.err == f"{nobody}\nfix: agentcoordd start\n"
+    again = a.run("agentcoordd", "start")
+    assert (again.code, again.err) == (
+        0,
+        "goes on as it was started before: a rehearsal (scripted model)\n",
+    )
+    assert a.run("agentcoordd", "status", "--json").document["pid"] != first
+    stopped = a.run("agentcoordd", "stop")
+    assert (stopped.code, stopped.out) == (0, "stopped\n")

@@ -244,5 +244,8 @@ def test_a_daemon_that_crashed_is_told_and_the_next_goes_on_over_its_socket(
         "goes on as it was started before: a rehearsal (scripted model)\n",
     )
     assert a.run("agentcoordd", "status", "--json").document["pid"] != first
+    refused = a.run("agentcoordd", "start")
+    assert refused.code == 5
+    assert refused.err.startswith(f"error: a daemon runs for {a.root} already"), "nothing goes on by this one"
     stopped = a.run("agentcoordd", "stop")
     assert (stopped.code, stopped.out) == (0, "stopped\n")

@@ -97,6 +97,7 @@ def start(invocation: Invocation, args: StartArgs) -> Started:
 def start_in_words(invocation: Invocation, given: StartArgs, args: StartArgs, *, as_json: bool) -> None:
     """Start as `args` say, and tell what came of it; `given` is what the person said this time."""
     terminal = invocation.terminal
+    started = start(invocation, args)
     if args != given:
         words = [
             "a rehearsal (scripted model)" if args.rehearse else "",
@@ -106,7 +107,6 @@ def start_in_words(invocation: Invocation, given: StartArgs, args: StartArgs, *,
             *(f"{key} {value}" for key, value in args.flags.items()),
         ]
         terminal.say(f"goes on as it was started before: {', '.join(filter(None, words)) or 'no options'}")
-    started = start(invocation, args)
     if args.unsafe_no_sandbox:
         terminal.say(Span("unsafe: ", Tone.WARN), "the workers' commands run unconfined if no sandbox works")
     tell_started(invocation, started.pid, as_json=as_json)

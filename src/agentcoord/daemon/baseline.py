@@ -57,7 +57,10 @@ class BaselineKeeper:
         shop, run = self._shop, self._runs.run
         if await shop.store.get_setting(_SETTING) == run:
             stored = await self._stored()
-            if stored is not None and not why_unrunnable(stored):
+            # After a start with other checks it says nothing of them.
+            commands = {} if stored is None else {each.name: each.command for each in stored.outcomes}
+            same = commands == shop.settings.checks.commands
+            if stored is not None and same and not why_unrunnable(stored):
                 known = await asyncio.to_thread(shop.check_book.stored_known)
                 shop.prover.adopt_baseline(stored, known)
                 return

@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from daemon_kit import Daemonlet, create, daemonlet, finish
+from daemon_kit import Daemonlet, create, daemonlet, finish, until
 
 from agentcoord.daemon.baseline import BaselineKeeper
 from agentcoord.daemon.pausing import paused_why
 from agentcoord.domain.events import EventKind
 from agentcoord.domain.ids import ProjectId
 from agentcoord.domain.states import TaskState
+from agentcoord.review.checks import BASELINE, CheckOutcome, CheckReport
 from agentcoord.wire.messages import Method
 
 CHECK = "./tool.sh --all"
@@ -71,3 +72,21 @@ async def test_a_check_that_is_merely_red_pauses_nothing(valkey_url: str, projec
             keeper.want()
             await d.wait_for(EventKind.BASELINE_ENDED)
             assert not is_paused(d)
+
+
+async def test_a_baseline_of_other_checks_is_made_anew_by_the_next_daemon(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    async with daemonlet(valkey_url, project_id, checks={"tests": "exit 1"}) as d, d.working():
+        await d.store.set_setting("baseline_run", d.runs.run)
+        same, other = (CheckReport((CheckOutcome("tests", c, 0, "", 1),), "") for c in ("exit 1", "exit 0"))
+        d.shop.check_book.store(BASELINE, same)
+        async with keeping(d) as keeper:
+            keeper.want()
+            await until(lambda: d.shop.prover.baseline is not None)
+            assert d.shop.prover.baseline == same
+            d.shop.check_book.store(BASELINE, other)
+            keeper.want()
+            ended = await d.wait_for(EventKind.BASELINE_ENDED)
+            assert ended.data["checks"] == {"tests": 1}
+            assert d.shop.prover.red_before == {"tests"}

@@ -11,6 +11,7 @@ Deliberately absent: the file itself (`night_writer`) and its records' meaning (
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
@@ -36,6 +37,8 @@ from agentcoord.wire.protocol import PIECE_CHARS
 PERIOD_S: Final = 1.0
 COST_SHARE: Final = 0.02
 """The share of the event loop's time that looking may take: who looks at much looks less often."""
+PAUSE_MOST_S: Final = 5.0
+"""However much it takes: what has not been written when the daemon is killed is lost to the recording."""
 LAST_WORDS_S: Final = 3.0
 """How long a stopping daemon may take to write what happened last."""
 SNAPSHOT_BYTES: Final = 1024 * 1024
@@ -108,10 +111,10 @@ class NightRecorder:
             try:
                 while True:
                     await subscription.ready.wait()
-                    began = self._clock.monotonic()
+                    began_s = time.thread_time()  # A busy machine's time is no cost of ours.
                     await self._record(subscription)
-                    took = self._clock.monotonic() - began
-                    await self._clock.sleep(max(PERIOD_S, took / COST_SHARE))
+                    took_s = time.thread_time() - began_s
+                    await self._clock.sleep(min(PAUSE_MOST_S, max(PERIOD_S, took_s / COST_SHARE)))
             finally:
                 self._board.on_change.remove(wake)
                 await to_its_end(self._last_words(subscription))

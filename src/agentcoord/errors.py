@@ -146,6 +146,10 @@ class AnotherListensError(WireError):
     """Another user listens on the project's control socket."""
 
 
+class NoSuchNightError(WireError):
+    """No recording, or more than one, is called so."""
+
+
 class DaemonNotRunningError(WireError):
     """Nobody listens on the project's control socket."""
 

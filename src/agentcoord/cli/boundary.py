@@ -17,6 +17,7 @@ from agentcoord.errors import (
     DaemonAlreadyRunningError,
     DaemonNotRunningError,
     NoAnswerError,
+    NoSuchNightError,
     PlanError,
     RpcError,
 )
@@ -120,6 +121,8 @@ def exit_code_of(error: AgentCoordError) -> int:
             return ExitCode.USAGE
         case DaemonNotRunningError():
             return ExitCode.NOT_RUNNING
+        case NoSuchNightError():
+            return ExitCode.NOT_FOUND
         case NoAnswerError():
             return ExitCode.TIMEOUT
         case DaemonAlreadyRunningError():

@@ -96,7 +96,10 @@ class Fleet:
         if self._no_workers_because:
             raise DaemonError(f"no worker can start: {self._no_workers_because}")
         if self._group is None or self._over.is_set() or not self._goes_on:
-            raise DaemonError("no worker can start: the daemon is starting, draining or stopping")
+            raise DaemonError(
+                "no worker can start: the daemon is starting, draining or stopping",
+                mend="wait until it has started, or ended; then agentcoordd start, and spawn again",
+            )
         named: list[str] = []
         stem = "-".join(part.capitalize() for part in role.split("-"))
         number = 1

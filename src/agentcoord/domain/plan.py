@@ -112,7 +112,7 @@ class _Reader:
             raise PlanError(
                 f"the plan has {count}; nothing was loaded",
                 problems,
-                mend="mend the lines above and load again",
+                mend="mend what is named above, and try again",
             )
 
     def read(self, text: str, format: str) -> Plan:  # noqa: A002 (the wire's own word)

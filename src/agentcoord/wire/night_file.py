@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import msgspec
 
-from agentcoord.errors import WireError
+from agentcoord.errors import NoSuchNightError, WireError
 from agentcoord.values import dataclass
 
 SUFFIX: Final = ".jsonl"
@@ -246,18 +246,18 @@ def nights_in(folder: Path) -> list[NightSummary]:
 def night_called(folder: Path, name: str) -> Path:
     """The recording of a run; the newest for `last`, and the beginning of a name is enough.
 
-    Raises WireError when there is none, or several begin so.
+    Raises NoSuchNightError when there is none, or several begin so.
     """
     nights = nights_in(folder)
     if not nights:
-        raise WireError("no run was recorded yet", mend="agentcoord run plan.toml")
+        raise NoSuchNightError("no run was recorded yet", mend="agentcoord run plan.toml")
     fitting = [n for n in nights if n.run == name] or [n for n in nights if n.run.startswith(name)]
     if name == "last":
         fitting = nights[:1]
     if len(fitting) == 1:
         return fitting[0].path
     what = "several recordings are" if fitting else "no recording is"
-    raise WireError(f"{what} called {name}", mend="agentcoord dashboard --replay lists them")
+    raise NoSuchNightError(f"{what} called {name}", mend="agentcoord dashboard --replay lists them")
 
 
 def _summary_of(path: Path) -> NightSummary | None:

@@ -44,7 +44,7 @@ def test_the_nights_are_listed_without_a_daemon(project: Project, run: Run) -> N
 def test_a_night_that_is_not_there_is_named(project: Project, run: Run) -> None:
     record(project, "r1", 1_000_000)
     refused = run("dashboard", "--replay", "x")
-    assert refused.code == ExitCode.ERROR
+    assert refused.code == ExitCode.NOT_FOUND
     assert "no recording is called x" in refused.err
     assert "agentcoord dashboard --replay lists them" in refused.err
     assert run("dashboard", "r1").code == ExitCode.USAGE

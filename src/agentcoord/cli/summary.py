@@ -120,7 +120,7 @@ def next_steps(ending: Ending, prefix: str = "") -> list[Line]:
             (f"{prefix}agentcoord undo {done}", "take one task back, and only that"),
         ]
     if ending.status["state"] == "stopping":
-        steps.insert(1, (f"{prefix}agentcoordd start", "the daemon stops; this goes on where it was"))
+        steps.insert(1, (f"{prefix}agentcoordd restart", "the daemon stops; this goes on, as it was started"))
     steps.append((f"{prefix}agentcoord dashboard", "look around"))
     return commands(steps)
 

@@ -121,7 +121,7 @@ def test_wait_sums_up_what_a_stopping_daemon_leaves_and_says_how_to_go_on(
     outcome = run("wait", "--timeout", "60")
     assert outcome.code == ExitCode.TASK_FAILED
     assert outcome.out.splitlines()[0] == "1 of 2 tasks done, 1 not begun or not ended"
-    assert "agentcoordd start" in outcome.err
+    assert "agentcoordd restart" in outcome.err
 
 
 def test_wait_gives_up_at_its_time_out_with_6(run: Run, daemon: CannedDaemon) -> None:

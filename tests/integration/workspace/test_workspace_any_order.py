@@ -11,6 +11,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ from agentcoord.workspace.staged import MergeConflict, TreeMoved
 from workspace_kit import TOKEN, World, nothing_to_verify, snapshot
 
 EXAMPLES = int(os.environ.get("AGENTCOORD_ORDER_EXAMPLES", "8"))
+pytestmark = pytest.mark.timeout(60 + EXAMPLES)
 LINES_A_FILE = 12
 ORIGINALS = {
     f"f{number}.py": b"".join(b"file %d line %d\n" % (number, line) for line in range(LINES_A_FILE))

@@ -12,6 +12,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ from agentcoord.workspace.staged import MergeConflict, TreeMoved, UndoOutcome
 from workspace_kit import TOKEN, World, git, nothing_to_verify, save, snapshot
 
 EXAMPLES = int(os.environ.get("AGENTCOORD_ELSEWHERE_EXAMPLES", "8"))
+pytestmark = pytest.mark.timeout(60 + EXAMPLES)
 TASKS = ("a", "b", "c")
 SPACED = b"".join(b"line %d\n" % number for number in range(24))
 ORIGINALS = {"f.py": SPACED, "g.py": SPACED}

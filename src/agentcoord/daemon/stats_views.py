@@ -35,14 +35,17 @@ class StatsViews:
         self._counter = counter
 
     async def of_this_run(self) -> StatsView:
+        now_ms = self._shop.clock.now_ms()
         began_ms = run_began_ms(self._runs.run)
+        if now_ms < began_ms:
+            began_ms = 0  # The clock was set back: by it nothing is of this run.
         tasks = [task for task in await self._shop.store.queue.all() if _is_of_run(task, began_ms)]
         counts = self._counter.counts
         begun = [max(task.started_at_ms, began_ms) for task in tasks if task.started_at_ms is not None]
         ended = [task.ended_at_ms for task in tasks if task.ended_at_ms is not None]
         all_over = bool(tasks) and all(task.state in ENDED_STATES for task in tasks)
-        until = max(ended) if all_over and ended else self._shop.clock.now_ms()
-        wall_s = (until - min(begun)) / 1000 if begun else 0.0
+        until = max(ended) if all_over and ended else now_ms
+        wall_s = max(0, until - min(begun)) / 1000 if begun else 0.0
         done = sum(task.state is TaskState.DONE for task in tasks)
         histories = await self._shop.store.queue.histories(with_own_faults(tasks))
         ends = {task: [end for end in told if end.at_ms >= began_ms] for task, told in histories.items()}

@@ -6,6 +6,7 @@ import asyncio
 
 from daemon_kit import MovedClock, create, daemonlet, finish, until
 
+from agentcoord.clock import SystemClock
 from agentcoord.daemon.event_hub import EventHub
 from agentcoord.daemon.run_counts import RunCounter
 from agentcoord.domain.events import EventKind
@@ -53,6 +54,29 @@ async def test_stats_tell_how_often_work_landed_by_role_and_by_model(
         assert sum(each["landed"] for each in stats["by_model"]) == 1
         assert sum(each["failed"] for each in stats["by_model"]) == len(own)
         assert stats["tasks_per_hour"] > 0
+
+
+class SetClock(MovedClock):
+    """Somebody sets its time of day; what has passed since is what passed."""
+
+    def monotonic(self) -> float:
+        return SystemClock.monotonic(self)
+
+
+async def test_a_clock_that_is_set_back_takes_nothing_from_the_stats(
+    valkey_url: str, project_id: ProjectId
+) -> None:
+    clock = SetClock()
+    async with daemonlet(valkey_url, project_id, clock=clock) as d:
+        await d.runs.begin_if_none(any_open=False)
+        clock.ahead_ms = -DAY_MS
+        d.model.turns["a"] = [[create("src/a.py", "Y = 2\n"), finish()]]
+        async with d.working():
+            await d.load("a")
+            await d.wait_until("a", TaskState.DONE)
+        stats = await d.views.stats()
+        assert stats["tasks_done"] == sum(each["landed"] for each in stats["by_role"]) == 1
+        assert 0 <= stats["wall_s"] < DAY_MS / 2000
 
 
 async def test_a_second_nights_stats_count_nothing_of_the_first(

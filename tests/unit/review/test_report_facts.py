@@ -99,8 +99,14 @@ def test_the_price_of_a_night_counts_no_task_of_an_earlier_one() -> None:
         {**row("new", "done", "New", cost_usd=0.5), "ended_at": began_ms + 1},
     ]
     costs = {"total_usd": 0.5, "cap_usd": 6.0}
-    night = night_of(answers(status=status, tasks=tasks, details={}, costs=costs), now_ms=END_MS)
+    night = night_of(
+        answers(status=status, tasks=tasks, details={}, costs=costs), now_ms=began_ms + 20_000_000
+    )
     assert price(night) == "$0.50 of $6.00 in 5 h 48 min, $0.50 a landed task."
+    set_back = night_of(
+        answers(status=status, tasks=tasks[:2], details={}, costs=costs), now_ms=began_ms - 1_000
+    )
+    assert (set_back.usd_per_landed, set_back.failed_usd) == (0.5, 0.5), "no more than was spent"
 
 
 def test_a_failure_shows_its_class_its_first_cause_and_the_lines_around_it() -> None:

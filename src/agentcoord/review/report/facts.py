@@ -325,7 +325,8 @@ class Night:
     def failed_usd(self) -> float:
         """Dollars spent on tasks that failed or were cancelled in this run."""
         failed = self.with_outcome(Outcome.FAILED, Outcome.CANCELLED)
-        return sum(task.cost_usd for task in failed if self._ended_in_this_run(task))
+        spent = sum(task.cost_usd for task in failed if self._ended_in_this_run(task))
+        return min(spent, self.total_usd)  # A task that was taken up again has cost something before, too.
 
     @property
     def usd_per_landed(self) -> float | None:
@@ -335,5 +336,6 @@ class Night:
         return self.total_usd / count if count else None
 
     def _ended_in_this_run(self, task: TaskStory) -> bool:
-        """Whether its cost is in `total_usd`, in which earlier runs' are not."""
-        return task.ended_at_ms is None or task.ended_at_ms >= run_began_ms(self.run)
+        """Whether its cost is in `total_usd`, as of no earlier run; of any once the clock was set back."""
+        began_ms, ended_ms = run_began_ms(self.run), task.ended_at_ms
+        return ended_ms is None or ended_ms >= began_ms or self.made_at_ms < began_ms

@@ -44,7 +44,7 @@ class Life:
     def send(self, number: signal.Signals) -> bool:
         """Send a signal to this process; return whether it was still there."""
         with suppress(OSError):
-            if sys.platform == "linux":
+            if sys.platform == "linux" and hasattr(os, "pidfd_open"):  # Some builds of Python lack it.
                 descriptor = os.pidfd_open(self.pid)
                 try:
                     if self.lasts:

@@ -24,11 +24,18 @@ def end_abandoned(memory_file: str = MEMORY_FILE, proc: Path = Path("/proc")) ->
     Where there is no `/proc` there is no bwrap either.
     """
     ended = 0
-    for process in proc.iterdir() if proc.is_dir() else ():
+    for process in proc.iterdir() if _can_be_told_apart(proc) else ():
         with suppress(OSError):
             if process.name.isdigit() and _name_of(process) == _BWRAP:
                 ended += _end_if_abandoned(process, memory_file)
     return ended
+
+
+def _can_be_told_apart(proc: Path) -> bool:
+    """Whether the numbers there are those that we know processes by, and the system holds on to a process."""
+    with suppress(OSError):
+        return hasattr(os, "pidfd_open") and os.fspath((proc / "self").readlink()) == str(os.getpid())
+    return False
 
 
 def _end_if_abandoned(process: Path, memory_file: str) -> bool:

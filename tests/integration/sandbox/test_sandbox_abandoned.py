@@ -119,6 +119,23 @@ def test_one_that_is_about_to_begin_is_left_alone() -> None:
         assert process.wait(PATIENCE_S) == 0
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_without_such_processes_there_is_nothing_to_end(tmp_path: Path, *, there: bool) -> None:
-    assert end_abandoned(proc=tmp_path if there else tmp_path / "proc") == 0
+def test_where_numbers_are_not_ours_or_nobody_can_be_held_nobody_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the `/proc` of another pid namespace is shown."""
+    with abandoned(OURS) as descriptor:
+        assert end_abandoned(OURS, proc=tmp_path) == 0
+        seen = tmp_path / "proc"
+        seen.mkdir()
+        for each in Path("/proc").iterdir():
+            if each.name.isdigit():
+                (seen / each.name).symlink_to(each)
+        (seen / "self").symlink_to("1")
+        assert end_abandoned(OURS, proc=seen) == 0
+        with monkeypatch.context() as older:
+            older.delattr(os, "pidfd_open")
+            assert end_abandoned(OURS) == 0
+        assert not ends_within(descriptor, 0.0)
+        (seen / "self").unlink()
+        (seen / "self").symlink_to(str(os.getpid()))
+        assert end_abandoned(OURS, proc=seen) == 1

@@ -20,6 +20,7 @@ from faults_kit import FaultyNight, faulty_server
 from night_kit import BIN, Night, bash, create, finish, one_task, wait_gone
 
 from agentcoord.daemon.start_args import StartArgs
+from agentcoord.daemon.supervisor_note import supervisor_of
 
 PATIENCE_S = 30.0
 
@@ -122,6 +123,7 @@ def test_a_supervised_daemon_is_started_again_and_stops_when_it_is_told_to(a_nig
         assert parent_of(second) == supervisor
         assert since_of(second) == since > 0
         assert a_night.run("agentcoordd", "stop").code == 0
+        assert supervisor_of(a_night.paths) is None, "the next command would say that it starts another"
         assert wait_gone(supervisor, PATIENCE_S)
         assert a_night.run("agentcoordd", "status").code == 3
     finally:

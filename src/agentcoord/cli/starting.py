@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -31,6 +32,8 @@ STOP_TIMEOUT_S: Final = 150.0
 """A running tool call may take its two minutes; after this, `stop` says so and leaves."""
 ANSWER_S: Final = 10.0
 """How long the daemon may take to answer that it will."""
+SUPERVISOR_ENDS_S: Final = 10.0
+"""How long a supervisor may take to see that its daemon has ended in order; a moment as a rule."""
 GRACE_S: Final = 5.0
 """How long its process may take to end by itself after SIGTERM, and to be gone after SIGKILL."""
 
@@ -217,6 +220,8 @@ def stop(
     if not wait_until(lambda: not holds_lock(paths.lock_file), timeout_s):
         why = f"it has not stopped within {timeout_s:.0f} s; it finishes the running tool calls first"
         _end_or_name(paths, say, why, by_force=by_force, grace_s=grace_s)
+    elif not restarting:
+        _wait_for_supervisor(paths)
 
 
 def _end_supervisor(paths: ProjectPaths, say: Callable[[str], None], timeout_s: float) -> bool:
@@ -236,7 +241,17 @@ def _end_supervisor(paths: ProjectPaths, say: Callable[[str], None], timeout_s: 
             exit_code=ExitCode.TIMEOUT,
             mend=f"kill -9 {supervisor.pid}, then agentcoordd stop once more",
         )
+    # It was wanted until now: a service that is started next must not take its deadline for its own.
+    with suppress(OSError):
+        paths.wanted_file.unlink(missing_ok=True)
     return True
+
+
+def _wait_for_supervisor(paths: ProjectPaths) -> None:
+    """Until the supervisor of a daemon that has ended is gone too; soon, and no longer than it may take."""
+    from agentcoord.daemon.supervisor_note import supervisor_of
+
+    wait_until(lambda: supervisor_of(paths) is None, SUPERVISOR_ENDS_S)
 
 
 def _end_or_name(

@@ -26,7 +26,7 @@ from pathlib import Path
 from types import FrameType
 
 from agentcoord.config.paths import ProjectPaths
-from agentcoord.daemon.supervisor_note import supervisor_noted
+from agentcoord.daemon.supervisor_note import note_supervisor, supervisor_noted
 from agentcoord.daemon.supervisor_words import say, tell_user, tell_user_of_wait
 from agentcoord.daemon.told_to_stop import told_to_stop
 from agentcoord.errors import AgentCoordError, RpcError
@@ -72,13 +72,14 @@ class Supervisor:
         told_to_stop: Callable[[int], bool] = lambda _: False,
         hindrance: Callable[[], str] = lambda: "",
         tell_hindered: Callable[[str], None] = lambda _: None,
+        note: Callable[[], None] = lambda: None,
         patience: Patience | None = None,
     ) -> None:
         """`command` gets `--ready-fd N` added. `answers(timeout_s)`: whether the daemon does.
 
         `tell_given_up` hears after how many restarts there will be no more. `told_to_stop(pid)`: whether
         somebody told this daemon to, which may be dead by now. `hindrance()`: why none can begin now, or
-        nothing; `tell_hindered` hears it when it is waited for.
+        nothing; `tell_hindered` hears it when it is waited for. `note()` notes who waits, before a pause.
         """
         self._command = tuple(command)
         self._answers = answers
@@ -87,6 +88,7 @@ class Supervisor:
         self._told_to_stop = told_to_stop
         self._hindrance = hindrance
         self._tell_hindered = tell_hindered
+        self._note = note
         self._patience = patience or Patience()
         self._looks_left = self._patience.looks
         self._restarts: deque[float] = deque()
@@ -117,6 +119,7 @@ class Supervisor:
                 self._tell_given_up(self._patience.restarts)
                 return code
             say(f"the daemon ended with {code}; it is started again in {pause_s:.0f} s")
+            self._note()
             self._sleep(pause_s)
             self._wait_until_one_can_begin()
             if not self._stopping:
@@ -271,6 +274,7 @@ def main(arguments: Sequence[str] | None = None, env: Mapping[str, str] | None =
         told_to_stop=told_to_stop(paths.told_to_stop_file),
         hindrance=hindrance_to(paths),
         tell_hindered=tell_user_of_wait(paths, words.args),
+        note=lambda: note_supervisor(paths),
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, supervisor.stop)

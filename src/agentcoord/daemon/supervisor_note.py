@@ -18,15 +18,19 @@ from agentcoord.daemon.process_life import Life, life_in, life_of, said_in
 @contextmanager
 def supervisor_noted(paths: ProjectPaths) -> Iterator[None]:
     """Say who this supervisor is, for as long as the block runs. A disk that refuses is no error."""
-    said = life_of(os.getpid()).said()
-    with suppress(OSError):
-        paths.supervisor_file.write_text(json.dumps(said), encoding="utf-8")
+    note_supervisor(paths)
     try:
         yield
     finally:
-        if said_in(paths.supervisor_file) == said:  # Another may have begun since.
+        if said_in(paths.supervisor_file) == life_of(os.getpid()).said():  # Another may have begun since.
             with suppress(OSError):
                 paths.supervisor_file.unlink()
+
+
+def note_supervisor(paths: ProjectPaths) -> None:
+    """Write it down, or once more: another may have taken the note away, or the folder may be another one."""
+    with suppress(OSError):
+        paths.supervisor_file.write_text(json.dumps(life_of(os.getpid()).said()), encoding="utf-8")
 
 
 def supervisor_of(paths: ProjectPaths) -> Life | None:

@@ -221,7 +221,9 @@ def test_stop_between_two_daemons_ends_the_supervisor_that_would_start_the_next(
         assert holder is not None
         assert holder.daemon.send(signal.SIGKILL)
         assert wait_until(lambda: not holds_lock(paths.lock_file), 20.0)
+        paths.wanted_file.touch()
         stop(paths, told.append, now=False)
+        assert not paths.wanted_file.exists(), "nobody wants it any more"
         assert supervisor.wait(20) == -signal.SIGKILL % 256
     assert told == [
         f"no daemon is running; its supervisor (pid {supervisor.pid}), about to start one again, is ended"

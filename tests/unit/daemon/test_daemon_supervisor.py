@@ -152,6 +152,7 @@ def _supervisor_of(
     patience: Patience = QUICK,
     hindrance: Callable[[], str] = lambda: "",
     tell_hindered: Callable[[str], None] = lambda _: None,
+    note: Callable[[], None] = lambda: None,
 ) -> Supervisor:
     return Supervisor(
         children.command,
@@ -160,6 +161,7 @@ def _supervisor_of(
         tell_given_up=children.given_up.append,
         hindrance=hindrance,
         tell_hindered=tell_hindered,
+        note=note,
         patience=patience,
     )
 
@@ -171,6 +173,13 @@ def test_a_stop_that_comes_before_the_first_child_lets_none_stay(tmp_path: Path)
     assert supervisor.run() in {-15, 5}, "it was ended, before or after it had said that it is ready"
     assert supervisor.was_told_to_stop
     assert children.given_up == []
+
+
+def test_it_notes_itself_before_each_pause(tmp_path: Path) -> None:
+    children, notes = Children(tmp_path, READY + "sys.exit(70 if n < 3 else 0)"), list[int]()
+    supervisor = _supervisor_of(children, note=lambda: notes.append(children.lives))
+    assert supervisor.run() == 0
+    assert notes == [1, 2]
 
 
 def test_a_stop_while_it_waits_is_the_end(tmp_path: Path) -> None:

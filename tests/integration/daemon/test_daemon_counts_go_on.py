@@ -68,11 +68,10 @@ async def test_a_clock_that_is_set_back_takes_nothing_from_the_stats(
 ) -> None:
     clock = SetClock()
     async with daemonlet(valkey_url, project_id, clock=clock) as d:
-        await d.runs.begin_if_none(any_open=False)
-        clock.ahead_ms = -DAY_MS
         d.model.turns["a"] = [[create("src/a.py", "Y = 2\n"), finish()]]
+        await d.load("a")
+        clock.ahead_ms = -DAY_MS
         async with d.working():
-            await d.load("a")
             await d.wait_until("a", TaskState.DONE)
         stats = await d.views.stats()
         assert stats["tasks_done"] == sum(each["landed"] for each in stats["by_role"]) == 1

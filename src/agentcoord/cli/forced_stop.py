@@ -1,7 +1,7 @@
 """Ending a daemon that does not answer: its process, by signals, after it was told apart from any other.
 
 Separate from `starting`, which asks the daemon in words: nothing here needs it to be well. The daemon's
-supervisor is told first, or else it would start the next one.
+supervisor is told first, or else it would start the next one; where only that is there, it is ended alone.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from agentcoord.cli.boundary import CommandError
 from agentcoord.cli.lock_look import holds_lock, wait_until
 from agentcoord.config.paths import ProjectPaths
 from agentcoord.daemon.project_lock import holder_of
+from agentcoord.daemon.supervisor_note import supervisor_of
 from agentcoord.wire.protocol import ExitCode
 
 
@@ -39,9 +40,7 @@ def end_process(paths: ProjectPaths, say: Callable[[str], None], *, grace_s: flo
     if wait_until(lambda: not holds_lock(paths.lock_file), grace_s):
         return
     say(f"it has not ended within {grace_s:g} s: pid {pid} is killed (SIGKILL)")
-    # It was wanted until now: a service that is started again must not take its deadline for its own.
-    with suppress(OSError):
-        paths.wanted_file.unlink(missing_ok=True)
+    _forget_that_it_was_wanted(paths)
     holder.daemon.send(signal.SIGKILL)
     if not wait_until(lambda: not holds_lock(paths.lock_file), grace_s):
         raise CommandError(
@@ -49,6 +48,31 @@ def end_process(paths: ProjectPaths, say: Callable[[str], None], *, grace_s: flo
             exit_code=ExitCode.TIMEOUT,
             mend="the system holds it (a disk or network drive that hangs?); it ends when that is over",
         )
+
+
+def end_supervisor(paths: ProjectPaths, say: Callable[[str], None], timeout_s: float) -> bool:
+    """End the supervisor that waits to start the next daemon; returns whether there was one.
+
+    Raises CommandError (exit 6) when it stays.
+    """
+    supervisor = supervisor_of(paths)
+    if supervisor is None or not supervisor.send(signal.SIGTERM):
+        return False
+    say(f"no daemon is running; its supervisor (pid {supervisor.pid}), about to start one again, is ended")
+    if not wait_until(lambda: not supervisor.lasts, timeout_s):
+        raise CommandError(
+            f"the supervisor, pid {supervisor.pid}, has not ended within {timeout_s:.0f} s",
+            exit_code=ExitCode.TIMEOUT,
+            mend=f"kill -9 {supervisor.pid}, then agentcoordd stop once more",
+        )
+    _forget_that_it_was_wanted(paths)
+    return True
+
+
+def _forget_that_it_was_wanted(paths: ProjectPaths) -> None:
+    """A service that is started next must not take this one's deadline for its own."""
+    with suppress(OSError):
+        paths.wanted_file.unlink(missing_ok=True)
 
 
 def pid_in_words(paths: ProjectPaths) -> str:

@@ -7,9 +7,7 @@ code is imported only here, when a start really happens: it is most of the progr
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -209,7 +207,9 @@ def stop(
         call_once(paths.socket, Method.STOP, {"now": now, "restarting": restarting}, answer_s)
     except DaemonNotRunningError:
         if not holds_lock(paths.lock_file):
-            if not _end_supervisor(paths, say, timeout_s):
+            from agentcoord.cli.forced_stop import end_supervisor
+
+            if not end_supervisor(paths, say, timeout_s):
                 raise
             return
         _end_or_name(paths, say, "nobody listens on its socket", by_force=by_force, grace_s=grace_s)
@@ -221,37 +221,9 @@ def stop(
         why = f"it has not stopped within {timeout_s:.0f} s; it finishes the running tool calls first"
         _end_or_name(paths, say, why, by_force=by_force, grace_s=grace_s)
     elif not restarting:
-        _wait_for_supervisor(paths)
+        from agentcoord.daemon.supervisor_note import supervisor_of
 
-
-def _end_supervisor(paths: ProjectPaths, say: Callable[[str], None], timeout_s: float) -> bool:
-    """End the supervisor that waits to start the next daemon; returns whether there was one.
-
-    Raises CommandError (exit 6) when it stays.
-    """
-    from agentcoord.daemon.supervisor_note import supervisor_of
-
-    supervisor = supervisor_of(paths)
-    if supervisor is None or not supervisor.send(signal.SIGTERM):
-        return False
-    say(f"no daemon is running; its supervisor (pid {supervisor.pid}), about to start one again, is ended")
-    if not wait_until(lambda: not supervisor.lasts, timeout_s):
-        raise CommandError(
-            f"the supervisor, pid {supervisor.pid}, has not ended within {timeout_s:.0f} s",
-            exit_code=ExitCode.TIMEOUT,
-            mend=f"kill -9 {supervisor.pid}, then agentcoordd stop once more",
-        )
-    # It was wanted until now: a service that is started next must not take its deadline for its own.
-    with suppress(OSError):
-        paths.wanted_file.unlink(missing_ok=True)
-    return True
-
-
-def _wait_for_supervisor(paths: ProjectPaths) -> None:
-    """Until the supervisor of a daemon that has ended is gone too; soon, and no longer than it may take."""
-    from agentcoord.daemon.supervisor_note import supervisor_of
-
-    wait_until(lambda: supervisor_of(paths) is None, SUPERVISOR_ENDS_S)
+        wait_until(lambda: supervisor_of(paths) is None, SUPERVISOR_ENDS_S)
 
 
 def _end_or_name(
